@@ -1,0 +1,24 @@
+"""Durable virtual objects: keyed objects as classes, one message at a time, on a journal in SQLite."""
+
+from actors.app import App
+from actors.context import Context
+from actors.errors import ActorsError, TerminalError
+from actors.futures import Awakeable, Call
+from actors.handlers import InvocationHandle, handler, shared
+from actors.retry import RetryPolicy
+from actors.virtual_object import VirtualObject, field
+
+__all__ = [
+    "ActorsError",
+    "App",
+    "Awakeable",
+    "Call",
+    "Context",
+    "InvocationHandle",
+    "RetryPolicy",
+    "TerminalError",
+    "VirtualObject",
+    "field",
+    "handler",
+    "shared",
+]

@@ -1,0 +1,353 @@
+"""The application: which classes are served, where their records are, and the way in from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random as random_module
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from actors.awakeables import Payload
+from actors.clock import Clock, SystemClock
+from actors.committer import Store
+from actors.context import checked_key
+from actors.errors import (
+    AppNotRunning,
+    BadArguments,
+    DefinitionError,
+    SerializationError,
+    UnknownInvocation,
+    UnknownService,
+    failure_error,
+)
+from actors.futures import Call
+from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.invocation import MISSING, Invocation
+from actors.journal import Kind
+from actors.partition import Partition
+from actors.retry import RetryPolicy
+from actors.storage import SqliteStore, Status
+from actors.virtual_object import ServiceDefinition, VirtualObject, definition_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ClientCall(Call[R]):
+    """A call made from outside, under way. Awaiting it gives the value once it is durable."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Invocation]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, R]:
+        invocation = yield from self._future.__await__()
+        if invocation.value is not MISSING:
+            return invocation.value  # type: ignore[no-any-return]
+        return _outcome(invocation.handler, invocation.status, invocation.outcome)  # type: ignore[no-any-return]
+
+
+class ClientHandle(InvocationHandle[R]):
+    """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
+
+    __slots__ = ("_accepted", "_app", "_id", "_seq")
+
+    def __init__(self, app: App, seq: int, accepted: asyncio.Future[Invocation] | None) -> None:
+        self._app = app
+        self._seq = seq
+        self._accepted = accepted
+        self._id = app._running().ids.invocation(seq)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
+        if self._accepted is not None:
+            yield from self._accepted.__await__()
+        return self
+
+    async def result(self) -> R:
+        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is not kept any more."""
+        result: R = await self._app._result(self._seq)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationInfo:
+    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback."""
+
+    id: str
+    service: str
+    key: str
+    handler: str
+    status: str
+    failed_attempts: int
+    accepted_at: datetime.datetime
+    ended_at: datetime.datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AwakeableInfo:
+    """An awakeable nobody has completed."""
+
+    id: str
+    service: str
+    key: str
+    handler: str
+    since: datetime.datetime
+    deadline: datetime.datetime | None
+
+
+class App:
+    """Serves virtual object classes from one database file: `async with App(Order) as app: ...`.
+
+    `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
+    policy for failing attempts of handlers. `clock`, `random` and `store` are seams for tests. An App belongs to the event
+    loop it is started on; several of them, with a file each, live in one process.
+    """
+
+    def __init__(
+        self,
+        *classes: type[VirtualObject],
+        storage: str = "sqlite:///actors.db",
+        retry: RetryPolicy | None = None,
+        max_idle_objects: int = 100_000,
+        step_threads: int = 32,
+        clock: Clock | None = None,
+        random: random_module.Random | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._services: dict[str, ServiceDefinition] = {}
+        for cls in classes:
+            definition = definition_of(cls)
+            if definition.name in self._services:
+                raise DefinitionError(
+                    f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(VirtualObject, name='...')."
+                )
+            self._services[definition.name] = definition
+        if not classes:
+            raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
+        self._path = _path(storage)
+        self._retry = retry or RetryPolicy()
+        self._max_idle_objects = max_idle_objects
+        self._step_threads = step_threads
+        self._clock: Clock = clock or SystemClock()
+        self._random = random or random_module.Random()
+        self._store = store
+        self._partition: Partition | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._recovery: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
+        if self._partition is not None:
+            raise AppNotRunning("This app runs already.")
+        store: Store = self._store or SqliteStore(self._path)
+        opened = await store.open()
+        loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(self._step_threads, thread_name_prefix="actors-step")
+        partition = Partition(
+            self._services,
+            store,
+            loop,
+            self._clock,
+            self._random,
+            self._executor,
+            self._retry,
+            self._max_idle_objects,
+        )
+        partition.begin(opened)
+        self._partition = partition
+        self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
+
+    async def close(self) -> None:
+        """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
+        partition, self._partition = self._partition, None
+        if partition is None:
+            return
+        partition.halt(
+            AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
+        )
+        try:
+            if self._recovery is not None:
+                self._recovery.cancel()
+            await partition.loader.stop()
+            if partition.failure is None:
+                await partition.committer.flushed()
+        finally:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+            await partition.store.close()
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _running(self) -> Partition:
+        partition = self._partition
+        if partition is None:
+            raise AppNotRunning("This app is not running. Use it inside 'async with app:'.")
+        return partition
+
+    # --- messages -------------------------------------------------------------------------------------------------------
+
+    def object(self, cls: type[T], key: str) -> T:
+        """A typed reference to one object: `await app.object(Counter, "c1").add(5)`."""
+        definition = definition_of(cls)
+        if self._services.get(definition.name) is not definition:
+            raise UnknownService(
+                f"class {definition.cls.__qualname__} is not served by this app. Add it: App({definition.cls.__name__}, ...)."
+            )
+        return definition.reference(self, checked_key(key))  # type: ignore[return-value]
+
+    def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call by name. Raises UnknownService, UnknownHandler or BadArguments at once."""
+        return self.dispatch_call(
+            self._running().handler(service, handler), checked_key(key), args, kwargs, DEFAULT_OPTIONS
+        )
+
+    def send(
+        self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
+    ) -> InvocationHandle[Any]:
+        """Send one way by name, `delay` later if given."""
+        target = self._running().handler(service, handler)
+        options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
+        return self.dispatch_send(target, checked_key(key), args, {}, options)
+
+    def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
+        partition = self._partition
+        if partition is None:
+            partition = self._running()
+        if options.delay_ms:
+            raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
+        text, values = target.encode(args, kwargs)
+        return ClientCall(partition.accept_call(target, key, text, values, options.headers))
+
+    def dispatch_send(
+        self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
+    ) -> InvocationHandle[Any]:
+        partition = self._running()
+        partition.check_running()
+        text, values = target.encode(args, kwargs)
+        seq = partition.next_number()
+        invocation = partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
+        accepted: asyncio.Future[Invocation] = partition.loop.create_future()
+        partition.committer.reply(accepted, invocation, invocation.dirty_in)
+        return ClientHandle(self, seq, accepted)
+
+    # --- invocations and awakeables ---------------------------------------------------------------------------------------
+
+    def invocation(self, id: str) -> InvocationHandle[Any]:
+        """The handle of an invocation by its id. Raises BadId if this app did not make the id."""
+        return ClientHandle(self, self._running().ids.read_invocation(id), None)
+
+    async def describe(self, id: str) -> InvocationInfo:
+        """What is recorded of an invocation. Raises BadId or UnknownInvocation."""
+        partition = self._running()
+        seq = partition.ids.read_invocation(id)
+        await partition.committer.flushed()
+        row = await partition.store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+        return InvocationInfo(
+            id,
+            row.service,
+            row.key,
+            row.handler,
+            Status.NAMES[row.status],
+            row.attempts,
+            _moment(row.accepted_ms),
+            _moment(row.ended_ms) if row.ended_ms is not None else None,
+            row.reason,
+        )
+
+    async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:
+        """The awakeables that wait for a completion, oldest first."""
+        partition = self._running()
+        await partition.committer.flushed()
+        return [
+            AwakeableInfo(
+                partition.ids.awakeable(seq, index),
+                service,
+                key,
+                handler,
+                _moment(since_ms),
+                _moment(deadline_ms) if deadline_ms is not None else None,
+            )
+            for seq, index, service, key, handler, since_ms, deadline_ms in await partition.store.pending_awakeables(
+                limit
+            )
+        ]
+
+    async def resolve_awakeable(self, id: str, value: Any = None) -> None:
+        """Complete an awakeable with a value. Returns once that is durable; the same completion again has no effect.
+
+        Raises BadId, UnknownAwakeable, AwakeableCompleted (it has another completion), or BadArguments if the type that
+        waits does not accept the value; then it stays open.
+        """
+        partition = self._running()
+        seq, index = partition.ids.read_awakeable(id)
+        await partition.awakeables.complete(seq, index, Payload(Kind.COMPLETED, value=value))
+
+    async def reject_awakeable(self, id: str, reason: str) -> None:
+        """Make the awaiting handler fail with AwakeableRejected(reason). Raises as resolve_awakeable does."""
+        if not isinstance(reason, str):
+            raise BadArguments(f"reject_awakeable wants the reason as a str, got {type(reason).__name__}.")
+        partition = self._running()
+        seq, index = partition.ids.read_awakeable(id)
+        await partition.awakeables.complete(seq, index, Payload(Kind.FAILED, reason=reason))
+
+    async def _result(self, seq: int) -> Any:
+        partition = self._running()
+        partition.check_running()
+        invocation = partition.open.get(seq)
+        if invocation is None:
+            await partition.committer.flushed()  # it may have ended in the batch that is still open
+            row = await partition.store.invocation(seq)
+            if row is None:
+                raise UnknownInvocation("This invocation is not kept any more, or never existed.")
+            if row.status >= Status.SUCCEEDED:
+                definition = self._services.get(row.service)
+                return _outcome(definition.handlers.get(row.handler) if definition else None, row.status, row.outcome)
+            invocation = await partition.loader.opened(seq)
+            if invocation is None:
+                return await self._result(seq)  # it ended meanwhile
+        future: asyncio.Future[Invocation] = partition.loop.create_future()
+        invocation.waiters = [*(invocation.waiters or ()), future]
+        return await ClientCall(future)
+
+
+def _outcome(handler: HandlerDefinition | None, status: int, outcome: str | None) -> Any:
+    assert outcome is not None
+    if status == Status.FAILED:
+        raise failure_error(outcome)
+    if handler is None:
+        raise SerializationError("The class of this invocation is not served any more, so its result type is unknown.")
+    return handler.returns.decode(outcome)
+
+
+def _moment(ms: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+
+
+def _path(storage: str) -> str:
+    prefix = "sqlite:///"
+    if storage == "sqlite://":
+        return ":memory:"
+    if isinstance(storage, str) and storage.startswith(prefix) and len(storage) > len(prefix):
+        return storage[len(prefix) :]
+    raise DefinitionError(
+        f"storage={storage!r} is not understood. Use 'sqlite:///file.db', or 'sqlite://' for memory only."
+    )

@@ -1,0 +1,550 @@
+"""One run of a handler's code: it steps the coroutine, replays the journal, records what is new.
+
+An attempt is a task of asyncio, of our own making (asyncio documents `_enter_task` and `_leave_task` for that). Not
+using asyncio.Task means that a handler which never blocks costs no task, no future and no turn of the loop, and that
+nothing but the journal decides when a waiting handler goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from actors.context import Context
+from actors.errors import (
+    ActorsError,
+    AttemptEnded,
+    DeterminismError,
+    MisusedFuture,
+    SerializationError,
+    StateDecodeError,
+    TerminalError,
+    failure_text,
+)
+from actors.futures import DurableFuture, JournaledFuture
+from actors.invocation import MISSING
+from actors.journal import Entry, Journal, Kind, Replay
+from actors.object_state import ObjectState, materialize, refuse_changes
+from actors.serde import ANY, ATOMS, Codec
+from actors.storage import Status
+from actors.virtual_object import VirtualObject
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+log = logging.getLogger("actors")
+
+_enter_task: Any = asyncio.tasks._enter_task
+_leave_task: Any = asyncio.tasks._leave_task
+
+
+class Attempt:
+    """Life: made ready, run by the partition's turns until it blocks or ends, closed. It runs on one thread, in no task."""
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_coroutine",
+        "_effects",
+        "_foreign",
+        "_futures",
+        "_instance",
+        "_outcome",
+        "_replay",
+        "_stop_error",
+        "_throw",
+        "_variables",
+        "_waiting",
+        "ended",
+        "invocation",
+        "partition",
+        "scheduled",
+        "snapshot",
+        "state",
+        "stepping",
+    )
+
+    def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
+        self.partition = partition
+        self.invocation = invocation
+        self.state = state
+        self.ended = False
+        self.scheduled = True
+        self.stepping = False
+        self.snapshot: dict[str, str] | None = None  # what a shared handler reads
+        self._coroutine: Any = None
+        self._context: Context | None = None
+        self._instance: VirtualObject | None = None
+        self._replay: Replay | None = None
+        self._futures: dict[int, JournaledFuture[Any]] | None = None
+        self._effects: list[JournaledFuture[None]] | None = None
+        self._waiting: DurableFuture[Any] | None = None
+        self._foreign: asyncio.Future[Any] | None = None
+        self._throw: BaseException | None = None
+        self._stop_error: ActorsError | None = None
+        self._outcome: tuple[str, Any] | None = None
+        self._variables: contextvars.Context | None = None
+
+    @property
+    def context(self) -> Context:
+        if self._context is None:
+            self._context = Context(self)
+        return self._context
+
+    # --- stepping -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Take the handler as far as it goes. Only the partition's turn calls this."""
+        self.scheduled = False
+        if self.ended:
+            return
+        if self._outcome is not None:
+            self._settle()
+            return
+        if self._coroutine is None:
+            if not self._begin():
+                return
+        elif self._waiting is not None:
+            if not self._show_until(self._waiting):
+                return
+            self._waiting = None
+        elif self._foreign is not None and self._throw is None:
+            self._show_all()
+            if not self._foreign.done():
+                return
+            self._foreign = None
+        self._step()
+
+    def _begin(self) -> bool:
+        invocation = self.invocation
+        handler = invocation.handler
+        assert handler is not None
+        journal = invocation.journal
+        try:
+            args = invocation.args if invocation.args is not None else handler.decode(invocation.args_text)
+            if journal is not None:
+                self._replay = Replay(journal)
+            if invocation.shared:
+                instance = self._reader(journal)
+            else:
+                initial = journal.initial_state(self.state.stored) if journal is not None else None
+                instance = self.state.begin(initial)
+        except SerializationError as error:
+            self._pause(StateDecodeError(f"The stored arguments no longer fit the handler: {error}"))
+            return False
+        except StateDecodeError as error:
+            self._pause(error)
+            return False
+        self._instance = instance
+        instance._actors_attempt = self  # type: ignore[attr-defined]
+        self._variables = contextvars.copy_context()
+        if handler.wants_context:
+            self._coroutine = handler.function(instance, self.context, *args)
+        else:
+            self._coroutine = handler.function(instance, *args)
+        return True
+
+    def _reader(self, journal: Journal | None) -> VirtualObject:
+        recorded = journal.snapshot() if journal is not None else None
+        texts = dict(self.state.stored) if recorded is None else _unpacked_snapshot(recorded)
+        self.snapshot = texts
+        definition = self.invocation.handler.service  # type: ignore[union-attr]
+        return materialize(definition, definition.reader, texts)
+
+    def _step(self) -> None:
+        loop = self.partition.loop
+        send, throw = self._coroutine.send, self._coroutine.throw
+        variables = self._variables
+        assert variables is not None
+        while True:
+            error, self._throw = self._throw, None
+            _enter_task(loop, self)
+            self.stepping = True
+            try:
+                yielded = variables.run(send, None) if error is None else variables.run(throw, error)
+            except StopIteration as stop:
+                self.stepping = False
+                _leave_task(loop, self)
+                self._returned(stop.value)
+                return
+            except BaseException as raised:
+                self.stepping = False
+                _leave_task(loop, self)
+                self._raised(raised)
+                return
+            self.stepping = False
+            _leave_task(loop, self)
+            if self._stop_error is not None:
+                self._pause(self._stop_error)
+                return
+            if not self._wait_for(yielded):
+                return
+
+    def _wait_for(self, yielded: Any) -> bool:
+        """Whether the handler can go on at once after yielding this."""
+        if isinstance(yielded, DurableFuture):
+            try:
+                self.flush()
+            except TerminalError as error:
+                self._throw = error
+                return True
+            except AttemptEnded:
+                assert self._stop_error is not None
+                self._pause(self._stop_error)
+                return False
+            if self._show_until(yielded):
+                return True
+            if self._replay is not None and (recorded := self._replay.expected()) is not None:
+                self._pause(self._replay.stuck(recorded))
+                return False
+            self._waiting = yielded
+            self._blocked()
+            return False
+        if getattr(yielded, "_asyncio_future_blocking", None):
+            # A future of asyncio, awaited directly: allowed, but it is not durable and is awaited again on replay.
+            yielded._asyncio_future_blocking = False
+            self._foreign = yielded
+            yielded.add_done_callback(self._on_foreign, context=self._variables)
+            self._show_all()
+            return False
+        if yielded is None:  # asyncio.sleep(0)
+            self.wake()
+            return False
+        self._throw = RuntimeError(f"The handler awaited something that is no awaitable of asyncio: {yielded!r}")
+        return True
+
+    def wake(self) -> None:
+        """Something happened that may let the handler go on."""
+        if not self.scheduled and not self.ended:
+            self.scheduled = True
+            self.partition.make_ready(self)
+
+    def _on_foreign(self, _: asyncio.Future[Any]) -> None:
+        self.wake()
+
+    def _blocked(self) -> None:
+        invocation = self.invocation
+        if invocation.steps:
+            return
+        invocation.status = Status.BLOCKED
+        if invocation.stored_status != Status.BLOCKED:
+            self.partition.mark(invocation)
+
+    # --- completions --------------------------------------------------------------------------------------------------
+
+    def _show_until(self, future: DurableFuture[Any]) -> bool:
+        """Show completions, one by one, until `future` is done. False if there are not enough of them yet."""
+        while not future.done():
+            if not self._show_next():
+                return False
+        return True
+
+    def _show_all(self) -> None:
+        while self._show_next():
+            pass
+
+    def _show_next(self) -> bool:
+        if self._replay is None or self._futures is None:
+            return False
+        entry = self._replay.completion()
+        if entry is None:
+            return False
+        assert entry.ref is not None
+        future = self._futures.get(entry.ref)
+        if future is None:  # answers a command the code has not asked for again yet
+            return False
+        self._replay.shown()
+        future._complete(entry)
+        return True
+
+    def future(self, index: int) -> JournaledFuture[Any] | None:
+        return self._futures.get(index) if self._futures is not None else None
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def command(
+        self,
+        kind: int,
+        name: str | None = None,
+        value: str | bytes | None = None,
+        codec: Codec | None = None,
+    ) -> Entry | None:
+        """The durable point before a command: state is recorded first, then the command is matched with the journal.
+
+        The recorded entry, or None if the command is new and the caller must `record` it. Does not return, but raises
+        AttemptEnded, if the attempt is over or the journal says otherwise.
+        """
+        self.flush()
+        if self._replay is None:
+            return None
+        recorded = self._replay.expected()
+        if recorded is None:
+            return None
+        if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, value, codec):
+            raise self._stop(self._replay.mismatch(recorded, kind, name, value))
+        self._replay.advance()
+        return recorded
+
+    def matches_call(self, kind: int, target: Any, name: str, args_text: str) -> Entry | None:
+        """`command` for calls and sends, whose arguments are compared by the types of the callee."""
+        self.flush()
+        if self._replay is None or (recorded := self._replay.expected()) is None:
+            return None
+        value = recorded.value
+        if recorded.kind == kind and recorded.name == name and isinstance(value, str):
+            try:
+                if value == args_text or target.same_arguments(value, args_text):
+                    self._replay.advance()
+                    return recorded
+            except SerializationError:
+                pass  # the callee's types changed since: what is recorded is not what is asked
+        raise self._stop(self._replay.mismatch(recorded, kind, name, args_text))
+
+    def record(
+        self,
+        kind: int,
+        name: str | None = None,
+        value: str | bytes | None = None,
+        ref: int | None = None,
+        before: str | None = None,
+    ) -> Entry:
+        """Append a new command to the journal, in memory and in the open batch."""
+        invocation = self.invocation
+        journal = invocation.journal
+        if journal is None:
+            journal = invocation.journal = Journal()
+        if self._replay is None:
+            self._replay = Replay(journal)
+        if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
+            self._record(journal, Kind.SNAPSHOT, None, _packed_snapshot(self.snapshot), None, None)
+        return self._record(journal, kind, name, value, ref, before)
+
+    def _record(
+        self, journal: Journal, kind: int, name: str | None, value: Any, ref: int | None, before: str | None
+    ) -> Entry:
+        entry = journal.append(kind, name, value, ref, before, self.partition.clock.now_ms())
+        self.partition.write_entry(self.invocation, entry)
+        assert self._replay is not None
+        self._replay.advance()
+        return entry
+
+    def expect(self, future: JournaledFuture[Any]) -> None:
+        """`future` waits for the completion of the command with its index."""
+        if self._futures is None:
+            self._futures = {}
+        self._futures[future.index] = future
+
+    def must_finish(self, future: JournaledFuture[None]) -> None:
+        """The invocation must not end before `future` is done, awaited or not."""
+        if self._effects is None:
+            self._effects = []
+        self._effects.append(future)
+
+    def flush(self) -> None:
+        """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
+        if self.ended or self._stop_error is not None:
+            raise AttemptEnded()
+        if self.snapshot is not None:
+            if (
+                self._replay is not None
+                and (first := self._replay.expected()) is not None
+                and first.kind == Kind.SNAPSHOT
+            ):
+                self._replay.advance()
+            return
+        changes = self.state.changes()
+        if changes is not None:
+            for name, text in changes.items():
+                self.write(name, text)
+
+    def write(self, name: str, text: str | None) -> None:
+        """Record one state write as a command of its own; None deletes the name."""
+        kind = Kind.SET if text is not None else Kind.CLEAR
+        recorded = self._replay.expected() if self._replay is not None else None
+        if recorded is None:
+            before = self.state.texts.get(name)
+            self.state.put(name, text, replayed=False)
+            self.record(kind, name, text, None, before)
+            self.partition.write_state(self.invocation, name, text)
+            return
+        field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
+        codec = field.codec if field is not None else ANY
+        assert self._replay is not None
+        if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, text, codec):
+            raise self._stop(self._replay.mismatch(recorded, kind, name, text))
+        self._replay.advance()
+        self.state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
+
+    def _stop(self, error: DeterminismError) -> AttemptEnded:
+        self._stop_error = error
+        return AttemptEnded()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _returned(self, value: Any) -> None:
+        if self._stop_error is not None:
+            self._pause(self._stop_error)
+            return
+        handler = self.invocation.handler
+        assert handler is not None
+        try:
+            text = handler.returns.encode(value)
+        except SerializationError as error:
+            self._terminated(
+                SerializationError(f"{handler.target} returned what its return type does not allow: {error}")
+            )
+            return
+        self._outcome = (text, value)
+        self._settle()
+
+    def _raised(self, error: BaseException) -> None:
+        if self._stop_error is not None:
+            self._pause(self._stop_error)
+        elif isinstance(error, TerminalError):
+            self._terminated(error)
+        else:
+            self.partition.attempt_failed(self.invocation, error)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise error
+
+    def _terminated(self, error: TerminalError) -> None:
+        """Fail for good. What the handler wrote before stays, unless that is what cannot be stored."""
+        self._outcome = (failure_text(error), error)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Hand over the outcome and the last state changes together, in one batch.
+
+        First everything must be in place that belongs into that batch: the effects the handler did not wait for, and
+        the caller's journal, which may have to be loaded.
+        """
+        if self._effects is not None and not all(self._show_until(future) for future in self._effects):
+            return
+        if not self.partition.caller_loaded(self.invocation, self.wake):
+            return
+        try:
+            self._finish_writes()
+        except TerminalError as error:
+            self._outcome = (failure_text(error), error)
+        except DeterminismError as error:
+            self._pause(error)
+            return
+        assert self._outcome is not None
+        text, value = self._outcome
+        self._over()
+        if isinstance(value, TerminalError):
+            self.partition.finish(self.invocation, Status.FAILED, text)
+        else:
+            self.partition.finish(self.invocation, Status.SUCCEEDED, text, value if type(value) in ATOMS else MISSING)
+
+    def _finish_writes(self) -> None:
+        """Store the last changes, without journal entries: they become durable together with the outcome.
+
+        Raises TerminalError, with nothing stored, if they are refused.
+        """
+        replay = self._replay
+        if replay is not None and (recorded := replay.expected()) is not None:
+            raise replay.unfinished(recorded)
+        if self.snapshot is not None:
+            assert self._instance is not None
+            refuse_changes(self.invocation.handler.service, self._instance, self.snapshot)  # type: ignore[union-attr]
+            return
+        try:
+            changes = self.state.changes()
+        except TerminalError:
+            self.state.discard()
+            raise
+        if changes is not None:
+            for name, text in changes.items():
+                self.state.put(name, text, replayed=False)
+                self.partition.write_state(self.invocation, name, text)
+        self.state.end()
+
+    def _pause(self, error: ActorsError) -> None:
+        self.close()
+        self.partition.pause(self.invocation, str(error), error)
+
+    def _over(self) -> None:
+        self.ended = True
+        if self._instance is not None:
+            self._instance._actors_attempt = None  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Leave the handler where it is. Its `finally` blocks run, but what they ask of the context has no effect."""
+        if self.ended:
+            return
+        self._over()
+        if self.snapshot is None:
+            self.state.discard()
+        coroutine, self._coroutine = self._coroutine, None
+        if self._foreign is not None:
+            self._foreign.remove_done_callback(self._on_foreign)
+        if coroutine is None:
+            return
+        try:
+            coroutine.close()
+        except AttemptEnded:
+            pass
+        except BaseException:
+            log.exception("A handler raised while it was closed; the error has no effect on its invocation")
+
+    # --- what asyncio asks of the current task --------------------------------------------------------------------------
+
+    def cancel(self, msg: Any = None) -> bool:
+        """asyncio.timeout() and task groups call this on the task they run in."""
+        if self.ended:
+            return False
+        if self._foreign is not None:
+            return self._foreign.cancel(msg)
+        if self._waiting is not None:
+            self._waiting = None
+            self._throw = MisusedFuture(
+                "A timeout or task group of asyncio tried to cancel a durable wait, which no replay could repeat. "
+                "Use ctx.timeout(future, seconds) instead."
+            )
+        else:
+            self._throw = asyncio.CancelledError()
+        self.wake()
+        return True
+
+    def cancelling(self) -> int:
+        return 0
+
+    def uncancel(self) -> int:
+        return 0
+
+    def done(self) -> bool:
+        return self.ended
+
+    def cancelled(self) -> bool:
+        return False
+
+    def get_coro(self) -> Any:
+        return self._coroutine
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self.partition.loop
+
+    def get_name(self) -> str:
+        return f"{self.invocation.service}/{self.invocation.key}/{self.invocation.handler_name}"
+
+
+def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec | None) -> bool:
+    if recorded == asked:
+        return True
+    return codec is not None and isinstance(recorded, str) and isinstance(asked, str) and codec.equal(recorded, asked)
+
+
+_snapshot_codec = Codec(dict[str, str])
+_packed_snapshot = _snapshot_codec.dump
+_unpacked_snapshot = _snapshot_codec.decode
+
+
+def reason_of(error: BaseException) -> str:
+    """The traceback kept with an invocation. Bounded: it is rewritten at each failed attempt."""
+    text = "".join(traceback.format_exception(error))
+    return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]

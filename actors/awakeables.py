@@ -1,0 +1,130 @@
+"""Completing awakeables from outside: the first completion counts, and it counts whether anybody is awake or not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import (
+    AwakeableCompleted,
+    AwakeableRejected,
+    BadArguments,
+    SerializationError,
+    TerminalError,
+    UnknownAwakeable,
+    failure_text,
+)
+from actors.journal import Kind
+from actors.serde import ANY, Codec
+from actors.storage import JournalRow
+
+if TYPE_CHECKING:
+    from actors.committer import Store
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+_UNKNOWN = "No open awakeable has this id. Its invocation has ended, or its record was removed; there is nothing left to complete."
+
+
+class Payload:
+    """A completion before the waiting type is known: a value, a JSON text, or the reason of a rejection."""
+
+    __slots__ = ("kind", "reason", "text", "value")
+
+    def __init__(self, kind: int, value: Any = None, text: str | None = None, reason: str | None = None) -> None:
+        self.kind = kind
+        self.value = value
+        self.text = text
+        self.reason = reason
+
+    def encoded(self, codec: Codec | None) -> str:
+        """The text to record. Raises BadArguments if the waiting type does not accept it."""
+        if self.kind == Kind.FAILED:
+            return failure_text(AwakeableRejected(self.reason or "rejected without a reason"))
+        known = codec if codec is not None else ANY
+        try:
+            if self.text is None:
+                return known.encode(self.value)
+            known.decode(self.text)
+            return self.text
+        except SerializationError as error:
+            raise BadArguments(f"This awakeable waits for {known.name}: {error} It stays open.") from None
+
+
+class Awakeables:
+    """All of it may wait for a load; the completion itself is one step, in one batch with whatever caused it."""
+
+    def __init__(self, partition: Partition, store: Store) -> None:
+        self._partition = partition
+        self._store = store
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def complete(self, seq: int, index: int, payload: Payload) -> None:
+        """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
+        self._partition.check_running()
+        await self._apply(seq, index, payload)
+        await self._partition.committer.flushed()
+
+    def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
+        """The same for a handler: its own command is completed in the very batch that completes the awakeable."""
+        if kind == Kind.RESOLVE:
+            payload = Payload(Kind.COMPLETED, text=text)
+        else:
+            payload = Payload(Kind.FAILED, reason=ANY.decode(text))
+        task = self._partition.loop.create_task(self._complete_for(caller, command, seq, index, payload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
+        try:
+            await self._apply(seq, index, payload)
+        except TerminalError as error:
+            self._partition.complete(caller, command, Kind.FAILED, failure_text(error))
+        except Exception as error:
+            self._partition.fail(error)
+        else:
+            # No await since _apply recorded the completion: both are in the same batch.
+            self._partition.complete(caller, command, Kind.COMPLETED, None)
+
+    async def _apply(self, seq: int, index: int, payload: Payload) -> None:
+        partition = self._partition
+        invocation = await partition.loader.opened(seq)
+        if invocation is None:
+            await self._check_ended(seq, index, payload)
+            return
+        codec = None
+        if payload.kind == Kind.COMPLETED and invocation.attempt is None:
+            partition.revive(invocation)
+            await partition.idle()
+        if invocation.ended:
+            await self._check_ended(seq, index, payload)
+            return
+        if invocation.attempt is not None and (future := invocation.attempt.future(index)) is not None:
+            codec = future.codec
+        journal = invocation.journal
+        command = journal.command(index) if journal is not None else None
+        if journal is None or command is None or command.kind != Kind.AWAKEABLE:
+            raise UnknownAwakeable(_UNKNOWN)
+        text = payload.encoded(codec)
+        completion = journal.completed.get(index)
+        if completion is None:
+            partition.complete(invocation, index, payload.kind, text)
+        else:
+            _check_same(completion.kind, completion.value, payload.kind, text, codec)
+
+    async def _check_ended(self, seq: int, index: int, payload: Payload) -> None:
+        """A completion for an invocation that is over: a repetition of the recorded one is fine, nothing else is."""
+        await self._partition.committer.flushed()
+        rows: list[JournalRow] = await self._store.journal(seq)
+        if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
+            raise UnknownAwakeable(_UNKNOWN)
+        completion = next((row for row in rows if row.kind >= Kind.COMPLETED and row.ref == index), None)
+        if completion is None:
+            raise UnknownAwakeable(_UNKNOWN)
+        _check_same(completion.kind, completion.value, payload.kind, payload.encoded(None), None)
+
+
+def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:
+    if kind == other_kind and (value == other or (codec is not None and codec.equal(value, other))):
+        return
+    raise AwakeableCompleted("This awakeable was completed before, in another way. The first completion stands.")

@@ -1,0 +1,36 @@
+"""Time as the runtime sees it: a seam, so that tests can move it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Wall-clock milliseconds since the epoch, and one way to be called later."""
+
+    def now_ms(self) -> int: ...
+
+    def call_at(self, due_ms: int, callback: Callable[[], None]) -> Cancellable:
+        """Call once at or after `due_ms`, perhaps early: the caller checks and asks again."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock. Durable deadlines are wall-clock times, because they outlive the process."""
+
+    # The loop's timer does not see the wall clock being set or the machine sleeping; looking again each minute does.
+    LONGEST_WAIT_S = 60.0
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def call_at(self, due_ms: int, callback: Callable[[], None]) -> Cancellable:
+        wait_s = (due_ms - self.now_ms()) / 1000
+        return asyncio.get_running_loop().call_later(min(max(wait_s, 0.0), self.LONGEST_WAIT_S), callback)

@@ -1,0 +1,172 @@
+"""Group commit with an output gate.
+
+Facts are appended to the open batch in the order in which they happen. One batch is being committed at a time; the
+next one fills meanwhile. What must not leave before its cause is durable is attached to the batch as a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.errors import AppNotRunning
+from actors.storage import Batch, OpenedDatabase, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.invocation import Invocation
+    from actors.storage import InvocationRow, JournalRow, ObjectRecord
+
+
+class Store(Protocol):
+    """What the runtime needs of a database; `SqliteStore` is one, `actors.testing` wraps it to crash it."""
+
+    async def open(self) -> OpenedDatabase: ...
+    async def commit(self, batch: Batch) -> None: ...
+    async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]: ...
+    async def invocation(self, seq: int) -> InvocationRow | None: ...
+    async def journal(self, seq: int) -> list[JournalRow]: ...
+    async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]: ...
+    async def close(self) -> None: ...
+
+
+class OpenBatch:
+    """Facts since the last hand-over. A fact that changes twice before it is handed over is written once."""
+
+    __slots__ = ("fired", "gates", "invocations", "journal", "number", "replies", "reserve_to", "state", "timers")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.invocations: list[Invocation] = []
+        self.journal: list[tuple[Any, ...]] = []
+        self.state: dict[tuple[str, str, str], str | None] = {}
+        self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+        self.fired: list[tuple[int, int]] = []
+        self.reserve_to: int | None = None
+        self.replies: list[tuple[asyncio.Future[Invocation], Invocation]] = []
+        self.gates: list[Callable[[], None]] = []
+
+    def empty(self) -> bool:
+        return not (self.invocations or self.journal or self.state or self.timers or self.fired or self.reserve_to)
+
+    def sealed(self) -> Batch:
+        """The rows of this moment. From now on the batch belongs to the disk."""
+        state: list[tuple[Any, ...]] = []
+        cleared: list[tuple[str, str, str]] = []
+        for key, text in self.state.items():
+            if text is not None:
+                state.append((*key, text))
+            else:
+                cleared.append(key)
+        rows = [invocation.row() for invocation in self.invocations]
+        timers = list(self.timers.values())
+        return Batch(self.number, rows, self.journal, state, cleared, timers, self.fired, self.reserve_to)
+
+
+class Committer:
+    """Owns the open batch. `on_failure` is told once if a commit fails; after that nothing is released any more."""
+
+    def __init__(
+        self, store: Store, loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._on_failure = on_failure
+        self._writing: OpenBatch | None = None
+        self._sealed: Batch | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.batch = OpenBatch(1)
+        self.handed_over = 0  # number of the last batch given to the store: reads see all of it
+        self.durable = 0  # number of the last batch known to be on disk
+        self.failed: BaseException | None = None
+
+    def reply(self, future: asyncio.Future[Invocation], invocation: Invocation, written_in: int) -> None:
+        """Set the future's result once batch `written_in` is durable."""
+        if written_in == self.batch.number:
+            self.batch.replies.append((future, invocation))
+        elif self._writing is not None and written_in == self._writing.number:
+            self._writing.replies.append((future, invocation))
+        elif not future.done():
+            future.set_result(invocation)
+
+    def gate(self, callback: Callable[[], None]) -> None:
+        """Call back once everything that has happened so far is durable. At once if it is."""
+        if not self.batch.empty():
+            self.batch.gates.append(callback)
+        elif self._writing is not None:
+            self._writing.gates.append(callback)
+        else:
+            callback()
+
+    async def flushed(self) -> None:
+        """Return once everything that has happened so far is durable. Raises the error of a failed commit."""
+        self._check()
+        done: asyncio.Future[None] = self._loop.create_future()
+        self.gate(lambda: None if done.done() else done.set_result(None))
+        self.kick()
+        while not done.done():
+            task = self._task
+            if task is None:
+                break
+            await asyncio.wait([done, task], return_when=asyncio.FIRST_COMPLETED)
+        self._check()
+
+    def _check(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+
+    def kick(self) -> None:
+        """Hand the open batch over, unless one is being written: then it follows."""
+        if self._writing is None and self.failed is None and not self.batch.empty():
+            self._hand_over()
+            self._task = self._loop.create_task(self._write())
+
+    def _hand_over(self) -> None:
+        batch = self.batch
+        self._writing = batch
+        self.batch = OpenBatch(batch.number + 1)
+        self.handed_over = batch.number
+        self._sealed = batch.sealed()
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                assert self._writing is not None and self._sealed is not None
+                await self._store.commit(self._sealed)
+                written = self._writing
+                self.durable = written.number
+                if self.batch.empty():
+                    self._writing = self._sealed = None
+                    _release(written)
+                    return
+                # The next batch is handed over before the replies wake their waiters.
+                self._hand_over()
+                _release(written)
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, StorageError):
+            wrapped = AppNotRunning(
+                f"The app stopped while it was writing ({error!r}). Start it again: it recovers from the file."
+            )
+            wrapped.__cause__ = error
+            error = wrapped
+        self.failed = error
+        for batch in (self._writing, self.batch):
+            for future, _ in batch.replies if batch is not None else ():
+                if not future.done():
+                    future.set_exception(error)
+        self._on_failure(error)
+
+
+def _release(batch: OpenBatch) -> None:
+    for future, invocation in batch.replies:
+        if not future.done():
+            future.set_result(invocation)
+    for gate in batch.gates:
+        gate()

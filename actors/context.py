@@ -1,0 +1,460 @@
+"""What a running handler can ask for. Each request is a journal command: done once, repeated from the record."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import random
+import typing
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from actors import futures
+from actors.errors import BadArguments, BadKey, MisusedFuture, StateWriteRefused, TerminalError
+from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
+from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.journal import Kind
+from actors.retry import RetryPolicy
+from actors.serde import ANY, Codec, codec_for, type_name
+from actors.virtual_object import definition_of
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+P = ParamSpec("P")
+
+
+class SentMessage(InvocationHandle[T]):
+    """The handle of a message a handler sent."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, id: str) -> None:
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def __await__(self) -> Any:
+        return self
+        yield
+
+    async def result(self) -> T:
+        raise MisusedFuture(
+            "A message sent one way has no result inside a handler. Call the handler and await it instead."
+        )
+
+
+class Context:
+    """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
+
+    __actors_context__ = True
+    __slots__ = ("_attempt", "_random")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._random: random.Random | None = None
+
+    # --- who and when ---------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        """The key of this object."""
+        return self._attempt.invocation.key
+
+    @property
+    def invocation_id(self) -> str:
+        """The id of this invocation, `inv_1…`: the same in each attempt."""
+        return self._attempt.partition.ids.invocation(self._attempt.invocation.seq)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers given with this message; an empty dict without any."""
+        text = self._attempt.invocation.headers
+        return json.loads(text) if text is not None else {}
+
+    @property
+    def random(self) -> random.Random:
+        """A generator seeded for this invocation: each attempt draws the same numbers."""
+        if self._random is None:
+            self._random = self._attempt.partition.ids.random(self._attempt.invocation.seq)
+        return self._random
+
+    def uuid(self) -> uuid.UUID:
+        """A version 4 UUID, the same in each attempt."""
+        return uuid.UUID(int=self.random.getrandbits(128), version=4)
+
+    def now(self) -> datetime.datetime:
+        """The current time, UTC, in whole milliseconds; recorded, so each attempt reads the same time here."""
+        attempt = self._attempt
+        entry = attempt.command(Kind.NOW)
+        if entry is None:
+            entry = attempt.record(Kind.NOW, ref=attempt.partition.clock.now_ms())
+        assert entry.ref is not None
+        return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(milliseconds=entry.ref)
+
+    # --- side effects ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def run(
+        self,
+        function: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> DurableFuture[T]: ...
+
+    @overload
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:
+        """Execute a side effect and record its result: at least once until recorded, never again after.
+
+        An `async def` runs on the loop, any other function in a thread. It starts when everything before it is on disk.
+        A TerminalError it raises is recorded and raised at the await; any other error ends this attempt, and the handler
+        is retried by the app's policy. `ctx.step(...)` sets a name, a type and a retry policy for the step itself.
+        """
+        return self._run(_step_name(function), None, None, function, args, kwargs)
+
+    def step(self, *, name: str | None = None, type: Any = None, retry: RetryPolicy | None = None) -> StepOptions:
+        """`ctx.step(name="charge", retry=RetryPolicy(max_attempts=3)).run(charge, amount)`: run with options.
+
+        With `retry` the step is tried again in place; when the policy is used up, the await raises TerminalError.
+        `type` declares the result's type where the function's own annotation does not.
+        """
+        return StepOptions(self, name, type, retry)
+
+    def _run(
+        self,
+        name: str,
+        declared: Any,
+        retry: RetryPolicy | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> DurableFuture[Any]:
+        if not callable(function):
+            raise BadArguments(
+                f"ctx.run wants a function, got {function!r}. Pass the function itself, not the result of calling it."
+            )
+        attempt = self._attempt
+        codec = _result_codec(function) if declared is None else codec_for(declared, f"ctx.step(type=...) of {name!r}")
+        entry = attempt.command(Kind.RUN, name)
+        new = entry is None
+        if entry is None:
+            entry = attempt.record(Kind.RUN, name)
+        future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, codec)
+        attempt.expect(future)
+        journal = attempt.invocation.journal
+        if new or (journal is not None and entry.idx not in journal.completed):
+            bound = functools.partial(function, *args, **kwargs)
+            attempt.partition.start_step(attempt.invocation, entry.idx, bound, codec, retry)
+        return future
+
+    # --- time -----------------------------------------------------------------------------------------------------------
+
+    def sleep(self, duration: float | datetime.timedelta) -> DurableFuture[None]:
+        """Wait, seconds or timedelta, for moments or months: a restart does not begin it anew."""
+        return self._sleep(milliseconds(duration, "ctx.sleep"))
+
+    def _sleep(self, duration_ms: int) -> JournaledFuture[None]:
+        attempt = self._attempt
+        entry = attempt.command(Kind.SLEEP, str(duration_ms))
+        if entry is None:
+            due = attempt.partition.clock.now_ms() + duration_ms
+            entry = attempt.record(Kind.SLEEP, str(duration_ms), ref=due)
+            attempt.partition.add_timer(due, attempt.invocation, entry.idx)
+        future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
+        attempt.expect(future)
+        return future
+
+    # --- awakeables -----------------------------------------------------------------------------------------------------
+
+    @overload
+    def awakeable(self, type: type[T], *, timeout: float | datetime.timedelta | None = None) -> Awakeable[T]: ...
+
+    @overload
+    def awakeable(self, type: Any = None, *, timeout: float | datetime.timedelta | None = None) -> Awakeable[Any]: ...
+
+    def awakeable(self, type: Any = None, *, timeout: float | datetime.timedelta | None = None) -> Awakeable[Any]:
+        """An id to hand out and a promise to await: `id, promise = ctx.awakeable(str)`, or one object with `.id`.
+
+        The await returns what resolve was given, raises AwakeableRejected with reject's reason, or DurableTimeout when
+        `timeout` (seconds or timedelta) passes first.
+        """
+        attempt = self._attempt
+        codec = ANY if type is None else codec_for(type, "ctx.awakeable")
+        timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
+        asked = None if timeout_ms is None else str(timeout_ms)
+        entry = attempt.command(Kind.AWAKEABLE, codec.name, asked)
+        if entry is None:
+            deadline = None if timeout_ms is None else attempt.partition.clock.now_ms() + timeout_ms
+            entry = attempt.record(Kind.AWAKEABLE, codec.name, asked, deadline)
+            if deadline is not None:
+                attempt.partition.add_timer(deadline, attempt.invocation, entry.idx)
+        id = attempt.partition.ids.awakeable(attempt.invocation.seq, entry.idx)
+        future: Awakeable[Any] = Awakeable(attempt, entry.idx, codec, id)
+        attempt.expect(future)
+        return future
+
+    def resolve_awakeable(self, id: str, value: Any = None) -> DurableFuture[None]:
+        """Complete an awakeable of this app, exactly once, even if this future is not awaited.
+
+        Awaiting it raises UnknownAwakeable, AwakeableCompleted, or BadArguments if the waiting type refuses the value.
+        """
+        return self._complete_awakeable(Kind.RESOLVE, id, ANY.encode(value))
+
+    def reject_awakeable(self, id: str, reason: str) -> DurableFuture[None]:
+        """Make an awakeable of this app fail with `reason`, exactly once, even if this future is not awaited."""
+        if not isinstance(reason, str):
+            raise BadArguments(f"reject_awakeable wants the reason as a str, got {type_name(type(reason))}.")
+        return self._complete_awakeable(Kind.REJECT, id, ANY.encode(reason))
+
+    def _complete_awakeable(self, kind: int, id: str, text: str) -> DurableFuture[None]:
+        attempt = self._attempt
+        seq, index = attempt.partition.ids.read_awakeable(id)
+        entry = attempt.command(kind, id, text)
+        if entry is None:
+            entry = attempt.record(kind, id, text)
+        future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
+        attempt.expect(future)
+        attempt.must_finish(future)
+        journal = attempt.invocation.journal
+        if journal is not None and entry.idx not in journal.completed:
+            attempt.partition.awakeables.complete_for(attempt.invocation, entry.idx, seq, index, kind, text)
+        return future
+
+    # --- other objects --------------------------------------------------------------------------------------------------
+
+    def object(self, cls: type[T], key: str) -> T:
+        """A typed reference: `await ctx.object(Stock, "main").reserve(3)` calls, `.reserve.send(3)` sends one way."""
+        definition = definition_of(cls)
+        self._attempt.partition.check_served(definition)
+        return definition.reference(self, checked_key(key))  # type: ignore[return-value]
+
+    def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call by name. Raises UnknownService or UnknownHandler at once."""
+        target = self._attempt.partition.handler(service, handler)
+        return self.dispatch_call(target, checked_key(key), args, kwargs, DEFAULT_OPTIONS)
+
+    def send(
+        self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
+    ) -> InvocationHandle[Any]:
+        """Send one way by name, `delay` later if given."""
+        target = self._attempt.partition.handler(service, handler)
+        options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
+        return self.dispatch_send(target, checked_key(key), args, {}, options)
+
+    def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
+        if options.delay_ms:
+            raise BadArguments(
+                "delay= goes with send: a call waits for its answer. Use ctx.sleep before the call, or .send(...)."
+            )
+        attempt = self._attempt
+        text, values = target.encode(args, kwargs)
+        name = f"{target.service.name}/{key}/{target.name}"
+        entry = attempt.matches_call(Kind.CALL, target, name, text)
+        if entry is None:
+            partition, caller = attempt.partition, attempt.invocation
+            cycle = partition.cycle(caller, target, key)
+            seq = partition.next_number() if cycle is None else None
+            entry = attempt.record(Kind.CALL, name, text, seq)
+            if seq is not None:
+                partition.accept(target, key, text, values, options.headers, seq, caller.seq, entry.idx)
+            else:
+                partition.complete(caller, entry.idx, Kind.FAILED, cycle)
+        future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, target.returns)
+        attempt.expect(future)
+        return future
+
+    def dispatch_send(
+        self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
+    ) -> InvocationHandle[Any]:
+        attempt = self._attempt
+        text, values = target.encode(args, kwargs)
+        name = f"{target.service.name}/{key}/{target.name}"
+        if options.delay_ms:
+            name += f" after {options.delay_ms} ms"
+        entry = attempt.matches_call(Kind.SEND, target, name, text)
+        if entry is None:
+            seq = attempt.partition.next_number()
+            entry = attempt.record(Kind.SEND, name, text, seq)
+            attempt.partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
+        assert entry.ref is not None
+        return SentMessage(attempt.partition.ids.invocation(entry.ref))
+
+    # --- state by name ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def get(self, name: str, type: type[T], default: T) -> T: ...
+
+    @overload
+    def get(self, name: str, type: type[T]) -> T | None: ...
+
+    @overload
+    def get(self, name: str, type: Any = None, default: Any = None) -> Any: ...
+
+    def get(self, name: str, type: Any = None, default: Any = None) -> Any:
+        """A state value by name, declared or not; `default` if it is not set. A fresh copy: change it with `set`."""
+        attempt = self._attempt
+        attempt.flush()
+        texts = attempt.snapshot if attempt.snapshot is not None else attempt.state.texts
+        text = texts.get(name)
+        field = self._field(name)
+        if text is None:
+            return field.default() if field is not None and field.has_default and default is None else default
+        codec = codec_for(type, f"ctx.get({name!r})") if type is not None else field.codec if field is not None else ANY
+        return codec.decode(text)
+
+    def set(self, name: str, value: Any, type: Any = None) -> None:
+        """Set a state value by name. Undeclared names hold JSON types, or what `type` says."""
+        self._check_may_write(name)
+        field = self._field(name)
+        attempt = self._attempt
+        if field is not None:
+            attempt.flush()
+            setattr(attempt.state.instance, name, field.codec.decode(field.codec.encode(value)))
+            attempt.flush()
+            return
+        if not isinstance(name, str) or not name:
+            raise BadArguments(f"ctx.set wants a non-empty str as the name, got {name!r}.")
+        codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
+        text = codec.encode(value)
+        attempt.flush()
+        if attempt.state.texts.get(name) != text:
+            attempt.write(name, text)
+
+    def clear(self, name: str) -> None:
+        """Delete one state value; a declared attribute goes back to its default."""
+        self._check_may_write(name)
+        attempt = self._attempt
+        attempt.flush()
+        if self._field(name) is not None:
+            instance = attempt.state.instance
+            if name in instance.__dict__:
+                delattr(instance, name)
+            attempt.flush()
+        elif name in attempt.state.texts:
+            attempt.write(name, None)
+
+    def clear_all(self) -> None:
+        """Delete all state of this object."""
+        for name in self.state_keys():
+            self.clear(name)
+
+    def state_keys(self) -> list[str]:
+        """The names that are set, sorted. A declared attribute that still has its default is not among them."""
+        self._attempt.flush()
+        snapshot = self._attempt.snapshot
+        return sorted(snapshot if snapshot is not None else self._attempt.state.texts)
+
+    def _field(self, name: str) -> Any:
+        handler = self._attempt.invocation.handler
+        assert handler is not None
+        return handler.service.fields_by_name.get(name)
+
+    def _check_may_write(self, name: str) -> None:
+        if self._attempt.snapshot is not None:
+            raise StateWriteRefused(
+                f"ctx.set/clear of {name!r} in a shared handler. Shared handlers only read; use @handler."
+            )
+
+    # --- combinators ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def all(self, one: Call[T], two: Call[U], /) -> DurableFuture[tuple[T, U]]: ...
+
+    @overload
+    def all(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[tuple[T, U, V]]: ...
+
+    @overload
+    def all(self, *calls: Call[T]) -> DurableFuture[tuple[T, ...]]: ...
+
+    def all(self, *calls: Call[Any]) -> DurableFuture[Any]:
+        """The values of all, in the order given. Fails as soon as one fails."""
+        return futures.all_of(self._attempt, calls)
+
+    def settle(self, *calls: Call[T]) -> DurableFuture[list[T | TerminalError]]:
+        """Waits for all, whatever their outcome: a list of values and TerminalErrors in the order given."""
+        return futures.settled(self._attempt, calls)
+
+    def first(self, *calls: Call[T]) -> DurableFuture[T]:
+        """The first to complete, whether with a value or a failure. `done()` on the parts tells which."""
+        return futures.first_of(self._attempt, calls)
+
+    def any(self, *calls: Call[T]) -> DurableFuture[T]:
+        """The first value. Fails only if all fail."""
+        return futures.any_of(self._attempt, calls)
+
+    def as_completed(self, *calls: Call[T]) -> AsyncIterator[DurableFuture[T]]:
+        """`async for done in ctx.as_completed(a, b): value = await done`, in order of completion."""
+        return futures.as_completed(self._attempt, calls)
+
+    def timeout(self, call: Call[T], duration: float | datetime.timedelta) -> DurableFuture[T]:
+        """`call`, or DurableTimeout after `duration`. The deadline survives restarts; the call itself goes on."""
+        duration_ms = milliseconds(duration, "ctx.timeout")
+        return futures.with_timeout(self._attempt, call, self._sleep(duration_ms), duration_ms / 1000)
+
+
+class StepOptions:
+    """`ctx.step(...)`: a `run` with a name, a result type, a retry policy."""
+
+    __slots__ = ("_context", "_name", "_retry", "_type")
+
+    def __init__(self, context: Context, name: str | None, type: Any, retry: RetryPolicy | None) -> None:
+        self._context = context
+        self._name = name
+        self._type = type
+        self._retry = retry
+
+    @overload
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+
+    @overload
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:
+        """Like `ctx.run`, with these options."""
+        name = self._name if self._name is not None else _step_name(function)
+        return self._context._run(name, self._type, self._retry, function, args, kwargs)
+
+
+def _step_name(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+
+
+def _result_codec(function: Any) -> Codec | None:
+    """The codec of the function's declared return type; None, for msgpack, if it declares none."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        annotation = getattr(function, "__annotations__", {}).get("return", Any)
+        if annotation is Any or annotation is None:
+            return None
+        declared = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):
+        return None
+    if declared is Any or declared is object or isinstance(declared, TypeVar):
+        return None
+    return codec_for(declared, f"the return type of {_step_name(function)}")
+
+
+def checked_key(key: str) -> str:
+    """`key`, if it can name an object. Raises BadKey."""
+    if type(key) is str and key:
+        if key.isascii() and "\x00" not in key:
+            return key
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise BadKey(f"The object key {key!r} is not valid Unicode text.") from None
+        if "\x00" not in key:
+            return key
+    raise BadKey(f"An object key is a non-empty str without NUL characters, got {key!r}.")

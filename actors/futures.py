@@ -1,0 +1,268 @@
+"""Durable futures and what can be built from them: all, settle, first, any, in order of completion.
+
+A durable future is completed by a journal entry and by nothing else, so whatever a handler decides by
+awaiting, combining or asking `done()` is decided again in the same way on replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from actors import packing
+from actors.errors import DurableTimeout, MisusedFuture, SerializationError, TerminalError, failure_error
+from actors.journal import Entry, Kind
+from actors.serde import Codec
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Call(Generic[T_co]):
+    """Something under way that can be awaited for its value. Awaiting twice gives the same value."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        raise TypeError(f"{type(self).__name__} cannot be awaited")
+
+
+class DurableFuture(Call[T]):
+    """A value that arrives through the journal. Await it in the handler that made it."""
+
+    __slots__ = ("_attempt", "_error", "_state", "_value", "_watchers")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._state = 0  # 0 open, 1 value, 2 error
+        self._value: Any = None
+        self._error: TerminalError | None = None
+        self._watchers: list[Callable[[DurableFuture[Any]], None]] | None = None
+
+    def done(self) -> bool:
+        """Whether awaiting would return at once."""
+        return self._state != 0
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._state == 0:
+            attempt = self._attempt
+            if attempt.stepping and asyncio.current_task() is attempt:  # type: ignore[comparison-overlap]
+                yield self
+            else:
+                # Awaited by a task the handler started (asyncio.gather does): bridge to asyncio.
+                yield from self._bridge().__await__()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[no-any-return]
+
+    def _bridge(self) -> asyncio.Future[None]:
+        if self._attempt.ended:
+            raise MisusedFuture("This future belongs to an attempt that is over. Await it in the handler that made it.")
+        bridge: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watch(lambda _: None if bridge.done() else bridge.set_result(None))
+        return bridge
+
+    def _watch(self, watcher: Callable[[DurableFuture[Any]], None]) -> None:
+        """Call `watcher` at completion, or now."""
+        if self._state != 0:
+            watcher(self)
+        elif self._watchers is None:
+            self._watchers = [watcher]
+        else:
+            self._watchers.append(watcher)
+
+    def _succeed(self, value: Any) -> None:
+        if self._state == 0:
+            self._state, self._value = 1, value
+            self._notify()
+
+    def _fail(self, error: TerminalError) -> None:
+        if self._state == 0:
+            self._state, self._error = 2, error
+            self._notify()
+
+    def _notify(self) -> None:
+        watchers, self._watchers = self._watchers, None
+        for watcher in watchers or ():
+            watcher(self)
+
+
+class JournaledFuture(DurableFuture[T]):
+    """The future of one command, completed by the journal entry that answers it."""
+
+    __slots__ = ("codec", "index")
+
+    def __init__(self, attempt: Attempt, index: int, codec: Codec | None) -> None:
+        super().__init__(attempt)
+        self.index = index
+        self.codec = codec
+
+    def _complete(self, entry: Entry) -> None:
+        if entry.kind == Kind.FAILED:
+            assert isinstance(entry.value, str)
+            self._fail(failure_error(entry.value))
+            return
+        try:
+            self._succeed(self._decoded(entry.value))
+        except SerializationError as error:
+            self._fail(error)
+
+    def _decoded(self, value: str | bytes | None) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, bytes):
+            return packing.unpack(value)
+        assert self.codec is not None
+        return self.codec.decode(value)
+
+
+class Awakeable(JournaledFuture[T]):
+    """A promise that something outside completes, by its `id`. `id, promise = ctx.awakeable(str)` works too.
+
+    Hand the id out through `ctx.run`, a send, a call or a return value: those leave only once the awakeable
+    is on disk, so nobody can hold an id that a crash would forget.
+    """
+
+    __slots__ = ("id",)
+
+    def __init__(self, attempt: Attempt, index: int, codec: Codec, id: str) -> None:
+        super().__init__(attempt, index, codec)
+        self.id = id
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.id, self))
+
+
+def _checked(attempt: Attempt, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
+    for future in futures:
+        if not isinstance(future, DurableFuture):
+            raise MisusedFuture(
+                f"ctx.{name} takes futures of this context (ctx.run, ctx.sleep, ctx.awakeable, calls made through ctx); "
+                f"got {type(future).__name__}. Pass them without awaiting them."
+            )
+        if future._attempt is not attempt:
+            raise MisusedFuture(
+                f"ctx.{name} got a future of another invocation. Futures cannot be shared between handlers."
+            )
+    return list(futures)  # type: ignore[arg-type]
+
+
+def all_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
+    """All values in the order given; fails with the first failure, without waiting for the rest."""
+    parts = _checked(attempt, futures, "all")
+    combined: DurableFuture[tuple[T, ...]] = DurableFuture(attempt)
+    left = len(parts)
+
+    def on_done(part: DurableFuture[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if part._error is not None:
+            combined._fail(part._error)
+        elif left == 0:
+            combined._succeed(tuple([p._value for p in parts]))
+
+    if not parts:
+        combined._succeed(())
+    for part in parts:
+        part._watch(on_done)
+    return combined
+
+
+def settled(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
+    """Waits for all; each place holds the value or the TerminalError. Never fails itself."""
+    parts = _checked(attempt, futures, "settle")
+    combined: DurableFuture[list[T | TerminalError]] = DurableFuture(attempt)
+    left = len(parts)
+
+    def on_done(_: DurableFuture[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            combined._succeed([p._value if p._error is None else p._error for p in parts])
+
+    if not parts:
+        combined._succeed([])
+    for part in parts:
+        part._watch(on_done)
+    return combined
+
+
+def first_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+    """The first to complete, value or failure. `done()` on the parts tells which it was."""
+    parts = _checked(attempt, futures, "first")
+    if not parts:
+        raise MisusedFuture("ctx.first needs at least one future: with none it would wait for ever.")
+    combined: DurableFuture[T] = DurableFuture(attempt)
+
+    def on_done(part: DurableFuture[Any]) -> None:
+        if part._error is not None:
+            combined._fail(part._error)
+        else:
+            combined._succeed(part._value)
+
+    for part in parts:
+        part._watch(on_done)
+    return combined
+
+
+def any_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+    """The first value; fails only when all have failed, with the last failure."""
+    parts = _checked(attempt, futures, "any")
+    if not parts:
+        raise MisusedFuture("ctx.any needs at least one future: with none it would wait for ever.")
+    combined: DurableFuture[T] = DurableFuture(attempt)
+    left = len(parts)
+
+    def on_done(part: DurableFuture[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if part._error is None:
+            combined._succeed(part._value)
+        elif left == 0:
+            combined._fail(part._error)
+
+    for part in parts:
+        part._watch(on_done)
+    return combined
+
+
+async def as_completed(attempt: Attempt, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
+    """The futures themselves, each when it is done, in order of completion."""
+    finished: list[DurableFuture[T]] = []
+    waiting: list[DurableFuture[None]] = []
+
+    def on_done(part: DurableFuture[Any]) -> None:
+        finished.append(part)
+        if waiting:
+            waiting.pop()._succeed(None)
+
+    parts = _checked(attempt, futures, "as_completed")
+    for part in parts:
+        part._watch(on_done)
+    for position in range(len(parts)):
+        if position == len(finished):
+            waiting.append(DurableFuture(attempt))
+            await waiting[0]
+        yield finished[position]
+
+
+def with_timeout(attempt: Attempt, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
+    """`future`, unless `timer` is done first: then DurableTimeout."""
+    (part,) = _checked(attempt, (future,), "timeout")
+    combined: DurableFuture[T] = DurableFuture(attempt)
+
+    def on_done(done: DurableFuture[Any]) -> None:
+        if done is timer:
+            combined._fail(DurableTimeout(f"Nothing arrived within {seconds:g} s."))
+        elif done._error is not None:
+            combined._fail(done._error)
+        else:
+            combined._succeed(done._value)
+
+    part._watch(on_done)
+    timer._watch(on_done)
+    return combined

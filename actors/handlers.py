@@ -1,0 +1,314 @@
+"""`@handler`, `@shared`, and the typed things one gets by naming a handler on a reference or an object."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from actors.errors import BadArguments, DefinitionError, SerializationError
+from actors.futures import Call
+from actors.serde import ATOMS, Codec, codec_for, join, split
+
+if TYPE_CHECKING:
+    from actors.context import Context
+    from actors.virtual_object import ServiceDefinition
+
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class InvocationHandle(Generic[R]):
+    """An accepted invocation. `await handle` returns once the acceptance is durable, `handle.result()` its outcome.
+
+    A handle from a context needs no await: the message is part of the sender's own journal.
+    """
+
+    __slots__ = ()
+
+    @property
+    def id(self) -> str:
+        """The invocation id, `inv_1…`."""
+        raise NotImplementedError  # pragma: no cover - every concrete handle has one
+
+    def __await__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be awaited")
+
+    async def result(self) -> R:
+        """Wait for the outcome: the value, or the TerminalError the invocation failed with."""
+        raise TypeError(f"{type(self).__name__} has no result")
+
+
+class Dispatcher(Protocol):
+    """Where a reference sends its messages: an app, or the context of a running handler."""
+
+    def dispatch_call(
+        self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
+    ) -> Call[Any]: ...
+
+    def dispatch_send(
+        self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
+    ) -> InvocationHandle[Any]: ...
+
+
+class Options:
+    """What travels with a message beside its arguments."""
+
+    __slots__ = ("delay_ms", "headers")
+
+    def __init__(self, delay_ms: int = 0, headers: dict[str, str] | None = None) -> None:
+        self.delay_ms = delay_ms
+        self.headers = headers
+
+
+DEFAULT_OPTIONS = Options()
+
+
+class BoundHandler(Generic[P, R]):
+    """A handler of one object: call it, send to it, or set options first."""
+
+    __slots__ = ("_definition", "_dispatcher", "_key", "_options")
+
+    def __init__(
+        self, dispatcher: Dispatcher, definition: HandlerDefinition, key: str, options: Options = DEFAULT_OPTIONS
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._definition = definition
+        self._key = key
+        self._options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Invoke the handler now; await the result for its value.
+
+        Raises BadArguments or SerializationError at once if the arguments do not fit. The await raises the
+        TerminalError the handler failed with.
+        """
+        return self._dispatcher.dispatch_call(self._definition, self._key, args, kwargs, self._options)
+
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> InvocationHandle[R]:
+        """One way: the message is delivered exactly once, in the order sent, and survives crashes."""
+        return self._dispatcher.dispatch_send(self._definition, self._key, args, kwargs, self._options)
+
+    def options(
+        self, *, delay: float | timedelta | None = None, headers: dict[str, str] | None = None
+    ) -> BoundHandler[P, R]:
+        """The same handler with options: `delay` (seconds, sends only) and `headers` the handler sees in `ctx.headers`."""
+        options = Options(self._options.delay_ms, self._options.headers)
+        if delay is not None:
+            options.delay_ms = milliseconds(delay, "delay")
+        if headers is not None:
+            options.headers = checked_headers(headers)
+        return BoundHandler(self._dispatcher, self._definition, self._key, options)
+
+
+def checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    if not isinstance(headers, dict) or not all(type(k) is str and type(v) is str for k, v in headers.items()):
+        raise BadArguments("headers= wants a dict of str to str.")
+    return dict(headers)
+
+
+def milliseconds(duration: float | timedelta, what: str) -> int:
+    """A duration in whole milliseconds, rounded up. Raises BadArguments if it is negative, endless or not a duration."""
+    if isinstance(duration, timedelta):
+        seconds = duration.total_seconds()
+    elif isinstance(duration, (int, float)) and not isinstance(duration, bool):
+        seconds = float(duration)
+    else:
+        raise BadArguments(f"{what} wants seconds or a timedelta, got {duration!r}.")
+    if not 0 <= seconds < 1e11:  # also refuses NaN; 1e11 s is about 3,000 years
+        raise BadArguments(f"{what} must lie between 0 and 3,000 years, got {duration!r}.")
+    return -int(-seconds * 1000 // 1)
+
+
+class Handler(Generic[S, P, R]):
+    """What `@handler` leaves in the class body."""
+
+    __slots__ = ("definition", "function", "name", "shared")
+
+    def __init__(self, function: Callable[..., Any], name: str | None, shared: bool) -> None:
+        self.function = function
+        self.name: str = name if name is not None else str(getattr(function, "__name__", ""))
+        self.shared = shared
+        self.definition: HandlerDefinition | None = None
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Handler[S, P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any) -> BoundHandler[P, R]: ...
+
+    def __get__(self, instance: object | None, owner: Any) -> Any:
+        if instance is None:
+            return self
+        # On a real object (inside one of its own handlers) a handler is a plain method: no message, no mailbox.
+        return instance._bind_inline(self)  # type: ignore[attr-defined]
+
+
+class HandlerDecorator(Protocol):
+    """The typed shape of @handler and @shared: the context parameter does not appear to callers."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /
+    ) -> Handler[S, P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+
+
+@overload
+def handler(function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+
+
+@overload
+def handler(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+
+
+@overload
+def handler(*, name: str | None = None) -> HandlerDecorator: ...
+
+
+def handler(function: Any = None, /, *, name: str | None = None) -> Any:
+    """An exclusive handler: one invocation at a time for each key, from its first line to its outcome."""
+    return _decorate(function, name, shared=False)
+
+
+@overload
+def shared(function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+
+
+@overload
+def shared(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+
+
+@overload
+def shared(*, name: str | None = None) -> HandlerDecorator: ...
+
+
+def shared(function: Any = None, /, *, name: str | None = None) -> Any:
+    """A read-only handler: runs beside the exclusive one, on a snapshot of the state, and never waits for it."""
+    return _decorate(function, name, shared=True)
+
+
+def _decorate(function: Any, name: str | None, *, shared: bool) -> Any:
+    if function is None:
+        return lambda function: _decorate(function, name, shared=shared)
+    decorator = "@shared" if shared else "@handler"
+    if not inspect.iscoroutinefunction(function):
+        shown = getattr(function, "__qualname__", repr(function))
+        raise DefinitionError(f"{decorator} {shown}: a handler is a coroutine function. Write 'async def'.")
+    return Handler(function, name, shared)
+
+
+class HandlerDefinition:
+    """One handler, ready to use: its codecs, and whether it wants the context."""
+
+    __slots__ = (
+        "_codecs",
+        "_names",
+        "_signature",
+        "arity",
+        "function",
+        "name",
+        "returns",
+        "service",
+        "shared",
+        "target",
+        "wants_context",
+    )
+
+    def __init__(self, service: ServiceDefinition, declared: Handler[Any, Any, Any], hints: dict[str, Any]) -> None:
+        self.service = service
+        self.name = declared.name
+        self.function = declared.function
+        self.shared = declared.shared
+        where = f"{service.name}.{self.name}"
+        self.target = where
+        parameters = list(inspect.signature(declared.function).parameters.values())[1:]
+        self.wants_context = bool(parameters) and _is_context(parameters[0], hints)
+        if self.wants_context:
+            parameters = parameters[1:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise DefinitionError(
+                    f"{where}: *{parameter.name} cannot be stored by name and type. Declare each parameter, or take one list or dict."
+                )
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                raise DefinitionError(
+                    f"{where}: the parameter {parameter.name!r} is keyword-only. Arguments are stored in order: remove the '*'."
+                )
+        self._signature = inspect.Signature(parameters)
+        self._names = [parameter.name for parameter in parameters]
+        self.arity = len(parameters)
+        self._codecs: list[Codec] = [
+            codec_for(hints.get(name, Any), f"{where}, parameter {name!r}") for name in self._names
+        ]
+        for parameter, codec in zip(parameters, self._codecs, strict=True):
+            if parameter.default is not parameter.empty:
+                try:
+                    codec.encode(parameter.default)
+                except SerializationError as error:
+                    raise DefinitionError(f"{where}: the default of {parameter.name!r} does not fit: {error}") from None
+        self.returns: Codec = codec_for(hints.get("return", Any), f"{where}, return type")
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...] | None]:
+        """The arguments as a JSON array, and the values themselves if no caller can change them afterwards.
+
+        Raises BadArguments or SerializationError.
+        """
+        if kwargs or len(args) != self.arity:
+            args = self._bound(args, kwargs)
+        codecs = self._codecs
+        if self.arity == 1:
+            (value,) = args
+            try:
+                return f"[{codecs[0].encode(value)}]", args if type(value) in ATOMS else None
+            except SerializationError as error:
+                raise self._bad_argument(0, error) from None
+        texts, unchangeable = [], True
+        for position, value in enumerate(args):
+            try:
+                texts.append(codecs[position].encode(value))
+            except SerializationError as error:
+                raise self._bad_argument(position, error) from None
+            if type(value) not in ATOMS:
+                unchangeable = False
+        return join(texts), args if unchangeable else None
+
+    def _bad_argument(self, position: int, error: SerializationError) -> BadArguments:
+        return BadArguments(f"{self.target}: argument {self._names[position]!r}: {error}")
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise BadArguments(f"{self.target}{self._signature}: {error}.") from None
+        bound.apply_defaults()  # stored with the call, so that a later attempt sees the same ones
+        return tuple(bound.arguments.values())
+
+    def decode(self, array: str) -> tuple[Any, ...]:
+        """The arguments in a stored JSON array. Raises SerializationError if they no longer fit the signature."""
+        texts = split(array)
+        if len(texts) != self.arity:
+            raise SerializationError(
+                f"{self.target} takes {self.arity} arguments ({', '.join(self._names) or 'none'}); stored are {len(texts)}"
+            )
+        return tuple([codec.decode(text) for codec, text in zip(self._codecs, texts, strict=True)])
+
+    def same_arguments(self, one: str, other: str) -> bool:
+        """Whether two stored argument lists are equal; the order inside a set does not count."""
+        if one == other:
+            return True
+        ones, others = split(one), split(other)
+        return len(ones) == len(others) == self.arity and all(
+            codec.equal(a, b) for codec, a, b in zip(self._codecs, ones, others, strict=True)
+        )
+
+
+def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    hint = hints.get(parameter.name)
+    if hint is None:
+        return parameter.name in ("ctx", "context")
+    return isinstance(hint, type) and getattr(hint, "__actors_context__", False)

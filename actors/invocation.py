@@ -1,0 +1,153 @@
+"""One invocation in memory: what is stored of it, and who waits for its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from actors.handlers import HandlerDefinition
+from actors.journal import Journal
+from actors.storage import InvocationRow, Status
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+    from actors.mailbox import Mailbox
+    from actors.steps import Step
+
+MISSING: Any = object()
+
+
+class Invocation:
+    """Accepted once, executed in one or more attempts until it has an outcome.
+
+    `handler` is None when the class no longer has it; such an invocation is paused. `value` is the outcome as an
+    object when that object cannot change, so that a caller in this process needs no decoding.
+    """
+
+    __slots__ = (
+        "accepted_ms",
+        "args",
+        "args_text",
+        "attempt",
+        "attempts",
+        "dirty_in",
+        "ended_ms",
+        "handler",
+        "handler_name",
+        "headers",
+        "journal",
+        "key",
+        "mailbox",
+        "outcome",
+        "parent",
+        "parent_index",
+        "position",
+        "reason",
+        "seq",
+        "service",
+        "shared",
+        "status",
+        "steps",
+        "stored_status",
+        "value",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        seq: int,
+        service: str,
+        key: str,
+        handler_name: str,
+        handler: HandlerDefinition | None,
+        args_text: str,
+        args: tuple[Any, ...] | None,
+        headers: str | None,
+        parent: int | None,
+        parent_index: int | None,
+        status: int,
+        accepted_ms: int,
+    ) -> None:
+        self.seq = seq
+        self.service = service
+        self.key = key
+        self.handler_name = handler_name
+        self.handler = handler
+        self.shared = handler is not None and handler.shared
+        self.args_text = args_text
+        self.args = args
+        self.headers = headers
+        self.parent = parent
+        self.parent_index = parent_index
+        self.status = status
+        self.stored_status = -1
+        self.position = seq
+        self.attempts = 0
+        self.accepted_ms = accepted_ms
+        self.ended_ms: int | None = None
+        self.outcome: str | None = None
+        self.value: Any = MISSING
+        self.reason: str | None = None
+        self.dirty_in = 0
+        self.journal: Journal | None = None
+        self.attempt: Attempt | None = None
+        self.mailbox: Mailbox | None = None
+        self.steps: dict[int, Step] | None = None
+        # Whoever gets the outcome once it is durable: futures of callers in this process.
+        self.waiters: list[asyncio.Future[Invocation]] | None = None
+
+    @classmethod
+    def restored(cls, row: InvocationRow, handler: HandlerDefinition | None, journal: Journal | None) -> Invocation:
+        self = cls(
+            row.seq,
+            row.service,
+            row.key,
+            row.handler,
+            handler,
+            row.args,
+            None,
+            row.headers,
+            row.parent,
+            row.parent_index,
+            row.status,
+            row.accepted_ms,
+        )
+        self.shared = bool(row.shared)
+        self.position = row.position
+        self.attempts = row.attempts
+        self.ended_ms = row.ended_ms
+        self.outcome = row.outcome
+        self.reason = row.reason
+        self.stored_status = row.status
+        self.journal = journal
+        return self
+
+    def row(self) -> tuple[Any, ...]:
+        """The InvocationRow of this moment, as a plain tuple: one is made for each invocation of each batch."""
+        self.stored_status = self.status
+        return (
+            self.seq,
+            self.service,
+            self.key,
+            self.handler_name,
+            1 if self.shared else 0,
+            self.status,
+            self.position,
+            self.args_text,
+            self.headers,
+            self.parent,
+            self.parent_index,
+            self.attempts,
+            self.accepted_ms,
+            self.ended_ms,
+            self.outcome,
+            self.reason,
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.status >= Status.SUCCEEDED
+
+
+OnOpen = Callable[[Invocation | None], None]

@@ -1,0 +1,217 @@
+"""The journal of one invocation and the cursor that replays it. Pure: no clock, no random number, no I/O.
+
+A journal is two ordered lists. *Commands* are what the handler asked for; *completions* are the answers,
+in the order in which they became known. A handler is a function of those two lists alone:
+
+* commands are matched one by one, in order;
+* completions are shown to it one by one, in order, and only while it waits.
+
+Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches
+whatever the timing was. The relative order of a command and a completion carries no meaning.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from actors.errors import DeterminismError
+from actors.storage import JournalRow
+
+
+class Kind:
+    """Entry kinds as stored. Those from COMPLETED on are completions, and `ref` names the command they answer."""
+
+    SET = 1
+    CLEAR = 2
+    RUN = 3
+    SLEEP = 4
+    AWAKEABLE = 5
+    CALL = 6
+    SEND = 7
+    RESOLVE = 8
+    REJECT = 9
+    NOW = 10
+    SNAPSHOT = 11
+    COMPLETED = 20
+    FAILED = 21
+
+    NAMES: ClassVar[dict[int, str]] = {
+        SET: "set state",
+        CLEAR: "clear state",
+        RUN: "run",
+        SLEEP: "sleep",
+        AWAKEABLE: "awakeable",
+        CALL: "call",
+        SEND: "send",
+        RESOLVE: "resolve awakeable",
+        REJECT: "reject awakeable",
+        NOW: "now",
+        SNAPSHOT: "snapshot",
+        COMPLETED: "completed",
+        FAILED: "failed",
+    }
+
+
+class Entry:
+    """One journal row in memory. What `value` and `ref` hold depends on `kind`:
+
+    ========== ===================== ======================== =============================
+    kind       name                  value                    ref
+    ========== ===================== ======================== =============================
+    SET        field                 new JSON text            –  (`before`: the old one)
+    CLEAR      field                 –                        –  (`before`: the old one)
+    RUN        step name             –                        –
+    SLEEP      duration in ms        –                        due, ms since the epoch
+    AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
+    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee
+    RESOLVE    awakeable id          JSON text                –
+    NOW        –                     –                        ms since the epoch
+    SNAPSHOT   –                     JSON of all state        –
+    COMPLETED  –                     JSON text, or msgpack    index of the command
+    FAILED     –                     failure as JSON          index of the command
+    ========== ===================== ======================== =============================
+    """
+
+    __slots__ = ("at_ms", "before", "idx", "kind", "name", "ref", "value")
+
+    def __init__(
+        self,
+        idx: int,
+        kind: int,
+        name: str | None,
+        value: str | bytes | None,
+        ref: int | None,
+        before: str | None,
+        at_ms: int,
+    ) -> None:
+        self.idx = idx
+        self.kind = kind
+        self.name = name
+        self.value = value
+        self.ref = ref
+        self.before = before
+        self.at_ms = at_ms
+
+    def __repr__(self) -> str:
+        return describe(self.kind, self.name, self.value)
+
+
+class Journal:
+    """What is recorded of an open invocation. Grows only; `idx` counts from 1 over both lists."""
+
+    __slots__ = ("commands", "completed", "completions", "size")
+
+    def __init__(self) -> None:
+        self.commands: list[Entry] = []
+        self.completions: list[Entry] = []
+        self.completed: dict[int, Entry] = {}  # index of a command: its completion
+        self.size = 0
+
+    @classmethod
+    def restored(cls, rows: list[JournalRow]) -> Journal:
+        journal = cls()
+        for row in rows:
+            journal._add(Entry(row.idx, row.kind, row.name, row.value, row.ref, row.before, row.at_ms))
+        return journal
+
+    def append(
+        self,
+        kind: int,
+        name: str | None,
+        value: str | bytes | None,
+        ref: int | None,
+        before: str | None,
+        at_ms: int,
+    ) -> Entry:
+        entry = Entry(self.size + 1, kind, name, value, ref, before, at_ms)
+        self._add(entry)
+        return entry
+
+    def _add(self, entry: Entry) -> None:
+        self.size = entry.idx
+        if entry.kind < Kind.COMPLETED:
+            self.commands.append(entry)
+        else:
+            self.completions.append(entry)
+            assert entry.ref is not None
+            self.completed[entry.ref] = entry
+
+    def command(self, idx: int) -> Entry | None:
+        return next((entry for entry in self.commands if entry.idx == idx), None)
+
+    def initial_state(self, current: dict[str, str]) -> dict[str, str]:
+        """The object's state as it was when this invocation began: `current` with its own writes undone."""
+        initial = dict(current)
+        for entry in reversed(self.commands):
+            if entry.kind == Kind.SET or entry.kind == Kind.CLEAR:
+                assert entry.name is not None
+                if entry.before is None:
+                    initial.pop(entry.name, None)
+                else:
+                    initial[entry.name] = entry.before
+        return initial
+
+    def snapshot(self) -> str | None:
+        first = self.commands[0] if self.commands else None
+        return first.value if first is not None and first.kind == Kind.SNAPSHOT else None  # type: ignore[return-value]
+
+
+class Replay:
+    """One attempt's cursor over its journal: where it is among the commands, and among the completions."""
+
+    __slots__ = ("_commands", "_completions", "_journal")
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._commands = 0
+        self._completions = 0
+
+    def expected(self) -> Entry | None:
+        """The recorded command the handler must ask for next, or None when what it asks for is new."""
+        commands = self._journal.commands
+        return commands[self._commands] if self._commands < len(commands) else None
+
+    def advance(self) -> None:
+        """The next command was matched, or recorded."""
+        self._commands += 1
+
+    def completion(self) -> Entry | None:
+        """The next completion to show to the waiting handler, or None when all are shown."""
+        completions = self._journal.completions
+        return completions[self._completions] if self._completions < len(completions) else None
+
+    def shown(self) -> None:
+        """The next completion was shown."""
+        self._completions += 1
+
+    def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:
+        return DeterminismError(
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
+            f"{describe(recorded.kind, recorded.name, recorded.value)}; asked for now was {describe(kind, name, value)}. "
+            "Handlers must take the same steps on each attempt: put what is random, timed or external into ctx.run, "
+            "and finish or cancel open invocations before changing the steps of a handler."
+        )
+
+    def unfinished(self, recorded: Entry) -> DeterminismError:
+        return DeterminismError(
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
+            f"{describe(recorded.kind, recorded.name, recorded.value)}; now the handler ended without asking for it. "
+            "Handlers must take the same steps on each attempt: finish open invocations before removing a step."
+        )
+
+    def stuck(self, recorded: Entry) -> DeterminismError:
+        return DeterminismError(
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
+            f"{describe(recorded.kind, recorded.name, recorded.value)}; now the handler waits for something that no journal "
+            "entry completes before it. Handlers must take the same steps on each attempt."
+        )
+
+
+def describe(kind: int, name: str | None, value: str | bytes | None) -> str:
+    text = Kind.NAMES[kind]
+    if name is not None:
+        text += f" {name!r}"
+    if value is not None:
+        shown = str(value)
+        text += f" with {shown if len(shown) <= 200 else shown[:197] + '...'}"
+    return text

@@ -1,0 +1,131 @@
+"""The functions given to `ctx.run`, between the gate that lets them start and the journal entry that ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from actors import packing
+from actors.errors import RetriesExhausted, SerializationError, TerminalError, failure_text
+from actors.journal import Kind
+from actors.retry import RetryPolicy
+from actors.serde import Codec
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+
+class Step:
+    """One execution of one step. It belongs to the invocation, not to an attempt.
+
+    When an attempt ends while its step still runs, the next attempt waits for that same execution: a second one beside
+    it could do the same side effect twice at the same time.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_failures",
+        "_first_failure_ms",
+        "_function",
+        "_invocation",
+        "_partition",
+        "_policy",
+        "_running",
+        "_variables",
+        "index",
+    )
+
+    def __init__(
+        self,
+        partition: Partition,
+        invocation: Invocation,
+        index: int,
+        function: Callable[[], Any],
+        codec: Codec | None,
+        policy: RetryPolicy | None,
+        variables: contextvars.Context,
+    ) -> None:
+        self._partition = partition
+        self._invocation = invocation
+        self.index = index
+        self._function = function
+        self._codec = codec
+        self._policy = policy
+        self._variables = variables
+        self._running: asyncio.Future[Any] | None = None
+        self._failures = 0
+        self._first_failure_ms = 0
+
+    def start(self) -> None:
+        """Run the function. Called once all it depends on is durable."""
+        if self._over():
+            return
+        loop = self._partition.loop
+        if is_async(self._function):
+            self._running = loop.create_task(self._function(), context=self._variables.copy())
+        else:
+            variables = self._variables.copy()  # one context cannot be entered by two threads at once
+            self._running = loop.run_in_executor(self._partition.executor, variables.run, self._function)
+        self._running.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """The invocation has ended or the app stops. A function in a thread runs on; its result is ignored."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _over(self) -> bool:
+        return self._invocation.ended or self._partition.stopped
+
+    def _done(self, running: asyncio.Future[Any]) -> None:
+        if self._over():
+            if not running.cancelled():
+                running.exception()  # mark it as seen
+            return
+        if running.cancelled():
+            self._failed(asyncio.CancelledError("the step was cancelled from inside"))
+            return
+        error = running.exception()
+        if error is not None:
+            self._failed(error)
+            return
+        try:
+            value = running.result()
+            if inspect.iscoroutine(value):
+                value.close()
+                raise SerializationError(
+                    "The step returned a coroutine. Pass ctx.run the async function itself, not a wrapper of it."
+                )
+            text = packing.pack(value) if self._codec is None else self._codec.encode(value)
+        except TerminalError as refused:
+            self._partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(refused))
+            return
+        self._partition.step_ended(self._invocation, self.index, Kind.COMPLETED, text)
+
+    def _failed(self, error: BaseException) -> None:
+        partition = self._partition
+        if isinstance(error, TerminalError):
+            partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(error))
+            return
+        policy = self._policy
+        if policy is None:
+            partition.step_failed(self._invocation, self.index, error)
+            return
+        now = partition.clock.now_ms()
+        if self._failures == 0:
+            self._first_failure_ms = now
+        self._failures += 1
+        if policy.exhausted(self._failures, now - self._first_failure_ms):
+            exhausted = RetriesExhausted(f"The step failed {self._failures} times; the last error was {error!r}.")
+            partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
+            return
+        partition.wake_at(now + policy.delay_ms(self._failures, partition.rng), self.start)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

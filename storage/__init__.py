@@ -1,0 +1,44 @@
+"""Durable records in SQLite: the only layer that knows a database is there.
+
+It imports the standard library, aiosqlite and itself, and promises one thing: a batch handed to
+`SqliteStore.commit` is on disk as a whole, after every batch before it, or not at all.
+"""
+
+if __name__ != "actors.storage":  # a second copy of these modules would split the error classes
+    raise ImportError("import this package as 'actors.storage'")
+
+from actors.storage.errors import (
+    DatabaseForeign,
+    DatabaseInUse,
+    DatabaseTooNew,
+    OwnershipLost,
+    StorageError,
+    StorageFull,
+)
+from actors.storage.records import (
+    Batch,
+    InvocationRow,
+    JournalRow,
+    ObjectRecord,
+    OpenedDatabase,
+    Status,
+    TimerRow,
+)
+from actors.storage.store import SqliteStore
+
+__all__ = [
+    "Batch",
+    "DatabaseForeign",
+    "DatabaseInUse",
+    "DatabaseTooNew",
+    "InvocationRow",
+    "JournalRow",
+    "ObjectRecord",
+    "OpenedDatabase",
+    "OwnershipLost",
+    "SqliteStore",
+    "Status",
+    "StorageError",
+    "StorageFull",
+    "TimerRow",
+]

@@ -1,0 +1,71 @@
+"""What can go wrong with the database file. Every message says what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+class StorageError(Exception):
+    """The database could not be read or written; the app has stopped, what was acknowledged is safe."""
+
+    error = "storage_error"
+
+
+class StorageFull(StorageError):
+    """The disk is full. Free space, then start the app again: it recovers from the file."""
+
+    error = "storage_full"
+
+
+class DatabaseInUse(StorageError):
+    """Another process owns this file. One file has one owner; `pid` is the owner's process id."""
+
+    error = "database_in_use"
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        owner = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"{path} is in use by {owner}. One database file belongs to one running app: stop that process, "
+            "or give this app a file of its own with App(..., storage='sqlite:///other.db')."
+        )
+
+
+class DatabaseForeign(StorageError):
+    """The file is not a database of this framework, or it is damaged. It has not been changed."""
+
+    error = "database_foreign"
+
+
+class DatabaseTooNew(StorageError):
+    """A newer release wrote this file. Upgrade the package; the file has not been changed."""
+
+    error = "database_too_new"
+
+
+class OwnershipLost(StorageError):
+    """Another process took the file over (its fencing epoch is higher). This one stopped writing."""
+
+    error = "ownership_lost"
+
+
+def translated(error: sqlite3.Error, path: str) -> StorageError:
+    """The error of this layer for one of SQLite's, with advice."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    text = str(error)
+    if name == "SQLITE_FULL" or "full" in text:
+        return StorageFull(f"The disk that holds {path} is full ({text}). Free space and start the app again.")
+    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or (
+        isinstance(error, sqlite3.DatabaseError) and ("not a database" in text or "malformed" in text)
+    ):
+        return DatabaseForeign(
+            f"{path} cannot be read as a database ({text}). Restore it from a backup or choose another file; "
+            "it was left as it is."
+        )
+    if name.startswith("SQLITE_BUSY") or "locked" in text:
+        return StorageError(
+            f"{path} is locked by another program ({text}). Close what writes to it (a database shell with an "
+            "open transaction, for example) and start the app again."
+        )
+    return StorageError(f"{path}: {text} ({name or type(error).__name__}). Start the app again once it is mended.")

@@ -1,0 +1,92 @@
+"""The rows that travel between the runtime and the database, as plain tuples and one batch of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Status:
+    """Life of an invocation, as stored. Everything below SUCCEEDED is open."""
+
+    SCHEDULED = 0  # its delay has not passed: it is not in the mailbox yet
+    PENDING = 1  # in the mailbox
+    RUNNING = 2  # code has work to do: recovery starts it
+    BLOCKED = 3  # waits for completions only: recovery leaves it alone
+    BACKING_OFF = 4  # its last attempt failed; a timer starts the next
+    PAUSED = 5  # stopped for a person: see `reason`
+    SUCCEEDED = 6
+    FAILED = 7
+
+    NAMES = ("scheduled", "pending", "running", "blocked", "backing-off", "paused", "succeeded", "failed")
+
+
+class InvocationRow(NamedTuple):
+    seq: int
+    service: str
+    key: str
+    handler: str
+    shared: int
+    status: int
+    position: int
+    args: str
+    headers: str | None
+    parent: int | None
+    parent_index: int | None
+    attempts: int
+    accepted_ms: int
+    ended_ms: int | None
+    outcome: str | None
+    reason: str | None
+
+
+class JournalRow(NamedTuple):
+    invocation: int
+    idx: int
+    kind: int
+    name: str | None
+    ref: int | None
+    value: str | bytes | None
+    before: str | None
+    at_ms: int
+
+
+class TimerRow(NamedTuple):
+    due_ms: int
+    seq: int
+    invocation: int
+    idx: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """One transaction: all of it is durable, or none of it is."""
+
+    number: int
+    invocations: list[tuple[Any, ...]] = field(default_factory=list)  # InvocationRow, upserted by seq
+    journal: list[tuple[Any, ...]] = field(default_factory=list)  # JournalRow, appended
+    state: list[tuple[Any, ...]] = field(default_factory=list)  # (service, key, name, JSON text), upserted
+    cleared: list[tuple[str, str, str]] = field(default_factory=list)  # (service, key, name)
+    timers: list[tuple[int, int, int, int]] = field(default_factory=list)  # TimerRow
+    fired: list[tuple[int, int]] = field(default_factory=list)  # (due_ms, seq) of timers that are over
+    reserve_to: int | None = None  # no number below this is ever given out again
+
+
+@dataclass(slots=True)
+class ObjectRecord:
+    """Everything stored about one (service, key): its state and its open invocations in mailbox order."""
+
+    state: dict[str, str] = field(default_factory=dict)
+    invocations: list[InvocationRow] = field(default_factory=list)
+    journal: dict[int, list[JournalRow]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class OpenedDatabase:
+    """What a process needs to know before it takes its first message."""
+
+    secret: bytes
+    epoch: int
+    next_number: int
+    timers: list[tuple[int, int, int, int]]
+    runnable: list[tuple[str, str]]  # objects that recovery must look at

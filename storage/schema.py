@@ -1,0 +1,113 @@
+"""Tables, the views people may query, and the steps from one version of them to the next.
+
+The tables belong to the runtime; the views (`invocations`, `journal`, `state`, `awakeables`, `timers`)
+are a public interface: a plain sqlite3 shell can read them while the app runs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x41435452  # "ACTR" in the file header: tells our files from any other SQLite file
+
+_V1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE invocation (
+    seq INTEGER PRIMARY KEY, service TEXT NOT NULL, key TEXT NOT NULL, handler TEXT NOT NULL,
+    shared INTEGER NOT NULL, status INTEGER NOT NULL, position INTEGER NOT NULL, args TEXT NOT NULL,
+    headers TEXT, parent INTEGER, parent_index INTEGER, attempts INTEGER NOT NULL,
+    accepted_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT, reason TEXT
+);
+-- Both indexes hold open invocations only: one that starts and ends in a single batch never enters them.
+CREATE INDEX invocation_mailbox ON invocation (service, key, position) WHERE status < 6;
+CREATE INDEX invocation_runnable ON invocation (service, key) WHERE status IN (1, 2, 5);
+
+CREATE TABLE journal_entry (
+    invocation INTEGER NOT NULL, idx INTEGER NOT NULL, kind INTEGER NOT NULL, name TEXT, ref INTEGER,
+    value, before TEXT, at_ms INTEGER NOT NULL, PRIMARY KEY (invocation, idx)
+) WITHOUT ROWID;
+CREATE INDEX journal_awakeable ON journal_entry (invocation, idx) WHERE kind = 5;
+
+CREATE TABLE object_state (
+    service TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (service, key, name)
+) WITHOUT ROWID;
+
+CREATE TABLE timer (
+    due_ms INTEGER NOT NULL, seq INTEGER NOT NULL, invocation INTEGER NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (due_ms, seq)
+) WITHOUT ROWID;
+
+CREATE VIEW invocations AS
+SELECT seq AS invocation, service, key, handler,
+       CASE shared WHEN 1 THEN 'shared' ELSE 'exclusive' END AS mode,
+       CASE status WHEN 0 THEN 'scheduled' WHEN 1 THEN 'pending' WHEN 2 THEN 'running' WHEN 3 THEN 'blocked'
+                   WHEN 4 THEN 'backing-off' WHEN 5 THEN 'paused' WHEN 6 THEN 'succeeded' ELSE 'failed' END AS status,
+       args AS arguments, headers, parent AS called_by, attempts AS failed_attempts,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch') AS accepted_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch') AS ended_at,
+       CASE status WHEN 6 THEN outcome END AS result,
+       CASE status WHEN 7 THEN outcome END AS failure,
+       reason
+FROM invocation;
+
+CREATE VIEW journal AS
+SELECT invocation, idx AS position,
+       CASE kind WHEN 1 THEN 'set state' WHEN 2 THEN 'clear state' WHEN 3 THEN 'run' WHEN 4 THEN 'sleep'
+                 WHEN 5 THEN 'awakeable' WHEN 6 THEN 'call' WHEN 7 THEN 'send' WHEN 8 THEN 'resolve awakeable'
+                 WHEN 9 THEN 'reject awakeable' WHEN 10 THEN 'now' WHEN 11 THEN 'snapshot'
+                 WHEN 20 THEN 'completed' WHEN 21 THEN 'failed' END AS entry,
+       name,
+       CASE WHEN kind >= 20 THEN ref END AS completes,
+       CASE WHEN kind IN (6, 7) THEN ref END AS called,
+       value,
+       strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at
+FROM journal_entry
+UNION ALL
+SELECT seq, 0, 'input', handler, NULL, NULL, args,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch')
+FROM invocation
+UNION ALL
+SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
+       CASE status WHEN 6 THEN 'output' ELSE 'failure' END, NULL, NULL, NULL, outcome,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch')
+FROM invocation WHERE status >= 6;
+
+CREATE VIEW state AS SELECT service, key, name, value FROM object_state;
+
+CREATE VIEW awakeables AS
+SELECT a.invocation, a.idx AS position, i.service, i.key, i.handler, a.name AS type,
+       strftime('%Y-%m-%dT%H:%M:%fZ', a.at_ms / 1000.0, 'unixepoch') AS since,
+       strftime('%Y-%m-%dT%H:%M:%fZ', a.ref / 1000.0, 'unixepoch') AS deadline
+FROM journal_entry a JOIN invocation i ON i.seq = a.invocation
+WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS (
+    SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx);
+
+CREATE VIEW timers AS
+SELECT t.invocation, i.service, i.key, i.handler,
+       CASE t.idx WHEN -1 THEN 'retry' WHEN -2 THEN 'delayed send' ELSE 'sleep or deadline' END AS purpose,
+       strftime('%Y-%m-%dT%H:%M:%fZ', t.due_ms / 1000.0, 'unixepoch') AS due
+FROM timer t JOIN invocation i ON i.seq = t.invocation;
+"""
+
+# MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
+MIGRATIONS: tuple[str, ...] = (_V1,)
+VERSION = len(MIGRATIONS)
+
+
+def steps(version: int) -> list[str]:
+    """The statements that lead from `version` to VERSION, to be run in one transaction."""
+    statements = [statement for script in MIGRATIONS[version:] for statement in _statements(script)]
+    return [*statements, f"PRAGMA user_version = {VERSION}"] if statements else []
+
+
+def _statements(script: str) -> list[str]:
+    """The script's statements, one by one: `executescript` would commit the transaction that must hold them all."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements

@@ -1,0 +1,218 @@
+"""The operations the runtime needs from its database, and nothing else.
+
+All of them go through one connection in the order they were asked for, so a read sees every batch
+handed over before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from actors.storage import schema
+from actors.storage.database import (
+    AsyncConnection,
+    WriterConnection,
+    connect,
+    pragmas,
+    rows,
+    whole_file_present,
+)
+from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, translated
+from actors.storage.lock import FileLock
+from actors.storage.records import (
+    Batch,
+    InvocationRow,
+    JournalRow,
+    ObjectRecord,
+    OpenedDatabase,
+)
+
+RESERVED_NUMBERS = 1_000_000
+
+_ASKED = (
+    "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+)
+_STATE_OF = _ASKED + (
+    "SELECT s.service, s.key, s.name, s.value FROM asked CROSS JOIN object_state s "
+    "ON s.service = asked.service AND s.key = asked.key"
+)
+_OPEN_OF = _ASKED + (
+    "SELECT i.* FROM asked CROSS JOIN invocation i "
+    "ON i.service = asked.service AND i.key = asked.key AND i.status < 6 ORDER BY i.position"
+)
+_JOURNAL_OF = (
+    "SELECT j.* FROM json_each(?) asked CROSS JOIN journal_entry j ON j.invocation = asked.value "
+    "ORDER BY j.invocation, j.idx"
+)
+
+
+class SqliteStore:
+    """One partition's file. Life: `open`, any number of `commit` and reads, `close`."""
+
+    def __init__(self, path: str, *, synchronous: str = "FULL") -> None:
+        self.path = path if path == ":memory:" else os.path.realpath(path)
+        self._synchronous = synchronous
+        self._lock: FileLock | None = None
+        self._handle: AsyncConnection | None = None
+        self._writer: WriterConnection | None = None
+
+    async def open(self) -> OpenedDatabase:
+        """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
+
+        Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; the file is untouched by all of them.
+        """
+        if self.path != ":memory:":
+            self._take_lock()
+        try:
+            self._handle, self._writer = await self._connect()
+            return await self._become_owner()
+        except sqlite3.Error as error:
+            await self.close()
+            raise translated(error, self.path) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
+        return await connect(self.path)
+
+    def _take_lock(self) -> None:
+        folder = os.path.dirname(self.path)
+        if not os.path.isdir(folder):
+            raise StorageError(f"The folder {folder} does not exist. Create it, or choose another storage path.")
+        if os.path.isdir(self.path):
+            raise StorageError(f"{self.path} is a folder. storage= wants a file, for example 'sqlite:///app.db'.")
+        try:
+            self._lock = FileLock(self.path)
+        except OSError as error:
+            raise StorageError(
+                f"No lock file can be made beside {self.path} ({error}). Check its permissions."
+            ) from error
+
+    async def _become_owner(self) -> OpenedDatabase:
+        version = await self._version()
+        for pragma in pragmas(self._synchronous):
+            await self._read(pragma)
+        await self._read("BEGIN IMMEDIATE")
+        try:
+            opened = await self._claim(version)
+        except BaseException:
+            await self._read("ROLLBACK")
+            raise
+        await self._read("COMMIT")
+        assert self._writer is not None
+        self._writer.epoch = opened.epoch
+        return opened
+
+    async def _version(self) -> int:
+        """The schema version of the file, 0 for a new one. Changes nothing, whatever the file turns out to be."""
+        if self._lock is not None and os.path.exists(self.path) and not whole_file_present(self.path):
+            raise DatabaseForeign(
+                f"{self.path} is shorter than its header says: it was truncated. Restore it from a backup; "
+                "it was left as it is."
+            )
+        ((application,),) = await self._read("PRAGMA application_id")
+        ((version,),) = await self._read("PRAGMA user_version")
+        ((tables,),) = await self._read("SELECT count(*) FROM sqlite_schema")
+        if tables and application != schema.APPLICATION_ID:
+            raise DatabaseForeign(
+                f"{self.path} is a database of another program. Choose another file; this one was left as it is."
+            )
+        if version > schema.VERSION:
+            raise DatabaseTooNew(
+                f"{self.path} was written by a newer release (schema {version}, this one knows {schema.VERSION}). "
+                "Upgrade the package; the file was left as it is."
+            )
+        return int(version) if tables else 0
+
+    async def _claim(self, version: int) -> OpenedDatabase:
+        if version == 0:
+            await self._read(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        assert self._writer is not None
+        for statement in schema.steps(version):
+            await self._read(statement)
+        if version == 0:
+            initial = {"secret": secrets.token_bytes(32), "epoch": 0, "next_number": 1, "owner": None}
+            for name, value in initial.items():
+                await self._read("INSERT INTO meta VALUES (?, ?)", (name, value))
+        meta = dict(await self._read("SELECT name, value FROM meta"))
+        epoch, first = meta["epoch"] + 1, meta["next_number"]
+        changed = {"epoch": epoch, "owner": os.getpid(), "next_number": first + RESERVED_NUMBERS}
+        for name, value in changed.items():
+            await self._read("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+        timers = await self._read("SELECT due_ms, seq, invocation, idx FROM timer ORDER BY due_ms, seq")
+        runnable = await self._read("SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5)")
+        return OpenedDatabase(
+            meta["secret"], epoch, first, [tuple(t) for t in timers], [(r[0], r[1]) for r in runnable]
+        )
+
+    async def commit(self, batch: Batch) -> None:
+        """Write the batch in one transaction. When this returns it is durable; when it raises, nothing of it is."""
+        if self._writer is None or self._handle is None:
+            raise StorageError(f"{self.path} is closed.")
+        self._writer.handed_over = batch
+        try:
+            await self._handle.commit()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
+        """The stored form of each object, in the order asked; an empty record for one never used."""
+        asked = json.dumps(keys)
+        records = {key: ObjectRecord() for key in keys}
+        for service, key, name, value in await self._read(_STATE_OF, (asked,)):
+            records[service, key].state[name] = value
+        started: dict[int, ObjectRecord] = {}
+        for values in await self._read(_OPEN_OF, (asked,)):
+            row = InvocationRow(*values)
+            record = records[row.service, row.key]
+            record.invocations.append(row)
+            started[row.seq] = record
+        if started:
+            for values in await self._read(_JOURNAL_OF, (json.dumps(list(started)),)):
+                entry = JournalRow(*values)
+                started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
+        return [records[key] for key in keys]
+
+    async def invocation(self, seq: int) -> InvocationRow | None:
+        found = await self._read("SELECT * FROM invocation WHERE seq = ?", (seq,))
+        return InvocationRow(*found[0]) if found else None
+
+    async def journal(self, seq: int) -> list[JournalRow]:
+        found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))
+        return [JournalRow(*values) for values in found]
+
+    async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
+        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of awakeables nobody completed, oldest first."""
+        return [
+            tuple(values)
+            for values in await self._read(
+                "SELECT a.invocation, a.idx, i.service, i.key, i.handler, a.at_ms, a.ref FROM journal_entry a "
+                "JOIN invocation i ON i.seq = a.invocation WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS "
+                "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) "
+                "ORDER BY a.invocation, a.idx LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    async def close(self) -> None:
+        """Close the connection, then release the lock. Safe to call twice."""
+        handle, self._handle, self._writer = self._handle, None, None
+        if handle is not None:
+            await handle.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
+        if self._handle is None:
+            raise StorageError(f"{self.path} is closed.")
+        try:
+            return rows(await self._handle.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error

@@ -1,0 +1,56 @@
+"""Calls and sends from outside: values, errors, order."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import App, Context, TerminalError, VirtualObject, handler, shared
+
+
+class Counter(VirtualObject):
+    count: int = 0
+
+    @handler
+    async def add(self, n: int = 1) -> int:
+        self.count += n
+        return self.count
+
+    @handler
+    async def add_then_fail(self, ctx: Context, n: int) -> None:
+        self.count += n
+        raise TerminalError(ctx.key, code=418, metadata={"n": str(n)})
+
+    @shared
+    async def get(self) -> int:
+        return self.count
+
+
+async def test_a_call_returns_the_value_and_state_is_kept_for_each_key(storage: str) -> None:
+    async with App(Counter, storage=storage) as app:
+        assert await app.object(Counter, "a").add(2) == 2
+        assert await app.object(Counter, "a").add(n=3) == 5
+        assert await app.object(Counter, "b").add() == 1
+
+
+async def test_state_survives_a_restart(storage: str) -> None:
+    async with App(Counter, storage=storage) as app:
+        await app.object(Counter, "a").add(7)
+    async with App(Counter, storage=storage) as app:
+        assert await app.object(Counter, "a").get() == 7
+
+
+async def test_a_terminal_error_reaches_the_caller_and_the_write_before_it_stays(storage: str) -> None:
+    async with App(Counter, storage=storage) as app:
+        with pytest.raises(TerminalError) as caught:
+            await app.object(Counter, "a").add_then_fail(4)
+        assert (caught.value.message, caught.value.code, caught.value.metadata) == ("a", 418, {"n": "4"})
+        assert await app.object(Counter, "a").get() == 4
+
+
+async def test_a_send_is_accepted_first_and_its_result_can_be_awaited_later(storage: str) -> None:
+    async with App(Counter, storage=storage) as app:
+        handle = await app.object(Counter, "a").add.send(5)
+        assert handle.id.startswith("inv_1")
+        assert await handle.result() == 5
+    async with App(Counter, storage=storage) as app:
+        assert await app.invocation(handle.id).result() == 5
