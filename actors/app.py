@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import random as random_module
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ from actors.virtual_object import ServiceDefinition, VirtualObject, definition_o
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
 
 
 class ClientCall(Call[R]):
@@ -109,7 +111,8 @@ class App:
     """Serves virtual object classes from one database file: `async with App(Order) as app: ...`.
 
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
-    policy for failing attempts of handlers. `clock`, `random` and `store` are seams for tests. An App belongs to the event
+    policy for failing attempts of handlers. `executor` runs the blocking functions given to `ctx.run` (default: 32 threads).
+    `clock`, `random` and `store` are seams for tests. An App belongs to the event
     loop it is started on; several of them, with a file each, live in one process.
     """
 
@@ -119,10 +122,10 @@ class App:
         storage: str = "sqlite:///actors.db",
         retry: RetryPolicy | None = None,
         max_idle_objects: int = 100_000,
-        step_threads: int = 32,
         clock: Clock | None = None,
         random: random_module.Random | None = None,
         store: Store | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
@@ -137,12 +140,12 @@ class App:
         self._path = _path(storage)
         self._retry = retry or RetryPolicy()
         self._max_idle_objects = max_idle_objects
-        self._step_threads = step_threads
         self._clock: Clock = clock or SystemClock()
         self._random = random or random_module.Random()
         self._store = store
         self._partition: Partition | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor = executor
+        self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -152,14 +155,16 @@ class App:
         store: Store = self._store or SqliteStore(self._path)
         opened = await store.open()
         loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(self._step_threads, thread_name_prefix="actors-step")
+        executor = self._executor
+        if executor is None:
+            executor = self._threads = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="actors-step")
         partition = Partition(
             self._services,
             store,
             loop,
             self._clock,
             self._random,
-            self._executor,
+            executor,
             self._retry,
             self._max_idle_objects,
         )
@@ -182,8 +187,8 @@ class App:
             if partition.failure is None:
                 await partition.committer.flushed()
         finally:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False, cancel_futures=True)
+            if self._threads is not None:
+                self._threads.shutdown(wait=False, cancel_futures=True)
             await partition.store.close()
 
     async def __aenter__(self) -> App:

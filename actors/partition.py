@@ -322,7 +322,7 @@ class Partition:
         arrivals, mailbox.arrivals = mailbox.arrivals, None
         for invocation in arrivals or ():
             self._deliver(mailbox, invocation)
-            if not invocation.shared:
+            if not invocation.shared and not invocation.dirty_in:
                 self.mark(invocation)
         self._evict()
 

@@ -1,0 +1,61 @@
+"""A clock that stands still until it is told to move."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+
+class _Alarm:
+    __slots__ = ("callback", "cancelled")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualClock:
+    """Wall-clock time for `App(clock=...)`. It outlives the apps that use it, as real time outlives a process."""
+
+    def __init__(self, start_ms: int = 1_700_000_000_000) -> None:
+        self._now_ms = start_ms
+        self._alarms: list[tuple[int, int, _Alarm]] = []
+        self._order = itertools.count()
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def call_at(self, due_ms: int, callback: Callable[[], None]) -> _Alarm:
+        alarm = _Alarm(callback)
+        heapq.heappush(self._alarms, (due_ms, next(self._order), alarm))
+        return alarm
+
+    def next_due_ms(self) -> int | None:
+        """When the next alarm is due; None if nobody waits for time to pass."""
+        while self._alarms and self._alarms[0][2].cancelled:
+            heapq.heappop(self._alarms)
+        return self._alarms[0][0] if self._alarms else None
+
+    def advance(self, seconds: float) -> None:
+        """Move on by `seconds`, ringing what becomes due on the way, in order."""
+        self.move_to(self._now_ms + round(seconds * 1000))
+
+    def move_to(self, target_ms: int) -> None:
+        """Move on to `target_ms`. Never backwards."""
+        while (due_ms := self.next_due_ms()) is not None and due_ms <= target_ms:
+            _, _, alarm = heapq.heappop(self._alarms)
+            self._now_ms = max(self._now_ms, due_ms)
+            alarm.callback()
+        self._now_ms = max(self._now_ms, target_ms)
+
+    def skip(self) -> bool:
+        """Move on to the next alarm. False if there is none."""
+        due_ms = self.next_due_ms()
+        if due_ms is None:
+            return False
+        self.move_to(due_ms)
+        return True

@@ -1,0 +1,111 @@
+"""A disk that outlives simulated crashes, and a store on it that crashes at the commit it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from actors.storage import Batch, SqliteStore, StorageError
+from actors.storage.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
+
+
+class SimulatedCrash(StorageError):
+    """The process of a simulated store died here: nothing after this moment happened."""
+
+    error = "simulated_crash"
+
+
+class _InlineConnection:
+    """Does on the loop's own thread what aiosqlite does on another, so that a test is the same each time."""
+
+    def __init__(self, connection: WriterConnection) -> None:
+        self._connection = connection
+
+    async def execute_fetchall(self, sql: str, parameters: Iterable[Any] = ()) -> Iterable[Any]:
+        return self._connection.execute(sql, tuple(parameters)).fetchall()
+
+    async def commit(self) -> None:
+        self._connection.commit()
+
+    async def close(self) -> None:
+        pass  # the disk keeps it
+
+
+class Disk:
+    """Real SQLite in memory. Each `store()` is one process's view of it; starting another ends the one before."""
+
+    def __init__(self) -> None:
+        self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
+        self.commits = 0
+
+    def store(self, rng: Random | None = None) -> SimulatedStore:
+        """A store for `App(store=...)`. With `rng` its answers arrive after a random number of turns of the loop."""
+        if self.connection.in_transaction:  # the process before died while it opened the database
+            self.connection.rollback()
+        return SimulatedStore(self, rng)
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What a database shell would see."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class SimulatedStore(SqliteStore):
+    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`)."""
+
+    LONGEST_DELAY_TURNS = 4
+
+    def __init__(self, disk: Disk, rng: Random | None = None) -> None:
+        super().__init__(":memory:")
+        self._disk = disk
+        self._rng = rng
+        self._commits_left: int | None = None
+        self._write_before_crash = False
+        self.crashed = False
+
+    def crash(self) -> None:
+        """Die now. What was handed over but not written is lost, as are all answers under way."""
+        self.crashed = True
+
+    def crash_at_commit(self, number: int, *, written: bool) -> None:
+        """Die at the `number`-th commit from now (1 is the next), before or after the disk has it (`written`)."""
+        self._commits_left = number
+        self._write_before_crash = written
+
+    async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
+        return _InlineConnection(self._disk.connection), self._disk.connection
+
+    async def commit(self, batch: Batch) -> None:
+        await self._delay()
+        self._check()
+        if self._commits_left is not None:
+            self._commits_left -= 1
+            if self._commits_left == 0:
+                self.crashed = True
+                if not self._write_before_crash:
+                    self._check()
+        await super().commit(batch)
+        self._disk.commits += 1
+        self._check()
+        await self._delay()
+        self._check()
+
+    async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        self._check()
+        rows = await super()._read(sql, parameters)
+        await self._delay()
+        self._check()
+        return rows
+
+    async def _delay(self) -> None:
+        if self._rng is not None:
+            for _ in range(self._rng.randint(0, self.LONGEST_DELAY_TURNS)):
+                await asyncio.sleep(0)
+
+    def _check(self) -> None:
+        if self.crashed:
+            raise SimulatedCrash("The simulated process has crashed.")
