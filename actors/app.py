@@ -184,7 +184,7 @@ class App:
             if self._recovery is not None:
                 self._recovery.cancel()
             await partition.loader.stop()
-            if partition.failure is None:
+            if partition.committer.failed is None:
                 await partition.committer.flushed()
         finally:
             if self._threads is not None:

@@ -81,7 +81,8 @@ class Awakeables:
         except TerminalError as error:
             self._partition.complete(caller, command, Kind.FAILED, failure_text(error))
         except Exception as error:
-            self._partition.fail(error)
+            if not self._partition.stopped:
+                self._partition.fail(error)
         else:
             # No await since _apply recorded the completion: both are in the same batch.
             self._partition.complete(caller, command, Kind.COMPLETED, None)

@@ -45,7 +45,7 @@ class OpenBatch:
         self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         self.fired: list[tuple[int, int]] = []
         self.reserve_to: int | None = None
-        self.replies: list[tuple[asyncio.Future[Invocation], Invocation]] = []
+        self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []
         self.gates: list[Callable[[], None]] = []
 
     def empty(self) -> bool:
@@ -102,20 +102,14 @@ class Committer:
 
     async def flushed(self) -> None:
         """Return once everything that has happened so far is durable. Raises the error of a failed commit."""
-        self._check()
-        done: asyncio.Future[None] = self._loop.create_future()
-        self.gate(lambda: None if done.done() else done.set_result(None))
-        self.kick()
-        while not done.done():
-            task = self._task
-            if task is None:
-                break
-            await asyncio.wait([done, task], return_when=asyncio.FIRST_COMPLETED)
-        self._check()
-
-    def _check(self) -> None:
         if self.failed is not None:
             raise self.failed
+        last = self.batch if not self.batch.empty() else self._writing
+        if last is not None:
+            future: asyncio.Future[Invocation | None] = self._loop.create_future()
+            last.replies.append((future, None))
+            self.kick()
+            await future
 
     def kick(self) -> None:
         """Hand the open batch over, unless one is being written: then it follows."""

@@ -31,7 +31,7 @@ class Loader:
     def request(self, mailbox: Mailbox) -> None:
         """Load this object soon; `Partition.loaded` gets its record."""
         self._cold.append(mailbox)
-        if self._task is None:
+        if self._task is None and not self._partition.stopped:
             self._task = self._partition.loop.create_task(self._load())
 
     async def recover(self, keys: Sequence[tuple[str, str]]) -> None:
@@ -44,6 +44,7 @@ class Loader:
 
     async def loaded(self, mailboxes: Iterable[Mailbox]) -> None:
         """Return once all of them are in memory."""
+        self._partition.check_running()
         waiting = []
         for mailbox in mailboxes:
             if mailbox.state is None:
@@ -75,13 +76,22 @@ class Loader:
                 for seq in seqs:
                     await self.opened(seq)
             except Exception as error:
-                self._partition.fail(error)
+                if not self._partition.stopped:
+                    self._partition.fail(error)
                 return
             then()
 
         task = self._partition.loop.create_task(run())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def abandon(self, error: BaseException) -> None:
+        """Nothing will be loaded any more: whoever waits for a load gets `error`."""
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+        self._waiting.clear()
 
     async def stop(self) -> None:
         tasks = [
@@ -90,9 +100,6 @@ class Loader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for futures in self._waiting.values():
-            for future in futures:
-                future.cancel()
 
     async def _load(self) -> None:
         try:

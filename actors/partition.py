@@ -487,6 +487,7 @@ class Partition:
         if index == RETRY:
             if invocation.status == Status.BACKING_OFF:
                 self._start(invocation)
+                self.mark(invocation)  # the timer is gone with this batch: after a crash nothing else would wake it
         elif index == DELIVER:
             if invocation.status == Status.SCHEDULED:
                 invocation.status = Status.PENDING
@@ -656,7 +657,9 @@ class Partition:
     def halt(self, error: BaseException) -> None:
         """Leave all handlers where they are. Whoever waits for an outcome gets `error`."""
         self.stopped = True
+        self.failure = self.failure or error
         self.timers.stop()
+        self.loader.abandon(error)
         self._ready.clear()
         for invocation in list(self.open.values()):
             for step in (invocation.steps or {}).values():
