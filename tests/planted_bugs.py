@@ -1,0 +1,144 @@
+"""Plants known bugs, one at a time, into a copy of the project and shows which tests catch each.
+
+    python -m tests.planted_bugs            all of them
+    python -m tests.planted_bugs gate       those whose name holds this word
+
+A test suite proves little before it has been seen to fail. Exit code 1 if a bug survives.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ["tests/property", "tests/integration"]
+
+
+@dataclass(frozen=True)
+class Bug:
+    name: str
+    file: str
+    correct: str
+    planted: str
+
+
+BUGS = [
+    Bug(
+        "the mailbox is released at an await",
+        "actors/attempt.py",
+        "            self._waiting = yielded\n            self._blocked()\n",
+        "            self._waiting = yielded\n            self._blocked()\n"
+        "            box = self.invocation.mailbox\n"
+        "            if box.current is self.invocation and box.queue:\n"
+        "                box.current = box.queue.popleft()\n"
+        "                box.queue = box.queue or None\n"
+        "                self.partition._start(box.current)\n",
+    ),
+    Bug(
+        "a reply leaves before the commit (the gate is open)",
+        "actors/committer.py",
+        "        if written_in == self.batch.number:\n            self.batch.replies.append((future, invocation))\n",
+        "        if written_in == self.batch.number:\n            future.set_result(invocation)\n",
+    ),
+    Bug(
+        "a step starts before what it depends on is durable (the gate is open)",
+        "actors/committer.py",
+        "        if not self.batch.empty():\n            self.batch.gates.append(callback)\n",
+        "        if not self.batch.empty():\n            callback()\n",
+    ),
+    Bug(
+        "a recorded run is executed again",
+        "actors/context.py",
+        "entry.idx not in journal.completed):\n            bound",
+        "True):\n            bound",
+    ),
+    Bug(
+        "two timers of the same instant are swapped",
+        "actors/partition.py",
+        "timer = (due_ms, self.next_number(), invocation.seq, index)",
+        "timer = (due_ms, -self.next_number(), invocation.seq, index)",
+    ),
+    Bug(
+        "an attempt resumes with the current instead of the initial state",
+        "actors/attempt.py",
+        "initial = journal.initial_state(self.state.stored) if journal is not None else None",
+        "initial = dict(self.state.stored) if journal is not None else None",
+    ),
+    Bug(
+        "the last batch's messages are lost",
+        "actors/committer.py",
+        "rows = [invocation.row() for invocation in self.invocations]",
+        "rows = [i.row() for i in self.invocations if i.parent is None or i.status != 1][: len(self.invocations) - (len(self.journal) > 2)]",
+    ),
+    Bug(
+        "the order of completions is not kept on replay",
+        "actors/journal.py",
+        "        return completions[self._completions] if self._completions < len(completions) else None",
+        "        if self._completions < len(completions):\n"
+        "            left = completions[self._completions :]\n"
+        "            best = min(left, key=lambda entry: entry.ref or 0)\n"
+        "            completions.remove(best)\n"
+        "            completions.insert(self._completions, best)\n"
+        "        return completions[self._completions] if self._completions < len(completions) else None",
+    ),
+    Bug(
+        "a retry is forgotten by a crash",
+        "actors/partition.py",
+        "                self._start(invocation)\n                self.mark(invocation)  #",
+        "                self._start(invocation)\n                #",
+    ),
+    Bug(
+        "a completion does not wake a stored invocation",
+        "actors/partition.py",
+        "            invocation.status = Status.RUNNING\n            self.mark(invocation)\n",
+        "            invocation.status = Status.RUNNING\n",
+    ),
+]
+
+
+def failing_tests(copy: Path) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider", "--timeout=120", "-rfE", "--tb=no"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    names = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.M)
+    if run.returncode not in (0, 1) and not names:
+        return [f"(the run ended with {run.returncode})"]
+    return names
+
+
+def main(word: str) -> int:
+    survived = 0
+    for bug in BUGS:
+        if word not in bug.name:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy"
+            shutil.copytree(
+                ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".hypothesis")
+            )
+            file = copy / bug.file
+            text = file.read_text()
+            if text.count(bug.correct) != 1:
+                print(f"? {bug.name}: the text to change is not there exactly once; mend this list")
+                survived += 1
+                continue
+            file.write_text(text.replace(bug.correct, bug.planted))
+            caught = failing_tests(copy)
+        print(f"{'+' if caught else '-'} {bug.name}: {', '.join(caught) if caught else 'NOT CAUGHT'}", flush=True)
+        survived += not caught
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
