@@ -1,6 +1,6 @@
 """Durable virtual objects: keyed objects as classes, one message at a time, on a journal in SQLite."""
 
-from actors.app import App
+from actors.app import App, run
 from actors.context import Context
 from actors.errors import ActorsError, TerminalError
 from actors.futures import Awakeable, Call
@@ -20,5 +20,6 @@ __all__ = [
     "VirtualObject",
     "field",
     "handler",
+    "run",
     "shared",
 ]

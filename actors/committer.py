@@ -153,9 +153,15 @@ class Committer:
         self.failed = error
         for batch in (self._writing, self.batch):
             for future, _ in batch.replies if batch is not None else ():
-                if not future.done():
-                    future.set_exception(error)
+                refuse(future, error)
         self._on_failure(error)
+
+
+def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Fail a future nobody may be waiting for; asyncio would complain at its end about an error nobody looked at."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
 
 
 def _release(batch: OpenBatch) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from actors.committer import Store
+from actors.committer import Store, refuse
+from actors.errors import AppNotRunning
 from actors.invocation import Invocation
-from actors.storage import ObjectRecord, Status
+from actors.storage import ObjectRecord, Status, StorageError
 
 if TYPE_CHECKING:
     from actors.mailbox import Mailbox
@@ -39,7 +40,11 @@ class Loader:
         for start in range(0, len(keys), OBJECTS_PER_READ):
             if self._partition.stopped:
                 return
-            await self.loaded([self._partition.mailbox(*key) for key in keys[start : start + OBJECTS_PER_READ]])
+            slice_ = [self._partition.mailbox(*key) for key in keys[start : start + OBJECTS_PER_READ]]
+            try:
+                await self.loaded(slice_)
+            except (StorageError, AppNotRunning):
+                return  # the app has stopped, and whoever asked it for something was told
             await self._partition.idle()
 
     async def loaded(self, mailboxes: Iterable[Mailbox]) -> None:
@@ -89,8 +94,7 @@ class Loader:
         """Nothing will be loaded any more: whoever waits for a load gets `error`."""
         for futures in self._waiting.values():
             for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+                refuse(future, error)
         self._waiting.clear()
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from actors.attempt import Attempt, reason_of
 from actors.awakeables import Awakeables
 from actors.clock import Clock
-from actors.committer import Committer, Store
+from actors.committer import Committer, Store, refuse
 from actors.errors import (
     AppNotRunning,
     DeadlockError,
@@ -111,11 +111,13 @@ class Partition:
 
     def _turn(self) -> None:
         ready = self._ready
+        left = STEPS_PER_TURN
         try:
-            for _ in range(min(len(ready), STEPS_PER_TURN)):
+            while ready and left:
+                left -= 1
                 ready.popleft().run()
-            while ready and len(ready) < STEPS_PER_TURN // 10:  # short chains of calls stay in one batch
-                ready.popleft().run()
+        except Exception as error:  # of ours: what handlers raise does not come this far
+            self.fail(error)
         finally:
             self.committer.kick()
             if ready:
@@ -666,6 +668,5 @@ class Partition:
                 step.cancel()
             self._close_attempt(invocation)
             for future in invocation.waiters or ():
-                if not future.done():
-                    future.set_exception(error)
+                refuse(future, error)
             invocation.waiters = None

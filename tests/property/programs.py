@@ -184,6 +184,10 @@ def programs(first_key: int = 0, depth: int = 2) -> st.SearchStrategy[list[Any]]
         for later in range(first_key + 1, len(KEYS)):
             inner = programs(later, depth - 1)
             simple.append(st.builds(lambda p, key=KEYS[later]: ["call", key, p], inner))
-            simple.append(st.builds(lambda p, ms, key=KEYS[later]: ["send", key, p, ms], inner, st.sampled_from([0, 4])))
+            simple.append(
+                st.builds(lambda p, ms, key=KEYS[later]: ["send", key, p, ms], inner, st.sampled_from([0, 4]))
+            )
     body = st.lists(st.one_of(simple), max_size=4)
-    return st.builds(lambda ops, fails: [*ops, ["terminal"]] if fails else ops, body, st.sampled_from([False] * 4 + [True]))
+    return st.builds(
+        lambda ops, fails: [*ops, ["terminal"]] if fails else ops, body, st.sampled_from([False] * 4 + [True])
+    )
