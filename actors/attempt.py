@@ -326,7 +326,7 @@ class Attempt:
     def _record(
         self, journal: Journal, kind: int, name: str | None, value: Any, ref: int | None, before: str | None
     ) -> Entry:
-        entry = journal.append(kind, name, value, ref, before, self.partition.clock.now_ms())
+        entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
         self.partition.write_entry(self.invocation, entry)
         assert self._replay is not None
         self._replay.advance()
@@ -424,7 +424,9 @@ class Attempt:
         """
         if self._effects is not None and not all(self._show_until(future) for future in self._effects):
             return
-        if not self.partition.caller_loaded(self.invocation, self.wake):
+        invocation, partition = self.invocation, self.partition
+        parent = invocation.parent
+        if parent is not None and parent not in partition.open and not partition.caller_loaded(invocation, self.wake):
             return
         try:
             self._finish_writes()
@@ -435,11 +437,12 @@ class Attempt:
             return
         assert self._outcome is not None
         text, value = self._outcome
-        self._over()
+        self.ended = True
+        self._instance._actors_attempt = None  # type: ignore[union-attr]
         if isinstance(value, TerminalError):
-            self.partition.finish(self.invocation, Status.FAILED, text)
+            partition.finish(invocation, Status.FAILED, text)
         else:
-            self.partition.finish(self.invocation, Status.SUCCEEDED, text, value if type(value) in ATOMS else MISSING)
+            partition.finish(invocation, Status.SUCCEEDED, text, value if type(value) in ATOMS else MISSING)
 
     def _finish_writes(self) -> None:
         """Store the last changes, without journal entries: they become durable together with the outcome.
@@ -458,11 +461,18 @@ class Attempt:
         except TerminalError:
             self.state.discard()
             raise
+        state = self.state
         if changes is not None:
+            invocation, stored = self.invocation, state.stored
+            batch = self.partition.committer.batch
             for name, text in changes.items():
-                self.state.put(name, text, replayed=False)
-                self.partition.write_state(self.invocation, name, text)
-        self.state.end()
+                if text is None:
+                    stored.pop(name, None)
+                else:
+                    stored[name] = text
+                batch.state[invocation.service, invocation.key, name] = text
+            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
+        state.texts = state.stored
 
     def _pause(self, error: ActorsError) -> None:
         self.close()

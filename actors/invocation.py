@@ -57,39 +57,31 @@ class Invocation:
     def __init__(
         self,
         seq: int,
-        service: str,
+        target: HandlerDefinition,
         key: str,
-        handler_name: str,
-        handler: HandlerDefinition | None,
         args_text: str,
         args: tuple[Any, ...] | None,
-        headers: str | None,
-        parent: int | None,
-        parent_index: int | None,
-        status: int,
         accepted_ms: int,
     ) -> None:
-        self.seq = seq
-        self.service = service
+        self.seq = self.position = seq
+        self.service = target.service.name
         self.key = key
-        self.handler_name = handler_name
-        self.handler = handler
-        self.shared = handler is not None and handler.shared
+        self.handler_name = target.name
+        self.handler: HandlerDefinition | None = target
+        self.shared = target.shared
         self.args_text = args_text
         self.args = args
-        self.headers = headers
-        self.parent = parent
-        self.parent_index = parent_index
-        self.status = status
-        self.stored_status = -1
-        self.position = seq
-        self.attempts = 0
         self.accepted_ms = accepted_ms
+        self.status = Status.PENDING
+        self.stored_status = -1
+        self.attempts = self.dirty_in = 0
+        self.headers: str | None = None
+        self.parent: int | None = None
+        self.parent_index: int | None = None
         self.ended_ms: int | None = None
         self.outcome: str | None = None
         self.value: Any = MISSING
         self.reason: str | None = None
-        self.dirty_in = 0
         self.journal: Journal | None = None
         self.attempt: Attempt | None = None
         self.mailbox: Mailbox | None = None
@@ -99,28 +91,17 @@ class Invocation:
 
     @classmethod
     def restored(cls, row: InvocationRow, handler: HandlerDefinition | None, journal: Journal | None) -> Invocation:
-        self = cls(
-            row.seq,
-            row.service,
-            row.key,
-            row.handler,
-            handler,
-            row.args,
-            None,
-            row.headers,
-            row.parent,
-            row.parent_index,
-            row.status,
-            row.accepted_ms,
-        )
-        self.shared = bool(row.shared)
-        self.position = row.position
-        self.attempts = row.attempts
-        self.ended_ms = row.ended_ms
-        self.outcome = row.outcome
-        self.reason = row.reason
-        self.stored_status = row.status
+        self = cls.__new__(cls)
+        self.seq, self.service, self.key, self.handler_name = row.seq, row.service, row.key, row.handler
+        self.handler, self.shared = handler, bool(row.shared)
+        self.args_text, self.args = row.args, None
+        self.accepted_ms, self.ended_ms = row.accepted_ms, row.ended_ms
+        self.status = self.stored_status = row.status
+        self.position, self.attempts, self.dirty_in = row.position, row.attempts, 0
+        self.headers, self.parent, self.parent_index = row.headers, row.parent, row.parent_index
+        self.outcome, self.value, self.reason = row.outcome, MISSING, row.reason
         self.journal = journal
+        self.attempt = self.mailbox = self.steps = self.waiters = None
         return self
 
     def row(self) -> tuple[Any, ...]:

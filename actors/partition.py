@@ -89,6 +89,7 @@ class Partition:
         self._due: deque[Timer] = deque()
         self._loading_due = False
         self._next = self._reserve_at = 0
+        self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
     def begin(self, opened: OpenedDatabase) -> None:
@@ -112,6 +113,7 @@ class Partition:
     def _turn(self) -> None:
         ready = self._ready
         left = STEPS_PER_TURN
+        self.turn_ms = self.clock.now_ms()
         try:
             while ready and left:
                 left -= 1
@@ -183,7 +185,12 @@ class Partition:
         delay_ms: int = 0,
     ) -> Invocation:
         """Take a message in, as part of the open batch."""
-        invocation = self._new(target, key, args_text, args, headers, seq, parent, parent_index)
+        invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
+        invocation.parent = parent
+        invocation.parent_index = parent_index
+        if headers:
+            invocation.headers = _headers_text(headers).decode()
+        self.open[seq] = invocation
         self.mark(invocation)
         if delay_ms:
             invocation.status = Status.SCHEDULED
@@ -200,46 +207,37 @@ class Partition:
         args: tuple[Any, ...] | None,
         headers: dict[str, str] | None,
     ) -> asyncio.Future[Invocation]:
-        """Take a call in from outside; the future has the invocation once its outcome is durable."""
-        self.check_running()
-        invocation = self._new(target, key, args_text, args, headers, self.next_number(), None, None)
+        """Take a call in from outside; the future has the invocation once its outcome is durable.
+
+        Nobody was told yet that the call was accepted, so its row can wait: for the load of a cold object, with which it
+        then ends in one batch, and for good if a shared handler only reads.
+        """
+        if self.stopped:
+            self.check_running()
+        seq = self._next
+        if seq < self._reserve_at:
+            self._next = seq + 1
+        else:
+            seq = self.next_number()
+        invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
+        if headers:
+            invocation.headers = _headers_text(headers).decode()
+        self.open[seq] = invocation
         future: asyncio.Future[Invocation] = self.loop.create_future()
         invocation.waiters = [future]
-        self._enqueue(invocation)
-        # Nobody was told yet that the call was accepted, so its row can wait: for the load of a cold object, with which
-        # it then ends in one batch, and for good if a shared handler only reads.
-        if not invocation.shared and invocation.mailbox.state is not None:  # type: ignore[union-attr]
-            self.mark(invocation)
+        mailbox = self._objects[invocation.service].get(key)
+        if mailbox is None or mailbox.state is None:
+            self._enqueue(invocation)
+            return future
+        invocation.mailbox = mailbox
+        self._deliver(mailbox, invocation)
+        if not invocation.shared:
+            batch = self.committer.batch
+            invocation.dirty_in = batch.number
+            batch.invocations.append(invocation)
+            if not self._turn_scheduled:  # it waits behind another one: nothing else would write it
+                self._schedule_turn()
         return future
-
-    def _new(
-        self,
-        target: HandlerDefinition,
-        key: str,
-        args_text: str,
-        args: tuple[Any, ...] | None,
-        headers: dict[str, str] | None,
-        seq: int,
-        parent: int | None,
-        parent_index: int | None,
-    ) -> Invocation:
-        headers_text = _headers_text(headers).decode() if headers else None
-        invocation = Invocation(
-            seq,
-            target.service.name,
-            key,
-            target.name,
-            target,
-            args_text,
-            args,
-            headers_text,
-            parent,
-            parent_index,
-            Status.PENDING,
-            self.clock.now_ms(),
-        )
-        self.open[seq] = invocation
-        return invocation
 
     def check_running(self) -> None:
         if self.stopped:
@@ -392,6 +390,11 @@ class Partition:
             batch.fired.append((timer[0], timer[1]))
             self._touch()
 
+    def _cancel_timer(self, seq: int, index: int) -> None:
+        timer = self.timers.cancel(seq, index)
+        if timer is not None:
+            self._remove_timer(timer)
+
     # --- completions ----------------------------------------------------------------------------------------------------
 
     def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
@@ -399,11 +402,10 @@ class Partition:
         journal = invocation.journal
         if invocation.ended or journal is None or index in journal.completed:
             return
-        entry = journal.append(kind, None, value, index, None, self.clock.now_ms())
+        entry = journal.append(kind, None, value, index, None, self.turn_ms)
         self.write_entry(invocation, entry)
-        timer = self.timers.cancel(invocation.seq, index)
-        if timer is not None:
-            self._remove_timer(timer)
+        if self.timers.live:
+            self._cancel_timer(invocation.seq, index)
         if invocation.status == Status.BLOCKED:
             invocation.status = Status.RUNNING
             self.mark(invocation)
@@ -572,7 +574,7 @@ class Partition:
         invocation.outcome = outcome
         invocation.value = value
         invocation.attempt = None
-        invocation.ended_ms = self.clock.now_ms()
+        invocation.ended_ms = self.turn_ms
         mailbox = invocation.mailbox
         assert mailbox is not None
         batch = self.committer.batch
@@ -617,9 +619,7 @@ class Partition:
         invocation.steps = None
         for entry in journal.commands:
             if entry.kind in (Kind.SLEEP, Kind.AWAKEABLE) and entry.idx not in journal.completed:
-                timer = self.timers.cancel(invocation.seq, entry.idx)
-                if timer is not None:
-                    self._remove_timer(timer)
+                self._cancel_timer(invocation.seq, entry.idx)
 
     def cycle(self, caller: Invocation, target: HandlerDefinition, key: str) -> str | None:
         """The failure of a call that would wait for an object held by the caller or by whoever waits for the caller."""

@@ -28,7 +28,9 @@ class Timers:
         self._alarm: Cancellable | None = None
         self._stopped = False
 
-    def __len__(self) -> int:
+    @property
+    def live(self) -> int:
+        """How many timers have neither fired nor been cancelled."""
         return len(self._live)
 
     def load(self, timers: list[Timer]) -> None:

@@ -139,8 +139,8 @@ class Actor(VirtualObject):
         alarms = [ctx.sleep(ms / 1000) for ms in delays]
         step = ctx.run(outside.execute, name, place)
         order = []
-        async for done in ctx.as_completed(*alarms, step):  # type: ignore[arg-type]
-            position = ([*alarms, step]).index(done)  # type: ignore[list-item]
+        async for done in ctx.as_completed(*alarms, step):
+            position = ([*alarms, step]).index(done)
             order.append(position)
             self.notes[f"{name}.{place}"] = list(order)
         return ["ran", place, await step, order]
