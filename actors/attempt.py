@@ -317,19 +317,14 @@ class Attempt:
         journal = invocation.journal
         if journal is None:
             journal = invocation.journal = Journal()
-        if self._replay is None:
-            self._replay = Replay(journal)
+        replay = self._replay
+        if replay is None:
+            replay = self._replay = Replay(journal)
         if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
-            self._record(journal, Kind.SNAPSHOT, None, _packed_snapshot(self.snapshot), None, None)
-        return self._record(journal, kind, name, value, ref, before)
-
-    def _record(
-        self, journal: Journal, kind: int, name: str | None, value: Any, ref: int | None, before: str | None
-    ) -> Entry:
+            self.record(Kind.SNAPSHOT, None, _packed_snapshot(self.snapshot))
         entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
-        self.partition.write_entry(self.invocation, entry)
-        assert self._replay is not None
-        self._replay.advance()
+        self.partition.write_entry(invocation, entry)
+        replay.advance()
         return entry
 
     def expect(self, future: JournaledFuture[Any]) -> None:
@@ -437,8 +432,7 @@ class Attempt:
             return
         assert self._outcome is not None
         text, value = self._outcome
-        self.ended = True
-        self._instance._actors_attempt = None  # type: ignore[union-attr]
+        self._over()
         if isinstance(value, TerminalError):
             partition.finish(invocation, Status.FAILED, text)
         else:
@@ -479,9 +473,12 @@ class Attempt:
         self.partition.pause(self.invocation, str(error), error)
 
     def _over(self) -> None:
+        """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
         self.ended = True
+        self._futures = self._effects = self._context = None
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]
+            self._instance = None
 
     def close(self) -> None:
         """Leave the handler where it is. Its `finally` blocks run, but what they ask of the context has no effect."""

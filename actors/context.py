@@ -18,7 +18,6 @@ from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle
 from actors.journal import Kind
 from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for, type_name
-from actors.virtual_object import definition_of
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -233,9 +232,7 @@ class Context:
 
     def object(self, cls: type[T], key: str) -> T:
         """A typed reference: `await ctx.object(Stock, "main").reserve(3)` calls, `.reserve.send(3)` sends one way."""
-        definition = definition_of(cls)
-        self._attempt.partition.check_served(definition)
-        return definition.reference(self, checked_key(key))  # type: ignore[return-value]
+        return self._attempt.partition.definition(cls).reference(self, checked_key(key))  # type: ignore[return-value]
 
     def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
         """Call by name. Raises UnknownService or UnknownHandler at once."""

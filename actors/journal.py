@@ -111,7 +111,8 @@ class Journal:
     def restored(cls, rows: list[JournalRow]) -> Journal:
         journal = cls()
         for row in rows:
-            journal._add(Entry(row.idx, row.kind, row.name, row.value, row.ref, row.before, row.at_ms))
+            entry = journal.append(row.kind, row.name, row.value, row.ref, row.before, row.at_ms)
+            assert entry.idx == row.idx, "a journal has no gaps"
         return journal
 
     def append(
@@ -123,18 +124,14 @@ class Journal:
         before: str | None,
         at_ms: int,
     ) -> Entry:
-        entry = Entry(self.size + 1, kind, name, value, ref, before, at_ms)
-        self._add(entry)
-        return entry
-
-    def _add(self, entry: Entry) -> None:
-        self.size = entry.idx
-        if entry.kind < Kind.COMPLETED:
+        self.size = idx = self.size + 1
+        entry = Entry(idx, kind, name, value, ref, before, at_ms)
+        if kind < Kind.COMPLETED:
             self.commands.append(entry)
         else:
             self.completions.append(entry)
-            assert entry.ref is not None
-            self.completed[entry.ref] = entry
+            self.completed[ref] = entry  # type: ignore[index]
+        return entry
 
     def command(self, idx: int) -> Entry | None:
         return next((entry for entry in self.commands if entry.idx == idx), None)

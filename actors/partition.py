@@ -42,7 +42,7 @@ from actors.serde import Codec
 from actors.steps import Step
 from actors.storage import InvocationRow, JournalRow, ObjectRecord, OpenedDatabase, Status, StorageError
 from actors.timers import DELIVER, RETRY, Timer, Timers
-from actors.virtual_object import ServiceDefinition
+from actors.virtual_object import ServiceDefinition, definition_of
 
 log = logging.getLogger("actors")
 
@@ -81,6 +81,7 @@ class Partition:
         self.stopped = False
         self.failure: BaseException | None = None
         self.ids = IdMint(bytes(32))
+        self._by_class = {definition.cls: definition for definition in services.values()}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._idle: dict[Mailbox, None] = {}  # idle objects, longest idle first
         self._ready: deque[Attempt] = deque()
@@ -152,12 +153,15 @@ class Partition:
             raise UnknownHandler(f"{service} has no handler {name!r}. Its handlers: {known}.")
         return handler
 
-    def check_served(self, definition: ServiceDefinition) -> None:
-        served = self.services.get(definition.name)
-        if served is not definition:
+    def definition(self, cls: Any) -> ServiceDefinition:
+        """The definition of a served class. Raises UnknownService, or DefinitionError for what is no such class."""
+        definition = self._by_class.get(cls)
+        if definition is None:
+            definition_of(cls)
             raise UnknownService(
-                f"class {definition.cls.__qualname__} is not served by this app. Add it: App({definition.cls.__name__}, ...)."
+                f"class {cls.__qualname__} is not served by this app. Add it: App({cls.__name__}, ...)."
             )
+        return definition
 
     def next_number(self) -> int:
         """A number never given out before, not even by a process that crashed before it wrote anything down.
