@@ -167,8 +167,9 @@ class Simulation(RuleBasedStateMachine):
 
     async def _come_to_rest(self) -> None:
         self.world.store.crash_at_commit(10**9, written=True)
-        quiet = 0
-        while quiet < 3:
+        quiet = rounds = 0
+        while quiet < 3 and rounds < 500:
+            rounds += 1
             await self._turns(100)
             pending = await self.world.app.awakeables()
             for info in pending:
