@@ -104,7 +104,7 @@ BUGS = [
 
 def failing_tests(copy: Path) -> list[str]:
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider", "--timeout=120", "-rfE", "--tb=no"],
+        [sys.executable, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider", "--timeout=8", "-rfE", "--tb=no"],
         cwd=copy,
         capture_output=True,
         text=True,
