@@ -1,0 +1,22 @@
+"""`python -m actors` and the console script `actors`: the command line, if its extra is installed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line. Exits with 2, and says what to install, if click or rich is missing."""
+    try:
+        from actors.cli.commands import cli
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("click", "rich"):
+            raise
+        print(f"The command line needs {missing}. Install it: pip install 'virtual-actors[cli]'", file=sys.stderr)
+        sys.exit(2)
+    cli(prog_name="actors")
+
+
+if __name__ == "__main__":
+    main()

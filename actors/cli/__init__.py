@@ -1,0 +1,1 @@
+"""The command line. Nothing else imports it: click and rich are needed here only."""

@@ -1,0 +1,66 @@
+"""The process that owns the database: serves the objects, and sends them what they have not had yet.
+
+    python -m examples.flights.worker FILE [LIMIT]
+
+It prints a JSON object a line, so that the one who started it can follow, and may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+
+from actors import App, Call, run
+from actors.storage import StorageError
+from examples.flights.aircraft import Aircraft
+from examples.flights.airport import Airport
+from examples.flights.feed import Feed
+from examples.flights.flight import Flight, read_flights
+
+SLICE = 200  # flights in one message to the feed
+AHEAD = 4  # slices on their way at once, so that the objects work while the disk does
+
+
+async def send_flights(app: App, flights: list[Flight]) -> None:
+    """Send what the feed has not taken yet, and return when all objects have dealt with it."""
+    feed = app.object(Feed, "new-york")
+    taken = await feed.position()
+    if taken > len(flights):
+        sys.exit(f"This database has {taken:,} flights already, more than the {len(flights):,} asked for.")
+    report(event="resumed", taken=taken)
+    under_way: deque[Call[int]] = deque()
+    for start in range(taken, len(flights), SLICE):
+        if len(under_way) == AHEAD:
+            report(event="taken", taken=await under_way.popleft())
+        under_way.append(feed.take(start, flights[start : start + SLICE]))
+    for call in under_way:
+        report(event="taken", taken=await call)
+    await caught_up(app, flights)
+    report(event="done", taken=len(flights))
+
+
+async def caught_up(app: App, flights: list[Flight]) -> None:
+    tailnums = {flight.tailnum for flight in flights if flight.tailnum is not None}
+    airports = {airport for flight in flights for airport in (flight.origin, flight.destination)}
+    calls = [app.object(Aircraft, tailnum).caught_up() for tailnum in tailnums]
+    calls += [app.object(Airport, airport).caught_up() for airport in airports]
+    for call in calls:
+        await call
+
+
+def report(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+async def main(path: str, limit: int | None) -> None:
+    flights = read_flights(limit)
+    try:
+        async with App(Feed, Aircraft, Airport, storage=f"sqlite:///{path}") as app:
+            await send_flights(app, flights)
+    except StorageError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None))

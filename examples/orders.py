@@ -1,0 +1,151 @@
+"""An order that waits for a person, and does not mind being killed meanwhile.
+
+Copy this file anywhere. It needs nothing but `pip install virtual-actors`, and keeps its data in the current folder:
+
+    python orders.py place o-1 3      order three books; the request for approval goes to outbox.txt and to the screen
+                                      now it waits: press Ctrl-C, or kill -9 it, or pull the plug
+    python orders.py waiting          what waits for an approval, and since when
+    python orders.py approve prom_1…  the id is in the mail; the order goes on where it was, and completes
+    python orders.py refuse prom_1…   or it ends as refused, and nothing is reserved
+    python orders.py show o-1         the order as it is now
+
+    sqlite3 orders.db 'SELECT * FROM journal'    every step it took
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from actors import ActorsError, App, Context, TerminalError, VirtualObject, handler, run, shared
+from actors.storage import StorageError
+
+OUTBOX = Path("outbox.txt")
+
+
+class Order(VirtualObject):
+    """Keyed by order number. One message at a time changes it; while it waits, it can still be looked at."""
+
+    status: str = "new"
+    quantity: int = 0
+
+    @handler
+    async def checkout(self, ctx: Context, quantity: int) -> str:
+        if self.status != "new":
+            raise TerminalError(f"Order {ctx.key} was placed before. It is {self.status}.", code=409)
+        self.quantity = quantity
+        self.status = "waiting for approval"
+
+        approval = ctx.awakeable(str)
+        # A recorded step: once its result is on disk, no restart sends this mail again.
+        await ctx.run(send_mail, "boss", f"Order {ctx.key}: {quantity} books. The id to approve it: {approval.id}")
+        try:
+            approver = await approval  # for a minute or a month, in this process or in a later one
+            left = await ctx.object(Stock, "books").reserve(quantity)
+        except TerminalError as refusal:
+            self.status = f"refused: {refusal.message}"
+            return self.status
+        ctx.object(Mailer, "customer").deliver.send(f"Order {ctx.key} is on its way.")
+        self.status = f"complete, approved by {approver}, {left} books left"
+        return self.status
+
+    @shared
+    async def look(self) -> str:
+        return f"{self.quantity} books, {self.status}"
+
+    @handler
+    async def finished(self) -> str:
+        """Like `look`, but it queues behind the checkout, and so answers when that is over."""
+        return f"{self.quantity} books, {self.status}"
+
+
+class Stock(VirtualObject):
+    """Keyed by article. Two orders never get the same item, without any lock in sight."""
+
+    items: int = 100
+
+    @handler
+    async def reserve(self, quantity: int) -> int:
+        if quantity > self.items:
+            raise TerminalError(f"only {self.items} in stock", code=409)
+        self.items -= quantity
+        return self.items
+
+
+class Mailer(VirtualObject):
+    """Keyed by addressee. Orders send to it one way: they do not wait for a mail server."""
+
+    delivered: int = 0
+
+    @handler
+    async def deliver(self, ctx: Context, text: str) -> None:
+        await ctx.run(send_mail, ctx.key, text)
+        self.delivered += 1
+
+    @handler
+    async def idle(self) -> None:
+        """Answers when all messages sent before are delivered."""
+
+
+def send_mail(to: str, text: str) -> None:
+    """Stands for a mail server."""
+    with OUTBOX.open("a", encoding="utf-8") as outbox:
+        outbox.write(f"to {to}: {text}\n")
+    print(f"[mail to {to}] {text}", flush=True)
+
+
+async def place(app: App, number: str, quantity: int) -> None:
+    order = app.object(Order, number)
+    print(await order.checkout(quantity))
+
+
+async def waiting(app: App) -> None:
+    for found in await app.awakeables():
+        print(f"{found.service} {found.key} since {found.since:%Y-%m-%d %H:%M:%S} UTC: {found.id}")
+
+
+async def complete(app: App, id: str, *, approve: bool) -> None:
+    number = next((found.key for found in await app.awakeables() if found.id == id), None)
+    if approve:
+        await app.resolve_awakeable(id, "the boss")
+    else:
+        await app.reject_awakeable(id, "too many books")
+    if number is not None:
+        print(await app.object(Order, number).finished())
+        await app.object(Mailer, "customer").idle()
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    async with App(Order, Stock, Mailer, storage="sqlite:///orders.db") as app:
+        match arguments.command:
+            case "place":
+                await place(app, arguments.order, arguments.quantity)
+            case "waiting":
+                await waiting(app)
+            case "show":
+                print(await app.object(Order, arguments.order).look())
+            case "approve" | "refuse":
+                await complete(app, arguments.id, approve=arguments.command == "approve")
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("place")
+    command.add_argument("order")
+    command.add_argument("quantity", type=int)
+    commands.add_parser("show").add_argument("order")
+    commands.add_parser("waiting")
+    commands.add_parser("approve").add_argument("id")
+    commands.add_parser("refuse").add_argument("id")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        run(main(read_arguments()))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Everything is in orders.db, and goes on with the next command.")
+    except (ActorsError, StorageError) as error:
+        sys.exit(str(error))
