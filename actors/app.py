@@ -106,6 +106,7 @@ class AwakeableInfo:
     """An awakeable nobody has completed."""
 
     id: str
+    invocation_id: str
     service: str
     key: str
     handler: str
@@ -117,7 +118,7 @@ class App:
     """Serves virtual object classes from one database file: `async with App(Order) as app: ...`.
 
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
-    policy for failing attempts of handlers. `executor` runs the blocking functions given to `ctx.run` (default: 32 threads).
+    policy for failing attempts of handlers. Of the objects in memory idle ones are evicted beyond `max_objects`. `executor` runs the blocking functions given to `ctx.run` (default: 32 threads).
     `clock`, `random` and `store` are seams for tests. An App belongs to the event
     loop it is started on; several of them, with a file each, live in one process.
     """
@@ -127,7 +128,7 @@ class App:
         *classes: type[VirtualObject],
         storage: str = "sqlite:///actors.db",
         retry: RetryPolicy | None = None,
-        max_idle_objects: int = 100_000,
+        max_objects: int = 100_000,
         clock: Clock | None = None,
         random: random_module.Random | None = None,
         store: Store | None = None,
@@ -146,7 +147,7 @@ class App:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
         self._path = _path(storage)
         self._retry = retry or RetryPolicy()
-        self._max_idle_objects = max_idle_objects
+        self._max_objects = max_objects
         self._clock: Clock = clock or SystemClock()
         self._random = random or random_module.Random()
         self._store = store
@@ -173,7 +174,7 @@ class App:
             self._random,
             executor,
             self._retry,
-            self._max_idle_objects,
+            self._max_objects,
         )
         partition.begin(opened)
         self._partition = partition
@@ -293,6 +294,7 @@ class App:
         return [
             AwakeableInfo(
                 partition.ids.awakeable(seq, index),
+                partition.ids.invocation(seq),
                 service,
                 key,
                 handler,

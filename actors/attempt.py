@@ -331,7 +331,7 @@ class Attempt:
         """`future` waits for the completion of the command with its index."""
         if self._futures is None:
             self._futures = {}
-        self._futures[future.index] = future
+        self._futures[future.command] = future
 
     def must_finish(self, future: JournaledFuture[None]) -> None:
         """The invocation must not end before `future` is done, awaited or not."""

@@ -35,7 +35,18 @@ class Store(Protocol):
 class OpenBatch:
     """Facts since the last hand-over. A fact that changes twice before it is handed over is written once."""
 
-    __slots__ = ("fired", "gates", "invocations", "journal", "number", "replies", "reserve_to", "state", "timers")
+    __slots__ = (
+        "answers",
+        "fired",
+        "gates",
+        "invocations",
+        "journal",
+        "number",
+        "replies",
+        "reserve_to",
+        "state",
+        "timers",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -45,6 +56,7 @@ class OpenBatch:
         self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         self.fired: list[tuple[int, int]] = []
         self.reserve_to: int | None = None
+        self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []
         self.gates: list[Callable[[], None]] = []
 
@@ -152,8 +164,13 @@ class Committer:
             error = wrapped
         self.failed = error
         for batch in (self._writing, self.batch):
-            for future, _ in batch.replies if batch is not None else ():
+            if batch is None:
+                continue
+            for future, _ in batch.replies:
                 refuse(future, error)
+            for invocation in batch.answers:
+                for future in invocation.waiters or ():
+                    refuse(future, error)
         self._on_failure(error)
 
 
@@ -165,8 +182,13 @@ def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
 
 
 def _release(batch: OpenBatch) -> None:
-    for future, invocation in batch.replies:
-        if not future.done():
-            future.set_result(invocation)
+    for answered in batch.answers:
+        for future in answered.waiters or ():
+            if not future.done():
+                future.set_result(answered)
+        answered.waiters = None
+    for reply, about in batch.replies:
+        if not reply.done():
+            reply.set_result(about)
     for gate in batch.gates:
         gate()

@@ -8,7 +8,7 @@ import json
 import random
 import typing
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from actors import futures
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 V = TypeVar("V")
+W = TypeVar("W")
 P = ParamSpec("P")
 
 
@@ -40,7 +41,7 @@ class SentMessage(InvocationHandle[T]):
     def id(self) -> str:
         return self._id
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, SentMessage[T]]:
         return self
         yield
 
@@ -370,21 +371,53 @@ class Context:
     def all(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[tuple[T, U, V]]: ...
 
     @overload
+    def all(self, one: Call[T], two: Call[U], three: Call[V], four: Call[W], /) -> DurableFuture[tuple[T, U, V, W]]: ...
+
+    @overload
     def all(self, *calls: Call[T]) -> DurableFuture[tuple[T, ...]]: ...
 
     def all(self, *calls: Call[Any]) -> DurableFuture[Any]:
         """The values of all, in the order given. Fails as soon as one fails."""
         return futures.all_of(self._attempt, calls)
 
-    def settle(self, *calls: Call[T]) -> DurableFuture[list[T | TerminalError]]:
+    @overload
+    def settle(self, one: Call[T], two: Call[U], /) -> DurableFuture[list[T | U | TerminalError]]: ...
+
+    @overload
+    def settle(
+        self, one: Call[T], two: Call[U], three: Call[V], /
+    ) -> DurableFuture[list[T | U | V | TerminalError]]: ...
+
+    @overload
+    def settle(self, *calls: Call[T]) -> DurableFuture[list[T | TerminalError]]: ...
+
+    def settle(self, *calls: Call[Any]) -> DurableFuture[Any]:
         """Waits for all, whatever their outcome: a list of values and TerminalErrors in the order given."""
         return futures.settled(self._attempt, calls)
 
-    def first(self, *calls: Call[T]) -> DurableFuture[T]:
+    @overload
+    def first(self, one: Call[T], two: Call[U], /) -> DurableFuture[T | U]: ...
+
+    @overload
+    def first(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[T | U | V]: ...
+
+    @overload
+    def first(self, *calls: Call[T]) -> DurableFuture[T]: ...
+
+    def first(self, *calls: Call[Any]) -> DurableFuture[Any]:
         """The first to complete, whether with a value or a failure. `done()` on the parts tells which."""
         return futures.first_of(self._attempt, calls)
 
-    def any(self, *calls: Call[T]) -> DurableFuture[T]:
+    @overload
+    def any(self, one: Call[T], two: Call[U], /) -> DurableFuture[T | U]: ...
+
+    @overload
+    def any(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[T | U | V]: ...
+
+    @overload
+    def any(self, *calls: Call[T]) -> DurableFuture[T]: ...
+
+    def any(self, *calls: Call[Any]) -> DurableFuture[Any]:
         """The first value. Fails only if all fail."""
         return futures.any_of(self._attempt, calls)
 

@@ -94,11 +94,11 @@ class DurableFuture(Call[T]):
 class JournaledFuture(DurableFuture[T]):
     """The future of one command, completed by the journal entry that answers it."""
 
-    __slots__ = ("codec", "index")
+    __slots__ = ("codec", "command")
 
-    def __init__(self, attempt: Attempt, index: int, codec: Codec | None) -> None:
+    def __init__(self, attempt: Attempt, command: int, codec: Codec | None) -> None:
         super().__init__(attempt)
-        self.index = index
+        self.command = command
         self.codec = codec
 
     def _complete(self, entry: Entry) -> None:
@@ -120,7 +120,16 @@ class JournaledFuture(DurableFuture[T]):
         return self.codec.decode(value)
 
 
-class Awakeable(JournaledFuture[T]):
+if TYPE_CHECKING:
+
+    class _Pair(JournaledFuture[T], tuple[str, JournaledFuture[T]]):  # type: ignore[misc]
+        """So that a checker knows the types in `id, promise = ctx.awakeable(str)`."""
+
+else:
+    _Pair = JournaledFuture
+
+
+class Awakeable(_Pair[T]):
     """A promise that something outside completes, by its `id`. `id, promise = ctx.awakeable(str)` works too.
 
     Hand the id out through `ctx.run`, a send, a call or a return value: those leave only once the awakeable
@@ -129,8 +138,8 @@ class Awakeable(JournaledFuture[T]):
 
     __slots__ = ("id",)
 
-    def __init__(self, attempt: Attempt, index: int, codec: Codec, id: str) -> None:
-        super().__init__(attempt, index, codec)
+    def __init__(self, attempt: Attempt, command: int, codec: Codec, id: str) -> None:
+        super().__init__(attempt, command, codec)
         self.id = id
 
     def __iter__(self) -> Iterator[Any]:

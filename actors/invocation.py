@@ -33,6 +33,7 @@ class Invocation:
         "attempts",
         "dirty_in",
         "ended_ms",
+        "following",
         "handler",
         "handler_name",
         "headers",
@@ -85,6 +86,7 @@ class Invocation:
         self.journal: Journal | None = None
         self.attempt: Attempt | None = None
         self.mailbox: Mailbox | None = None
+        self.following: Invocation | None = None  # the next one in the mailbox
         self.steps: dict[int, Step] | None = None
         # Whoever gets the outcome once it is durable: futures of callers in this process.
         self.waiters: list[asyncio.Future[Invocation]] | None = None
@@ -101,7 +103,7 @@ class Invocation:
         self.headers, self.parent, self.parent_index = row.headers, row.parent, row.parent_index
         self.outcome, self.value, self.reason = row.outcome, MISSING, row.reason
         self.journal = journal
-        self.attempt = self.mailbox = self.steps = self.waiters = None
+        self.attempt = self.mailbox = self.following = self.steps = self.waiters = None
         return self
 
     def row(self) -> tuple[Any, ...]:

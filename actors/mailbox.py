@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from actors.object_state import ObjectState
@@ -15,21 +14,51 @@ class Mailbox:
     """One (service, key) in memory.
 
     Invariant: `current` is the only exclusive invocation between its first line and its outcome; it stays `current` while
-    it waits, backs off or is paused. `queue` holds the rest in order of acceptance. While `state` is None the object is
-    being loaded and everything accepted waits in `arrivals`.
+    it waits, backs off or is paused. The rest wait in order of acceptance, linked from `first` to `last` by their
+    `following`: a queue object for each busy key would cost more than the messages in it. While `state` is None the
+    object is being loaded and everything accepted waits in `arrivals`.
     """
 
-    __slots__ = ("arrivals", "current", "key", "queue", "readers", "service", "state", "written_in")
+    __slots__ = (
+        "arrivals",
+        "current",
+        "first",
+        "key",
+        "last",
+        "readers",
+        "recent",
+        "service",
+        "state",
+        "written_in",
+    )
 
     def __init__(self, service: str, key: str) -> None:
         self.service = service
         self.key = key
         self.state: ObjectState | None = None
         self.current: Invocation | None = None
-        self.queue: deque[Invocation] | None = None
+        self.first: Invocation | None = None
+        self.last: Invocation | None = None
         self.readers = 0  # shared invocations in memory
         self.arrivals: list[Invocation] | None = None
+        self.recent = True  # had a message since the loader last looked for something to evict
         self.written_in = 0  # number of the last batch that holds a change of this object
+
+    def append(self, invocation: Invocation) -> None:
+        if self.last is None:
+            self.first = invocation
+        else:
+            self.last.following = invocation
+        self.last = invocation
+
+    def pop(self) -> Invocation | None:
+        """The next in order, or None."""
+        invocation = self.first
+        if invocation is not None:
+            self.first, invocation.following = invocation.following, None
+            if self.first is None:
+                self.last = None
+        return invocation
 
     @property
     def idle(self) -> bool:

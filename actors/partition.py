@@ -63,7 +63,7 @@ class Partition:
         rng: Random,
         executor: Executor,
         retry: RetryPolicy,
-        max_idle_objects: int,
+        max_objects: int,
     ) -> None:
         self.services = services
         self.store = store
@@ -72,7 +72,7 @@ class Partition:
         self.rng = rng
         self.executor = executor
         self.retry = retry
-        self.max_idle_objects = max_idle_objects
+        self.max_objects = max_objects
         self.committer = Committer(store, loop, self._commit_failed)
         self.loader = Loader(self, store)
         self.awakeables = Awakeables(self, store)
@@ -83,7 +83,7 @@ class Partition:
         self.ids = IdMint(bytes(32))
         self._by_class = {definition.cls: definition for definition in services.values()}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
-        self._idle: dict[Mailbox, None] = {}  # idle objects, longest idle first
+        self._in_memory: deque[Mailbox] = deque()
         self._ready: deque[Attempt] = deque()
         self._turn_scheduled = False
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -269,18 +269,15 @@ class Partition:
             self._deliver(mailbox, invocation)
 
     def _deliver(self, mailbox: Mailbox, invocation: Invocation) -> None:
+        mailbox.recent = True
         if invocation.shared:
             mailbox.readers += 1
-            self._idle.pop(mailbox, None)
             self._start(invocation)
         elif mailbox.current is None:
             mailbox.current = invocation
-            self._idle.pop(mailbox, None)
             self._start(invocation)
-        elif mailbox.queue is None:
-            mailbox.queue = deque((invocation,))
         else:
-            mailbox.queue.append(invocation)
+            mailbox.append(invocation)
 
     def _start(self, invocation: Invocation) -> None:
         handler = invocation.handler
@@ -313,7 +310,7 @@ class Partition:
     def loaded(self, mailbox: Mailbox, record: ObjectRecord) -> None:
         """The object is in memory: queue what was stored, then what arrived meanwhile, and wake what can run."""
         mailbox.state = ObjectState(self.services.get(mailbox.service), record.state)
-        self._idle[mailbox] = None
+        self._in_memory.append(mailbox)
         for row in record.invocations:
             if row.seq in self.open or row.status == Status.SCHEDULED:
                 continue  # in memory already, among the arrivals; or not in the mailbox before its time
@@ -336,7 +333,6 @@ class Partition:
         A paused one gets one more attempt: the process that loads it first may run mended code.
         """
         if invocation.status in (Status.BLOCKED, Status.BACKING_OFF):
-            self._idle.pop(mailbox, None)
             if invocation.shared:
                 mailbox.readers += 1
             else:
@@ -345,14 +341,19 @@ class Partition:
             self._deliver(mailbox, invocation)
 
     def _evict(self) -> None:
-        """Forget objects idle for longest, beyond the limit, unless a change of theirs is not with the disk yet."""
-        excess = len(self._idle) - self.max_idle_objects
-        while excess > 0:
-            mailbox = next(iter(self._idle))
-            if mailbox.written_in > self.committer.handed_over:
-                return
-            del self._idle[mailbox], self._objects[mailbox.service][mailbox.key]
-            excess -= 1
+        """Forget idle objects beyond the limit: the hand of a clock goes round and takes those it meets unused twice.
+
+        One whose change is not with the disk yet is passed over too: loading it again would read the past.
+        """
+        looks = 4  # for each object loaded: the hand goes round faster than the circle grows
+        while len(self._in_memory) > self.max_objects and looks:
+            looks -= 1
+            mailbox = self._in_memory.popleft()
+            if mailbox.idle and not mailbox.recent and mailbox.written_in <= self.committer.handed_over:
+                del self._objects[mailbox.service][mailbox.key]
+            else:
+                mailbox.recent = False
+                self._in_memory.append(mailbox)
 
     # --- what goes into the batch ---------------------------------------------------------------------------------------
 
@@ -589,9 +590,11 @@ class Partition:
             invocation.dirty_in = written_in
             batch.invocations.append(invocation)
         if invocation.waiters is not None:
-            for future in invocation.waiters:
-                self.committer.reply(future, invocation, written_in)
-            invocation.waiters = None
+            if written_in == batch.number:
+                batch.answers.append(invocation)
+            else:
+                for future in invocation.waiters:
+                    self.committer.reply(future, invocation, written_in)
         del self.open[invocation.seq]
         if invocation.parent is not None:
             parent, index = self.open.get(invocation.parent), invocation.parent_index
@@ -603,18 +606,11 @@ class Partition:
             mailbox.readers -= 1
         else:
             mailbox.current = None
-            if mailbox.queue is not None:
-                following = mailbox.queue.popleft()
-                if not mailbox.queue:
-                    mailbox.queue = None
+            mailbox.written_in = written_in
+            following = mailbox.pop()
+            if following is not None:
                 mailbox.current = following
                 self._start(following)
-                return
-        if mailbox.current is None and not mailbox.readers:
-            mailbox.written_in = max(mailbox.written_in, written_in)
-            self._idle[mailbox] = None
-            if len(self._idle) > self.max_idle_objects:
-                self._evict()
 
     def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
         """Nothing of an ended invocation may still go off."""

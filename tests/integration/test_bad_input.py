@@ -79,7 +79,7 @@ class Box(VirtualObject):
 
         coroutine = nothing()
         try:
-            await ctx.all(coroutine)  # type: ignore[arg-type]
+            await ctx.all(coroutine)  # type: ignore[call-overload]
         finally:
             coroutine.close()
 
@@ -124,7 +124,7 @@ async def test_unknown_names_are_refused_at_once_and_the_known_ones_are_listed()
         with pytest.raises(UnknownService, match="App\\(Unserved"):
             world.app.object(Unserved, "k")
         with pytest.raises(AttributeError, match="no handler 'pat'"):
-            world.app.object(Box, "k").pat(1)
+            world.app.object(Box, "k").pat(1)  # type: ignore[attr-defined]
         with pytest.raises(AttributeError, match="state"):
             _ = world.app.object(Box, "k").content
         for names in (("Nobody", "x"), ("Box", "nothing")):

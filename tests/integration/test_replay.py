@@ -265,10 +265,9 @@ async def test_delayed_messages_due_at_the_same_instant_are_delivered_in_order_o
 
 
 async def test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_their_state() -> None:
-    async with World(Asyncio, max_idle_objects=10) as world:
+    async with World(Asyncio, max_objects=10) as world:
         for n in range(100):
             await world.app.object(Asyncio, f"k{n}").second()
-        partition = world.app._running()
-        assert len(partition._idle) <= 12
+        assert len(world.app._running()._objects["Asyncio"]) <= 13
         for n in range(100):
             assert await world.app.object(Asyncio, f"k{n}").get() == ["second"]
