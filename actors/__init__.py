@@ -2,10 +2,11 @@
 
 from actors.app import App, run
 from actors.context import Context
-from actors.errors import ActorsError, TerminalError
+from actors.errors import TerminalError
 from actors.futures import Awakeable, Call
 from actors.handlers import InvocationHandle, handler, shared
 from actors.retry import RetryPolicy
+from actors.storage import ActorsError, StorageError
 from actors.virtual_object import VirtualObject, field
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Context",
     "InvocationHandle",
     "RetryPolicy",
+    "StorageError",
     "TerminalError",
     "VirtualObject",
     "field",

@@ -231,7 +231,7 @@ class Attempt:
         if invocation.steps:
             return
         invocation.status = Status.BLOCKED
-        if invocation.stored_status != Status.BLOCKED:
+        if invocation.stored_status != Status.BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
             self.partition.mark(invocation)
 
     # --- completions --------------------------------------------------------------------------------------------------

@@ -6,25 +6,25 @@ retried. What must not be caught by a user's `except Exception` derives from Bas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-
-class ActorsError(Exception):
-    """Base of all errors of this framework. `error` is the stable code, `code` its HTTP-like number."""
-
-    error: str = "actors_error"
-    code: int = 500
+from actors.storage.errors import ActorsError as ActorsError
 
 
 class TerminalError(ActorsError):
     """Raise it in a handler or a step to fail for good: no retry, the caller receives it.
 
-    `code` is an HTTP status from 400 to 599; `metadata` a dict of strings that travels with the error.
+    `code` is an HTTP status from 400 to 599; `metadata` a dict of strings that travels with the error. What travels is
+    the message, these two, and `error`: an exception of a subclass of your own arrives as the class that defined its
+    `error`, here TerminalError, so give it an `error` of its own to tell it from others.
     """
 
     error = "terminal_error"
+    message: str = ""  # for a subclass whose __init__ does not call this one
+    metadata: dict[str, str] | None = None
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class TerminalError(ActorsError):
         self.metadata = metadata
 
     def __str__(self) -> str:
-        return self.message
+        return _printable(self.message) or Exception.__str__(self)
 
 
 class DeterminismError(ActorsError):
@@ -187,14 +187,20 @@ _decode = msgspec.json.Decoder(Failure).decode
 
 
 def failure_text(error: TerminalError) -> str:
-    """The stored form of `error`. An invalid status code becomes 500; unprintable text is escaped, never fatal."""
-    code = error.code
-    if type(code) is not int or not 400 <= code <= 599:
+    """The stored form of `error`, whatever was put into it. An invalid status code becomes 500, and the message says so."""
+    message = _printable(error.message) or _printable(error)
+    code: Any = error.code
+    if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
+        code = int(code)  # also an http.HTTPStatus
+    else:
+        message += f" [its code {_printable(code)} is no status of an error, 400 to 599, so it became 500]"
         code = 500
     metadata: dict[str, str] | None = None
-    if error.metadata:
-        metadata = {_printable(name): _printable(value) for name, value in error.metadata.items()}
-    return _encode(Failure(code, _printable(error.message), error.error, metadata)).decode()
+    if isinstance(error.metadata, Mapping):
+        metadata = {_printable(name): _printable(value) for name, value in error.metadata.items()} or None
+    elif error.metadata is not None:
+        metadata = {"metadata": _printable(error.metadata)}
+    return _encode(Failure(code, message, _printable(error.error), metadata)).decode()
 
 
 def failure_error(text: str) -> TerminalError:
@@ -206,4 +212,9 @@ def failure_error(text: str) -> TerminalError:
 
 
 def _printable(value: Any) -> str:
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    """`value` as text that can be stored, whatever it is: surrogates are escaped, a failing __str__ is named."""
+    try:
+        text = value if type(value) is str else str(value)
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    except Exception as error:
+        return f"<{type(value).__name__}, whose text cannot be made: {type(error).__name__}>"

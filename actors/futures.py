@@ -97,7 +97,10 @@ class JournaledFuture(DurableFuture[T]):
     __slots__ = ("codec", "command")
 
     def __init__(self, attempt: Attempt, command: int, codec: Codec | None) -> None:
-        super().__init__(attempt)
+        # What DurableFuture.__init__ does, without a second call: one of these is made for each command.
+        self._attempt = attempt
+        self._state = 0
+        self._value = self._error = self._watchers = None
         self.command = command
         self.codec = codec
 
@@ -107,9 +110,13 @@ class JournaledFuture(DurableFuture[T]):
             self._fail(failure_error(entry.value))
             return
         try:
-            self._succeed(self._decoded(entry.value))
+            self._value = self._decoded(entry.value)
         except SerializationError as error:
             self._fail(error)
+            return
+        self._state = 1
+        if self._watchers is not None:
+            self._notify()
 
     def _decoded(self, value: str | bytes | None) -> Any:
         if value is None:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Never,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import Call
-from actors.serde import ATOMS, Codec, codec_for, join, split
+from actors.serde import Codec, codec_for, join, shortened, split
 
 if TYPE_CHECKING:
     from actors.context import Context
     from actors.virtual_object import ServiceDefinition
 
-S = TypeVar("S")
+S = TypeVar("S", covariant=True)  # so that for type checkers, too, a handler may be overridden in a subclass
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 
 class InvocationHandle(Generic[R]):
@@ -33,7 +47,7 @@ class InvocationHandle(Generic[R]):
         """The invocation id, `inv_1…`."""
         raise NotImplementedError  # pragma: no cover - every concrete handle has one
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, InvocationHandle[R]]:
         raise TypeError(f"{type(self).__name__} cannot be awaited")
 
     async def result(self) -> R:
@@ -102,36 +116,49 @@ class BoundHandler(Generic[P, R]):
             options.headers = checked_headers(headers)
         return BoundHandler(self._dispatcher, self._definition, self._key, options)
 
+    def __repr__(self) -> str:
+        return f"<handler {self._definition.name} of {self._definition.service.name}/{self._key}>"
+
 
 def checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    """A copy of `headers`. Raises BadArguments if they are no dict of str to str that UTF-8 can encode."""
     if not isinstance(headers, dict) or not all(type(k) is str and type(v) is str for k, v in headers.items()):
         raise BadArguments("headers= wants a dict of str to str.")
+    try:
+        "".join([*headers, *headers.values()]).encode()
+    except UnicodeEncodeError as error:
+        raise BadArguments(f"headers= holds what is not valid Unicode text: {error}.") from None
     return dict(headers)
 
 
 def milliseconds(duration: float | timedelta, what: str) -> int:
     """A duration in whole milliseconds, rounded up. Raises BadArguments if it is negative, endless or not a duration."""
     if isinstance(duration, timedelta):
-        seconds = duration.total_seconds()
+        whole, rest = divmod(duration, timedelta(milliseconds=1))
+        ms = -1 if duration < timedelta(0) else whole + bool(rest)
     elif isinstance(duration, (int, float)) and not isinstance(duration, bool):
-        seconds = float(duration)
+        # Rounded to microseconds first: 0.07 s are 70 ms, not 71, although 0.07 * 1000 is a little more than 70.
+        ms = math.ceil(round(duration * 1000, 3)) if 0 <= duration < _LONGEST_S else -1  # NaN too fails the comparison
     else:
-        raise BadArguments(f"{what} wants seconds or a timedelta, got {duration!r}.")
-    if not 0 <= seconds < 1e11:  # also refuses NaN; 1e11 s is about 3,000 years
-        raise BadArguments(f"{what} must lie between 0 and 3,000 years, got {duration!r}.")
-    return -int(-seconds * 1000 // 1)
+        raise BadArguments(f"{what} wants seconds or a timedelta, got {shortened(duration)}.")
+    if not 0 <= ms < _LONGEST_S * 1000:
+        raise BadArguments(f"{what} must lie between 0 and 3,000 years, got {shortened(duration)}.")
+    return ms
+
+
+_LONGEST_S = 10**11
 
 
 class Handler(Generic[S, P, R]):
-    """What `@handler` leaves in the class body."""
-
-    __slots__ = ("definition", "function", "name", "shared")
+    """What `@handler` leaves in the class body. Named, documented and marked as abstract like its function."""
 
     def __init__(self, function: Callable[..., Any], name: str | None, shared: bool) -> None:
+        functools.update_wrapper(cast(Any, self), function, updated=())
         self.function = function
         self.name: str = name if name is not None else str(getattr(function, "__name__", ""))
         self.shared = shared
-        self.definition: HandlerDefinition | None = None
+        self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
+        self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
     @overload
     def __get__(self, instance: None, owner: Any) -> Handler[S, P, R]: ...
@@ -198,7 +225,15 @@ def _decorate(function: Any, name: str | None, *, shared: bool) -> Any:
     decorator = "@shared" if shared else "@handler"
     if not inspect.iscoroutinefunction(function):
         shown = getattr(function, "__qualname__", repr(function))
+        if isinstance(function, Handler):
+            raise DefinitionError(f"{decorator} {shown}: it is decorated twice. Keep one of @handler and @shared.")
+        if inspect.isasyncgenfunction(function):
+            raise DefinitionError(
+                f"{decorator} {shown}: a handler returns one value. Return a list instead of 'yield'."
+            )
         raise DefinitionError(f"{decorator} {shown}: a handler is a coroutine function. Write 'async def'.")
+    if name is not None and not isinstance(name, str):
+        raise DefinitionError(f"{decorator} {function.__qualname__}: name= wants a str, got {name!r}.")
     return Handler(function, name, shared)
 
 
@@ -226,7 +261,10 @@ class HandlerDefinition:
         self.shared = declared.shared
         where = f"{service.name}.{self.name}"
         self.target = where
-        parameters = list(inspect.signature(declared.function).parameters.values())[1:]
+        parameters = list(inspect.signature(declared.function).parameters.values())
+        if not parameters or parameters[0].kind not in (_POSITIONAL_ONLY, _POSITIONAL):
+            raise DefinitionError(f"{where}: a handler is a method. Its first parameter is 'self'.")
+        parameters = parameters[1:]
         self.wants_context = bool(parameters) and _is_context(parameters[0], hints)
         if self.wants_context:
             parameters = parameters[1:]
@@ -239,6 +277,8 @@ class HandlerDefinition:
                 raise DefinitionError(
                     f"{where}: the parameter {parameter.name!r} is keyword-only. Arguments are stored in order: remove the '*'."
                 )
+            if _means_context(hints.get(parameter.name)):
+                raise DefinitionError(f"{where}: the context comes first. Move {parameter.name!r} right behind 'self'.")
         self._signature = inspect.Signature(parameters)
         self._names = [parameter.name for parameter in parameters]
         self.arity = len(parameters)
@@ -251,10 +291,12 @@ class HandlerDefinition:
                     codec.encode(parameter.default)
                 except SerializationError as error:
                     raise DefinitionError(f"{where}: the default of {parameter.name!r} does not fit: {error}") from None
-        self.returns: Codec = codec_for(hints.get("return", Any), f"{where}, return type")
+        returned = hints.get("return", Any)
+        # A handler that only ever raises returns nothing.
+        self.returns: Codec = codec_for(None if returned in (NoReturn, Never) else returned, f"{where}, return type")
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...] | None]:
-        """The arguments as a JSON array, and the values themselves if no caller can change them afterwards.
+        """The arguments as a JSON array, and the values themselves if they are what decoding would give.
 
         Raises BadArguments or SerializationError.
         """
@@ -264,16 +306,18 @@ class HandlerDefinition:
         if self.arity == 1:
             (value,) = args
             try:
-                return f"[{codecs[0].encode(value)}]", args if type(value) in ATOMS else None
+                codec = codecs[0]
+                return f"[{codec.encode(value)}]", args if type(value) in codec.atoms else None
             except SerializationError as error:
                 raise self._bad_argument(0, error) from None
         texts, unchangeable = [], True
         for position, value in enumerate(args):
+            codec = codecs[position]
             try:
-                texts.append(codecs[position].encode(value))
+                texts.append(codec.encode(value))
             except SerializationError as error:
                 raise self._bad_argument(position, error) from None
-            if type(value) not in ATOMS:
+            if type(value) not in codec.atoms:
                 unchangeable = False
         return join(texts), args if unchangeable else None
 
@@ -307,8 +351,13 @@ class HandlerDefinition:
         )
 
 
+_POSITIONAL_ONLY, _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
 def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     hint = hints.get(parameter.name)
-    if hint is None:
-        return parameter.name in ("ctx", "context")
+    return parameter.name in ("ctx", "context") if hint is None else _means_context(hint)
+
+
+def _means_context(hint: Any) -> bool:
     return isinstance(hint, type) and getattr(hint, "__actors_context__", False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import random
 import struct
 
@@ -35,7 +36,8 @@ class IdMint:
 
     def read_invocation(self, text: str) -> int:
         """The seq in an invocation id. Raises BadId if this file did not make it."""
-        _, seq = _INVOCATION.unpack(self._open(text, "inv_1", "an invocation id", b"invocation", _INVOCATION.size))
+        body = self._open(text, "inv_1", "an invocation id", b"invocation", _INVOCATION.size)
+        _, seq = _INVOCATION.unpack(body)
         return int(seq)
 
     def read_awakeable(self, text: str) -> tuple[int, int]:
@@ -64,9 +66,14 @@ class IdMint:
             raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raw = b""
-        body, tag = raw[:size], raw[size:]
-        # The re-encoding check refuses the other spellings that unused base64 bits allow.
-        if len(raw) != size + _TAG_BYTES or self._seal(purpose, body) != encoded or tag != self._tag(purpose, body):
+        body = raw[:size]
+        # Comparing the whole text refuses the other spellings that base64 allows, too; in constant time, because the time
+        # it takes would tell how many characters of a guess are right. (What decoded is ASCII, as compare_digest wants.)
+        if (
+            len(raw) != size + _TAG_BYTES
+            or not hmac.compare_digest(self._seal(purpose, body), encoded)
+            or int.from_bytes(body[:2], "big") != self.partition
+        ):
             raise BadId(
                 f"{_shown(text)} is not {what} of this app. Ids are valid only for the database that made them."
             )

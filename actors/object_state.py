@@ -2,6 +2,9 @@
 
 Handlers assign plain attributes. What changed is found by comparing, at each durable point: the same
 immutable object means unchanged, anything else is encoded and compared with the stored text.
+
+Promise: between invocations the instance holds what loading the texts would give, to the last type. Otherwise the
+same handler could take another branch when it is replayed after a restart.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
-from actors.serde import ATOMS
+from actors.serde import ATOMS, type_name
 from actors.virtual_object import FieldDefinition, ServiceDefinition, VirtualObject
 
 _new = object.__new__
@@ -22,7 +25,7 @@ class ObjectState:
     from the state its invocation began with. `instance` may be ahead of both.
     """
 
-    __slots__ = ("_definition", "_seen", "instance", "stored", "texts")
+    __slots__ = ("_definition", "_inexact", "_loaded", "_present", "_seen", "instance", "stored", "texts")
 
     def __init__(self, definition: ServiceDefinition | None, stored: dict[str, str]) -> None:
         # None if the app does not serve the class: then nothing runs, but completions still reach the journal.
@@ -30,7 +33,11 @@ class ObjectState:
         self.stored = stored
         self.texts = stored
         self.instance: VirtualObject | None = None
-        self._seen: list[Any] = []  # each field's value when it was last compared
+        self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
+        self._present = 0  # how many attributes the instance had then
+        # What containers loaded from another text than they would be written as: an older class wrote it, for example.
+        self._loaded: dict[str, str] | None = None
+        self._inexact = False  # whether a container holds an int where loading would give a float
 
     def begin(self, initial: dict[str, str] | None) -> VirtualObject:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
@@ -40,13 +47,29 @@ class ObjectState:
         instance = self.instance
         if instance is None:
             instance = self.instance = materialize(self._definition, self._definition.cls, self.texts)
-            values = instance.__dict__
-            self._seen = [values.get(field.name) for field in self._definition.fields]
+            values = vars(instance)
+            self._seen = [values.get(field.name, _ABSENT) for field in self._definition.fields]
+            self._present = len(values)
+            self._inexact = False
+            self._loaded = self._rewritten(values)
         return instance
+
+    def _rewritten(self, values: dict[str, Any]) -> dict[str, str] | None:
+        rewritten: dict[str, str] | None = None
+        for name, stored in self.texts.items():
+            field = self._definition.fields_by_name.get(name)
+            if field is not None and type(values[name]) not in ATOMS:
+                text = field.codec.dump(values[name])
+                if text != stored:
+                    rewritten = rewritten or {}
+                    rewritten[name] = text
+        return rewritten
 
     def end(self) -> None:
         """The attempt is over and all it wrote is stored: the instance serves the next invocation."""
         self.texts = self.stored
+        if self._inexact:
+            self.instance = None
 
     def discard(self) -> None:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
@@ -55,6 +78,8 @@ class ObjectState:
 
     def put(self, name: str, text: str | None, replayed: bool) -> None:
         """Take over a recorded write; None deletes. A replayed one is in `stored` already."""
+        if self._loaded is not None:
+            self._loaded.pop(name, None)
         for texts in (self.texts,) if replayed or self.texts is self.stored else (self.texts, self.stored):
             if text is None:
                 texts.pop(name, None)
@@ -66,52 +91,81 @@ class ObjectState:
 
         Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
         """
-        assert self.instance is not None
-        values = self.instance.__dict__
-        fields = self._definition.fields
+        instance: Any = self.instance
+        values: dict[str, Any] = instance.__dict__
         changed: dict[str, str | None] | None = None
-        if len(values) != len(fields):
-            changed = self._deleted(values)
+        gone: dict[str, str | None] | None = None
         seen = self._seen
-        for position, field in enumerate(fields):
-            name = field.name
-            value = values.get(name, _ABSENT)
-            if (value is seen[position] and type(value) in ATOMS) or value is _ABSENT:
-                continue
-            if changed is not None and name in changed:
-                continue
-            codec = field.codec
-            try:
+        if len(values) != self._present:
+            changed = gone = self._irregular(values)
+        name = ""
+        try:
+            for position, field in enumerate(self._definition.fields):
+                name = field.name
+                value = values.get(name, _ABSENT)
+                if value is seen[position] and (type(value) in ATOMS or value is _ABSENT):
+                    continue
+                if value is _ABSENT:  # deleted while another attribute was added, so that their number is the same
+                    self._compare_all_anew()
+                    return self.changes()
+                if gone is not None and name in gone:
+                    continue
+                codec = field.codec
                 text = codec.dump(value)
                 before = self.texts.get(name, field.default_text)
-                if before is None or not (text == before or codec.equal(text, before)):
-                    if codec.dump is not codec.encode:
-                        codec.verify(value, text)
+                if before is None or not (
+                    text == before or codec.equal(text, before) or self._is_as_loaded(field, text)
+                ):
                     if changed is None:
                         changed = {}
                     changed[name] = text
-            except SerializationError as error:
-                raise SerializationError(f"{self._definition.cls.__qualname__}.{name}: {error}") from None
-            seen[position] = value
+                elif value is seen[position] and not codec.hidden:
+                    continue  # the same container with the same content
+                if codec.scalar:
+                    if codec.floats and type(value) is int:
+                        value = values[name] = float(value)
+                else:
+                    restored = codec.verify(value, text)
+                    if type(value) in ATOMS:
+                        value = values[name] = restored
+                    elif codec.floats and not self._inexact:
+                        self._inexact = codec.dump(restored) != text
+                seen[position] = value
+        except SerializationError as error:
+            # The changes found before the bad one are not recorded either. The handler may go on.
+            self._compare_all_anew()
+            raise SerializationError(f"{self._definition.cls.__qualname__}.{name}: {error}") from None
+        if gone is not None and changed is not None:
+            return {field.name: changed[field.name] for field in self._definition.fields if field.name in changed}
         return changed
 
-    def _deleted(self, values: dict[str, Any]) -> dict[str, str | None] | None:
-        by_name = self._definition.fields_by_name
+    def _is_as_loaded(self, field: FieldDefinition, text: str) -> bool:
+        loaded = self._loaded.get(field.name) if self._loaded is not None else None
+        return loaded is not None and field.codec.equal(text, loaded)
+
+    def _compare_all_anew(self) -> None:
+        self._seen = [_ABSENT] * len(self._seen)
+        self._present = -1
+
+    def _irregular(self, values: dict[str, Any]) -> dict[str, str | None] | None:
+        """Attributes came or went: refuse undeclared ones, give deleted ones their default. The deletions to record, or None."""
+        definition = self._definition
         for name in values:
-            if name not in by_name:
+            if name not in definition.fields_by_name:
                 raise UndeclaredState(
-                    f"{self._definition.cls.__qualname__}.{name} was assigned but is not declared, so it would be lost. "
-                    f"Declare it in the class body: {name}: {type(values[name]).__name__} = ..."
+                    f"{definition.cls.__qualname__}.{name} was assigned but is not declared, so it would be lost. "
+                    f"Declare it in the class body: {name}: {type_name(type(values[name]))} = ..."
                 )
         gone: dict[str, str | None] = {}
-        for position, field in enumerate(self._definition.fields):
+        for position, field in enumerate(definition.fields):
             if field.name not in values:
                 if field.has_default:
                     values[field.name] = self._seen[position] = field.default()
                 else:
-                    self._seen[position] = None
+                    self._seen[position] = _ABSENT
                 if field.name in self.texts:
                     gone[field.name] = None
+        self._present = len(values)
         return gone or None
 
 
@@ -121,7 +175,7 @@ _ABSENT: Any = object()
 def materialize(definition: ServiceDefinition, cls: type[VirtualObject], texts: dict[str, str]) -> VirtualObject:
     """An instance of `cls` holding `texts`, defaults for the rest. Raises StateDecodeError."""
     instance: VirtualObject = _new(cls)
-    values = instance.__dict__
+    values = vars(instance)
     for field in definition.fields:
         text = texts.get(field.name)
         if text is not None:
@@ -144,12 +198,17 @@ def _decoded(definition: ServiceDefinition, field: FieldDefinition, text: str) -
 def refuse_changes(definition: ServiceDefinition, instance: VirtualObject, texts: dict[str, str]) -> None:
     """Raise StateWriteRefused if a shared handler changed a container in place; assignments were refused at their line."""
     for field in definition.fields:
-        value = instance.__dict__.get(field.name, _ABSENT)
+        value = vars(instance).get(field.name, _ABSENT)
         if value is _ABSENT or type(value) in ATOMS:
             continue
         before = texts.get(field.name, field.default_text)
+        codec = field.codec
         try:
-            unchanged = before is not None and field.codec.equal(field.codec.dump(value), before)
+            text = codec.dump(value)
+            unchanged = before is not None and (
+                # Stored may be another text than it would be written as now: an older class wrote it, for example.
+                codec.equal(text, before) or codec.equal(text, codec.dump(codec.decode(before)))
+            )
         except SerializationError:
             unchanged = False
         if not unchanged:

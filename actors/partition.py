@@ -376,12 +376,14 @@ class Partition:
         invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
 
     def write_entry(self, invocation: Invocation, entry: Entry) -> None:
-        if invocation.stored_status < 0:
+        batch = self.committer.batch
+        if invocation.stored_status < 0 and invocation.dirty_in != batch.number:
             self.mark(invocation)  # a journal needs its invocation: a shared call may not have been written yet
-        self.committer.batch.journal.append(
+        batch.journal.append(
             (invocation.seq, entry.idx, entry.kind, entry.name, entry.ref, entry.value, entry.before, entry.at_ms)
         )
-        self._touch()
+        if not self._turn_scheduled:
+            self._schedule_turn()
 
     def add_timer(self, due_ms: int, invocation: Invocation, index: int) -> None:
         timer = (due_ms, self.next_number(), invocation.seq, index)

@@ -10,8 +10,8 @@ from actors.errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off: attempt n + 1 starts `initial_interval * factor**(n - 1)` s after attempt n failed,
-    at most `max_interval` s, give or take a fifth, so that many failures at once do not come back at once.
+    """Exponential back-off: attempt n + 1 starts `initial_interval * factor**(n - 1)` s after attempt n failed, give or
+    take a fifth, so that many failures at once do not come back at once, and never more than `max_interval` s after.
 
     `max_attempts` counts all attempts, the first included; `max_duration` (seconds) runs from the first failure.
     None means no limit.
@@ -24,10 +24,15 @@ class RetryPolicy:
     max_duration: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.initial_interval >= 0 and self.factor >= 1 and self.max_interval >= 0):
-            raise DefinitionError("RetryPolicy: intervals must not be negative and factor must be at least 1.")
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise DefinitionError("RetryPolicy: max_attempts counts the first attempt too, so it must be at least 1.")
+        _check("initial_interval", self.initial_interval, 0)
+        _check("factor", self.factor, 1)
+        _check("max_interval", self.max_interval, 0)
+        if self.max_duration is not None:
+            _check("max_duration", self.max_duration, 0)
+        if self.max_attempts is not None and (type(self.max_attempts) is not int or self.max_attempts < 1):
+            raise DefinitionError(
+                f"RetryPolicy: max_attempts={self.max_attempts!r}. It counts the first attempt too: None or an int from 1."
+            )
 
     def exhausted(self, failures: int, elapsed_ms: int = 0) -> bool:
         """Whether no attempt is left after `failures` of them failed, the first one `elapsed_ms` ago."""
@@ -37,6 +42,18 @@ class RetryPolicy:
 
     def delay_ms(self, failures: int, rng: Random) -> int:
         """How long to wait after the `failures`-th failure (1 for the first)."""
-        # The exponent is capped before the power is taken: 2.0**2000 would overflow.
-        base_s = min(self.initial_interval * self.factor ** min(failures - 1, 64), self.max_interval)
-        return round(base_s * 1000 * rng.uniform(0.8, 1.2))
+        spread = rng.uniform(0.8, 1.2)
+        longest_s = self.max_interval / 1.2  # so that those at the limit are spread too
+        try:
+            base_s = min(self.initial_interval * float(self.factor) ** (failures - 1), longest_s)
+        except OverflowError:  # the power alone, beyond any float
+            base_s = longest_s if self.initial_interval else 0.0
+        return round(base_s * spread * 1000)
+
+
+def _check(name: str, value: object, least: float) -> None:
+    # The upper bound, 30 million years, keeps infinity out.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 1e15:
+        raise DefinitionError(
+            f"RetryPolicy: {name}={value!r}. It wants a number (seconds, for a time), at least {least}."
+        )

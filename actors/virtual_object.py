@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar, overload
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overload
 
 from actors.errors import DefinitionError, SerializationError, StateWriteRefused
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
-from actors.serde import ATOMS, Codec, codec_for
+from actors.serde import Codec, codec_for
 
 T = TypeVar("T")
 _MISSING: Any = object()
@@ -50,19 +53,24 @@ class FieldDefinition:
         self._constant: Any = _MISSING
         if default is _MISSING:
             return
-        value = default.make() if isinstance(default, _Factory) else default
+        if isinstance(default, dataclasses.Field):
+            raise DefinitionError(f"{where}.{name}: this is the field of dataclasses. Use 'from actors import field'.")
         try:
+            value = default.make() if isinstance(default, _Factory) else default
             self.default_text = self.codec.encode(value)
-            if isinstance(default, _Factory) and not self.codec.equal(
-                self.default_text, self.codec.encode(default.make())
-            ):
-                raise DefinitionError(
-                    f"{where}.{name}: default_factory returns something else each time, so the default of a key would change "
-                    "whenever it is loaded. Assign such a value in a handler (ctx.uuid(), ctx.now()) instead."
-                )
+            again = self.codec.encode(default.make()) if isinstance(default, _Factory) else self.default_text
         except SerializationError as error:
             raise DefinitionError(f"{where}.{name}: the default does not fit its type: {error}") from None
-        if type(value) in ATOMS:
+        except Exception as error:
+            raise DefinitionError(f"{where}.{name}: default_factory raised {error!r}.") from error
+        if not self.codec.equal(self.default_text, again):
+            raise DefinitionError(
+                f"{where}.{name}: default_factory returns something else each time, so the default of a key would change "
+                "whenever it is loaded. Assign such a value in a handler (ctx.uuid(), ctx.now()) instead."
+            )
+        value = self.codec.decode(self.default_text)
+        self.default_text = self.codec.dump(value)
+        if type(value) in self.codec.atoms:
             self._constant = value
 
     @property
@@ -78,43 +86,69 @@ class FieldDefinition:
 
 
 class ServiceDefinition:
-    """A class as the runtime sees it. Handlers and state by name; everything about types was checked."""
+    """A class as the runtime sees it. Handlers and state by name; everything about types was checked.
 
-    __slots__ = ("cls", "fields", "fields_by_name", "handlers", "name", "reader", "reference")
+    `annotations` are those of the class itself, `inline` what a handler means on an object of the class, also one that is
+    overridden and called through super().
+    """
+
+    __slots__ = ("annotations", "cls", "fields", "fields_by_name", "handlers", "inline", "name", "reader", "reference")
 
     def __init__(self, cls: type[VirtualObject], namespace: dict[str, Any]) -> None:
         self.cls = cls
         self.name: str = cls.__dict__.get("__service_name__") or cls.__name__
-        handlers = dict(_handlers_of(cls))
-        annotations = _hints(cls, namespace, f"class {cls.__qualname__}")
-        names = [name for name, annotation in annotations.items() if not _is_class_variable(annotation)]
-        for state_name in names:
-            if state_name in handlers or state_name in _RESERVED:
+        check_name(self.name, f"class {cls.__qualname__}")
+        self.annotations = _annotations_of(cls, cls, namespace)
+        handlers, owners = _handlers_of(cls)
+        bindings = _type_arguments(cls)
+        states: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            for name, annotation in self._annotated(base, namespace).items():
+                if not _is_constant(annotation):
+                    states[name] = _bound(annotation, bindings.get(base))
+        for name in states:
+            if name in handlers or name in _RESERVED:
                 raise DefinitionError(
-                    f"class {cls.__qualname__}: the state attribute {state_name!r} has the name of a handler or of "
+                    f"class {cls.__qualname__}: the state attribute {name!r} has the name of a handler or of "
                     "something the runtime uses. Rename one of them."
                 )
         self.fields = [
-            FieldDefinition(cls.__qualname__, name, annotations[name], _default_of(cls, name)) for name in names
+            FieldDefinition(cls.__qualname__, name, annotation, _default_of(cls, name))
+            for name, annotation in states.items()
         ]
         self.fields_by_name = {declared.name: declared for declared in self.fields}
+        self.inline: dict[Handler[Any, Any, Any], HandlerDefinition] = {}
+        for declared, owner in owners.items():
+            if declared.hints is None:
+                where = declared.function.__qualname__
+                declared.hints = _resolved(declared.function, _scopes(owner, cls, namespace), where)
+            hints = {name: _bound(hint, bindings.get(owner)) for name, hint in declared.hints.items()}
+            self.inline[declared] = HandlerDefinition(self, declared, hints)
         self.handlers: dict[str, HandlerDefinition] = {}
-        for attribute, declared_handler in handlers.items():
-            if declared_handler.name in self.handlers:
+        for declared in handlers.values():
+            if declared.name in self.handlers:
                 raise DefinitionError(
-                    f"class {cls.__qualname__}: two handlers are named {declared_handler.name!r}. "
+                    f"class {cls.__qualname__}: two handlers are named {declared.name!r}. "
                     "Rename one, or give one another name with @handler(name='...')."
                 )
-            where = f"{cls.__qualname__}.{attribute}"
-            hints = _hints(declared_handler.function, namespace, where)
-            self.handlers[declared_handler.name] = HandlerDefinition(self, declared_handler, hints)
-        self.reader = type(
-            cls.__name__, (cls,), {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_reader__": True}
-        )
+            self.handlers[declared.name] = self.inline[declared]
+        self.reader = _reader_class(cls)
         self.reference = _reference_class(self, handlers)
+
+    def _annotated(self, base: type, namespace: dict[str, Any]) -> dict[str, Any]:
+        """The annotations in the body of `base`. They were resolved where it was written, if it is an object class too."""
+        if base is self.cls:
+            return self.annotations
+        known = base.__dict__.get("__actors__")
+        if isinstance(known, ServiceDefinition):
+            return known.annotations
+        if base in (object, VirtualObject, Generic):
+            return {}
+        return _annotations_of(base, self.cls, namespace)
 
 
 _RESERVED = frozenset({"_actors_attempt", "_bind_inline", "__actors__", "__service_name__", "__dict__", "__weakref__"})
+_RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
 
 
 class _Namespace(dict[str, Any]):
@@ -129,7 +163,7 @@ class _Namespace(dict[str, Any]):
         super().__setitem__(name, value)
 
 
-class _Meta(type):
+class _Meta(abc.ABCMeta):
     @classmethod
     def __prepare__(cls, name: str, bases: tuple[type, ...], /, **kwargs: Any) -> _Namespace:
         return _Namespace()
@@ -153,32 +187,45 @@ class VirtualObject(metaclass=_Meta):
         if name is not None:
             check_name(name, f"class {cls.__qualname__}")
         cls.__service_name__ = name
-        if "__init__" in cls.__dict__ or "__new__" in cls.__dict__ or "__setattr__" in cls.__dict__:
-            raise DefinitionError(
-                f"class {cls.__qualname__}: objects are made by the runtime, so __init__, __new__ and __setattr__ would not "
-                "run when you expect. Give state attributes defaults, or use field(default_factory=...)."
-            )
-        frame = sys._getframe(1)
-        namespace = {**frame.f_locals, cls.__name__: cls}
+        for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):
+            if getattr(cls, method) is not getattr(VirtualObject, method):
+                raise DefinitionError(
+                    f"class {cls.__qualname__}: objects are made by the runtime, so {method} would not run when you expect. "
+                    "Give state attributes defaults, or use field(default_factory=...)."
+                )
+        if "__slots__" in cls.__dict__:
+            raise DefinitionError(f"class {cls.__qualname__}: state cannot be kept in __slots__. Remove them.")
+        namespace = {**_defining_frame().f_locals, cls.__name__: cls}
         cls.__actors__ = ServiceDefinition(cls, namespace)
 
     def __init__(self) -> None:
-        values = self.__dict__
+        values = vars(self)
         for declared in definition_of(type(self)).fields:
             if declared.has_default:
                 values[declared.name] = declared.default()
 
-    def __getattr__(self, name: str) -> Any:
-        declared = type(self).__actors__.fields_by_name.get(name) if type(self).__actors__ else None
-        if declared is not None:
-            raise AttributeError(
-                f"{type(self).__name__}.{name} has no value yet and no default. Assign it first, or declare a default."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # a checker that sees it would accept any attribute of an object, and of a reference
+
+        def __getattr__(self, name: str) -> Any:
+            definition = type(self).__actors__
+            if definition is not None and name in definition.fields_by_name:
+                raise AttributeError(
+                    f"{type(self).__name__}.{name} has no value yet and no default. Assign it first, or declare a default."
+                )
+            # Says what is missing; or, if a property raised AttributeError, what that was about.
+            return object.__getattribute__(self, name)
 
     def _bind_inline(self, declared: Handler[Any, Any, Any]) -> BoundHandler[Any, Any]:
-        definition = type(self).__actors__.handlers[declared.name]
+        definition = type(self).__actors__.inline[declared]
         return BoundHandler(_Inline(self, definition), definition, "")
+
+
+def _defining_frame() -> FrameType:
+    """The frame of the class statement that is being executed: above those of metaclasses and __init_subclass__."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_name in ("__init_subclass__", "__new__") and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 class _Inline:
@@ -217,85 +264,192 @@ class Reference:
 
     __slots__ = ("_dispatcher", "_key")
     _definition: ClassVar[ServiceDefinition]
+    _names: ClassVar[str]
 
     def __init__(self, dispatcher: Dispatcher, key: str) -> None:
         self._dispatcher = dispatcher
         self._key = key
 
     def __getattr__(self, name: str) -> Any:
-        definition = self._definition
+        definition = type(self)._definition
         if name in definition.fields_by_name:
             raise AttributeError(
                 f"{definition.name}.{name} is state and lives with the object; a reference cannot read it. "
                 "Write a @shared handler that returns it."
             )
-        raise AttributeError(
-            f"{definition.name} has no handler {name!r}. Its handlers: {', '.join(sorted(definition.handlers)) or 'none'}."
+        raise AttributeError(f"{definition.name} has no handler {name!r}. Its handlers: {self._names}.")
+
+    def __copy__(self) -> Reference:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Reference:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} belongs to a running app and cannot be pickled. Pass the key on, and make a reference from it there."
         )
 
     def __repr__(self) -> str:
-        return f"<{self._definition.name}/{self._key}>"
+        return f"<{type(self)._definition.name}/{self._key}>"
 
 
 class _ReferenceHandler:
-    __slots__ = ("_definition",)
+    __slots__ = ("__doc__", "_definition")
 
     def __init__(self, definition: HandlerDefinition) -> None:
         self._definition = definition
+        self.__doc__ = definition.function.__doc__
 
-    def __get__(self, reference: Reference, owner: Any) -> BoundHandler[Any, Any]:
+    def __get__(self, reference: Reference | None, owner: Any) -> Any:
+        if reference is None:
+            return self
         return BoundHandler(reference._dispatcher, self._definition, reference._key)
 
 
+class _ReferenceState:
+    """Refuses an assignment; reading goes on to Reference.__getattr__, which says why not."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, reference: Reference | None, owner: Any) -> Any:
+        raise AttributeError(self._name)
+
+    def __set__(self, reference: Reference, value: Any) -> None:
+        raise AttributeError(
+            f"{reference._definition.name}.{self._name} is state and lives with the object; a reference cannot set it. "
+            "Write a handler that does."
+        )
+
+
 def _reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any, Any, Any]]) -> type[Reference]:
-    members: dict[str, Any] = {"__slots__": (), "_definition": service}
+    members: dict[str, Any] = {name: _ReferenceState(name) for name in service.fields_by_name}
     for attribute, declared in handlers.items():
         members[attribute] = _ReferenceHandler(service.handlers[declared.name])
+    members |= {
+        "__slots__": (),
+        "__doc__": service.cls.__doc__,
+        "_definition": service,
+        "_names": ", ".join(sorted(handlers)) or "none",
+    }
     return type(f"{service.cls.__name__}Reference", (Reference,), members)
 
 
 def definition_of(cls: Any) -> ServiceDefinition:
-    """The definition of a VirtualObject subclass. Raises DefinitionError for anything else."""
-    if not isinstance(cls, type) or not issubclass(cls, VirtualObject) or cls is VirtualObject:
+    """The definition of a VirtualObject subclass. Raises DefinitionError for anything else, and for an abstract class."""
+    definition = getattr(cls, "__actors__", None)
+    if type(definition) is not ServiceDefinition or definition.cls is not cls:
         raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject.")
-    definition: ServiceDefinition = cls.__actors__
+    if cls.__abstractmethods__:
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise DefinitionError(f"class {cls.__qualname__} is abstract ({missing}). Serve a subclass that implements it.")
     return definition
 
 
 def check_name(name: str, where: str) -> None:
-    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "_.-" for c in name):
+    """Raise DefinitionError unless `name` can stand in a URL as one segment of its path."""
+    if not isinstance(name, str) or not name.strip(".") or not all(c.isalnum() or c in "_.-" for c in name):
         raise DefinitionError(f"{where}: {name!r} is not a usable name. Use letters, digits, '_', '.' and '-'.")
 
 
-def _handlers_of(cls: type) -> Iterator[tuple[str, Handler[Any, Any, Any]]]:
-    """Handlers by attribute, those of base classes included; an override must be a handler again."""
-    found: dict[str, Any] = {}
+def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Handler[Any, Any, Any], type]]:
+    """Handlers by attribute, base classes included; and all of these and those they override, with the class of each."""
+    found: dict[str, Handler[Any, Any, Any]] = {}
+    owners: dict[Handler[Any, Any, Any], type] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in base.__dict__.items():
             if isinstance(value, Handler):
                 check_name(value.name, f"class {cls.__qualname__}")
+                if attribute in _RESERVED_FOR_HANDLERS:
+                    raise DefinitionError(
+                        f"class {cls.__qualname__}: the runtime uses {attribute!r}. Rename the handler."
+                    )
                 found[attribute] = value
+                owners[value] = base
             elif attribute in found:
                 raise DefinitionError(
                     f"class {cls.__qualname__}: {attribute!r} overrides a handler with something that is none. "
                     "Decorate it with @handler or @shared, or rename it."
                 )
-    yield from found.items()
+            elif isinstance(getattr(value, "__func__", None), Handler):
+                raise DefinitionError(
+                    f"class {cls.__qualname__}: the handler {attribute!r} is no static or class method."
+                )
+    return found, owners
 
 
-def _hints(of: Any, namespace: dict[str, Any], where: str) -> dict[str, Any]:
-    try:
-        hints = typing.get_type_hints(of, localns=namespace, include_extras=True)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise DefinitionError(
-            f"{where}: an annotation cannot be resolved ({error}). Define or import the type before this class; a name "
-            "imported only under TYPE_CHECKING does not exist at run time."
-        ) from None
-    return hints
+def _annotations_of(owner: type, cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
+    """The annotations in the body of `owner`, resolved while `cls`, it or a subclass of it, is made."""
+    holder = type(
+        owner.__name__, (), {"__annotations__": inspect.get_annotations(owner), "__module__": owner.__module__}
+    )
+    return _resolved(holder, _scopes(owner, cls, namespace), f"class {owner.__qualname__}")
 
 
-def _is_class_variable(annotation: Any) -> bool:
-    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+def _scopes(owner: type, cls: type, namespace: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Where names are looked for, beside the module of `owner`: the names around its class statement, then in its body.
+
+    `namespace`, the names around `cls`, comes last if that is another class: there the same name may mean another type.
+    """
+    yield namespace if owner is cls else {}
+    module = getattr(sys.modules.get(owner.__module__), "__dict__", {})
+    yield {**vars(owner), **module, **(namespace if owner is cls else {})}
+    yield namespace
+
+
+def _resolved(of: Any, scopes: Iterator[dict[str, Any]], where: str) -> dict[str, Any]:
+    reason: Exception | None = None
+    for names in scopes:
+        try:
+            return typing.get_type_hints(of, localns=names, include_extras=True)
+        except Exception as error:  # whatever evaluating an annotation may raise
+            reason = error
+    raise DefinitionError(
+        f"{where}: an annotation cannot be resolved ({reason}). Define or import the type before this class; a name "
+        "imported only under TYPE_CHECKING does not exist at run time."
+    )
+
+
+def _is_constant(annotation: Any) -> bool:
+    """Whether the annotation says that the attribute belongs to the class, not to its objects."""
+    return (typing.get_origin(annotation) or annotation) in (ClassVar, Final)
+
+
+Bindings = dict[Any, Any]  # type variables and what stands for them
+
+
+def _type_arguments(cls: type) -> dict[type, Bindings]:
+    """For each generic base class, directly or indirectly, what its type variables are in `cls`."""
+    found: dict[type, Bindings] = {}
+
+    def look(derived: type, known: Bindings) -> None:
+        for base in derived.__dict__.get("__orig_bases__", derived.__bases__):
+            origin = typing.get_origin(base) or base
+            if origin in (Generic, typing.Protocol):
+                continue
+            arguments = typing.get_args(base)
+            parameters = getattr(origin, "__parameters__", ()) if arguments else ()
+            found[origin] = {p: _bound(a, known) for p, a in zip(parameters, arguments, strict=False)}
+            look(origin, found[origin])
+
+    look(cls, {})
+    return found
+
+
+def _bound(hint: Any, known: Bindings | None) -> Any:
+    """`hint` with its type variables replaced by what is known of them."""
+    if not known:
+        return hint
+    if isinstance(hint, TypeVar):
+        return known.get(hint, hint)
+    parameters = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
+    if not parameters:
+        return hint
+    generic: Any = hint
+    return generic[tuple(known.get(p, p) for p in parameters)]
 
 
 def _default_of(cls: type, name: str) -> Any:
@@ -305,12 +459,19 @@ def _default_of(cls: type, name: str) -> Any:
         or inspect.isfunction(value)
         or inspect.isdatadescriptor(value)
     ):
-        if inspect.ismemberdescriptor(value):
-            return _MISSING
         raise DefinitionError(
             f"class {cls.__qualname__}: {name!r} is annotated as state but is a method or property. Rename one."
         )
     return value
+
+
+def _reader_class(cls: type[VirtualObject]) -> type[VirtualObject]:
+    """What shared handlers see: the same class, but an assignment is refused at the line that does it."""
+    members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_reader__": True}
+    members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    metaclass: Any = type(cls)
+    reader: type[VirtualObject] = metaclass(cls.__name__, (cls,), members)
+    return reader
 
 
 def _refuse_set(self: Any, name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ if __name__ != "actors.storage":  # a second copy of these modules would split t
     raise ImportError("import this package as 'actors.storage'")
 
 from actors.storage.errors import (
+    ActorsError,
     DatabaseForeign,
     DatabaseInUse,
     DatabaseTooNew,
@@ -27,6 +28,7 @@ from actors.storage.records import (
 from actors.storage.store import SqliteStore
 
 __all__ = [
+    "ActorsError",
     "Batch",
     "DatabaseForeign",
     "DatabaseInUse",

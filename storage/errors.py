@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 
 
-class StorageError(Exception):
+class ActorsError(Exception):
+    """Base of all errors of this framework. `error` is the stable code, `code` its HTTP-like number.
+
+    It stands in the lowest layer so that the errors of all layers can derive from it.
+    """
+
+    error: str = "actors_error"
+    code: int = 500
+
+
+class StorageError(ActorsError):
     """The database could not be read or written; the app has stopped, what was acknowledged is safe."""
 
     error = "storage_error"
+    code = 503
 
 
 class StorageFull(StorageError):
@@ -52,20 +64,35 @@ class OwnershipLost(StorageError):
 
 def translated(error: sqlite3.Error, path: str) -> StorageError:
     """The error of this layer for one of SQLite's, with advice."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    text = str(error)
-    if name == "SQLITE_FULL" or "full" in text:
-        return StorageFull(f"The disk that holds {path} is full ({text}). Free space and start the app again.")
-    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or (
-        isinstance(error, sqlite3.DatabaseError) and ("not a database" in text or "malformed" in text)
-    ):
+    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    if name == "SQLITE_FULL" or name == "SQLITE_IOERR_SHMSIZE":  # the log's index could not grow
+        return _full(path, str(error))
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return DatabaseForeign(
-            f"{path} cannot be read as a database ({text}). Restore it from a backup or choose another file; "
+            f"{path} cannot be read as a database ({error}). Restore it from a backup or choose another file; "
             "it was left as it is."
         )
-    if name.startswith("SQLITE_BUSY") or "locked" in text:
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StorageError(
-            f"{path} is locked by another program ({text}). Close what writes to it (a database shell with an "
+            f"{path} is locked by another program ({error}). Close what writes to it (a database shell with an "
             "open transaction, for example) and start the app again."
         )
-    return StorageError(f"{path}: {text} ({name or type(error).__name__}). Start the app again once it is mended.")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return StorageError(
+            f"{path} cannot be written ({error}). Give this user permission to write it and its folder, or choose another path."
+        )
+    return StorageError(f"{path}: {error} ({name}). Start the app again once it is mended.")
+
+
+def translated_os(error: OSError, path: str) -> StorageError:
+    """The same for an error of the operating system."""
+    text = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path, text)
+    return StorageError(
+        f"{path} cannot be opened ({text}). Give this user permission to write it and its folder, or choose another path."
+    )
+
+
+def _full(path: str, text: str) -> StorageFull:
+    return StorageFull(f"The disk that holds {path} is full ({text}). Free space and start the app again.")

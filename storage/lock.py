@@ -21,6 +21,8 @@ if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 else:
     import fcntl
@@ -39,13 +41,16 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         self._descriptor: int | None = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        if not _try_lock(self._descriptor):
-            text = os.pread(self._descriptor, 32, 0) if hasattr(os, "pread") else b""
+        try:
+            if not _try_lock(self._descriptor):
+                text = os.read(self._descriptor, 32)
+                raise DatabaseInUse(path, int(text) if text.strip().isdigit() else None)
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, b"%d\n" % os.getpid())
+        except BaseException:
             self.release()
-            raise DatabaseInUse(path, int(text) if text.strip().isdigit() else None)
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, b"%d\n" % os.getpid())
+            raise
 
     def release(self) -> None:
         if self._descriptor is not None:

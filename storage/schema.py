@@ -1,12 +1,16 @@
 """Tables, the views people may query, and the steps from one version of them to the next.
 
 The tables belong to the runtime; the views (`invocations`, `journal`, `state`, `awakeables`, `timers`)
-are a public interface: a plain sqlite3 shell can read them while the app runs.
+are a public interface: a plain sqlite3 shell can read them while the app runs. Times in them are UTC in ISO 8601,
+values JSON text; results of steps without a declared type show as `msgpack:` and hexadecimal digits.
+
+The SQL keeps to what SQLite 3.37 knows.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 APPLICATION_ID = 0x41435452  # "ACTR" in the file header: tells our files from any other SQLite file
 
@@ -61,17 +65,19 @@ SELECT invocation, idx AS position,
        name,
        CASE WHEN kind >= 20 THEN ref END AS completes,
        CASE WHEN kind IN (6, 7) THEN ref END AS called,
-       value,
-       strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at
+       CASE WHEN kind = 10 THEN json_quote(strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch'))
+            WHEN typeof(value) = 'blob' THEN 'msgpack:' || lower(hex(value)) ELSE value END AS value,
+       strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at,
+       CASE WHEN kind IN (4, 5) THEN strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch') END AS due
 FROM journal_entry
 UNION ALL
 SELECT seq, 0, 'input', handler, NULL, NULL, args,
-       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch')
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch'), NULL
 FROM invocation
 UNION ALL
 SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
        CASE status WHEN 6 THEN 'output' ELSE 'failure' END, NULL, NULL, NULL, outcome,
-       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch')
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch'), NULL
 FROM invocation WHERE status >= 6;
 
 CREATE VIEW state AS SELECT service, key, name, value FROM object_state;
@@ -93,21 +99,20 @@ FROM timer t JOIN invocation i ON i.seq = t.invocation;
 
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
 MIGRATIONS: tuple[str, ...] = (_V1,)
-VERSION = len(MIGRATIONS)
 
 
-def steps(version: int) -> list[str]:
-    """The statements that lead from `version` to VERSION, to be run in one transaction."""
-    statements = [statement for script in MIGRATIONS[version:] for statement in _statements(script)]
-    return [*statements, f"PRAGMA user_version = {VERSION}"] if statements else []
+def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:
+    """The statements that lead from `version` to the last one, to be run in one transaction."""
+    statements = [statement for script in migrations[version:] for statement in _statements(script)]
+    return [*statements, f"PRAGMA user_version = {len(migrations)}"] if statements else []
 
 
 def _statements(script: str) -> list[str]:
     """The script's statements, one by one: `executescript` would commit the transaction that must hold them all."""
     statements, current = [], ""
-    for line in script.splitlines(keepends=True):
-        current += line
-        if sqlite3.complete_statement(current):
-            statements.append(current)
+    for part in script.split(";")[:-1]:
+        current += part + ";"
+        if sqlite3.complete_statement(current):  # not a semicolon inside a text or a comment
+            statements.append(current.strip())
             current = ""
     return statements

@@ -6,6 +6,7 @@ handed over before it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -20,9 +21,9 @@ from actors.storage.database import (
     connect,
     pragmas,
     rows,
-    whole_file_present,
 )
-from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, translated
+from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, translated, translated_os
+from actors.storage.inspection import inspect
 from actors.storage.lock import FileLock
 from actors.storage.records import (
     Batch,
@@ -52,11 +53,24 @@ _JOURNAL_OF = (
 
 
 class SqliteStore:
-    """One partition's file. Life: `open`, any number of `commit` and reads, `close`."""
+    """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
-    def __init__(self, path: str, *, synchronous: str = "FULL") -> None:
-        self.path = path if path == ":memory:" else os.path.realpath(path)
+    `synchronous` is SQLite's: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
+    transaction may hold us up. `migrations` are the steps of the schema.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        synchronous: str = "FULL",
+        busy_timeout_ms: int = 5000,
+        migrations: Sequence[str] = schema.MIGRATIONS,
+    ) -> None:
+        self.path: str = path if path == ":memory:" else os.path.realpath(path)
         self._synchronous = synchronous
+        self._busy_timeout_ms = busy_timeout_ms
+        self._migrations = migrations
         self._lock: FileLock | None = None
         self._handle: AsyncConnection | None = None
         self._writer: WriterConnection | None = None
@@ -64,16 +78,21 @@ class SqliteStore:
     async def open(self) -> OpenedDatabase:
         """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
 
-        Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; the file is untouched by all of them.
+        Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; no record is changed by any of them.
         """
         if self.path != ":memory:":
             self._take_lock()
         try:
+            if self._lock is not None:
+                inspect(self.path, schema.APPLICATION_ID, len(self._migrations))
             self._handle, self._writer = await self._connect()
             return await self._become_owner()
         except sqlite3.Error as error:
             await self.close()
             raise translated(error, self.path) from error
+        except OSError as error:
+            await self.close()
+            raise translated_os(error, self.path) from error
         except BaseException:
             await self.close()
             raise
@@ -90,32 +109,33 @@ class SqliteStore:
         try:
             self._lock = FileLock(self.path)
         except OSError as error:
-            raise StorageError(
-                f"No lock file can be made beside {self.path} ({error}). Check its permissions."
-            ) from error
+            raise translated_os(error, self.path + ".lock") from error
 
     async def _become_owner(self) -> OpenedDatabase:
         version = await self._version()
-        for pragma in pragmas(self._synchronous):
-            await self._read(pragma)
+        for pragma in pragmas(self._synchronous, self._busy_timeout_ms):
+            answer = await self._read(pragma)
+            if "journal_mode" in pragma and answer[0][0] not in ("wal", "memory"):
+                raise StorageError(
+                    f"{self.path} lies on a file system without shared memory, which SQLite's write-ahead log needs. "
+                    "Choose a path on a local disk."
+                )
         await self._read("BEGIN IMMEDIATE")
         try:
             opened = await self._claim(version)
+            await self._read("COMMIT")
         except BaseException:
-            await self._read("ROLLBACK")
+            with contextlib.suppress(StorageError):  # a full disk has rolled back by itself
+                await self._read("ROLLBACK")
             raise
-        await self._read("COMMIT")
+        if version < len(self._migrations):  # so that the file itself, and not only its log, says what it is
+            await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
         assert self._writer is not None
         self._writer.epoch = opened.epoch
         return opened
 
     async def _version(self) -> int:
         """The schema version of the file, 0 for a new one. Changes nothing, whatever the file turns out to be."""
-        if self._lock is not None and os.path.exists(self.path) and not whole_file_present(self.path):
-            raise DatabaseForeign(
-                f"{self.path} is shorter than its header says: it was truncated. Restore it from a backup; "
-                "it was left as it is."
-            )
         ((application,),) = await self._read("PRAGMA application_id")
         ((version,),) = await self._read("PRAGMA user_version")
         ((tables,),) = await self._read("SELECT count(*) FROM sqlite_schema")
@@ -123,9 +143,9 @@ class SqliteStore:
             raise DatabaseForeign(
                 f"{self.path} is a database of another program. Choose another file; this one was left as it is."
             )
-        if version > schema.VERSION:
+        if version > len(self._migrations):
             raise DatabaseTooNew(
-                f"{self.path} was written by a newer release (schema {version}, this one knows {schema.VERSION}). "
+                f"{self.path} was written by a newer release (schema {version}, this one knows {len(self._migrations)}). "
                 "Upgrade the package; the file was left as it is."
             )
         return int(version) if tables else 0
@@ -133,8 +153,7 @@ class SqliteStore:
     async def _claim(self, version: int) -> OpenedDatabase:
         if version == 0:
             await self._read(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        assert self._writer is not None
-        for statement in schema.steps(version):
+        for statement in schema.steps(version, self._migrations):
             await self._read(statement)
         if version == 0:
             initial = {"secret": secrets.token_bytes(32), "epoch": 0, "next_number": 1, "owner": None}
@@ -152,10 +171,14 @@ class SqliteStore:
         )
 
     async def commit(self, batch: Batch) -> None:
-        """Write the batch in one transaction. When this returns it is durable; when it raises, nothing of it is."""
+        """Write the batch in one transaction. When this returns it is durable.
+
+        When it raises, none of it is in the database; only if the disk failed during the very last step, the fsync, may a
+        later start find the whole batch there. Either way nobody must be told that it is durable.
+        """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
-        self._writer.handed_over = batch
+        self._writer.handed_over.append(batch)
         try:
             await self._handle.commit()
         except sqlite3.Error as error:
@@ -203,11 +226,13 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
         handle, self._handle, self._writer = self._handle, None, None
-        if handle is not None:
-            await handle.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        try:
+            if handle is not None:
+                await handle.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
         if self._handle is None:

@@ -1,0 +1,70 @@
+# Everything runs in a virtual environment that is made on first use: python3 and make are all you need.
+#
+#   make demo     kill -9 a process that waits, start another, see the order complete
+#   make test     the test suite                       make test ARGS="tests/storage -x"
+#   make lint     style, types and layers
+#   make bench    a quick round of every benchmark     make bench ARGS="counter --callers 64"
+#   make format   let ruff rewrite what it can
+#   make clean    remove the environments and what tools left behind
+#
+# Another interpreter:  make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# Test processes: one for each core.
+WORKERS ?= auto
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+BIN := $(VENV)/bin
+# One stamp for each extra and interpreter version: it is renewed when what it was made from changes.
+INSTALLED := $(VENV)/.installed-$(VERSION)
+TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: help demo test test-quick lint style types layers bench format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(INSTALLED)-cli
+	$(BIN)/python -m actors demo $(ARGS)
+
+test: $(INSTALLED)-dev
+	$(TEST) $(ARGS)
+
+# What a second interpreter has to prove: everything but the long runs and the tools, which are the same on each.
+test-quick: $(INSTALLED)-dev
+	$(TEST) --ignore=tests/crash --ignore=tests/typing $(ARGS)
+
+lint: style types layers
+
+style: $(INSTALLED)-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED)-dev
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+layers: $(INSTALLED)-dev
+	$(BIN)/lint-imports --no-cache
+
+bench: $(INSTALLED)-bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(INSTALLED)-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED)-%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -e $(VENV)/.python-$(VERSION) || { \
+	  $(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/.python-$(VERSION); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@

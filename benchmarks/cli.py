@@ -1,0 +1,114 @@
+"""`python -m benchmarks`: the commands. All of them together without one, one scenario by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import machine
+from benchmarks.options import Options, Result, Scenario, Skipped
+from benchmarks.report import tables, write_json
+from benchmarks.scenarios import SCENARIOS
+
+PLOT = Path("benchmark-throughput.png")
+
+_HELP = {
+    "callers": "Callers at once; each waits for its answer before its next call.",
+    "keys": "Objects the calls go to.",
+    "ops": "Operations in each round, for each side. Default: about a second's worth.",
+    "rounds": "Rounds of each side; the figures are their medians.",
+    "ever": "Keys used before the hot ones are measured.",
+    "count": "How many objects, or blocked invocations.",
+    "resume": "How many of the blocked ones to resume.",
+}
+_LEAST = {"rounds": 3}
+
+_json = click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file."
+)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@_json
+@click.option("--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path), default=PLOT, show_default=True)
+@click.pass_context
+def main(context: click.Context, json_path: Path | None, plot_path: Path) -> None:
+    """Measure the runtime against the floor. Without a command: a quick round of every scenario, a table and a plot."""
+    if context.invoked_subcommand is not None:
+        if json_path is not None:
+            raise click.UsageError("Give --json after the name of the scenario.")
+        return
+    console = Console()
+    results = measure([(scenario, quick) for scenario in SCENARIOS.values() for quick in scenario.quick], console)
+    show(results, json_path, console)
+    try:
+        from benchmarks.plot import write_plot
+    except ImportError:
+        console.print(
+            "No plot: matplotlib is missing. Install it with: pip install 'virtual-actors[bench]'", markup=False
+        )
+        return
+    if write_plot(results, plot_path):
+        click.echo(f"Plot: {plot_path}")
+
+
+@main.command("list")
+def list_scenarios() -> None:
+    """List the scenarios."""
+    width = max(map(len, SCENARIOS))
+    for name, scenario in SCENARIOS.items():
+        click.echo(f"{name:<{width}}  {scenario.summary}")
+
+
+def measure(runs: Sequence[tuple[Scenario, Options]], console: Console) -> list[Result]:
+    """Run them one after another, with a bar for each. What cannot run says so and is left out of the tables."""
+    results = []
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[done]}", markup=False), console=console) as progress:
+        for scenario, options in runs:
+            name = f"{scenario.name} {options.callers}" if "callers" in scenario.asks else scenario.name
+            task = progress.add_task(name, total=scenario.steps(options), done="")
+            try:
+                results.append(scenario.run(options, _advance(progress, task)))
+            except Skipped as reason:
+                progress.remove_task(task)
+                console.print(f"{scenario.name} is skipped: {reason}", markup=False, soft_wrap=True)
+                results.append({"scenario": scenario.name, "skipped": str(reason), **machine.facts()})
+    return results
+
+
+def _advance(progress: Progress, task: Any) -> Callable[[str], None]:
+    return lambda done: progress.update(task, advance=1, done=done)
+
+
+def show(results: list[Result], json_path: Path | None, console: Console) -> None:
+    for table in tables([result for result in results if "skipped" not in result]):
+        console.print(table)
+    if json_path is not None:
+        write_json(results, json_path)
+
+
+def _command(scenario: Scenario) -> click.Command:
+    @_json
+    def run(json_path: Path | None, **chosen: int | None) -> None:
+        console = Console()
+        options = replace(Options(), **{name: value for name, value in chosen.items() if value is not None})
+        show(measure([(scenario, options)], console), json_path, console)
+
+    for name in reversed(scenario.asks):
+        default = getattr(Options(), name)
+        kind = click.IntRange(min=_LEAST.get(name, 1))
+        run = click.option(f"--{name}", type=kind, default=default, show_default=default is not None, help=_HELP[name])(
+            run
+        )
+    return click.command(scenario.name, help=scenario.summary + ".", short_help=scenario.summary)(run)
+
+
+for _scenario in SCENARIOS.values():
+    main.add_command(_command(_scenario))

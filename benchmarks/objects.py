@@ -1,0 +1,85 @@
+"""The classes the scenarios call: small handlers, so that what is measured is the runtime around them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from actors import Context, VirtualObject, handler, shared
+
+
+class Counter(VirtualObject):
+    """One read and one write of state, and a value returned."""
+
+    count: int = 0
+
+    @handler
+    async def add(self, n: int) -> int:
+        self.count += n
+        return self.count
+
+    @shared
+    async def get(self) -> int:
+        return self.count
+
+
+class Front(VirtualObject):
+    """Calls a Counter and returns what it says: two invocations and a journal."""
+
+    @handler
+    async def add(self, ctx: Context, n: int) -> int:
+        return await ctx.object(Counter, ctx.key).add(n)
+
+
+class Stepper(VirtualObject):
+    """One journaled side effect, an async function: it starts after one commit and its result waits for the next."""
+
+    @handler
+    async def work(self, ctx: Context, n: int) -> int:
+        return await ctx.run(double, n)
+
+
+async def double(n: int) -> int:
+    return n * 2
+
+
+class Approval(VirtualObject):
+    """Waits for an awakeable whose id leaves through `ctx.run`."""
+
+    outbox: ClassVar[dict[int, asyncio.Future[str]]] = {}  # stands for the world outside: ticket -> awakeable id
+
+    @handler
+    async def ask(self, ctx: Context, ticket: int) -> int:
+        answer = ctx.awakeable(int)
+        await ctx.run(hand_out, ticket, answer.id)
+        return await answer
+
+
+async def hand_out(ticket: int, id: str) -> None:
+    Approval.outbox[ticket].set_result(id)
+
+
+class Aircraft(VirtualObject):
+    """What one tail number has flown."""
+
+    flights: int = 0
+    miles: int = 0
+
+    @handler
+    async def fly(self, miles: int) -> int:
+        self.flights += 1
+        self.miles += miles
+        return self.flights
+
+
+class Airport(VirtualObject):
+    """What one origin has sent off."""
+
+    departures: int = 0
+    delay_minutes: int = 0
+
+    @handler
+    async def depart(self, delay_minutes: int) -> int:
+        self.departures += 1
+        self.delay_minutes += delay_minutes
+        return self.departures

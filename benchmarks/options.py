@@ -1,0 +1,57 @@
+"""What a run is told, and what every scenario is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmarks.measure import Progress
+
+Result = dict[str, Any]  # one flat JSON object
+
+
+class Skipped(Exception):
+    """This scenario cannot run here; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`ops` is for each round; None lets the scenario choose, so that a round takes about a second."""
+
+    callers: int = 64
+    keys: int = 1000
+    ops: int | None = None
+    rounds: int = 5
+    ever: int = 1_000_000
+    count: int = 100_000
+    resume: int = 1000
+
+    def ops_for(self, weight: float) -> int:
+        """`weight` is how many times quicker than this an operation of the scenario is than a counter call."""
+        if self.ops is not None:
+            return self.ops
+        return int(weight * max(min(20_000, 2000 + 300 * self.callers), 40 * self.callers))
+
+
+class Scenario(Protocol):
+    """One question. `asks` names the options that mean something to it, `quick` what a run of all uses."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    @property
+    def asks(self) -> tuple[str, ...]: ...
+
+    @property
+    def quick(self) -> tuple[Options, ...]: ...
+
+    def steps(self, options: Options) -> int:
+        """How often `run` reports progress."""
+        ...
+
+    def run(self, options: Options, progress: Progress) -> Result:
+        """Raises Skipped."""
+        ...

@@ -1,0 +1,13 @@
+"""All scenarios, by name, in the order in which they are listed and run."""
+
+from __future__ import annotations
+
+from benchmarks import throughput
+from benchmarks.blocked import Blocked
+from benchmarks.keys_ever import KeysEver
+from benchmarks.memory import Memory
+from benchmarks.options import Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked())
+}

@@ -1,0 +1,179 @@
+"""One file has one owner: lock, pid, and the fencing epoch behind them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError
+from tests.storage.rows import OpenStore, batch, column, entry, invocation, shell
+
+OWNER = """
+import asyncio, sys
+from actors.storage import Batch, SqliteStore
+
+async def main() -> None:
+    store = SqliteStore(sys.argv[1])
+    await store.open()
+    await store.commit(Batch(1, state=[("Order", "k", "status", '"paid"')]))
+    print("owner", flush=True)
+    sys.stdin.read()
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns tmp_path/app.db and has committed to it."""
+    arguments = [sys.executable, "-c", OWNER, str(tmp_path / "app.db")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "owner\n"
+        yield process
+        process.kill()
+
+
+async def test_a_second_process_is_told_who_owns_the_file(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(DatabaseInUse) as caught:
+        await SqliteStore(str(tmp_path / "app.db")).open()
+    assert caught.value.pid == owner.pid
+    assert str(owner.pid) in str(caught.value)
+    assert "storage=" in str(caught.value), "the message says what to do"
+
+
+async def test_the_refused_process_changes_nothing(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    before = {found.name: found.read_bytes() for found in tmp_path.iterdir()}
+    with pytest.raises(DatabaseInUse):
+        await SqliteStore(str(path)).open()
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == before
+
+
+async def test_the_lock_ends_with_a_process_that_is_killed(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        assert store.opened.epoch == 2
+        (record,) = await store.load_objects([("Order", "k")])
+        assert record.state == {"status": '"paid"'}
+
+
+async def test_a_symbolic_link_is_the_same_file(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    (tmp_path / "other.db").symlink_to("app.db")
+    with pytest.raises(DatabaseInUse):
+        await SqliteStore(str(tmp_path / "other.db")).open()
+
+
+async def test_a_second_store_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")):
+        with pytest.raises(DatabaseInUse) as caught:
+            await SqliteStore(str(tmp_path / "app.db")).open()
+        assert caught.value.pid == os.getpid()
+
+
+async def test_opening_a_store_twice_leaves_the_first_opening_usable(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        with pytest.raises(DatabaseInUse):
+            await store.open()
+        await store.commit(batch(invocations=[invocation(1)]))
+        assert await store.invocation(1) == invocation(1)
+
+
+async def test_a_closed_store_frees_the_file_and_can_be_closed_again(tmp_path: Path) -> None:
+    first = SqliteStore(str(tmp_path / "app.db"))
+    await first.open()
+    await first.close()
+    await first.close()
+    async with OpenStore(str(tmp_path / "app.db")):
+        pass
+
+
+async def test_a_failed_opening_frees_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    path.write_bytes(b"this is not a database")
+    with pytest.raises(StorageError):
+        await SqliteStore(str(path)).open()
+    path.unlink()
+    async with OpenStore(str(path)):
+        pass
+
+
+async def test_each_opening_has_a_higher_epoch_and_numbers_never_given_out_before(tmp_path: Path) -> None:
+    seen = []
+    for _ in range(3):
+        async with OpenStore(str(tmp_path / "app.db")) as store:
+            seen.append((store.opened.epoch, store.opened.next_number))
+    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    numbers = [number for _, number in seen]
+    assert all(later - earlier >= 1_000_000 for earlier, later in itertools.pairwise(numbers))
+
+
+async def test_a_batch_can_raise_the_bound_of_numbers_given_out(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(reserve_to=7_000_000))
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        assert store.opened.next_number == 7_000_000
+
+
+async def test_the_secret_stays_the_same_and_differs_between_files(tmp_path: Path) -> None:
+    secrets = []
+    for name in ("a.db", "a.db", "b.db"):
+        async with OpenStore(str(tmp_path / name)) as store:
+            secrets.append(store.opened.secret)
+    assert secrets[0] == secrets[1] != secrets[2]
+    assert len(secrets[0]) == 32
+
+
+async def test_a_store_that_was_overtaken_writes_nothing_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    async with OpenStore(str(path)) as old:
+        await old.commit(batch(1, invocations=[invocation(1)]))
+        path.with_name("app.db.lock").unlink()  # by a mistaken clean-up: now the lock keeps nobody out
+        async with OpenStore(str(path)) as new:
+            late = batch(
+                2,
+                invocations=[invocation(2)],
+                journal=[entry(2, 1)],
+                state=[("Order", "k", "status", '"late"')],
+                timers=[(1, 2, 3, 4)],
+                reserve_to=9_000_000,
+            )
+            with pytest.raises(OwnershipLost, match=r"owner number 1.*owner number 2"):
+                await old.commit(late)
+            with pytest.raises(OwnershipLost):
+                await old.commit(batch(3))
+            await new.commit(batch(1, invocations=[invocation(3)]))
+        with shell(path) as connection:
+            assert column(connection.execute("SELECT seq FROM invocation")) == [1, 3]
+            for table in ("journal_entry", "object_state", "timer"):
+                assert column(connection.execute(f"SELECT count(*) FROM {table}")) == [0]
+
+
+async def test_a_closed_store_refuses_reads_and_commits(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "app.db"))
+    with pytest.raises(StorageError, match="closed"):
+        await store.commit(batch())
+    await store.open()
+    await store.close()
+    with pytest.raises(StorageError, match="closed"):
+        await store.commit(batch())
+    with pytest.raises(StorageError, match="closed"):
+        await store.load_objects([("Order", "k")])
+
+
+async def test_a_store_in_memory_needs_no_file_and_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with OpenStore(":memory:") as one, OpenStore(":memory:") as other:
+        await one.commit(batch(invocations=[invocation(1)]))
+        assert await one.invocation(1) == invocation(1)
+        assert await other.invocation(1) is None
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,169 @@
+"""The store against the simplest thing it could be: dictionaries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.storage import Batch, InvocationRow, JournalRow, ObjectRecord, Status
+from tests.storage.rows import OpenStore
+
+# Few names, so that rows meet; awkward ones, so that no layer may quote or encode them wrongly.
+# Not NUL in keys: the layer above refuses it, because SQLite's JSON functions end a text there.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SERVICES = st.sampled_from(["Order", "order", "Ø.x-1"])
+KEYS = st.sampled_from(["k", "", "0", "1e3", "null", "a'b\"c\\d", "ключ€𝄞", "x\ny"]) | TEXT.filter(
+    lambda key: "\x00" not in key
+)
+NAMES = st.sampled_from(["a", "b", "ä"])
+SMALL = st.integers(1, 12)
+NUMBER = st.integers(0, 2**53)
+
+
+@st.composite
+def invocations(draw: st.DrawFn) -> InvocationRow:
+    status = draw(st.integers(Status.SCHEDULED, Status.FAILED))
+    return InvocationRow(
+        seq=draw(SMALL),
+        service=draw(SERVICES),
+        key=draw(KEYS),
+        handler=draw(TEXT),
+        shared=draw(st.sampled_from([0, 1])),
+        status=status,
+        position=draw(NUMBER),
+        args=draw(TEXT),
+        headers=draw(st.none() | TEXT),
+        parent=draw(st.none() | SMALL),
+        parent_index=draw(st.none() | SMALL),
+        attempts=draw(SMALL),
+        accepted_ms=draw(NUMBER),
+        ended_ms=draw(st.none() | NUMBER),
+        outcome=draw(st.none() | TEXT),
+        reason=draw(st.none() | TEXT),
+    )
+
+
+@st.composite
+def journal_rows(draw: st.DrawFn) -> JournalRow:
+    return JournalRow(
+        invocation=draw(SMALL),
+        idx=draw(SMALL),
+        kind=draw(st.integers(1, 21)),
+        name=draw(st.none() | TEXT),
+        ref=draw(st.none() | NUMBER),
+        value=draw(st.none() | TEXT | st.binary(max_size=8)),
+        before=draw(st.none() | TEXT),
+        at_ms=draw(NUMBER),
+    )
+
+
+class Model:
+    """What the database is to hold, as plainly as can be."""
+
+    def __init__(self) -> None:
+        self.invocations: dict[int, InvocationRow] = {}
+        self.journal: dict[tuple[int, int], JournalRow] = {}
+        self.state: dict[tuple[str, str, str], str] = {}
+        self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+
+    def apply(self, batch: Batch) -> None:
+        for values in batch.invocations:
+            row = InvocationRow(*values)
+            known = self.invocations.get(row.seq)
+            if known is not None:  # what an invocation is does not change, only how far it has come
+                row = known._replace(
+                    status=row.status,
+                    position=row.position,
+                    attempts=row.attempts,
+                    ended_ms=row.ended_ms,
+                    outcome=row.outcome,
+                    reason=row.reason,
+                )
+            self.invocations[row.seq] = row
+        for values in batch.journal:
+            self.journal[values[0], values[1]] = JournalRow(*values)
+        for service, key, name, text in batch.state:
+            self.state[service, key, name] = text
+        for address in batch.cleared:
+            self.state.pop(address, None)
+        for timer in batch.timers:
+            self.timers[timer[0], timer[1]] = timer
+        for number in batch.fired:
+            self.timers.pop(number, None)
+
+    def record(self, service: str, key: str) -> ObjectRecord:
+        found = ObjectRecord()
+        found.state = {name: text for (s, k, name), text in self.state.items() if (s, k) == (service, key)}
+        found.invocations = sorted(
+            (row for row in self.invocations.values() if (row.service, row.key) == (service, key) and row.status < 6),
+            key=lambda row: row.position,
+        )
+        entries: dict[int, list[JournalRow]] = defaultdict(list)
+        for (seq, _), row in sorted(self.journal.items()):
+            entries[seq].append(row)
+        found.journal = {row.seq: entries[row.seq] for row in found.invocations if row.seq in entries}
+        return found
+
+    def runnable(self) -> set[tuple[str, str]]:
+        wanted = (Status.PENDING, Status.RUNNING, Status.PAUSED)
+        return {(row.service, row.key) for row in self.invocations.values() if row.status in wanted}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Batch]:
+    """Batches a runtime could hand over: no journal entry or timer twice, no two positions the same."""
+    model, batches = Model(), []
+    for number in range(1, draw(st.integers(1, 6)) + 1):
+        batch = Batch(number)
+        rows = draw(st.lists(invocations(), max_size=6, unique_by=lambda row: row.seq))
+        batch.invocations = [row._replace(position=number * 100 + place) for place, row in enumerate(rows)]
+        entries = journal_rows().filter(lambda row: (row.invocation, row.idx) not in model.journal)
+        batch.journal = [*draw(st.lists(entries, max_size=6, unique_by=lambda row: (row.invocation, row.idx)))]
+        addresses = draw(st.lists(st.tuples(SERVICES, KEYS, NAMES), max_size=6, unique=True))
+        cleared = draw(st.integers(0, len(addresses)))
+        batch.cleared = addresses[:cleared]
+        batch.state = [(*address, draw(TEXT)) for address in addresses[cleared:]]
+        timers = st.tuples(SMALL, SMALL, SMALL, SMALL).filter(lambda timer: timer[:2] not in model.timers)
+        batch.timers = draw(st.lists(timers, max_size=4, unique_by=lambda timer: timer[:2]))
+        if model.timers:
+            batch.fired = draw(st.lists(st.sampled_from(sorted(model.timers)), max_size=3))
+        model.apply(batch)
+        batches.append(batch)
+    return batches
+
+
+def check_objects(model: Model, asked: list[tuple[str, str]], found: list[ObjectRecord]) -> None:
+    for (service, key), record in zip(asked, found, strict=True):
+        assert record == model.record(service, key)
+
+
+async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
+    model = Model()
+    asked: list[tuple[str, str]] = [("Order", "k"), ("nobody", "nothing")]
+    for part in (batches[:reopen_after], batches[reopen_after:]):
+        async with OpenStore(str(path), synchronous="OFF") as store:
+            assert set(store.opened.runnable) == model.runnable()
+            assert store.opened.timers == sorted(model.timers.values())
+            for batch in part:
+                await store.commit(batch)
+                model.apply(batch)
+                seen = [(row[1], row[2]) for row in batch.invocations] + [(row[0], row[1]) for row in batch.state]
+                asked = list(dict.fromkeys(asked + seen))
+                check_objects(model, asked, await store.load_objects(asked))
+            for seq in range(1, 13):
+                assert await store.invocation(seq) == model.invocations.get(seq)
+                expected = [row for (owner, _), row in sorted(model.journal.items()) if owner == seq]
+                assert await store.journal(seq) == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(batches=histories(), data=st.data())
+def test_the_store_holds_what_dictionaries_would_hold(batches: list[Batch], data: st.DataObject) -> None:
+    reopen_after = data.draw(st.integers(0, len(batches)))
+    with TemporaryDirectory() as folder:
+        asyncio.run(follow(Path(folder) / "app.db", batches, reopen_after))

@@ -1,0 +1,583 @@
+"""State in memory: every change is found, nothing else is, and what is written is what a reload would give."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from actors import VirtualObject
+from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
+from actors.object_state import ObjectState, materialize, refuse_changes
+from actors.virtual_object import definition_of
+from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
+
+
+class Everything(VirtualObject):
+    number: int = 0
+    text: str = ""
+    ratio: float = 0.0
+    maybe: float | None = None
+    at: datetime.datetime | None = None
+    items: list[str] = ["first"]
+    nested: dict[str, list[dict[str, int]]] = {}
+    tags: set[str] = set()
+    ratios: list[float] = []
+    point: Point = Point(0)
+    line: Line = Line("s", Money(decimal.Decimal(1)))
+    item: Item = Item("i")
+    tree: Tree = Tree(0)
+    pair: Pair = Pair(1)
+    color: Color = Color.RED
+    user: User | None = None
+    private: WithPrivate = WithPrivate(a=1)
+    open: OpenStruct = OpenStruct("o")
+    unset: int
+    unset_list: list[int]
+
+
+class Small(VirtualObject):
+    a: int = 1
+    b: int = 2
+    c: int
+
+
+def begun(cls: Any = Everything, stored: dict[str, str] | None = None) -> tuple[ObjectState, Any]:
+    state = ObjectState(definition_of(cls), {} if stored is None else stored)
+    return state, state.begin(None)
+
+
+def record(state: ObjectState) -> dict[str, str | None] | None:
+    """What the runtime does at a durable point."""
+    changes = state.changes()
+    for name, text in (changes or {}).items():
+        state.put(name, text, replayed=False)
+    return changes
+
+
+# --- what is noticed ------------------------------------------------------------------------------------------------------
+
+
+def change(path: str, *arguments: Any) -> Any:
+    """A function that calls the method at the end of `path` on an attribute: change("items.append", "x")."""
+
+    def act(instance: Any) -> None:
+        *parts, last = path.split(".")
+        for part in parts:
+            instance = instance[part] if isinstance(instance, dict) else getattr(instance, part)
+        if last.startswith("="):
+            setattr(instance, last[1:], *arguments)
+        else:
+            getattr(instance, last)(*arguments)
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("act", "changes"),
+    [
+        (change("=number", 5), {"number": "5"}),
+        (change("=text", "ü"), {"text": '"ü"'}),
+        (change("=ratio", -0.0), {"ratio": "-0.0"}),
+        (change("=ratio", 3), {"ratio": "3.0"}),
+        (change("=maybe", 1), {"maybe": "1"}),
+        (change("=at", datetime.datetime(2024, 1, 1)), {"at": '"2024-01-01T00:00:00"'}),
+        (change("=items", []), {"items": "[]"}),
+        (change("items.append", "x"), {"items": '["first","x"]'}),
+        (change("items.clear"), {"items": "[]"}),
+        (change("nested.update", {"a": []}), {"nested": '{"a":[]}'}),
+        (change("tags.add", "t"), {"tags": '["t"]'}),
+        (change("ratios.append", 1), {"ratios": "[1]"}),
+        (change("point.=x", 5), {"point": '{"x":5,"y":0.0}'}),
+        (change("line.tags.add", "t"), {"line": '{"sku":"s","price":{"amount":"1","currency":"EUR"},"tags":["t"],"at":null}'}),
+        (change("item.counts.append", 5), {"item": '{"name":"i","counts":[5]}'}),
+        (change("tree.children.append", Tree(1)), {"tree": '{"value":0,"children":[{"value":1,"children":[]}]}'}),
+        (change("=pair", Pair(2, "x")), {"pair": '[2,"x"]'}),
+        (change("=color", Color.GREEN), {"color": '"green"'}),
+        (change("=user", User(id=1)), {"user": '{"id":1,"name":"anonymous","born":null,"seen":null}'}),
+        (change("private.=a", 2), {"private": '{"a":2}'}),
+        (change("=unset", 0), {"unset": "0"}),
+        (change("=unset_list", []), {"unset_list": "[]"}),
+    ],
+)  # fmt: skip
+def test_an_assignment_and_a_change_in_place_are_noticed_once(act: Any, changes: dict[str, str]) -> None:
+    state, instance = begun()
+    assert state.changes() is None
+    act(instance)
+    assert record(state) == changes
+    assert state.changes() is None
+
+
+def test_a_change_deep_inside_is_noticed_each_time() -> None:
+    state, instance = begun(stored={"nested": '{"a":[{"n":1}]}'})
+    assert state.changes() is None
+    instance.nested["a"][0]["n"] = 2
+    assert record(state) == {"nested": '{"a":[{"n":2}]}'}
+    alias = instance.nested["a"]
+    alias.append({})
+    assert record(state) == {"nested": '{"a":[{"n":2},{}]}'}
+    alias.pop()
+    assert record(state) == {"nested": '{"a":[{"n":2}]}'}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        change("=number", 0),
+        change("=items", ["first"]),
+        change("=tags", set()),
+        change("=point", Point(0)),
+        change("=item", Item("i", [])),
+        change("=color", Color.RED),
+        change("=user", None),
+        change("=ratio", 0),
+        change("items.extend", []),
+        change("=private", WithPrivate(a=1)),
+    ],
+)
+def test_an_equal_value_is_no_change(act: Any) -> None:
+    state, instance = begun()
+    act(instance)
+    assert state.changes() is None
+
+
+def test_a_change_that_is_taken_back_is_not_written() -> None:
+    state, instance = begun()
+    instance.number, instance.text = 5, "x"
+    instance.items.append("x")
+    instance.tags.add("t")
+    instance.number, instance.text = 0, ""
+    instance.items.pop()
+    instance.tags.clear()
+    assert state.changes() is None
+
+
+def test_going_back_to_the_default_is_written() -> None:
+    state, instance = begun(stored={"number": "5", "items": "[]"})
+    instance.number, instance.items = 0, ["first"]
+    assert record(state) == {"number": "0", "items": '["first"]'}
+
+
+def test_a_set_in_another_order_is_no_change_and_a_dict_in_another_order_is_one() -> None:
+    state, instance = begun(stored={"tags": '["a","b","c"]', "nested": '{"a":[],"b":[]}'})
+    instance.tags = {"c", "b", "a"}
+    assert state.changes() is None
+    instance.nested = {"b": [], "a": []}
+    assert record(state) == {"nested": '{"b":[],"a":[]}'}
+
+
+def test_changes_come_in_order_of_declaration() -> None:
+    state, instance = begun(stored={"text": '"x"', "ratio": "1.0"})
+    instance.color = Color.GREEN
+    instance.items.append("x")
+    instance.number = 1
+    del instance.ratio
+    instance.unset = 1
+    del instance.text
+    assert list(record(state) or ()) == ["number", "text", "ratio", "items", "color", "unset"]
+
+
+# --- deleting -------------------------------------------------------------------------------------------------------------
+
+
+def test_deleting_resets_to_the_default() -> None:
+    state, instance = begun(stored={"number": "5", "items": '["x"]', "unset": "1"})
+    del instance.number, instance.items, instance.unset
+    assert record(state) == {"number": None, "items": None, "unset": None}
+    assert (instance.number, instance.items) == (0, ["first"])
+    with pytest.raises(AttributeError, match="no value yet"):
+        _ = instance.unset
+    assert state.changes() is None and state.stored == {}
+    instance.items.append("y")
+    assert record(state) == {"items": '["first","y"]'}
+
+
+def test_deleting_what_is_not_stored_is_no_change() -> None:
+    state, instance = begun()
+    del instance.number, instance.items
+    assert state.changes() is None
+    assert (instance.number, instance.items) == (0, ["first"])
+
+
+def test_deleting_and_assigning_again_is_an_assignment() -> None:
+    state, instance = begun(stored={"number": "5", "unset": "1"})
+    del instance.number, instance.unset
+    instance.number, instance.unset = 5, 2
+    assert record(state) == {"unset": "2"}
+
+
+def test_a_deletion_is_noticed_when_another_attribute_came_at_the_same_time() -> None:
+    state, instance = begun(Small, {"a": "5"})
+    del instance.a
+    instance.c = 3
+    assert record(state) == {"a": None, "c": "3"}
+    assert instance.a == 1
+    del instance.c
+    instance.b = 7
+    assert record(state) == {"b": "7", "c": None}
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_an_undeclared_attribute_is_refused() -> None:
+    state, instance = begun()
+    instance.typo = [1]
+    with pytest.raises(UndeclaredState, match=r"Everything\.typo was assigned but is not declared.*typo: list = "):
+        state.changes()
+    with pytest.raises(UndeclaredState):
+        state.changes()
+    del instance.typo
+    assert state.changes() is None
+
+
+def test_an_undeclared_attribute_is_refused_beside_one_that_is_missing() -> None:
+    state, instance = begun(Small)  # c has no value, so the number of attributes is that of the fields
+    instance.typo = 1
+    with pytest.raises(UndeclaredState):
+        state.changes()
+    del instance.typo, instance.a
+    instance.other = 1
+    with pytest.raises(UndeclaredState):
+        state.changes()
+
+
+def test_a_value_that_cannot_be_stored_is_refused_with_its_name_and_loses_no_other_change() -> None:
+    state, instance = begun(stored={"text": '"x"'})
+    instance.number = 5
+    instance.ratio = math.nan
+    instance.color = Color.GREEN
+    del instance.text
+    with pytest.raises(SerializationError, match=r"Everything\.ratio: nan has no JSON form"):
+        state.changes()
+    with pytest.raises(SerializationError, match=r"Everything\.ratio"):
+        state.changes()
+    instance.ratio = 1.0
+    assert record(state) == {"number": "5", "text": '""', "ratio": "1.0", "color": '"green"'}
+    assert state.changes() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("number", True),
+        ("number", Level.LOW),
+        ("text", Size.SMALL),
+        ("text", "\ud800"),
+        ("ratio", math.inf),
+        ("maybe", math.nan),
+        ("items", ("first",)),  # the text would be the same as that of the default
+        ("items", ["first", 1]),
+        ("tags", ["t"]),
+        ("tags", frozenset()),
+        ("pair", (1, "r")),
+        ("point", {"x": 0, "y": 0.0}),
+        ("color", "red"),
+        ("at", datetime.datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Paris"))),
+        ("user", {"id": 1}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_even_if_its_text_is_the_same(name: str, value: Any) -> None:
+    state, instance = begun()
+    setattr(instance, name, value)
+    with pytest.raises(SerializationError, match=rf"Everything\.{name}"):
+        state.changes()
+
+
+@pytest.mark.parametrize(("path", "name"), [("private._cache", "_cache"), ("open.extra", "extra")])
+def test_a_change_that_no_text_shows_is_refused(path: str, name: str) -> None:
+    state, instance = begun()
+    assert state.changes() is None
+    setattr(getattr(instance, path.split(".")[0]), name, 5)
+    with pytest.raises(SerializationError, match=name):
+        state.changes()
+
+
+# --- memory and disk ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_memory_is_what_a_reload_would_give() -> None:
+    state, instance = begun()
+    parsed = User.model_validate_json('{"id": 1, "seen": "2024-01-01T00:00:00+05:30"}').seen
+    instance.ratio, instance.maybe, instance.at = 3, 4, parsed
+    assert record(state) == {"ratio": "3.0", "maybe": "4", "at": '"2024-01-01T00:00:00+05:30"'}
+    assert repr((instance.ratio, instance.maybe)) == "(3.0, 4.0)"
+    assert type(vars(instance)["at"].tzinfo) is datetime.timezone
+    instance.ratio = 3  # equal to what is stored, and yet another type
+    assert state.changes() is None
+    assert repr(instance.ratio) == "3.0"
+
+
+def test_an_int_inside_a_container_of_floats_is_a_float_in_the_next_invocation() -> None:
+    state, instance = begun()
+    instance.ratios.append(1)
+    instance.point = Point(0, 2)
+    assert record(state) == {"ratios": "[1]", "point": '{"x":0,"y":2}'}
+    assert repr(instance.ratios) == "[1]"  # the handler keeps its own objects
+    state.end()
+    instance = state.begin(None)
+    assert repr((instance.ratios, instance.point)) == "([1.0], Point(x=0, y=2.0))"  # type: ignore[attr-defined]
+
+
+def test_the_instance_serves_the_next_invocation_when_nothing_speaks_against_it() -> None:
+    state, instance = begun()
+    instance.items.append("x")
+    instance.ratios.append(1.5)
+    record(state)
+    state.end()
+    assert state.begin(None) is instance
+    state.discard()
+    again = state.begin(None)
+    assert again is not instance and again.items == ["first", "x"]  # type: ignore[attr-defined]
+
+
+def test_defaults_are_not_shared_between_objects() -> None:
+    _, one = begun()
+    _, other = begun()
+    one.items.append("x")
+    one.point.x = 5
+    assert (other.items, other.point.x) == (["first"], 0)
+
+
+def test_a_replay_starts_from_the_initial_state() -> None:
+    state, instance = begun(stored={"number": "7"})
+    replayed = state.begin({"number": "1"})
+    assert (instance.number, replayed.number) == (7, 1)  # type: ignore[attr-defined]
+    replayed.number = 7  # type: ignore[attr-defined]
+    assert state.changes() == {"number": "7"}
+    state.put("number", "7", replayed=True)
+    assert (state.texts, state.stored) == ({"number": "7"}, {"number": "7"})
+    replayed.number = 8  # type: ignore[attr-defined]
+    assert record(state) == {"number": "8"}
+    assert (state.texts, state.stored) == ({"number": "8"}, {"number": "8"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("number", '"x"'),
+        ("number", "1.5"),
+        ("point", "{}"),
+        ("color", '"blue"'),
+        ("items", "null"),
+        ("user", "{}"),
+        ("tags", ""),
+    ],
+)
+def test_stored_state_that_no_longer_fits_says_which_attribute_and_what_to_do(name: str, text: str) -> None:
+    state = ObjectState(definition_of(Everything), {name: text})
+    with pytest.raises(
+        StateDecodeError, match=rf"Everything\.{name} no longer fits its type.*Change the annotation back"
+    ):
+        state.begin(None)
+
+
+WRITTEN_BEFORE = {  # by earlier releases of the classes, with fewer fields, another order, or ints
+    "items": '[ "a" ]',
+    "nested": '{"a":[{"n":1}],"b": []}',
+    "tags": '["b","a","b"]',
+    "ratios": "[1,2]",
+    "point": '{"x":1}',
+    "line": '{"price":{"amount":"1.0"},"sku":"s"}',
+    "item": '{"name":"n","gone":[1]}',
+    "tree": '{"value":1}',
+    "user": '{"id":1}',
+}
+
+
+def test_loading_what_an_older_class_wrote_is_no_change() -> None:
+    state, instance = begun(stored=dict(WRITTEN_BEFORE))
+    assert state.changes() is None
+    assert (instance.point, instance.item) == (Point(1, 0.0), Item("n"))
+    for name in WRITTEN_BEFORE:
+        for again in (getattr(instance, name), begun(stored=dict(WRITTEN_BEFORE))[1].__dict__[name]):
+            setattr(instance, name, again)
+            assert state.changes() is None
+    refuse_changes(definition_of(Everything), reader(WRITTEN_BEFORE), WRITTEN_BEFORE)
+
+
+def test_a_change_of_what_an_older_class_wrote_is_noticed_also_when_it_is_taken_back_later() -> None:
+    state, instance = begun(stored=dict(WRITTEN_BEFORE))
+    instance.ratios.append(3.0)
+    instance.tree.value = 2
+    assert record(state) == {"ratios": "[1.0,2.0,3.0]", "tree": '{"value":2,"children":[]}'}
+    instance.ratios.pop()
+    instance.tree.value = 1
+    assert record(state) == {"ratios": "[1.0,2.0]", "tree": '{"value":1,"children":[]}'}
+    assert state.changes() is None
+
+
+def test_a_default_that_is_written_another_way_is_no_change() -> None:
+    class Loose(VirtualObject):
+        ratios: list[float] = [1, 2]
+        point: Point = Point(1, 2)
+
+    state, instance = begun(Loose)
+    assert state.changes() is None
+    assert repr((instance.ratios, instance.point)) == "([1.0, 2.0], Point(x=1, y=2.0))"
+    instance.ratios.append(1)
+    assert list(record(state) or ()) == ["ratios"]
+    state.end()
+    assert state.begin(None) is not instance and state.changes() is None
+
+
+def test_stored_names_that_are_not_declared_are_left_alone() -> None:
+    state, instance = begun(stored={"gone": "[1]", "number": "3"})
+    assert instance.number == 3 and not hasattr(instance, "gone")
+    assert state.changes() is None
+    assert state.stored == {"gone": "[1]", "number": "3"}
+
+
+# --- shared handlers ------------------------------------------------------------------------------------------------------
+
+
+def reader(stored: dict[str, str]) -> Any:
+    definition = definition_of(Everything)
+    return materialize(definition, definition.reader, stored)
+
+
+def test_a_shared_handler_cannot_assign_or_delete() -> None:
+    instance = reader({"number": "5"})
+    with pytest.raises(StateWriteRefused, match=r"Everything\.number was assigned in a shared handler.*@handler"):
+        instance.number = 1
+    with pytest.raises(StateWriteRefused, match=r"Everything\.typo was assigned"):
+        instance.typo = 1
+    with pytest.raises(StateWriteRefused, match="deleted in a shared handler"):
+        del instance.number
+    assert instance.number == 5
+    assert isinstance(instance, Everything)
+    assert type(instance).__qualname__ == "Everything"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        change("items.append", "x"),
+        change("nested.update", {"a": []}),
+        change("tags.add", "t"),
+        change("point.=x", 5),
+        change("line.tags.add", "t"),
+        change("item.counts.append", 5),
+        change("item.counts.append", object()),
+        change("tree.children.append", Tree(1)),
+    ],
+)
+@pytest.mark.parametrize("stored", [{}, WRITTEN_BEFORE])
+def test_a_shared_handler_that_changes_a_container_is_found_out(act: Any, stored: dict[str, str]) -> None:
+    definition, instance = definition_of(Everything), reader(stored)
+    refuse_changes(definition, instance, stored)
+    act(instance)
+    with pytest.raises(StateWriteRefused, match=r"changed in place in a shared handler.*copy the value first"):
+        refuse_changes(definition, instance, stored)
+
+
+def test_a_shared_handler_that_reads_everything_is_no_writer() -> None:
+    state, instance = begun()
+    instance.tags.update("abcdefgh")
+    instance.user = User(id=1, seen=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC))
+    instance.at = datetime.datetime(2024, 1, 1)
+    instance.ratios, instance.unset_list = [1, 2.5], [1]
+    record(state)
+    looking = reader(state.stored)
+    for name in definition_of(Everything).fields_by_name:
+        repr(getattr(looking, name, None))
+    refuse_changes(definition_of(Everything), looking, state.stored)
+
+
+# --- against a model ------------------------------------------------------------------------------------------------------
+
+values = {
+    "number": st.integers(-3, 3),
+    "text": st.sampled_from(["", "a", "ü"]),
+    "ratio": st.sampled_from([0.0, -0.0, 1.5, 2]),
+    "maybe": st.sampled_from([None, 0.0, 1]),
+    "items": st.lists(st.sampled_from("ab"), max_size=2),
+    "tags": st.sets(st.sampled_from("abc")),
+    "ratios": st.lists(st.sampled_from([0.5, 1, -0.0]), max_size=2),
+    "point": st.builds(Point, st.integers(0, 2), st.sampled_from([0.0, 1])),
+    "unset": st.integers(0, 2),
+    "unset_list": st.lists(st.integers(0, 1), max_size=2),
+}
+names = st.sampled_from(sorted(values))
+
+
+def shown(instance: Any) -> dict[str, str]:
+    """All state, as text in which the order in a set does not count."""
+    return {
+        name: repr(sorted(value) if isinstance(value, set) else value)
+        for name, value in vars(instance).items()
+        if name in values
+    }
+
+
+class StateMachine(RuleBasedStateMachine):
+    """Any order of assignments, changes in place, deletions, durable points and restarts keeps memory and disk together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, self.instance = begun()
+
+    @rule(data=st.data(), name=names)
+    def assign(self, data: Any, name: str) -> None:
+        setattr(self.instance, name, data.draw(values[name]))
+
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        if name in vars(self.instance):
+            delattr(self.instance, name)
+
+    @rule(text=st.sampled_from("abc"))
+    def change_in_place(self, text: str) -> None:
+        for name, act in (("items", "append"), ("tags", "add")):
+            if name in vars(self.instance):
+                getattr(getattr(self.instance, name), act)(text)
+        if "point" in vars(self.instance):
+            vars(self.instance)["point"].x += 1
+
+    @rule()
+    def record(self) -> None:
+        before = dict(self.state.stored)
+        changes = record(self.state)
+        assert changes != {}
+        assert all(before.get(name) != text for name, text in (changes or {}).items())
+        assert self.state.changes() is None
+        loaded = materialize(definition_of(Everything), Everything, self.state.stored)
+        for name in values:
+            assert getattr(loaded, name, None) == getattr(self.instance, name, None)
+
+    @rule()
+    def end(self) -> None:
+        record(self.state)
+        self.state.end()
+        self.instance = self.state.begin(None)
+        loaded = materialize(definition_of(Everything), Everything, self.state.stored)
+        assert shown(self.instance) == shown(loaded)
+
+    @rule()
+    @precondition(lambda self: self.state.stored)
+    def restart(self) -> None:
+        self.state.discard()
+        self.instance = self.state.begin(None)
+
+    @invariant()
+    def names_are_declared(self) -> None:
+        assert set(self.state.stored) <= set(definition_of(Everything).fields_by_name)
+
+
+TestStateMachine = StateMachine.TestCase
+TestStateMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@given(st.lists(st.tuples(names, st.data()), max_size=6))
+def test_fields_that_were_not_touched_are_not_written(touched: list[Any]) -> None:
+    state, instance = begun()
+    for name, data in touched:
+        setattr(instance, name, data.draw(values[name]))
+    assert set(state.changes() or ()) <= {name for name, _ in touched}
