@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actors import packing
 from actors.errors import DurableTimeout, MisusedFuture, SerializationError, TerminalError, failure_error
@@ -131,6 +131,8 @@ if TYPE_CHECKING:
 
     class _Pair(JournaledFuture[T], tuple[str, JournaledFuture[T]]):  # type: ignore[misc]
         """So that a checker knows the types in `id, promise = ctx.awakeable(str)`."""
+
+        def __new__(cls, *args: Any) -> Self: ...
 
 else:
     _Pair = JournaledFuture

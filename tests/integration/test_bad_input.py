@@ -164,7 +164,7 @@ async def test_a_value_that_cannot_be_stored_fails_the_call_and_leaves_the_state
         box = world.app.object(Box, "k")
         await box.put(1)
         with pytest.raises(SerializationError, match=r"Box.content"):
-            await box.put_wrong("text")
+            await world.app.call("Box", "k", "put_wrong", "text")
         assert await box.get() == [[1], ""]
         with pytest.raises(SerializationError, match=r"Box.label"):
             await box.put_wrong_and_run()
