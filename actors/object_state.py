@@ -44,6 +44,8 @@ class ObjectState:
         if initial is not None:
             self.texts = initial
             self.instance = None
+        elif self._inexact:
+            self.instance = None
         instance = self.instance
         if instance is None:
             instance = self.instance = materialize(self._definition, self._definition.cls, self.texts)
@@ -65,12 +67,6 @@ class ObjectState:
                     rewritten[name] = text
         return rewritten
 
-    def end(self) -> None:
-        """The attempt is over and all it wrote is stored: the instance serves the next invocation."""
-        self.texts = self.stored
-        if self._inexact:
-            self.instance = None
-
     def discard(self) -> None:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
         self.texts = self.stored
@@ -78,8 +74,6 @@ class ObjectState:
 
     def put(self, name: str, text: str | None, replayed: bool) -> None:
         """Take over a recorded write; None deletes. A replayed one is in `stored` already."""
-        if self._loaded is not None:
-            self._loaded.pop(name, None)
         for texts in (self.texts,) if replayed or self.texts is self.stored else (self.texts, self.stored):
             if text is None:
                 texts.pop(name, None)
@@ -135,6 +129,9 @@ class ObjectState:
             # The changes found before the bad one are not recorded either. The handler may go on.
             self._compare_all_anew()
             raise SerializationError(f"{self._definition.cls.__qualname__}.{name}: {error}") from None
+        if self._loaded is not None and changed is not None:
+            for name in changed:
+                self._loaded.pop(name, None)
         if gone is not None and changed is not None:
             return {field.name: changed[field.name] for field in self._definition.fields if field.name in changed}
         return changed

@@ -99,11 +99,20 @@ def _extension(value: Any) -> Any:
 
 
 def _moment(value: datetime.datetime | datetime.time) -> bytes:
-    return (value.isoformat() + "*" * value.fold).encode()
+    """The local time, a star if it is the second of two equal ones, and the UTC offset in microseconds, if there is one.
+
+    `fromisoformat` would read an offset of less than a second as UTC.
+    """
+    zone = value.tzinfo
+    offset = zone.utcoffset(None) if zone is not None else None
+    text = value.replace(tzinfo=None).isoformat() + "*" * value.fold
+    return (text if offset is None else f"{text}|{offset // datetime.timedelta(microseconds=1)}").encode()
 
 
-def _folded(value: Any, data: bytes) -> Any:
-    return value.replace(fold=1) if data.endswith(b"*") else value
+def _restored_moment(kind: Any, data: bytes) -> Any:
+    text, bar, offset = data.decode().partition("|")
+    zone = datetime.timezone(datetime.timedelta(microseconds=int(offset))) if bar else None
+    return kind.fromisoformat(text.rstrip("*")).replace(tzinfo=zone, fold=text.endswith("*"))
 
 
 _MARKS: dict[type, msgpack.ExtType] = {
@@ -127,9 +136,9 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _TUPLE: lambda data: tuple,
     _SET: lambda data: set,
     _FROZENSET: lambda data: frozenset,
-    _DATETIME: lambda data: _folded(datetime.datetime.fromisoformat(data.decode().rstrip("*")), data),
+    _DATETIME: lambda data: _restored_moment(datetime.datetime, data),
     _DATE: lambda data: datetime.date.fromisoformat(data.decode()),
-    _TIME: lambda data: _folded(datetime.time.fromisoformat(data.decode().rstrip("*")), data),
+    _TIME: lambda data: _restored_moment(datetime.time, data),
     _TIMEDELTA: lambda data: datetime.timedelta(*map(int, data.split())),
     _UUID: lambda data: uuid.UUID(bytes=data),
     _DECIMAL: lambda data: decimal.Decimal(data.decode()),

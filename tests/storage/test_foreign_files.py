@@ -169,7 +169,7 @@ async def test_a_newer_schema_that_is_still_in_the_log_is_refused(killed_file: P
 
 
 def cuts(size: int) -> list[int]:
-    return [1, 15, 16, 60, 99, 100, 511, 512, 4095, *range(4096, size, 4096), size - 4095, size - 1]
+    return [1, 15, 16, 60, 99, 100, 511, 512, 1023, *range(1024, size, 1024 * 7), size - 1024, size - 1023, size - 1]
 
 
 async def test_a_database_cut_at_any_length_is_refused(closed_file: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_a_cut_log_gives_back_whole_batches_only(tmp_path: Path) -> None:
 async def test_a_database_damaged_inside_says_so_when_the_damage_is_met(closed_file: Path, tmp_path: Path) -> None:
     path = copy(closed_file, tmp_path)
     content = bytearray(path.read_bytes())
-    content[4096 : len(content)] = os.urandom(len(content) - 4096)
+    content[1024:] = os.urandom(len(content) - 1024)
     path.write_bytes(content)
     await refused(path, DatabaseForeign)
 

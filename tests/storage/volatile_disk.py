@@ -7,6 +7,7 @@ whole or torn at a sector. A deleted file may come back until its folder was syn
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 import apsw
 
-from actors.storage import Batch, SqliteStore
+from actors.storage import Batch, OpenedDatabase, SqliteStore
 from actors.storage.database import AsyncConnection, WriterConnection
 
 SECTOR_BYTES = 512
@@ -74,7 +75,7 @@ class VolatileDisk(apsw.VFS):
     def killed(self, folder: Path) -> None:
         """Write what a killed process leaves: everything it wrote, synced or not."""
         for name, file in self.files.items():
-            (folder / name).write_bytes(file.content)
+            (folder / name).write_bytes(bytes(file.content))
 
     def unplugged(self, folder: Path, rng: Random) -> None:
         """Write what a power failure leaves."""
@@ -167,7 +168,7 @@ class VolatileWriter:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self.handed_over: Any = WriterConnection(":memory:").handed_over
+        self.handed_over: deque[Batch] = deque()
         self.epoch: int | None = None
 
     def execute(self, sql: str, parameters: Iterable[Any] = ()) -> apsw.Cursor:
@@ -206,9 +207,13 @@ class VolatileStore(SqliteStore):
     async def _connect(self) -> tuple[AsyncConnection, Any]:
         connection = apsw.Connection("app.db", vfs=self.disk.name)
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA wal_autocheckpoint = 12")  # many checkpoints, in little time
         writer = VolatileWriter(connection)
         return VolatileConnection(writer), writer
+
+    async def open(self) -> OpenedDatabase:
+        opened = await super().open()
+        await self._read("PRAGMA wal_autocheckpoint = 30")  # many checkpoints, in little time
+        return opened
 
     async def commit(self, batch: Batch) -> None:
         await super().commit(batch)

@@ -859,10 +859,17 @@ def test_what_is_no_object_class_is_refused_by_the_app() -> None:
         pass
 
     wrong: Any
-    for wrong in (VirtualObject, int, "Order", None, Order(), definition_of(Order).reader):
+    for wrong in (VirtualObject, int, "Order", None, Order()):
         assert "is not a class derived from VirtualObject" in refused(
             lambda wrong=wrong: App(wrong, storage="sqlite://")
         )
+
+
+def test_what_a_shared_handler_gets_as_its_own_class_stands_for_the_class() -> None:
+    class Order(VirtualObject):
+        pass
+
+    assert definition_of(definition_of(Order).reader) is definition_of(Order)
 
 
 def test_two_classes_of_one_name_are_refused_by_the_app() -> None:

@@ -104,6 +104,7 @@ def test_what_is_packed_comes_back_the_same(value: Any) -> None:
         datetime.datetime(
             2024, 10, 27, 2, 30, tzinfo=datetime.timezone(datetime.timedelta(seconds=-30, microseconds=7))
         ),
+        datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(microseconds=1))),
         datetime.time(2, 30, fold=1),
         datetime.time(2, 30, tzinfo=datetime.UTC),
         {1: "a", "1": "b", False: "c", None: "d", (1, 2): "e", b"": "f"},
