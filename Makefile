@@ -44,7 +44,7 @@ style: $(INSTALLED)-dev
 
 types: $(INSTALLED)-dev
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(INSTALLED)-dev
 	$(BIN)/lint-imports --no-cache
