@@ -49,8 +49,11 @@ class StateDecodeError(ActorsError):
     error = "stored_data_mismatch"
 
 
-class DefinitionError(ActorsError, TypeError):
-    """A class cannot work as it is written. Raised when the class or the App is created."""
+class DefinitionError(TerminalError, TypeError):
+    """A class, a type or a policy cannot work as it is written. Raised when the class or the App is created.
+
+    Terminal, because a handler meets it too (`ctx.awakeable(SomePlainClass)`), and no retry would help.
+    """
 
     error = "bad_definition"
 

@@ -107,9 +107,7 @@ class ObjectState:
                 codec = field.codec
                 text = codec.dump(value)
                 before = self.texts.get(name, field.default_text)
-                if before is None or not (
-                    text == before or codec.equal(text, before) or self._is_as_loaded(field, text)
-                ):
+                if text != before and (codec.scalar or before is None or self._differs(field, text, before)):
                     if changed is None:
                         changed = {}
                     changed[name] = text
@@ -129,16 +127,21 @@ class ObjectState:
             # The changes found before the bad one are not recorded either. The handler may go on.
             self._compare_all_anew()
             raise SerializationError(f"{self._definition.cls.__qualname__}.{name}: {error}") from None
-        if self._loaded is not None and changed is not None:
-            for name in changed:
-                self._loaded.pop(name, None)
         if gone is not None and changed is not None:
             return {field.name: changed[field.name] for field in self._definition.fields if field.name in changed}
         return changed
 
-    def _is_as_loaded(self, field: FieldDefinition, text: str) -> bool:
-        loaded = self._loaded.get(field.name) if self._loaded is not None else None
-        return loaded is not None and field.codec.equal(text, loaded)
+    def _differs(self, field: FieldDefinition, text: str, before: str) -> bool:
+        """Whether two different texts hold different values."""
+        codec = field.codec
+        if codec.equal(text, before):
+            return False
+        if self._loaded is not None:
+            loaded = self._loaded.get(field.name)
+            if loaded is not None and codec.equal(text, loaded):
+                return False
+            self._loaded.pop(field.name, None)  # coming back to what was loaded is a change from now on
+        return True
 
     def _compare_all_anew(self) -> None:
         self._seen = [_ABSENT] * len(self._seen)
@@ -162,6 +165,8 @@ class ObjectState:
                     self._seen[position] = _ABSENT
                 if field.name in self.texts:
                     gone[field.name] = None
+                if self._loaded is not None:
+                    self._loaded.pop(field.name, None)
         self._present = len(values)
         return gone or None
 

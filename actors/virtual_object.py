@@ -341,7 +341,7 @@ def _reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any
 def definition_of(cls: Any) -> ServiceDefinition:
     """The definition of a VirtualObject subclass. Raises DefinitionError for anything else, and for an abstract class."""
     definition = getattr(cls, "__actors__", None)
-    if type(definition) is not ServiceDefinition or cls not in (definition.cls, definition.reader):
+    if type(definition) is not ServiceDefinition or (definition.cls is not cls and definition.reader is not cls):
         raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject.")
     if cls.__abstractmethods__:
         missing = ", ".join(sorted(cls.__abstractmethods__))

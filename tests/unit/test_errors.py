@@ -219,7 +219,7 @@ def test_errors_are_the_builtin_ones_a_user_would_catch(kind: type[ActorsError],
 
 
 def test_what_stops_or_pauses_an_invocation_is_not_terminal() -> None:
-    for kind in (errors.DeterminismError, errors.StateDecodeError, errors.DefinitionError, errors.AppNotRunning):
+    for kind in (errors.DeterminismError, errors.StateDecodeError, errors.AppNotRunning):
         assert not issubclass(kind, TerminalError)
 
 

@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, handler, shared
-from actors.errors import BadArguments, SerializationError, StateWriteRefused
+from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler, shared
+from actors.errors import BadArguments, DefinitionError, SerializationError, StateWriteRefused
 from actors.virtual_object import definition_of
 from tests.unit.kinds import (
     Aliased,
@@ -366,6 +366,35 @@ async def test_results_of_untyped_steps_come_back_exactly_or_are_refused() -> No
         assert await app.object(Steps, "s").untyped("deep")
         with pytest.raises(SerializationError, match="annotate the function's return type"):
             await app.object(Steps, "s").untyped("object")
+
+
+class Unstorable:
+    pass
+
+
+def make_unstorable() -> Unstorable:
+    return Unstorable()
+
+
+class Mistaken(VirtualObject):
+    @handler
+    async def mistake(self, ctx: Context, what: str) -> None:
+        mistakes: dict[str, Any] = {
+            "awakeable": lambda: ctx.awakeable(Unstorable),
+            "run": lambda: ctx.run(make_unstorable),
+            "step": lambda: ctx.step(type=list[Unstorable]).run(make_unstorable),
+            "object": lambda: ctx.object(Unstorable, "k"),
+            "set": lambda: ctx.set("name", 1, Unstorable),
+            "policy": lambda: RetryPolicy(factor=0),
+        }
+        await mistakes[what]()
+
+
+@pytest.mark.parametrize("what", ["awakeable", "run", "step", "object", "set", "policy"])
+async def test_a_type_that_cannot_be_stored_is_a_failure_at_once_and_not_a_loop(what: str) -> None:
+    async with App(Mistaken, storage="sqlite://") as app:
+        with pytest.raises(DefinitionError):
+            await app.object(Mistaken, "m").mistake(what)
 
 
 async def test_an_object_that_cannot_be_stored_is_refused_before_it_is_accepted() -> None:
