@@ -28,7 +28,7 @@ from actors.futures import DurableFuture, JournaledFuture
 from actors.invocation import MISSING
 from actors.journal import Entry, Journal, Kind, Replay
 from actors.object_state import ObjectState, materialize, refuse_changes
-from actors.serde import ANY, ATOMS, Codec
+from actors.serde import ANY, Codec
 from actors.storage import Status
 from actors.virtual_object import VirtualObject
 
@@ -430,13 +430,16 @@ class Attempt:
         except DeterminismError as error:
             self._pause(error)
             return
-        assert self._outcome is not None
+        handler = invocation.handler
+        assert self._outcome is not None and handler is not None
         text, value = self._outcome
         self._over()
         if isinstance(value, TerminalError):
             partition.finish(invocation, Status.FAILED, text)
         else:
-            partition.finish(invocation, Status.SUCCEEDED, text, value if type(value) in ATOMS else MISSING)
+            partition.finish(
+                invocation, Status.SUCCEEDED, text, value if type(value) in handler.returns.atoms else MISSING
+            )
 
     def _finish_writes(self) -> None:
         """Store the last changes, without journal entries: they become durable together with the outcome.

@@ -18,6 +18,7 @@ from typing import (
     Protocol,
     TypeVar,
     cast,
+    final,
     overload,
 )
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from actors.context import Context
     from actors.virtual_object import ServiceDefinition
 
-S = TypeVar("S", covariant=True)  # so that for type checkers, too, a handler may be overridden in a subclass
+S = TypeVar("S")
 P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)  # so that for type checkers, too, a handler may be overridden in a subclass
+F = TypeVar("F", covariant=True)
 
 
 class InvocationHandle(Generic[R]):
@@ -149,7 +152,12 @@ def milliseconds(duration: float | timedelta, what: str) -> int:
 _LONGEST_S = 10**11
 
 
-class Handler(Generic[S, P, R]):
+@final
+class _Anything:
+    """No parameter is declared with this type, so one that takes it is declared as Any, as object, or not at all."""
+
+
+class Handler(Generic[Q, R, F]):
     """What `@handler` leaves in the class body. Named, documented and marked as abstract like its function."""
 
     def __init__(self, function: Callable[..., Any], name: str | None, shared: bool) -> None:
@@ -160,11 +168,23 @@ class Handler(Generic[S, P, R]):
         self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
+    # Q is what the function takes, P what is left of it after a context: callers pass no context. F is the function once
+    # more, as a callable: only there do checkers see whether its first parameter takes a Context, and not just anything.
     @overload
-    def __get__(self, instance: None, owner: Any) -> Handler[S, P, R]: ...
+    def __get__(self, instance: None, owner: Any) -> Handler[Q, R, F]: ...
 
     @overload
-    def __get__(self, instance: object, owner: Any) -> BoundHandler[P, R]: ...
+    def __get__(
+        self: Handler[Q, R, Callable[Concatenate[_Anything, P], None]], instance: object, owner: Any
+    ) -> BoundHandler[Q, R]: ...
+
+    @overload
+    def __get__(
+        self: Handler[Q, R, Callable[Concatenate[Context, P], None]], instance: object, owner: Any
+    ) -> BoundHandler[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any) -> BoundHandler[Q, R]: ...
 
     def __get__(self, instance: object | None, owner: Any) -> Any:
         if instance is None:
@@ -174,23 +194,15 @@ class Handler(Generic[S, P, R]):
 
 
 class HandlerDecorator(Protocol):
-    """The typed shape of @handler and @shared: the context parameter does not appear to callers."""
+    """The typed shape of @handler(...) and @shared(...)."""
 
-    @overload
     def __call__(
-        self, function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /
-    ) -> Handler[S, P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+        self, function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /
+    ) -> Handler[Q, R, Callable[Q, None]]: ...
 
 
 @overload
-def handler(function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
-
-
-@overload
-def handler(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+def handler(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) -> Handler[Q, R, Callable[Q, None]]: ...
 
 
 @overload
@@ -203,11 +215,7 @@ def handler(function: Any = None, /, *, name: str | None = None) -> Any:
 
 
 @overload
-def shared(function: Callable[Concatenate[S, Context, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
-
-
-@overload
-def shared(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]], /) -> Handler[S, P, R]: ...
+def shared(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) -> Handler[Q, R, Callable[Q, None]]: ...
 
 
 @overload

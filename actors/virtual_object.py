@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overload
 
-from actors.errors import DefinitionError, SerializationError, StateWriteRefused
+from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.serde import Codec, codec_for
 
@@ -246,7 +246,13 @@ class _Inline:
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
     ) -> InvocationHandle[Any]:
         context = self._context()
-        sent: InvocationHandle[Any] = context.dispatch_send(target, context.key, args, kwargs, options)
+        # A message goes to a name, so super().handler.send(...) reaches what overrides it.
+        known = target.service.handlers.get(target.name)
+        if known is None:
+            raise UnknownHandler(
+                f"{target.target} is overridden under another name, so no message reaches it. Call it without .send."
+            )
+        sent: InvocationHandle[Any] = context.dispatch_send(known, context.key, args, kwargs, options)
         return sent
 
     def _context(self) -> Any:

@@ -63,10 +63,10 @@ def read_journal(database: Path, *, without: str = "") -> list[Line]:
     return list(_in_order_of_cause(lines))
 
 
-def decoded(value: str | bytes | None) -> Any:
-    """A journal value: JSON text, or msgpack for the result of a step that declares no type."""
-    if isinstance(value, bytes):
-        return packing.unpack(value)
+def decoded(value: str | None) -> Any:
+    """A value of the journal view: JSON text, or `msgpack:` and hex for the result of a step that declares no type."""
+    if value is not None and value.startswith("msgpack:"):
+        return packing.unpack(bytes.fromhex(value.removeprefix("msgpack:")))
     return None if value is None else json.loads(value)
 
 

@@ -54,3 +54,16 @@ async def test_a_send_is_accepted_first_and_its_result_can_be_awaited_later(stor
         assert await handle.result() == 5
     async with App(Counter, storage=storage) as app:
         assert await app.invocation(handle.id).result() == 5
+
+
+class Measure(VirtualObject):
+    @handler
+    async def whole(self) -> float:
+        return 1
+
+
+async def test_a_result_is_of_the_declared_type_whether_it_was_awaited_or_read_back(storage: str) -> None:
+    async with App(Measure, storage=storage) as app:
+        called = await app.object(Measure, "m").whole()
+        sent = await app.object(Measure, "m").whole.send()
+        assert (type(called), type(await sent.result())) == (float, float)

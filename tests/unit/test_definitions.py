@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from actors import App, Context, VirtualObject, field, handler, shared
-from actors.errors import DefinitionError
+from actors.errors import DefinitionError, UnknownHandler
 from actors.serde import type_name
 from actors.virtual_object import ServiceDefinition, definition_of
 from tests.unit import elsewhere
@@ -278,6 +278,46 @@ async def test_super_works_in_a_running_app_too() -> None:
         derived = app.object(Derived, "k")
         assert await derived.note("a") == "a!"
         assert await derived.all() == ["k:a!"]
+
+
+async def test_a_handler_can_send_to_its_own_object_and_super_does_not_go_around_an_override() -> None:
+    class Base(VirtualObject):
+        log: list[str] = []
+
+        @handler
+        async def note(self, text: str) -> None:
+            self.log.append(f"base {text}")
+
+        @handler
+        async def old(self, text: str) -> None:
+            self.log.append(f"old {text}")
+
+    class Derived(Base):
+        @handler
+        async def note(self, text: str) -> None:
+            self.log.append(f"derived {text}")
+
+        @handler(name="new")
+        async def old(self, text: str) -> None:
+            super().old.send(text)
+
+        @handler
+        async def start(self) -> None:
+            self.note.send("later")
+            super().note.send("latest")
+            await super().note("now")
+
+        @shared
+        async def read(self) -> list[str]:
+            return self.log
+
+    async with App(Derived, storage="sqlite://") as app:
+        derived = app.object(Derived, "k")
+        await derived.start()
+        await derived.note("last")
+        assert await derived.read() == ["base now", "derived later", "derived latest", "derived last"]
+        with pytest.raises(UnknownHandler, match=r"Derived\.old is overridden under another name"):
+            await derived.old("x")
 
 
 def test_a_base_without_handlers_and_an_abstract_base_work() -> None:
