@@ -110,6 +110,7 @@ class Attempt:
                 return
         elif self._waiting is not None:
             if not self._show_until(self._waiting):
+                self._blocked()
                 return
             self._waiting = None
         elif self._foreign is not None and self._throw is None:
@@ -228,7 +229,7 @@ class Attempt:
 
     def _blocked(self) -> None:
         invocation = self.invocation
-        if invocation.steps:
+        if invocation.work:
             return
         invocation.status = Status.BLOCKED
         if invocation.stored_status != Status.BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import (
@@ -57,7 +56,6 @@ class Awakeables:
     def __init__(self, partition: Partition, store: Store) -> None:
         self._partition = partition
         self._store = store
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
@@ -67,13 +65,14 @@ class Awakeables:
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
         """The same for a handler: its own command is completed in the very batch that completes the awakeable."""
+        if caller.work is not None and command in caller.work:
+            return  # an earlier attempt has begun it
         if kind == Kind.RESOLVE:
             payload = Payload(Kind.COMPLETED, text=text)
         else:
             payload = Payload(Kind.FAILED, reason=ANY.decode(text))
         task = self._partition.loop.create_task(self._complete_for(caller, command, seq, index, payload))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._partition.add_work(caller, command, task)
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
         try:

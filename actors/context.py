@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from actors import futures
-from actors.errors import BadArguments, BadKey, MisusedFuture, StateWriteRefused, TerminalError
+from actors.errors import BadArguments, BadKey, DefinitionError, MisusedFuture, StateWriteRefused, TerminalError
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
 from actors.journal import Kind
@@ -202,12 +202,15 @@ class Context:
         attempt.expect(future)
         return future
 
-    def resolve_awakeable(self, id: str, value: Any = None) -> DurableFuture[None]:
+    def resolve_awakeable(self, id: str, value: Any = None, *, type: Any = None) -> DurableFuture[None]:
         """Complete an awakeable of this app, exactly once, even if this future is not awaited.
 
-        Awaiting it raises UnknownAwakeable, AwakeableCompleted, or BadArguments if the waiting type refuses the value.
+        `type` is what the handler waits for where the value alone does not tell, for example `list[datetime]`. Raises
+        SerializationError at once for a value that cannot be stored. Awaiting it raises UnknownAwakeable,
+        AwakeableCompleted, or BadArguments if the waiting type refuses the value.
         """
-        return self._complete_awakeable(Kind.RESOLVE, id, ANY.encode(value))
+        codec = _value_codec(value) if type is None else codec_for(type, "ctx.resolve_awakeable(type=...)")
+        return self._complete_awakeable(Kind.RESOLVE, id, codec.encode(value))
 
     def reject_awakeable(self, id: str, reason: str) -> DurableFuture[None]:
         """Make an awakeable of this app fail with `reason`, exactly once, even if this future is not awaited."""
@@ -474,6 +477,19 @@ def _result_codec(function: Any) -> Codec | None:
     if declared is Any or declared is object or isinstance(declared, TypeVar):
         return None
     return codec_for(declared, f"the return type of {_step_name(function)}")
+
+
+_PLAIN = (type(None), bool, int, float, str, list, dict)
+
+
+def _value_codec(value: Any) -> Codec:
+    """The codec for a value nobody declared a type for: that of its own class, unless any JSON reader knows it."""
+    if type(value) in _PLAIN:
+        return ANY
+    try:
+        return codec_for(type(value), "the value")
+    except DefinitionError:
+        return ANY  # which refuses it, and says what it accepts
 
 
 def checked_key(key: str) -> str:

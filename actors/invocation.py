@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.handlers import HandlerDefinition
 from actors.journal import Journal
@@ -13,9 +13,14 @@ from actors.storage import InvocationRow, Status
 if TYPE_CHECKING:
     from actors.attempt import Attempt
     from actors.mailbox import Mailbox
-    from actors.steps import Step
 
 MISSING: Any = object()
+
+
+class Work(Protocol):
+    """What this process does to complete a command: a step, or the completion of somebody else's awakeable."""
+
+    def cancel(self) -> object: ...
 
 
 class Invocation:
@@ -49,10 +54,10 @@ class Invocation:
         "service",
         "shared",
         "status",
-        "steps",
         "stored_status",
         "value",
         "waiters",
+        "work",
     )
 
     def __init__(
@@ -87,7 +92,9 @@ class Invocation:
         self.attempt: Attempt | None = None
         self.mailbox: Mailbox | None = None
         self.following: Invocation | None = None  # the next one in the mailbox
-        self.steps: dict[int, Step] | None = None
+        # By index of the command. While there is any, the invocation counts as running: a crash ends the work, and only
+        # another attempt starts it again.
+        self.work: dict[int, Work] | None = None
         # Whoever gets the outcome once it is durable: futures of callers in this process.
         self.waiters: list[asyncio.Future[Invocation]] | None = None
 
@@ -103,7 +110,7 @@ class Invocation:
         self.headers, self.parent, self.parent_index = row.headers, row.parent, row.parent_index
         self.outcome, self.value, self.reason = row.outcome, MISSING, row.reason
         self.journal = journal
-        self.attempt = self.mailbox = self.following = self.steps = self.waiters = None
+        self.attempt = self.mailbox = self.following = self.work = self.waiters = None
         return self
 
     def row(self) -> tuple[Any, ...]:

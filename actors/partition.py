@@ -32,7 +32,7 @@ from actors.errors import (
 )
 from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
-from actors.invocation import MISSING, Invocation
+from actors.invocation import MISSING, Invocation, Work
 from actors.journal import Entry, Journal, Kind
 from actors.loader import Loader
 from actors.mailbox import Mailbox
@@ -81,7 +81,8 @@ class Partition:
         self.stopped = False
         self.failure: BaseException | None = None
         self.ids = IdMint(bytes(32))
-        self._by_class = {definition.cls: definition for definition in services.values()}
+        # Inside a shared handler, type(self) is the class's reader.
+        self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._in_memory: deque[Mailbox] = deque()
         self._ready: deque[Attempt] = deque()
@@ -409,6 +410,8 @@ class Partition:
         journal = invocation.journal
         if invocation.ended or journal is None or index in journal.completed:
             return
+        if invocation.work is not None:
+            invocation.work.pop(index, None)
         entry = journal.append(kind, None, value, index, None, self.turn_ms)
         self.write_entry(invocation, entry)
         if self.timers.live:
@@ -430,22 +433,21 @@ class Partition:
         policy: RetryPolicy | None,
     ) -> None:
         """Execute a step once everything before it is durable, unless an earlier attempt's execution still runs."""
-        if invocation.steps is None:
-            invocation.steps = {}
-        if index not in invocation.steps:
+        if invocation.work is None or index not in invocation.work:
             step = Step(self, invocation, index, function, codec, policy, contextvars.copy_context())
-            invocation.steps[index] = step
+            self.add_work(invocation, index, step)
             self.committer.gate(step.start)
 
-    def step_ended(self, invocation: Invocation, index: int, kind: int, value: str | bytes) -> None:
-        if invocation.steps is not None:
-            invocation.steps.pop(index, None)
-        self.complete(invocation, index, kind, value)
+    def add_work(self, invocation: Invocation, index: int, work: Work) -> None:
+        """This process is about to complete a command of the invocation; `complete` ends that."""
+        if invocation.work is None:
+            invocation.work = {}
+        invocation.work[index] = work
 
     def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
         """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
-        if invocation.steps is not None:
-            invocation.steps.pop(index, None)
+        if invocation.work is not None:
+            invocation.work.pop(index, None)
         if invocation.attempt is not None:
             self.attempt_failed(invocation, error)
 
@@ -616,9 +618,9 @@ class Partition:
 
     def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
         """Nothing of an ended invocation may still go off."""
-        for step in (invocation.steps or {}).values():
-            step.cancel()
-        invocation.steps = None
+        work, invocation.work = invocation.work, None
+        for piece in (work or {}).values():
+            piece.cancel()
         for entry in journal.commands:
             if entry.kind in (Kind.SLEEP, Kind.AWAKEABLE) and entry.idx not in journal.completed:
                 self._cancel_timer(invocation.seq, entry.idx)
@@ -666,8 +668,8 @@ class Partition:
         self.loader.abandon(error)
         self._ready.clear()
         for invocation in list(self.open.values()):
-            for step in (invocation.steps or {}).values():
-                step.cancel()
+            for piece in (invocation.work or {}).values():
+                piece.cancel()
             self._close_attempt(invocation)
             for future in invocation.waiters or ():
                 refuse(future, error)

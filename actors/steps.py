@@ -102,14 +102,14 @@ class Step:
                 )
             text = packing.pack(value) if self._codec is None else self._codec.encode(value)
         except TerminalError as refused:
-            self._partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(refused))
+            self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
             return
-        self._partition.step_ended(self._invocation, self.index, Kind.COMPLETED, text)
+        self._partition.complete(self._invocation, self.index, Kind.COMPLETED, text)
 
     def _failed(self, error: BaseException) -> None:
         partition = self._partition
         if isinstance(error, TerminalError):
-            partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(error))
+            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(error))
             return
         policy = self._policy
         if policy is None:
@@ -121,7 +121,7 @@ class Step:
         self._failures += 1
         if policy.exhausted(self._failures, now - self._first_failure_ms):
             exhausted = RetriesExhausted(f"The step failed {self._failures} times; the last error was {error!r}.")
-            partition.step_ended(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
+            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
             return
         partition.wake_at(now + policy.delay_ms(self._failures, partition.rng), self.start)
 

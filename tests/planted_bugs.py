@@ -99,6 +99,12 @@ BUGS = [
         "            invocation.status = Status.RUNNING\n            self.mark(invocation)\n",
         "            invocation.status = Status.RUNNING\n",
     ),
+    Bug(
+        "the completion of another's awakeable is forgotten by a crash",
+        "actors/awakeables.py",
+        "self._partition.add_work(caller, command, task)",
+        "caller.reason = caller.reason",
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, handler, shared
+from tests.world import World
 
 
 class Counter(VirtualObject):
@@ -67,3 +68,19 @@ async def test_a_result_is_of_the_declared_type_whether_it_was_awaited_or_read_b
         called = await app.object(Measure, "m").whole()
         sent = await app.object(Measure, "m").whole.send()
         assert (type(called), type(await sent.result())) == (float, float)
+
+
+async def test_a_shared_handler_calls_another_object_of_its_own_class_by_type_of_self() -> None:
+    class Node(VirtualObject):
+        value: int = 3
+
+        @shared
+        async def read(self) -> int:
+            return self.value
+
+        @shared
+        async def read_other(self, ctx: Context, key: str) -> int:
+            return await ctx.object(type(self), key).read()
+
+    async with World(Node) as world:
+        assert await world.app.object(Node, "a").read_other("b") == 3

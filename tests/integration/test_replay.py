@@ -271,3 +271,27 @@ async def test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_the
         assert len(world.app._running()._objects["Asyncio"]) <= 13
         for n in range(100):
             assert await world.app.object(Asyncio, f"k{n}").get() == ["second"]
+
+
+async def test_a_retry_that_has_begun_is_begun_again_after_a_crash() -> None:
+    attempts = []
+
+    class Unlucky(VirtualObject):
+        @handler
+        async def go(self, ctx: Context) -> str:
+            attempts.append(1)
+            if len(attempts) == 1:
+                raise OSError("the first attempt fails")
+            await ctx.run(asyncio.sleep, 0)
+            return "done"
+
+    async with World(Unlucky) as world:
+        handle = await world.app.object(Unlucky, "u").go.send()
+        await world.settle()
+        assert world.statuses() == ["backing-off"]
+        world.store.crash_at_commit(1, written=True)  # the timer of the retry is gone with this commit
+        await world.pass_time(1)
+        assert len(attempts) == 2 and world.store.crashed
+        await world.restart()
+        await world.pass_time(1)
+        assert await world.app.invocation(handle.id).result() == "done"

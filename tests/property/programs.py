@@ -37,6 +37,9 @@ class Outside:
         self.ids.append((name, id))
         return self.execute(name, place)
 
+    def newest_id(self) -> str | None:
+        return self.ids[-1][1] if self.ids else None
+
 
 outside = Outside()
 
@@ -159,6 +162,19 @@ class Actor(VirtualObject):
         ctx.set("undeclared", [name, ctx.get("undeclared", default=None)][:1])
         return ctx.get("undeclared")
 
+    async def _complete(self, ctx: Context, name: str, place: int, awaited: bool) -> Any:
+        id = await ctx.run(outside.newest_id)
+        if id is None:
+            return "nobody waits"
+        completion = ctx.resolve_awakeable(id, name)
+        if not awaited:
+            return "completes"
+        try:
+            await completion
+        except TerminalError:
+            return "too late"
+        return ["completed", id, name]
+
     async def _terminal(self, ctx: Context, name: str, place: int) -> Any:
         return "terminal"
 
@@ -179,6 +195,7 @@ def programs(first_key: int = 0, depth: int = 2) -> st.SearchStrategy[list[Any]]
         st.builds(lambda ms: ["race", ms], MS),
         st.builds(lambda delays: ["order", delays], st.lists(st.sampled_from([3, 5, 7]), max_size=3)),
         st.just(["named"]),
+        st.builds(lambda awaited: ["complete", awaited], st.booleans()),
     ]
     if depth:
         for later in range(first_key + 1, len(KEYS)):

@@ -194,9 +194,14 @@ class Simulation(RuleBasedStateMachine):
         for name, result in self.results.items():
             found = outcomes[name]
             assert (found.get("metadata") if isinstance(found, dict) else found) == result
-        for name, outcome in outcomes.items():
-            for item in outcome if isinstance(outcome, list) else []:
-                self._check_item(name, item)
+        items = [(name, item) for name, outcome in outcomes.items() if isinstance(outcome, list) for item in outcome]
+        for name, item in items:
+            self._check_item(name, item)
+        lists = [item for _, item in items if isinstance(item, list) and item]
+        seen = {item[3]: item[4] for item in lists if item[0] == "ran" and len(item) == 5}
+        for item in lists:
+            if item[0] == "completed":
+                assert seen.get(item[1], item[2]) == item[2], "a handler's completion was acknowledged and lost"
 
     def _check_item(self, name: str, item: Any) -> None:
         if isinstance(item, list) and item and item[0] == "ran":
