@@ -5,6 +5,7 @@ from actors.context import Context
 from actors.errors import TerminalError
 from actors.futures import Awakeable, Call
 from actors.handlers import InvocationHandle, handler, shared
+from actors.limits import Limits
 from actors.retry import RetryPolicy
 from actors.storage import ActorsError, StorageError
 from actors.virtual_object import VirtualObject, field
@@ -16,6 +17,7 @@ __all__ = [
     "Call",
     "Context",
     "InvocationHandle",
+    "Limits",
     "RetryPolicy",
     "StorageError",
     "TerminalError",

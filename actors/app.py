@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import inspect
+import logging
 import random as random_module
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +21,7 @@ from actors.errors import (
     AppNotRunning,
     BadArguments,
     DefinitionError,
+    MisusedFuture,
     SerializationError,
     UnknownInvocation,
     UnknownService,
@@ -28,9 +31,12 @@ from actors.futures import Call
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
 from actors.invocation import MISSING, Invocation
 from actors.journal import Kind
+from actors.limits import Limits
+from actors.operations import Operations
 from actors.partition import Partition
+from actors.placements import Message
 from actors.retry import RetryPolicy
-from actors.storage import SqliteStore, Status
+from actors.storage import Flag, InvocationRow, SqliteStore, Status
 from actors.virtual_object import ServiceDefinition, VirtualObject, definition_of
 
 uvloop: Any
@@ -41,6 +47,8 @@ except ImportError:  # Windows
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+log = logging.getLogger("actors")
 
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
 
@@ -58,6 +66,18 @@ class ClientCall(Call[R]):
         if invocation.value is not MISSING:
             return invocation.value  # type: ignore[no-any-return]
         return _outcome(invocation.handler, invocation.status, invocation.outcome)  # type: ignore[no-any-return]
+
+
+class KeyedCall(Call[R]):
+    """A call under an idempotency key, under way: it may stand for an earlier one."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[R]) -> None:
+        self._task = task
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return (yield from asyncio.shield(self._task).__await__())  # the call goes on if nobody waits for it any more
 
 
 class ClientHandle(InvocationHandle[R]):
@@ -85,10 +105,59 @@ class ClientHandle(InvocationHandle[R]):
         result: R = await self._app._result(self._seq)
         return result
 
+    async def cancel(self) -> None:
+        """Ask it to end: `App.cancel` with its id."""
+        await self._app.cancel(self._id)
+
+
+class KeyedHandle(InvocationHandle[R]):
+    """A send under an idempotency key. Await it, then `id` and `previously_accepted` are known."""
+
+    __slots__ = ("_app", "_ids", "_placed")
+
+    def __init__(self, app: App, placed: asyncio.Task[tuple[int, bool]]) -> None:
+        self._app = app
+        self._ids = app._running().ids
+        self._placed = placed
+
+    @property
+    def id(self) -> str:
+        return self._ids.invocation(self._known()[0])
+
+    @property
+    def previously_accepted(self) -> bool:
+        """Whether an earlier request had taken the key."""
+        return not self._known()[1]
+
+    def _known(self) -> tuple[int, bool]:
+        if not self._placed.done():
+            raise MisusedFuture(
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+            )
+        return self._placed.result()
+
+    def __await__(self) -> Generator[Any, None, KeyedHandle[R]]:
+        yield from asyncio.shield(self._placed).__await__()
+        return self
+
+    async def result(self) -> R:
+        """The outcome of the invocation the key stands for."""
+        seq, _ = await asyncio.shield(self._placed)
+        result: R = await self._app._result(seq)
+        return result
+
+    async def cancel(self) -> None:
+        """Ask it to end: `App.cancel` with its id."""
+        await self
+        await self._app.cancel(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class InvocationInfo:
-    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback."""
+    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback.
+
+    `held` says that a person paused it: it stays paused when the app starts again.
+    """
 
     id: str
     service: str
@@ -99,6 +168,10 @@ class InvocationInfo:
     accepted_at: datetime.datetime
     ended_at: datetime.datetime | None
     reason: str | None
+    idempotency_key: str | None = None
+    restarted_from: str | None = None
+    cancel_requested: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +191,10 @@ class App:
     """Serves virtual object classes from one database file: `async with App(Order) as app: ...`.
 
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
-    policy for failing attempts of handlers. Of the objects in memory idle ones are evicted beyond `max_objects`. `executor` runs the blocking functions given to `ctx.run` (default: 32 threads).
-    `clock`, `random` and `store` are seams for tests. An App belongs to the event
-    loop it is started on; several of them, with a file each, live in one process.
+    policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
+    an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
+    blocking functions given to `ctx.run` (default: 32 threads). `clock`, `random` and `store` are seams for tests. An App
+    belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
 
     def __init__(
@@ -128,7 +202,8 @@ class App:
         *classes: type[VirtualObject],
         storage: str = "sqlite:///actors.db",
         retry: RetryPolicy | None = None,
-        max_objects: int = 100_000,
+        limits: Limits | None = None,
+        on_paused: Callable[[InvocationInfo], Any] | None = None,
         clock: Clock | None = None,
         random: random_module.Random | None = None,
         store: Store | None = None,
@@ -147,7 +222,8 @@ class App:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
         self._path = _path(storage)
         self._retry = retry or RetryPolicy()
-        self._max_objects = max_objects
+        self._limits = limits or Limits()
+        self._on_paused = on_paused
         self._clock: Clock = clock or SystemClock()
         self._random = random or random_module.Random()
         self._store = store
@@ -155,6 +231,7 @@ class App:
         self._executor = executor
         self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
@@ -174,9 +251,15 @@ class App:
             self._random,
             executor,
             self._retry,
-            self._max_objects,
+            self._limits,
+            self._tell_paused if self._on_paused is not None else None,
         )
-        partition.begin(opened)
+        try:
+            await partition.begin(opened)
+        except BaseException:
+            partition.halt(AppNotRunning("The app could not start."))
+            await store.close()
+            raise
         self._partition = partition
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
 
@@ -191,6 +274,9 @@ class App:
         try:
             if self._recovery is not None:
                 self._recovery.cancel()
+            for task in list(self._tasks):
+                if task is not asyncio.current_task():
+                    task.cancel()
             await partition.loader.stop()
             if partition.committer.failed is None:
                 await partition.committer.flushed()
@@ -247,6 +333,8 @@ class App:
         if options.delay_ms:
             raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
         text, values = target.encode(args, kwargs)
+        if options.idempotency_key is not None:
+            return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
         return ClientCall(partition.accept_call(target, key, text, values, options.headers))
 
     def dispatch_send(
@@ -255,11 +343,37 @@ class App:
         partition = self._running()
         partition.check_running()
         text, values = target.encode(args, kwargs)
+        if options.idempotency_key is not None:
+            return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
+        partition.check_room(target, key, text)
         seq = partition.next_number()
         invocation = partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
         accepted: asyncio.Future[Invocation] = partition.loop.create_future()
         partition.committer.reply(accepted, invocation, invocation.dirty_in)
         return ClientHandle(self, seq, accepted)
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self._running().loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # mark it as seen: nobody may be waiting
+
+    async def _place(self, message: Message) -> tuple[int, bool]:
+        partition = self._running()
+
+        def accept() -> Invocation:
+            return partition.accept_message(message, partition.next_number())
+
+        return await partition.placements.place(message, accept)
+
+    async def _call_placed(self, message: Message) -> Any:
+        seq, _ = await self._place(message)
+        return await self._result(seq)
 
     # --- invocations and awakeables ---------------------------------------------------------------------------------------
 
@@ -275,8 +389,12 @@ class App:
         row = await partition.store.invocation(seq)
         if row is None:
             raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+        return self._info(row)
+
+    def _info(self, row: InvocationRow) -> InvocationInfo:
+        ids = self._running().ids
         return InvocationInfo(
-            id,
+            ids.invocation(row.seq),
             row.service,
             row.key,
             row.handler,
@@ -285,7 +403,94 @@ class App:
             _moment(row.accepted_ms),
             _moment(row.ended_ms) if row.ended_ms is not None else None,
             row.reason,
+            row.idempotency_key,
+            ids.invocation(row.restart_of) if row.restart_of is not None else None,
+            bool(row.flags & Flag.CANCELLED),
+            bool(row.flags & Flag.HELD),
         )
+
+    async def invocations(
+        self,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        handler: str | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[InvocationInfo]:
+        """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
+
+        `before` is the id of the last one of the page before. Raises BadArguments for an unknown status.
+        """
+        partition = self._running()
+        statuses = _statuses(status)
+        last = 2**62 if before is None else partition.ids.read_invocation(before)
+        await partition.committer.flushed()
+        return [self._info(row) for row in await partition.store.listed(service, key, handler, statuses, last, limit)]
+
+    async def cancel(self, id: str) -> None:
+        """Ask an invocation to end. Returns once the request is durable; it has no effect twice.
+
+        What it has called is cancelled first; then it gets InvocationCancelled, once, at its next await, and may go on
+        awaiting while it cleans up. One that has not started ends at once. One that backs off or is paused gets one attempt
+        that tells it, and ends if that attempt cannot be told. What it has sent is spared. Raises BadId,
+        UnknownInvocation, or WrongStatus if it has ended.
+        """
+        await self._operate(id, lambda operations, seq: operations.cancel(seq))
+
+    async def kill(self, id: str) -> None:
+        """End an invocation, and those it has called, without running their code. What they sent is spared. Raises as cancel."""
+        await self._operate(id, lambda operations, seq: operations.kill(seq))
+
+    async def pause(self, id: str) -> None:
+        """Stop an invocation where it is, across restarts, until it is resumed. It keeps its key.
+
+        Raises BadId, UnknownInvocation, or WrongStatus if it is scheduled or has ended.
+        """
+        await self._operate(id, lambda operations, seq: operations.pause(seq))
+
+    async def resume(self, id: str) -> None:
+        """Start the next attempt now, with all attempts of the retry policy before it.
+
+        Raises BadId, UnknownInvocation, or WrongStatus if it is neither paused nor backing off.
+        """
+        await self._operate(id, lambda operations, seq: operations.resume(seq))
+
+    async def restart(self, id: str) -> InvocationHandle[Any]:
+        """Do an ended invocation once more, from the start, as a new one. Its handle, once that is durable.
+
+        Raises BadId, UnknownInvocation, WrongStatus if it is open, or what any new message may raise.
+        """
+        invocation = await self._operate(id, lambda operations, seq: operations.restart(seq))
+        return ClientHandle(self, invocation.seq, None)
+
+    async def purge(self, id: str) -> None:
+        """Forget an ended invocation, its journal and its idempotency key.
+
+        Raises BadId, UnknownInvocation, or WrongStatus if it is open.
+        """
+        await self._operate(id, lambda operations, seq: operations.purge(seq))
+
+    async def _operate(self, id: str, operation: Callable[[Operations, int], Coroutine[Any, Any, T]]) -> T:
+        partition = self._running()
+        partition.check_running()
+        seq = partition.ids.read_invocation(id)
+        # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
+        done = await asyncio.shield(self._task(operation(partition.operations, seq)))
+        await partition.committer.flushed()
+        return done
+
+    def _tell_paused(self, invocation: Invocation) -> None:
+        assert self._on_paused is not None
+        if self._partition is None or invocation.extras is None:
+            return
+        try:
+            told = self._on_paused(self._info(InvocationRow(*invocation.row())))
+            if inspect.isawaitable(told):
+                self._task(_logged(told))
+        except Exception:
+            log.exception("on_paused raised; the invocation stays paused")
 
     async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:
         """The awakeables that wait for a completion, oldest first."""
@@ -340,7 +545,9 @@ class App:
             if invocation is None:
                 return await self._result(seq)  # it ended meanwhile
         future: asyncio.Future[Invocation] = partition.loop.create_future()
-        invocation.waiters = [*(invocation.waiters or ()), future]
+        if invocation.waiters is None:
+            invocation.waiters = []
+        invocation.waiters.append(future)
         return await ClientCall(future)
 
 
@@ -359,6 +566,27 @@ def _outcome(handler: HandlerDefinition | None, status: int, outcome: str | None
     if handler is None:
         raise SerializationError("The class of this invocation is not served any more, so its result type is unknown.")
     return handler.returns.decode(outcome)
+
+
+async def _logged(told: Awaitable[Any]) -> None:
+    try:
+        await told
+    except Exception:
+        log.exception("on_paused raised; the invocation stays paused")
+
+
+def _statuses(status: str | Sequence[str] | None) -> list[int]:
+    if status is None:
+        return []
+    found: list[int] = []
+    for name in [status] if isinstance(status, str) else status:
+        if name == "open":
+            found += range(Status.SUCCEEDED)
+        elif name in Status.NAMES:
+            found.append(Status.NAMES.index(name))
+        else:
+            raise BadArguments(f"status={name!r} is none of {', '.join(Status.NAMES)}, or open.")
+    return found
 
 
 def _moment(ms: int) -> datetime.datetime:

@@ -18,7 +18,10 @@ from actors.errors import (
     ActorsError,
     AttemptEnded,
     DeterminismError,
+    InvocationCancelled,
+    JournalTooLong,
     MisusedFuture,
+    PayloadTooLarge,
     SerializationError,
     StateDecodeError,
     TerminalError,
@@ -54,6 +57,7 @@ class Attempt:
         "_futures",
         "_instance",
         "_outcome",
+        "_placements",
         "_replay",
         "_stop_error",
         "_throw",
@@ -66,6 +70,7 @@ class Attempt:
         "snapshot",
         "state",
         "stepping",
+        "told",
     )
 
     def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
@@ -75,13 +80,15 @@ class Attempt:
         self.ended = False
         self.scheduled = True
         self.stepping = False
+        self.told = False  # of a cancellation
         self.snapshot: dict[str, str] | None = None  # what a shared handler reads
         self._coroutine: Any = None
         self._context: Context | None = None
         self._instance: VirtualObject | None = None
         self._replay: Replay | None = None
         self._futures: dict[int, JournaledFuture[Any]] | None = None
-        self._effects: list[JournaledFuture[None]] | None = None
+        self._effects: list[JournaledFuture[Any]] | None = None
+        self._placements: dict[int, JournaledFuture[Any]] | None = None
         self._waiting: DurableFuture[Any] | None = None
         self._foreign: asyncio.Future[Any] | None = None
         self._throw: BaseException | None = None
@@ -113,10 +120,12 @@ class Attempt:
                 self._blocked()
                 return
             self._waiting = None
+            self.partition.residence.waiting.pop(self, None)
         elif self._foreign is not None and self._throw is None:
             self._show_all()
-            if not self._foreign.done():
+            if not self._foreign.done() and self._throw is None:
                 return
+            self._foreign.remove_done_callback(self._on_foreign)
             self._foreign = None
         self._step()
 
@@ -211,7 +220,11 @@ class Attempt:
             self._foreign = yielded
             yielded.add_done_callback(self._on_foreign, context=self._variables)
             self._show_all()
-            return False
+            if self._throw is None:
+                return False
+            yielded.remove_done_callback(self._on_foreign)
+            self._foreign = None
+            return True
         if yielded is None:  # asyncio.sleep(0)
             self.wake()
             return False
@@ -231,6 +244,10 @@ class Attempt:
         invocation = self.invocation
         if invocation.work:
             return
+        if self not in self.partition.residence.waiting:
+            self.partition.residence.waits(self)
+        if self.ended:
+            return
         invocation.status = Status.BLOCKED
         if invocation.stored_status != Status.BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
             self.partition.mark(invocation)
@@ -238,10 +255,15 @@ class Attempt:
     # --- completions --------------------------------------------------------------------------------------------------
 
     def _show_until(self, future: DurableFuture[Any]) -> bool:
-        """Show completions, one by one, until `future` is done. False if there are not enough of them yet."""
+        """Show completions, one by one, until `future` is done. False if there are not enough of them yet.
+
+        A cancellation among them ends the wait too.
+        """
         while not future.done():
             if not self._show_next():
                 return False
+            if self._throw is not None:
+                return True
         return True
 
     def _show_all(self) -> None:
@@ -249,17 +271,32 @@ class Attempt:
             pass
 
     def _show_next(self) -> bool:
-        if self._replay is None or self._futures is None:
-            return False
-        entry = self._replay.completion()
+        replay = self._replay
+        if replay is None:
+            if self.invocation.journal is None:
+                return False
+            replay = self._replay = Replay(self.invocation.journal)  # all there is in it arrived from outside
+        entry = replay.completion()
         if entry is None:
             return False
-        assert entry.ref is not None
-        future = self._futures.get(entry.ref)
-        if future is None:  # answers a command the code has not asked for again yet
-            return False
-        self._replay.shown()
-        future._complete(entry)
+        kind = entry.kind
+        if kind == Kind.CANCELLED:
+            self.told = True
+            if self._outcome is None:
+                self._throw = InvocationCancelled()
+        else:
+            assert entry.ref is not None
+            future = self._futures.get(entry.ref) if kind != Kind.PLACED and self._futures is not None else None
+            if self._placements is not None and (kind == Kind.PLACED or kind == Kind.FAILED):
+                placement = self._placements.get(entry.ref)
+                if placement is not None:
+                    placement._complete(entry)
+                    future = future or placement
+            if future is None:  # answers a command the code has not asked for again yet
+                return False
+            if not future.done():
+                future._complete(entry)
+        replay.shown()
         return True
 
     def future(self, index: int) -> JournaledFuture[Any] | None:
@@ -296,6 +333,9 @@ class Attempt:
         if self._replay is None or (recorded := self._replay.expected()) is None:
             return None
         value = recorded.value
+        if recorded.kind == kind and recorded.name == name and value is None:  # it was refused for want of room
+            self._replay.advance()
+            return recorded
         if recorded.kind == kind and recorded.name == name and isinstance(value, str):
             try:
                 if value == args_text or target.same_arguments(value, args_text):
@@ -323,10 +363,23 @@ class Attempt:
             replay = self._replay = Replay(journal)
         if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
             self.record(Kind.SNAPSHOT, None, _packed_snapshot(self.snapshot))
+        if value is not None and len(value) > self.partition.max_payload:
+            raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
+        if journal.size >= self.partition.limits.max_journal:
+            raise JournalTooLong(
+                f"This invocation has {journal.size:,} journal entries; max_journal of the app allows no more. Split the "
+                "work: let the handler send itself a message and go on there."
+            )
         entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
         self.partition.write_entry(invocation, entry)
         replay.advance()
         return entry
+
+    def _too_large(self, value: str | bytes, what: str) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"{what} takes {len(value):,} characters; max_payload of the app allows {self.partition.max_payload:,}. Keep "
+            "what is large elsewhere and store where it is."
+        )
 
     def expect(self, future: JournaledFuture[Any]) -> None:
         """`future` waits for the completion of the command with its index."""
@@ -334,7 +387,14 @@ class Attempt:
             self._futures = {}
         self._futures[future.command] = future
 
-    def must_finish(self, future: JournaledFuture[None]) -> None:
+    def expect_placement(self, future: JournaledFuture[Any]) -> None:
+        """`future` is done when the message of the command with its index is an invocation. None ends before."""
+        if self._placements is None:
+            self._placements = {}
+        self._placements[future.command] = future
+        self.must_finish(future)
+
+    def must_finish(self, future: JournaledFuture[Any]) -> None:
         """The invocation must not end before `future` is done, awaited or not."""
         if self._effects is None:
             self._effects = []
@@ -394,6 +454,9 @@ class Attempt:
                 SerializationError(f"{handler.target} returned what its return type does not allow: {error}")
             )
             return
+        if len(text) > self.partition.max_payload:
+            self._terminated(self._too_large(text, f"The result of {handler.target}"))
+            return
         self._outcome = (text, value)
         self._settle()
 
@@ -424,15 +487,15 @@ class Attempt:
         parent = invocation.parent
         if parent is not None and parent not in partition.open and not partition.caller_loaded(invocation, self.wake):
             return
+        handler = invocation.handler
+        assert self._outcome is not None and handler is not None
         try:
-            self._finish_writes()
+            self._finish_writes(keep=not (handler.atomic and isinstance(self._outcome[1], TerminalError)))
         except TerminalError as error:
             self._outcome = (failure_text(error), error)
         except DeterminismError as error:
             self._pause(error)
             return
-        handler = invocation.handler
-        assert self._outcome is not None and handler is not None
         text, value = self._outcome
         self._over()
         if isinstance(value, TerminalError):
@@ -442,10 +505,10 @@ class Attempt:
                 invocation, Status.SUCCEEDED, text, value if type(value) in handler.returns.atoms else MISSING
             )
 
-    def _finish_writes(self) -> None:
+    def _finish_writes(self, keep: bool) -> None:
         """Store the last changes, without journal entries: they become durable together with the outcome.
 
-        Raises TerminalError, with nothing stored, if they are refused.
+        With `keep` false they are dropped: the partition undoes the earlier ones. Raises TerminalError, with nothing stored, if they are refused.
         """
         replay = self._replay
         if replay is not None and (recorded := replay.expected()) is not None:
@@ -454,8 +517,16 @@ class Attempt:
             assert self._instance is not None
             refuse_changes(self.invocation.handler.service, self._instance, self.snapshot)  # type: ignore[union-attr]
             return
+        if not keep:
+            self.state.discard()
+            return
         try:
             changes = self.state.changes()
+            if changes is not None:
+                longest = self.partition.max_payload
+                for name, text in changes.items():
+                    if text is not None and len(text) > longest:
+                        raise self._too_large(text, f"The state {name!r}")
         except TerminalError:
             self.state.discard()
             raise
@@ -479,7 +550,9 @@ class Attempt:
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
         self.ended = True
-        self._futures = self._effects = self._context = None
+        if self._waiting is not None:
+            self.partition.residence.waiting.pop(self, None)
+        self._futures = self._effects = self._placements = self._context = None
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]
             self._instance = None

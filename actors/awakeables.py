@@ -108,6 +108,8 @@ class Awakeables:
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
         if completion is None:
+            if command.ref is not None:
+                partition.alarms.cancel(command.ref, seq, index)  # its deadline
             partition.complete(invocation, index, payload.kind, text)
         else:
             _check_same(completion.kind, completion.value, payload.kind, text, codec)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.invocation import Invocation
-    from actors.storage import InvocationRow, JournalRow, ObjectRecord
+    from actors.storage import InvocationRow, JournalRow, ObjectRecord, TimerRow
 
 
 class Store(Protocol):
@@ -26,7 +26,21 @@ class Store(Protocol):
     async def open(self) -> OpenedDatabase: ...
     async def commit(self, batch: Batch) -> None: ...
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]: ...
+    async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]: ...
+    async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]: ...
     async def invocation(self, seq: int) -> InvocationRow | None: ...
+    async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None: ...
+    async def attached(self, target: int) -> list[tuple[int, int]]: ...
+    async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]: ...
+    async def listed(
+        self,
+        service: str | None,
+        key: str | None,
+        handler: str | None,
+        statuses: Sequence[int],
+        before: int,
+        limit: int,
+    ) -> list[InvocationRow]: ...
     async def journal(self, seq: int) -> list[JournalRow]: ...
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]: ...
     async def close(self) -> None: ...
@@ -37,14 +51,18 @@ class OpenBatch:
 
     __slots__ = (
         "answers",
+        "attached",
+        "detached",
         "fired",
         "gates",
         "invocations",
         "journal",
         "number",
+        "purged",
         "replies",
         "reserve_to",
         "state",
+        "stopped",
         "timers",
     )
 
@@ -55,13 +73,28 @@ class OpenBatch:
         self.state: dict[tuple[str, str, str], str | None] = {}
         self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         self.fired: list[tuple[int, int]] = []
+        self.stopped: list[tuple[int, int, int]] = []
+        self.attached: list[tuple[int, int, int]] = []
+        self.detached: list[tuple[int, int, int]] = []
+        self.purged: list[tuple[int]] = []
         self.reserve_to: int | None = None
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []
         self.gates: list[Callable[[], None]] = []
 
     def empty(self) -> bool:
-        return not (self.invocations or self.journal or self.state or self.timers or self.fired or self.reserve_to)
+        return not (
+            self.invocations
+            or self.journal
+            or self.state
+            or self.timers
+            or self.fired
+            or self.stopped
+            or self.attached
+            or self.detached
+            or self.purged
+            or self.reserve_to
+        )
 
     def sealed(self) -> Batch:
         """The rows of this moment. From now on the batch belongs to the disk."""
@@ -72,20 +105,48 @@ class OpenBatch:
                 state.append((*key, text))
             else:
                 cleared.append(key)
-        rows = [invocation.row() for invocation in self.invocations]
-        timers = list(self.timers.values())
-        return Batch(self.number, rows, self.journal, state, cleared, timers, self.fired, self.reserve_to)
+        plain: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
+        for invocation in self.invocations:
+            invocation.stored_status = invocation.status
+            if invocation.extras is None:
+                plain.append(invocation.plain_row())
+            else:
+                rows.append(invocation.row())
+        return Batch(
+            self.number,
+            rows,
+            plain,
+            self.journal,
+            state,
+            cleared,
+            list(self.timers.values()),
+            self.fired,
+            self.stopped,
+            self.attached,
+            self.detached,
+            self.purged,
+            self.reserve_to,
+        )
 
 
 class Committer:
-    """Owns the open batch. `on_failure` is told once if a commit fails; after that nothing is released any more."""
+    """Owns the open batch. `on_failure` is told once if a commit fails; after that nothing is released any more.
+
+    `on_handed_over` is called when the store has a batch: from then on its reads see it.
+    """
 
     def __init__(
-        self, store: Store, loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        on_failure: Callable[[BaseException], None],
+        on_handed_over: Callable[[], None],
     ) -> None:
         self._store = store
         self._loop = loop
         self._on_failure = on_failure
+        self._on_handed_over = on_handed_over
         self._writing: OpenBatch | None = None
         self._sealed: Batch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -135,6 +196,7 @@ class Committer:
         self.batch = OpenBatch(batch.number + 1)
         self.handed_over = batch.number
         self._sealed = batch.sealed()
+        self._on_handed_over()
 
     async def _write(self) -> None:
         try:

@@ -12,10 +12,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from actors import futures
-from actors.errors import BadArguments, BadKey, DefinitionError, MisusedFuture, StateWriteRefused, TerminalError
+from actors.errors import (
+    BadArguments,
+    BadKey,
+    DefinitionError,
+    MisusedFuture,
+    StateWriteRefused,
+    TerminalError,
+    failure_error,
+    failure_text,
+)
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.invocation import Invocation
 from actors.journal import Kind
+from actors.placements import Message
 from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for, type_name
 
@@ -51,6 +62,28 @@ class SentMessage(InvocationHandle[T]):
         )
 
 
+class PlacedMessage(SentMessage[T]):
+    """The handle of a message sent under an idempotency key: await it to know which invocation it has become."""
+
+    __slots__ = ("_attempt", "_placed")
+
+    def __init__(self, attempt: Attempt, placed: JournaledFuture[Any]) -> None:
+        self._attempt = attempt
+        self._placed = placed
+
+    @property
+    def id(self) -> str:
+        if not self._placed.done():
+            raise MisusedFuture(
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+            )
+        return self._attempt.partition.ids.invocation(self._placed._value)
+
+    def __await__(self) -> Generator[Any, None, PlacedMessage[T]]:
+        yield from self._placed.__await__()
+        return self
+
+
 class Context:
     """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
 
@@ -76,7 +109,8 @@ class Context:
     @property
     def headers(self) -> dict[str, str]:
         """The headers given with this message; an empty dict without any."""
-        text = self._attempt.invocation.headers
+        extras = self._attempt.invocation.extras
+        text = extras.headers if extras is not None else None
         return json.loads(text) if text is not None else {}
 
     @property
@@ -145,13 +179,11 @@ class Context:
         attempt = self._attempt
         codec = _result_codec(function) if declared is None else codec_for(declared, f"ctx.step(type=...) of {name!r}")
         entry = attempt.command(Kind.RUN, name)
-        new = entry is None
         if entry is None:
             entry = attempt.record(Kind.RUN, name)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, codec)
         attempt.expect(future)
-        journal = attempt.invocation.journal
-        if new or (journal is not None and entry.idx not in journal.completed):
+        if not _begun(attempt.invocation, entry.idx):
             bound = functools.partial(function, *args, **kwargs)
             attempt.partition.start_step(attempt.invocation, entry.idx, bound, codec, retry)
         return future
@@ -168,7 +200,7 @@ class Context:
         if entry is None:
             due = attempt.partition.clock.now_ms() + duration_ms
             entry = attempt.record(Kind.SLEEP, str(duration_ms), ref=due)
-            attempt.partition.add_timer(due, attempt.invocation, entry.idx)
+            attempt.partition.alarms.add(due, attempt.invocation, entry.idx)
         future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
         attempt.expect(future)
         return future
@@ -196,7 +228,7 @@ class Context:
             deadline = None if timeout_ms is None else attempt.partition.clock.now_ms() + timeout_ms
             entry = attempt.record(Kind.AWAKEABLE, codec.name, asked, deadline)
             if deadline is not None:
-                attempt.partition.add_timer(deadline, attempt.invocation, entry.idx)
+                attempt.partition.alarms.add(deadline, attempt.invocation, entry.idx)
         id = attempt.partition.ids.awakeable(attempt.invocation.seq, entry.idx)
         future: Awakeable[Any] = Awakeable(attempt, entry.idx, codec, id)
         attempt.expect(future)
@@ -234,6 +266,48 @@ class Context:
 
     # --- other objects --------------------------------------------------------------------------------------------------
 
+    def cancel(self, id: str) -> DurableFuture[None]:
+        """Cancel another invocation, exactly once, even if this future is not awaited. One that has ended is left alone.
+
+        Awaiting it raises UnknownInvocation.
+        """
+        attempt = self._attempt
+        seq = attempt.partition.ids.read_invocation(id)
+        entry = attempt.command(Kind.CANCEL, id)
+        if entry is None:
+            entry = attempt.record(Kind.CANCEL, id)
+        future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
+        attempt.expect(future)
+        attempt.must_finish(future)
+        invocation, partition = attempt.invocation, attempt.partition
+        if not _begun(invocation, entry.idx):
+            cancelling = partition.operations.cancel_for(invocation, entry.idx, seq)
+            partition.add_work(invocation, entry.idx, partition.loop.create_task(cancelling))
+        return future
+
+    @overload
+    def attach(self, id: str, type: type[T]) -> DurableFuture[T]: ...
+
+    @overload
+    def attach(self, id: str, type: Any = None) -> DurableFuture[Any]: ...
+
+    def attach(self, id: str, type: Any = None) -> DurableFuture[Any]:
+        """The outcome of an invocation somebody else has sent or called. `type` is what its handler returns.
+
+        Awaiting it raises what that handler failed with, UnknownInvocation, or DeadlockError if that one waits for this.
+        """
+        attempt = self._attempt
+        codec = ANY if type is None else codec_for(type, "ctx.attach")
+        seq = attempt.partition.ids.read_invocation(id)
+        entry = attempt.command(Kind.ATTACH, id)
+        if entry is None:
+            entry = attempt.record(Kind.ATTACH, id, ref=seq)
+        future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, codec)
+        attempt.expect(future)
+        if not _begun(attempt.invocation, entry.idx):
+            attempt.partition.attachments.begin(attempt.invocation, entry.idx, seq)
+        return future
+
     def object(self, cls: type[T], key: str) -> T:
         """A typed reference: `await ctx.object(Stock, "main").reserve(3)` calls, `.reserve.send(3)` sends one way."""
         return self._attempt.partition.definition(cls).reference(self, checked_key(key))  # type: ignore[return-value]
@@ -259,17 +333,44 @@ class Context:
         attempt = self._attempt
         text, values = target.encode(args, kwargs)
         name = f"{target.service.name}/{key}/{target.name}"
+        if options.idempotency_key is not None:
+            return self._keyed(Kind.CALL, Message(target, key, text, values, options), name)
         entry = attempt.matches_call(Kind.CALL, target, name, text)
         if entry is None:
             partition, caller = attempt.partition, attempt.invocation
-            cycle = partition.cycle(caller, target, key)
-            seq = partition.next_number() if cycle is None else None
-            entry = attempt.record(Kind.CALL, name, text, seq)
-            if seq is not None:
-                partition.accept(target, key, text, values, options.headers, seq, caller.seq, entry.idx)
+            try:
+                partition.check_room(target, key, text)
+            except TerminalError as error:
+                entry = attempt.record(Kind.CALL, name)
+                partition.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
             else:
-                partition.complete(caller, entry.idx, Kind.FAILED, cycle)
+                seq = partition.next_number()
+                entry = attempt.record(Kind.CALL, name, text, seq)
+                child = partition.accept(target, key, text, values, options.headers, seq, caller.seq, entry.idx)
+                if caller.extras is not None:
+                    partition.operations.called(caller, child)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, target.returns)
+        attempt.expect(future)
+        return future
+
+    def _keyed(self, kind: int, message: Message, name: str) -> JournaledFuture[Any]:
+        """A call or send under an idempotency key: which invocation it becomes is found out outside the handler.
+
+        The future of the call's answer, or for a send that of the invocation's number.
+        """
+        attempt = self._attempt
+        name += f" once as {message.options.idempotency_key!r}"
+        entry = attempt.matches_call(kind, message.target, name, message.args_text)
+        if entry is None:
+            entry = attempt.record(kind, name, message.args_text)
+        placed: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, ANY)
+        attempt.expect_placement(placed)
+        journal = attempt.invocation.journal
+        if not _begun(attempt.invocation, entry.idx) and journal is not None and journal.placed(entry.idx) is None:
+            attempt.partition.placements.begin(attempt.invocation, entry.idx, kind, message)
+        if kind == Kind.SEND:
+            return placed
+        future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, message.target.returns)
         attempt.expect(future)
         return future
 
@@ -281,12 +382,20 @@ class Context:
         name = f"{target.service.name}/{key}/{target.name}"
         if options.delay_ms:
             name += f" after {options.delay_ms} ms"
+        if options.idempotency_key is not None:
+            return PlacedMessage(attempt, self._keyed(Kind.SEND, Message(target, key, text, values, options), name))
         entry = attempt.matches_call(Kind.SEND, target, name, text)
         if entry is None:
+            try:
+                attempt.partition.check_room(target, key, text)
+            except TerminalError as error:  # recorded, so that a replay takes the same way
+                attempt.record(Kind.SEND, name, before=failure_text(error))
+                raise
             seq = attempt.partition.next_number()
             entry = attempt.record(Kind.SEND, name, text, seq)
             attempt.partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
-        assert entry.ref is not None
+        if entry.ref is None:
+            raise failure_error(entry.before or "{}")
         return SentMessage(attempt.partition.ids.invocation(entry.ref))
 
     # --- state by name ----------------------------------------------------------------------------------------------------
@@ -477,6 +586,14 @@ def _result_codec(function: Any) -> Codec | None:
     if declared is Any or declared is object or isinstance(declared, TypeVar):
         return None
     return codec_for(declared, f"the return type of {_step_name(function)}")
+
+
+def _begun(invocation: Invocation, index: int) -> bool:
+    """Whether the command has its answer, or this process is about to get it."""
+    journal = invocation.journal
+    return (journal is not None and index in journal.completed) or (
+        invocation.work is not None and index in invocation.work
+    )
 
 
 _PLAIN = (type(None), bool, int, float, str, list, dict)

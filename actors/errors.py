@@ -158,8 +158,69 @@ class DeadlockError(TerminalError):
     code = 409
 
 
+class InvocationCancelled(TerminalError):
+    """Raised once, at an await of a handler whose invocation somebody cancelled; the outcome, if it is not caught."""
+
+    error = "cancelled"
+    code = 409
+
+    def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(message or "The invocation was cancelled.", code, metadata)
+
+
+class InvocationKilled(TerminalError):
+    """The outcome of an invocation that somebody ended without running its code."""
+
+    error = "killed"
+    code = 409
+
+    def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(message or "The invocation was killed.", code, metadata)
+
+
+class WrongStatus(TerminalError):
+    """The invocation is not in a status in which this can be done to it. The message names the one it is in."""
+
+    error = "wrong_status"
+    code = 409
+
+
+class IdempotencyMismatch(TerminalError):
+    """An idempotency key was used before, with other arguments."""
+
+    error = "idempotency_key_reused"
+    code = 422
+
+
+class MailboxFull(TerminalError):
+    """The object has as many messages waiting as it may have. Nothing was accepted."""
+
+    error = "mailbox_full"
+    code = 429
+
+
+class Overloaded(TerminalError):
+    """The app has as many calls in flight as it may have. Nothing was accepted."""
+
+    error = "overloaded"
+    code = 429
+
+
+class PayloadTooLarge(TerminalError):
+    """Arguments, a result or a state value are longer than the app allows."""
+
+    error = "payload_too_large"
+    code = 413
+
+
+class JournalTooLong(TerminalError):
+    """A handler has taken as many steps as one invocation may."""
+
+    error = "journal_too_long"
+
+
 class RetriesExhausted(TerminalError):
-    """A step with a retry policy of its own used it up."""
+    """A step used up a retry policy of its own, or a handler one that says to fail then."""
 
     error = "retries_exhausted"
 

@@ -24,6 +24,7 @@ from typing import (
 
 from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import Call
+from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for, join, shortened, split
 
 if TYPE_CHECKING:
@@ -73,11 +74,14 @@ class Dispatcher(Protocol):
 class Options:
     """What travels with a message beside its arguments."""
 
-    __slots__ = ("delay_ms", "headers")
+    __slots__ = ("delay_ms", "headers", "idempotency_key")
 
-    def __init__(self, delay_ms: int = 0, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, delay_ms: int = 0, headers: dict[str, str] | None = None, idempotency_key: str | None = None
+    ) -> None:
         self.delay_ms = delay_ms
         self.headers = headers
+        self.idempotency_key = idempotency_key
 
 
 DEFAULT_OPTIONS = Options()
@@ -109,10 +113,21 @@ class BoundHandler(Generic[P, R]):
         return self._dispatcher.dispatch_send(self._definition, self._key, args, kwargs, self._options)
 
     def options(
-        self, *, delay: float | timedelta | None = None, headers: dict[str, str] | None = None
+        self,
+        *,
+        delay: float | timedelta | None = None,
+        headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> BoundHandler[P, R]:
-        """The same handler with options: `delay` (seconds, sends only) and `headers` the handler sees in `ctx.headers`."""
-        options = Options(self._options.delay_ms, self._options.headers)
+        """The same handler with options.
+
+        `delay` (seconds, sends only); `headers` the handler sees in `ctx.headers`; `idempotency_key`: all calls and sends
+        of this handler and object under one key are one invocation, as long as it is kept. Another key, or other arguments
+        with the same key (IdempotencyMismatch), are another request.
+        """
+        options = Options(self._options.delay_ms, self._options.headers, self._options.idempotency_key)
+        if idempotency_key is not None:
+            options.idempotency_key = checked_idempotency_key(idempotency_key)
         if delay is not None:
             options.delay_ms = milliseconds(delay, "delay")
         if headers is not None:
@@ -132,6 +147,17 @@ def checked_headers(headers: dict[str, str]) -> dict[str, str]:
     except UnicodeEncodeError as error:
         raise BadArguments(f"headers= holds what is not valid Unicode text: {error}.") from None
     return dict(headers)
+
+
+def checked_idempotency_key(key: str) -> str:
+    """`key`, if it can be one. Raises BadArguments."""
+    if type(key) is str and 0 < len(key) <= 1000:
+        try:
+            key.encode()
+            return key
+        except UnicodeEncodeError:
+            pass
+    raise BadArguments(f"idempotency_key= wants a str of 1 to 1,000 characters of Unicode text, got {shortened(key)}.")
 
 
 def milliseconds(duration: float | timedelta, what: str) -> int:
@@ -160,11 +186,20 @@ class _Anything:
 class Handler(Generic[Q, R, F]):
     """What `@handler` leaves in the class body. Named, documented and marked as abstract like its function."""
 
-    def __init__(self, function: Callable[..., Any], name: str | None, shared: bool) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        shared: bool,
+        retry: RetryPolicy | None = None,
+        atomic: bool = False,
+    ) -> None:
         functools.update_wrapper(cast(Any, self), function, updated=())
         self.function = function
         self.name: str = name if name is not None else str(getattr(function, "__name__", ""))
         self.shared = shared
+        self.retry = retry
+        self.atomic = atomic
         self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
@@ -206,12 +241,18 @@ def handler(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) ->
 
 
 @overload
-def handler(*, name: str | None = None) -> HandlerDecorator: ...
+def handler(*, name: str | None = None, retry: RetryPolicy | None = None, atomic: bool = False) -> HandlerDecorator: ...
 
 
-def handler(function: Any = None, /, *, name: str | None = None) -> Any:
-    """An exclusive handler: one invocation at a time for each key, from its first line to its outcome."""
-    return _decorate(function, name, shared=False)
+def handler(
+    function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, atomic: bool = False
+) -> Any:
+    """An exclusive handler: one invocation at a time for each key, from its first line to its outcome.
+
+    `retry` is the policy for its failing attempts, before the class's and the app's. With `atomic` the state goes back to
+    what it was when the invocation ends as a failure; messages and steps are not taken back.
+    """
+    return _decorate(function, name, retry, atomic, shared=False)
 
 
 @overload
@@ -219,17 +260,17 @@ def shared(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) -> 
 
 
 @overload
-def shared(*, name: str | None = None) -> HandlerDecorator: ...
+def shared(*, name: str | None = None, retry: RetryPolicy | None = None) -> HandlerDecorator: ...
 
 
-def shared(function: Any = None, /, *, name: str | None = None) -> Any:
+def shared(function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None) -> Any:
     """A read-only handler: runs beside the exclusive one, on a snapshot of the state, and never waits for it."""
-    return _decorate(function, name, shared=True)
+    return _decorate(function, name, retry, False, shared=True)
 
 
-def _decorate(function: Any, name: str | None, *, shared: bool) -> Any:
+def _decorate(function: Any, name: str | None, retry: RetryPolicy | None, atomic: bool, *, shared: bool) -> Any:
     if function is None:
-        return lambda function: _decorate(function, name, shared=shared)
+        return lambda function: _decorate(function, name, retry, atomic, shared=shared)
     decorator = "@shared" if shared else "@handler"
     if not inspect.iscoroutinefunction(function):
         shown = getattr(function, "__qualname__", repr(function))
@@ -242,7 +283,9 @@ def _decorate(function: Any, name: str | None, *, shared: bool) -> Any:
         raise DefinitionError(f"{decorator} {shown}: a handler is a coroutine function. Write 'async def'.")
     if name is not None and not isinstance(name, str):
         raise DefinitionError(f"{decorator} {function.__qualname__}: name= wants a str, got {name!r}.")
-    return Handler(function, name, shared)
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise DefinitionError(f"{decorator} {function.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
+    return Handler(function, name, shared, retry, bool(atomic))
 
 
 class HandlerDefinition:
@@ -253,8 +296,10 @@ class HandlerDefinition:
         "_names",
         "_signature",
         "arity",
+        "atomic",
         "function",
         "name",
+        "retry",
         "returns",
         "service",
         "shared",
@@ -267,6 +312,8 @@ class HandlerDefinition:
         self.name = declared.name
         self.function = declared.function
         self.shared = declared.shared
+        self.atomic = declared.atomic
+        self.retry = declared.retry if declared.retry is not None else service.retry
         where = f"{service.name}.{self.name}"
         self.target = where
         parameters = list(inspect.signature(declared.function).parameters.values())

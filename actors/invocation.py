@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.handlers import HandlerDefinition
@@ -23,6 +22,28 @@ class Work(Protocol):
     def cancel(self) -> object: ...
 
 
+class Extras:
+    """What few invocations have, stored in columns that the others leave empty."""
+
+    __slots__ = (
+        "attempts",
+        "failing_since_ms",
+        "flags",
+        "headers",
+        "idempotency_key",
+        "reason",
+        "restart_of",
+    )
+
+    def __init__(self) -> None:
+        self.attempts = self.flags = 0
+        self.headers: str | None = None
+        self.reason: str | None = None
+        self.failing_since_ms: int | None = None
+        self.idempotency_key: str | None = None
+        self.restart_of: int | None = None
+
+
 class Invocation:
     """Accepted once, executed in one or more attempts until it has an outcome.
 
@@ -35,13 +56,12 @@ class Invocation:
         "args",
         "args_text",
         "attempt",
-        "attempts",
         "dirty_in",
         "ended_ms",
+        "extras",
         "following",
         "handler",
         "handler_name",
-        "headers",
         "journal",
         "key",
         "mailbox",
@@ -49,7 +69,6 @@ class Invocation:
         "parent",
         "parent_index",
         "position",
-        "reason",
         "seq",
         "service",
         "shared",
@@ -80,14 +99,13 @@ class Invocation:
         self.accepted_ms = accepted_ms
         self.status = Status.PENDING
         self.stored_status = -1
-        self.attempts = self.dirty_in = 0
-        self.headers: str | None = None
+        self.dirty_in = 0
+        self.extras: Extras | None = None
         self.parent: int | None = None
         self.parent_index: int | None = None
         self.ended_ms: int | None = None
         self.outcome: str | None = None
         self.value: Any = MISSING
-        self.reason: str | None = None
         self.journal: Journal | None = None
         self.attempt: Attempt | None = None
         self.mailbox: Mailbox | None = None
@@ -106,16 +124,43 @@ class Invocation:
         self.args_text, self.args = row.args, None
         self.accepted_ms, self.ended_ms = row.accepted_ms, row.ended_ms
         self.status = self.stored_status = row.status
-        self.position, self.attempts, self.dirty_in = row.position, row.attempts, 0
-        self.headers, self.parent, self.parent_index = row.headers, row.parent, row.parent_index
-        self.outcome, self.value, self.reason = row.outcome, MISSING, row.reason
+        self.position, self.dirty_in = row.position, 0
+        self.parent, self.parent_index = row.parent, row.parent_index
+        self.outcome, self.value = row.outcome, MISSING
+        self.extras = None
+        if row.headers or row.attempts or row[15:] != _NO_EXTRAS:
+            extras = self.extras = Extras()
+            extras.headers, extras.attempts, extras.reason, extras.flags = (
+                row.headers,
+                row.attempts,
+                row.reason,
+                row.flags,
+            )
+            extras.failing_since_ms, extras.idempotency_key, extras.restart_of = (
+                row.failing_since_ms,
+                row.idempotency_key,
+                row.restart_of,
+            )
         self.journal = journal
         self.attempt = self.mailbox = self.following = self.work = self.waiters = None
         return self
 
-    def row(self) -> tuple[Any, ...]:
-        """The InvocationRow of this moment, as a plain tuple: one is made for each invocation of each batch."""
-        self.stored_status = self.status
+    def more(self) -> Extras:
+        """Its extras, to change one."""
+        if self.extras is None:
+            self.extras = Extras()
+        return self.extras
+
+    def has(self, flag: int) -> bool:
+        return self.extras is not None and bool(self.extras.flags & flag)
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have failed."""
+        return self.extras.attempts if self.extras is not None else 0
+
+    def plain_row(self) -> tuple[Any, ...]:
+        """The PlainRow of this moment, as a bare tuple: one is made for each invocation of each batch."""
         return (
             self.seq,
             self.service,
@@ -125,14 +170,38 @@ class Invocation:
             self.status,
             self.position,
             self.args_text,
-            self.headers,
             self.parent,
             self.parent_index,
-            self.attempts,
             self.accepted_ms,
             self.ended_ms,
             self.outcome,
-            self.reason,
+        )
+
+    def row(self) -> tuple[Any, ...]:
+        """The InvocationRow of this moment, for one with extras."""
+        extras = self.extras
+        assert extras is not None
+        return (
+            self.seq,
+            self.service,
+            self.key,
+            self.handler_name,
+            1 if self.shared else 0,
+            self.status,
+            self.position,
+            self.args_text,
+            extras.headers,
+            self.parent,
+            self.parent_index,
+            extras.attempts,
+            self.accepted_ms,
+            self.ended_ms,
+            self.outcome,
+            extras.reason,
+            extras.flags,
+            extras.failing_since_ms,
+            extras.idempotency_key,
+            extras.restart_of,
         )
 
     @property
@@ -140,4 +209,4 @@ class Invocation:
         return self.status >= Status.SUCCEEDED
 
 
-OnOpen = Callable[[Invocation | None], None]
+_NO_EXTRAS = (None, 0, None, None, None)

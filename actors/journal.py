@@ -12,6 +12,8 @@ whatever the timing was. The relative order of a command and a completion carrie
 
 from __future__ import annotations
 
+import bisect
+from operator import attrgetter
 from typing import ClassVar
 
 from actors.errors import DeterminismError
@@ -19,7 +21,7 @@ from actors.storage import JournalRow
 
 
 class Kind:
-    """Entry kinds as stored. Those from COMPLETED on are completions, and `ref` names the command they answer."""
+    """Entry kinds as stored. Those from COMPLETED on are completions: they tell the handler what became known."""
 
     SET = 1
     CLEAR = 2
@@ -32,8 +34,12 @@ class Kind:
     REJECT = 9
     NOW = 10
     SNAPSHOT = 11
+    ATTACH = 12
+    CANCEL = 13
     COMPLETED = 20
     FAILED = 21
+    CANCELLED = 22
+    PLACED = 23
 
     NAMES: ClassVar[dict[int, str]] = {
         SET: "set state",
@@ -47,8 +53,12 @@ class Kind:
         REJECT: "reject awakeable",
         NOW: "now",
         SNAPSHOT: "snapshot",
+        ATTACH: "attach",
+        CANCEL: "cancel",
         COMPLETED: "completed",
         FAILED: "failed",
+        CANCELLED: "cancelled",
+        PLACED: "placed",
     }
 
 
@@ -63,12 +73,17 @@ class Entry:
     RUN        step name             –                        –
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
-    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee
+    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: refused
+    ATTACH     invocation id         –                        seq of the invocation
+    CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        –
     COMPLETED  –                     JSON text, or msgpack    index of the command
     FAILED     –                     failure as JSON          index of the command
+    CANCELLED  –                     –                        –  (the invocation is to end)
+    PLACED     –                     seq of the callee        index of a CALL or SEND that has an
+                                                              idempotency key
     ========== ===================== ======================== =============================
     """
 
@@ -96,15 +111,20 @@ class Entry:
         return describe(self.kind, self.name, self.value)
 
 
+_idx = attrgetter("idx")
+
+
 class Journal:
     """What is recorded of an open invocation. Grows only; `idx` counts from 1 over both lists."""
 
-    __slots__ = ("commands", "completed", "completions", "size")
+    __slots__ = ("cancelled", "commands", "completed", "completions", "size", "waits")
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
         self.completions: list[Entry] = []
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
+        self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
+        self.cancelled = False
         self.size = 0
 
     @classmethod
@@ -128,24 +148,53 @@ class Journal:
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
         if kind < Kind.COMPLETED:
             self.commands.append(entry)
+            if (kind == Kind.CALL or kind == Kind.ATTACH) and ref is not None:
+                self.waits[idx] = ref
+            return entry
+        self.completions.append(entry)
+        if kind == Kind.CANCELLED:
+            self.cancelled = True
+            return entry
+        assert ref is not None
+        if kind == Kind.PLACED:
+            assert value is not None
+            command = self.command(ref)
+            if command is not None and command.kind == Kind.CALL:
+                self.waits[ref] = int(value)
         else:
-            self.completions.append(entry)
-            self.completed[ref] = entry  # type: ignore[index]
+            self.completed[ref] = entry
+            self.waits.pop(ref, None)
         return entry
 
     def command(self, idx: int) -> Entry | None:
-        return next((entry for entry in self.commands if entry.idx == idx), None)
+        place = bisect.bisect_left(self.commands, idx, key=_idx)
+        found = self.commands[place] if place < len(self.commands) else None
+        return found if found is not None and found.idx == idx else None
+
+    def placed(self, idx: int) -> int | None:
+        """The invocation that a CALL or SEND with an idempotency key became, once that is known."""
+        for entry in self.completions:
+            if entry.kind == Kind.PLACED and entry.ref == idx:
+                return int(entry.value or 0)
+        return None
+
+    def undone(self) -> dict[str, str | None]:
+        """What this invocation found in each state value it has written; None where there was none."""
+        found: dict[str, str | None] = {}
+        for entry in self.commands:
+            if entry.kind == Kind.SET or entry.kind == Kind.CLEAR:
+                assert entry.name is not None
+                found.setdefault(entry.name, entry.before)
+        return found
 
     def initial_state(self, current: dict[str, str]) -> dict[str, str]:
         """The object's state as it was when this invocation began: `current` with its own writes undone."""
         initial = dict(current)
-        for entry in reversed(self.commands):
-            if entry.kind == Kind.SET or entry.kind == Kind.CLEAR:
-                assert entry.name is not None
-                if entry.before is None:
-                    initial.pop(entry.name, None)
-                else:
-                    initial[entry.name] = entry.before
+        for name, before in self.undone().items():
+            if before is None:
+                initial.pop(name, None)
+            else:
+                initial[name] = before
         return initial
 
     def snapshot(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Brings cold objects into memory, many in one read, and finds the invocation an id or a timer speaks of."""
+"""Brings cold objects into memory, many in one read, and finds the invocations that ids and timers speak of."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Loader:
         self._cold: list[Mailbox] = []
         self._waiting: dict[Mailbox, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._wanted: dict[int, list[asyncio.Future[Invocation | None]]] = {}
+        self._finding: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._restoring = asyncio.Lock()
 
     def request(self, mailbox: Mailbox) -> None:
         """Load this object soon; `Partition.loaded` gets its record."""
@@ -60,33 +63,77 @@ class Loader:
             await asyncio.gather(*waiting)
 
     async def opened(self, seq: int) -> Invocation | None:
-        """The open invocation with this number, in memory together with its object. None if it has ended or never was."""
+        """The open invocation with this number, in memory together with its object. None if it has ended or never was.
+
+        Many that ask in the same turn share the reads.
+        """
         found = self._partition.open.get(seq)
         if found is not None:
             return found
+        self._partition.check_running()
+        future: asyncio.Future[Invocation | None] = self._partition.loop.create_future()
+        self._wanted.setdefault(seq, []).append(future)
+        if self._finding is None:
+            self._finding = self._partition.loop.create_task(self._find())
+        return await future
+
+    async def open_all(self, seqs: Iterable[int]) -> None:
+        """Bring those of them into memory that are open.
+
+        Nothing may be restored from a row that is out of date. Nobody but this method restores what is no part of a
+        cold object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
+        """
+        partition = self._partition
+        objects: dict[Mailbox, None] = {}
+        async with self._restoring:
+            cold = [seq for seq in dict.fromkeys(seqs) if seq not in partition.open]
+            rows = await self._store.invocations(cold) if cold else {}
+            for seq, row in rows.items():
+                if seq in partition.open or row.status >= Status.SUCCEEDED:
+                    continue
+                if row.status == Status.SCHEDULED:
+                    partition.restore(row, None)
+                    continue
+                mailbox = partition.mailbox(row.service, row.key)
+                if mailbox.state is None:
+                    objects[mailbox] = None
+                elif row.shared:
+                    await self._restore_reader(seq, mailbox)
+        await self.loaded(objects)
+
+    async def _restore_reader(self, seq: int, mailbox: Mailbox) -> None:
+        """A reader leaves memory alone, while its object may stay. It may also have ended since its row was read."""
+        partition = self._partition
+        await partition.committer.flushed()
+        if seq in partition.open:
+            return
+        journal = await self._store.journal(seq)
         row = await self._store.invocation(seq)
-        found = self._partition.open.get(seq)
-        if found is not None or row is None or row.status >= Status.SUCCEEDED:
-            return found
-        if row.status == Status.SCHEDULED:
-            return self._partition.restore(row, None)
-        await self.loaded([self._partition.mailbox(row.service, row.key)])
-        return self._partition.open.get(seq)
+        if row is None or row.status >= Status.SUCCEEDED or seq in partition.open:
+            return
+        if partition.mailbox(row.service, row.key) is mailbox:
+            partition.resume(mailbox, partition.restore(row, journal))
+        else:  # the object left and came back meanwhile, and its readers with it: perhaps this one, and it has ended
+            await self.loaded([partition.mailbox(row.service, row.key)])
 
     def spawn(self, seqs: Iterable[int], then: Callable[[], None]) -> None:
         """Open these invocations in the background, then call back. A storage failure stops the partition."""
 
         async def run() -> None:
             try:
-                for seq in seqs:
-                    await self.opened(seq)
+                await self.open_all(seqs)
             except Exception as error:
                 if not self._partition.stopped:
                     self._partition.fail(error)
                 return
-            then()
+            if not self._partition.stopped:
+                then()
 
-        task = self._partition.loop.create_task(run())
+        self.background(run())
+
+    def background(self, what: object) -> None:
+        """Run a coroutine until it ends or the partition stops."""
+        task: asyncio.Task[None] = self._partition.loop.create_task(what)  # type: ignore[arg-type]
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -96,14 +143,41 @@ class Loader:
             for future in futures:
                 refuse(future, error)
         self._waiting.clear()
+        for wanted in self._wanted.values():
+            for one in wanted:
+                refuse(one, error)
+        self._wanted.clear()
 
     async def stop(self) -> None:
         tasks = [
-            task for task in (self._task, *self._background) if task is not None and task is not asyncio.current_task()
+            task
+            for task in (self._task, self._finding, *self._background)
+            if task is not None and task is not asyncio.current_task()
         ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _find(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                try:
+                    await self.open_all(wanted)
+                except Exception as error:
+                    for futures in wanted.values():
+                        for future in futures:
+                            refuse(future, error)
+                    raise
+                for seq, futures in wanted.items():
+                    found = self._partition.open.get(seq)
+                    for future in futures:
+                        if not future.done():
+                            future.set_result(found)
+            self._finding = None
+        except Exception as error:
+            if not self._partition.stopped:
+                self._partition.fail(error)
 
     async def _load(self) -> None:
         try:

@@ -25,6 +25,7 @@ class Mailbox:
         "first",
         "key",
         "last",
+        "length",
         "readers",
         "recent",
         "service",
@@ -39,6 +40,7 @@ class Mailbox:
         self.current: Invocation | None = None
         self.first: Invocation | None = None
         self.last: Invocation | None = None
+        self.length = 0  # how many are linked from `first`
         self.readers = 0  # shared invocations in memory
         self.arrivals: list[Invocation] | None = None
         self.recent = True  # had a message since the loader last looked for something to evict
@@ -50,16 +52,31 @@ class Mailbox:
         else:
             self.last.following = invocation
         self.last = invocation
+        self.length += 1
 
     def pop(self) -> Invocation | None:
         """The next in order, or None."""
         invocation = self.first
         if invocation is not None:
+            self.length -= 1
             self.first, invocation.following = invocation.following, None
             if self.first is None:
                 self.last = None
         return invocation
 
-    @property
-    def idle(self) -> bool:
-        return self.current is None and not self.readers and self.state is not None
+    def remove(self, invocation: Invocation) -> None:
+        """Take one out of the queue, wherever it stands."""
+        before: Invocation | None = None
+        waiting = self.first
+        while waiting is not None and waiting is not invocation:
+            before, waiting = waiting, waiting.following
+        if waiting is None:
+            return
+        self.length -= 1
+        if before is None:
+            self.first = invocation.following
+        else:
+            before.following = invocation.following
+        if self.last is invocation:
+            self.last = before
+        invocation.following = None

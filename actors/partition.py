@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -17,15 +18,22 @@ from typing import Any
 
 import msgspec
 
+from actors.alarms import Alarms
+from actors.attachments import Attachments
 from actors.attempt import Attempt, reason_of
 from actors.awakeables import Awakeables
 from actors.clock import Clock
 from actors.committer import Committer, Store, refuse
+from actors.deadlocks import Deadlocks
 from actors.errors import (
     AppNotRunning,
-    DeadlockError,
     DefinitionError,
-    DurableTimeout,
+    InvocationCancelled,
+    MailboxFull,
+    Overloaded,
+    PayloadTooLarge,
+    RetriesExhausted,
+    TerminalError,
     UnknownHandler,
     UnknownService,
     failure_text,
@@ -34,14 +42,19 @@ from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
 from actors.invocation import MISSING, Invocation, Work
 from actors.journal import Entry, Journal, Kind
+from actors.limits import Limits
 from actors.loader import Loader
 from actors.mailbox import Mailbox
 from actors.object_state import ObjectState
+from actors.operations import Operations
+from actors.placements import Message, Placements
+from actors.residence import Residence
+from actors.retention import Retention
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.steps import Step
-from actors.storage import InvocationRow, JournalRow, ObjectRecord, OpenedDatabase, Status, StorageError
-from actors.timers import DELIVER, RETRY, Timer, Timers
+from actors.storage import Flag, InvocationRow, JournalRow, ObjectRecord, OpenedDatabase, Status, StorageError
+from actors.timers import DELIVER, RETRY
 from actors.virtual_object import ServiceDefinition, definition_of
 
 log = logging.getLogger("actors")
@@ -63,7 +76,8 @@ class Partition:
         rng: Random,
         executor: Executor,
         retry: RetryPolicy,
-        max_objects: int,
+        limits: Limits,
+        on_paused: Callable[[Invocation], None] | None,
     ) -> None:
         self.services = services
         self.store = store
@@ -72,11 +86,24 @@ class Partition:
         self.rng = rng
         self.executor = executor
         self.retry = retry
-        self.max_objects = max_objects
-        self.committer = Committer(store, loop, self._commit_failed)
+        self.limits = limits
+        self.max_payload = limits.max_payload
+        self._max_pending = limits.max_pending
+        self._max_in_flight = limits.max_in_flight
+        self.on_paused = on_paused
+        self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
+        self.residence = Residence(self, limits.max_objects, limits.max_waiting, limits.suspend_after_ms)
+        self.committer = Committer(store, loop, self._commit_failed, self.residence.handed_over)
         self.loader = Loader(self, store)
         self.awakeables = Awakeables(self, store)
-        self.timers = Timers(clock, self._timers_due)
+        self.alarms = Alarms(self)
+        self.attachments = Attachments(self)
+        self.placements = Placements(self)
+        self.deadlocks = Deadlocks(self)
+        self.operations = Operations(self)
+        self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
+        # Futures of callers in this process whose invocations have left memory, by seq.
+        self.absent_waiters: dict[int, list[asyncio.Future[Invocation]]] = {}
         self.open: dict[int, Invocation] = {}  # open invocations in memory, by seq
         self.stopped = False
         self.failure: BaseException | None = None
@@ -84,22 +111,21 @@ class Partition:
         # Inside a shared handler, type(self) is the class's reader.
         self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
-        self._in_memory: deque[Mailbox] = deque()
         self._ready: deque[Attempt] = deque()
         self._turn_scheduled = False
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self._due: deque[Timer] = deque()
-        self._loading_due = False
         self._next = self._reserve_at = 0
-        self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
-    def begin(self, opened: OpenedDatabase) -> None:
+    async def begin(self, opened: OpenedDatabase) -> None:
         """Start from what the database says is to be done."""
         self.ids = IdMint(opened.secret)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
-        self.timers.load(opened.timers)
+        await self.alarms.open()
+        self.retention.begin(opened.ended)
+        if opened.settled:
+            self.loader.background(self.attachments.settle(opened.settled))
 
     # --- turns ----------------------------------------------------------------------------------------------------------
 
@@ -174,7 +200,7 @@ class Partition:
         if number >= self._reserve_at:
             self._reserve_at = number + NUMBERS_RESERVED // 2
             self.committer.batch.reserve_to = number + NUMBERS_RESERVED
-            self._touch()
+            self.touch()
         return number
 
     def accept(
@@ -188,21 +214,66 @@ class Partition:
         parent: int | None,
         parent_index: int | None,
         delay_ms: int = 0,
+        idempotency_key: str | None = None,
     ) -> Invocation:
-        """Take a message in, as part of the open batch."""
+        """Take a message in, as part of the open batch. Raises MailboxFull or PayloadTooLarge."""
+        self.check_room(target, key, args_text)
         invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
         invocation.parent = parent
         invocation.parent_index = parent_index
         if headers:
-            invocation.headers = _headers_text(headers).decode()
+            invocation.more().headers = _headers_text(headers).decode()
+        if idempotency_key is not None:
+            invocation.more().idempotency_key = idempotency_key
         self.open[seq] = invocation
         self.mark(invocation)
         if delay_ms:
             invocation.status = Status.SCHEDULED
-            self.add_timer(invocation.accepted_ms + delay_ms, invocation, DELIVER)
+            due_ms = invocation.position = invocation.accepted_ms + delay_ms  # it has no place in a mailbox yet
+            self.alarms.add(due_ms, invocation, DELIVER)
+            self.residence.scheduled(invocation)
         else:
             self._enqueue(invocation)
         return invocation
+
+    def accept_message(
+        self, message: Message, seq: int, parent: int | None = None, parent_index: int | None = None
+    ) -> Invocation:
+        """`accept` for a message with an idempotency key."""
+        options = message.options
+        return self.accept(
+            message.target,
+            message.key,
+            message.args_text,
+            message.values,
+            options.headers,
+            seq,
+            parent,
+            parent_index if parent is not None else None,
+            options.delay_ms,
+            options.idempotency_key,
+        )
+
+    def deliver_scheduled(self, invocation: Invocation) -> None:
+        """Its time has come: its place in the mailbox is behind what waits there now."""
+        invocation.status = Status.PENDING
+        invocation.position = self.next_number()
+        self.mark(invocation)
+        self._enqueue(invocation)
+
+    def check_room(self, target: HandlerDefinition, key: str, args_text: str) -> None:
+        """Raise MailboxFull or PayloadTooLarge if this message cannot be taken in."""
+        if len(args_text) > self.max_payload:
+            raise PayloadTooLarge(
+                f"The arguments of {target.target} are {len(args_text):,} characters of JSON; max_payload of the app "
+                f"allows {self.max_payload:,}. Pass a reference to what is large."
+            )
+        mailbox = self._objects[target.service.name].get(key)
+        if mailbox is not None and mailbox.length >= self._max_pending and not target.shared:
+            raise MailboxFull(
+                f"{target.service.name}/{key} has {mailbox.length:,} messages waiting; max_pending of the app allows no "
+                "more. Try again later."
+            )
 
     def accept_call(
         self,
@@ -219,6 +290,13 @@ class Partition:
         """
         if self.stopped:
             self.check_running()
+        mailbox = self._objects[target.service.name].get(key)
+        if (mailbox is not None and mailbox.length >= self._max_pending) or len(args_text) > self.max_payload:
+            self.check_room(target, key, args_text)
+        if len(self.open) >= self._max_in_flight:
+            raise Overloaded(
+                f"{len(self.open):,} invocations are in flight; max_in_flight of the app allows no more. Try again later."
+            )
         seq = self._next
         if seq < self._reserve_at:
             self._next = seq + 1
@@ -226,11 +304,10 @@ class Partition:
             seq = self.next_number()
         invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
         if headers:
-            invocation.headers = _headers_text(headers).decode()
+            invocation.more().headers = _headers_text(headers).decode()
         self.open[seq] = invocation
         future: asyncio.Future[Invocation] = self.loop.create_future()
         invocation.waiters = [future]
-        mailbox = self._objects[invocation.service].get(key)
         if mailbox is None or mailbox.state is None:
             self._enqueue(invocation)
             return future
@@ -266,6 +343,7 @@ class Partition:
             if mailbox.arrivals is None:
                 mailbox.arrivals = []
             mailbox.arrivals.append(invocation)
+            mailbox.length += 1
         else:
             self._deliver(mailbox, invocation)
 
@@ -273,14 +351,16 @@ class Partition:
         mailbox.recent = True
         if invocation.shared:
             mailbox.readers += 1
-            self._start(invocation)
+            self.start(invocation)
         elif mailbox.current is None:
             mailbox.current = invocation
-            self._start(invocation)
+            self.start(invocation)
         else:
             mailbox.append(invocation)
+            if invocation.parent is not None:
+                self.deadlocks.check_queued(invocation)
 
-    def _start(self, invocation: Invocation) -> None:
+    def start(self, invocation: Invocation) -> None:
         handler = invocation.handler
         if handler is None:
             self._pause_unknown(invocation)
@@ -305,60 +385,51 @@ class Partition:
         definition = self.services.get(row.service)
         handler = definition.handlers.get(row.handler) if definition is not None else None
         invocation = Invocation.restored(row, handler, Journal.restored(journal) if journal else None)
+        if self.absent_waiters:
+            invocation.waiters = self.absent_waiters.pop(row.seq, None)
         self.open[row.seq] = invocation
         return invocation
 
     def loaded(self, mailbox: Mailbox, record: ObjectRecord) -> None:
         """The object is in memory: queue what was stored, then what arrived meanwhile, and wake what can run."""
         mailbox.state = ObjectState(self.services.get(mailbox.service), record.state)
-        self._in_memory.append(mailbox)
         for row in record.invocations:
             if row.seq in self.open or row.status == Status.SCHEDULED:
                 continue  # in memory already, among the arrivals; or not in the mailbox before its time
-            invocation = self.restore(row, record.journal.get(row.seq))
-            invocation.mailbox = mailbox
-            if invocation.shared or mailbox.current is None:
-                self._resume(mailbox, invocation)
-            else:
-                self._deliver(mailbox, invocation)
+            self.resume(mailbox, self.restore(row, record.journal.get(row.seq)))
         arrivals, mailbox.arrivals = mailbox.arrivals, None
+        mailbox.length -= len(arrivals or ())
         for invocation in arrivals or ():
             self._deliver(mailbox, invocation)
             if not invocation.shared and not invocation.dirty_in:
                 self.mark(invocation)
-        self._evict()
+        self.residence.entered(mailbox)
 
-    def _resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
+    def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
         """Give a stored invocation its place, and run it unless it waits for something that will wake it.
 
-        A paused one gets one more attempt: the process that loads it first may run mended code.
+        One that is paused, but not by an operator, gets one more attempt: the process that loads it first may run mended
+        code.
         """
-        if invocation.status in (Status.BLOCKED, Status.BACKING_OFF):
+        invocation.mailbox = mailbox
+        if invocation.status in (Status.BLOCKED, Status.BACKING_OFF) or (
+            invocation.status == Status.PAUSED and invocation.has(Flag.HELD)
+        ):
             if invocation.shared:
                 mailbox.readers += 1
-            else:
+                return
+            if mailbox.current is None:
                 mailbox.current = invocation
-        else:
-            self._deliver(mailbox, invocation)
+                return
+        self._deliver(mailbox, invocation)
 
-    def _evict(self) -> None:
-        """Forget idle objects beyond the limit: the hand of a clock goes round and takes those it meets unused twice.
-
-        One whose change is not with the disk yet is passed over too: loading it again would read the past.
-        """
-        looks = 4  # for each object loaded: the hand goes round faster than the circle grows
-        while len(self._in_memory) > self.max_objects and looks:
-            looks -= 1
-            mailbox = self._in_memory.popleft()
-            if mailbox.idle and not mailbox.recent and mailbox.written_in <= self.committer.handed_over:
-                del self._objects[mailbox.service][mailbox.key]
-            else:
-                mailbox.recent = False
-                self._in_memory.append(mailbox)
+    def forget(self, mailbox: Mailbox) -> None:
+        """The object has left memory."""
+        del self._objects[mailbox.service][mailbox.key]
 
     # --- what goes into the batch ---------------------------------------------------------------------------------------
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         if not self._turn_scheduled:
             self._schedule_turn()
 
@@ -378,30 +449,17 @@ class Partition:
 
     def write_entry(self, invocation: Invocation, entry: Entry) -> None:
         batch = self.committer.batch
-        if invocation.stored_status < 0 and invocation.dirty_in != batch.number:
-            self.mark(invocation)  # a journal needs its invocation: a shared call may not have been written yet
+        if invocation.shared:
+            # A journal needs its invocation, and a shared call may not have been written yet; nor may it leave memory
+            # before its journal is written.
+            self.mark(invocation)
+        else:
+            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
         batch.journal.append(
             (invocation.seq, entry.idx, entry.kind, entry.name, entry.ref, entry.value, entry.before, entry.at_ms)
         )
         if not self._turn_scheduled:
             self._schedule_turn()
-
-    def add_timer(self, due_ms: int, invocation: Invocation, index: int) -> None:
-        timer = (due_ms, self.next_number(), invocation.seq, index)
-        self.committer.batch.timers[timer[0], timer[1]] = timer
-        self.timers.add(timer)
-        self._touch()
-
-    def _remove_timer(self, timer: Timer) -> None:
-        batch = self.committer.batch
-        if batch.timers.pop((timer[0], timer[1]), None) is None:
-            batch.fired.append((timer[0], timer[1]))
-            self._touch()
-
-    def _cancel_timer(self, seq: int, index: int) -> None:
-        timer = self.timers.cancel(seq, index)
-        if timer is not None:
-            self._remove_timer(timer)
 
     # --- completions ----------------------------------------------------------------------------------------------------
 
@@ -412,15 +470,19 @@ class Partition:
             return
         if invocation.work is not None:
             invocation.work.pop(index, None)
-        entry = journal.append(kind, None, value, index, None, self.turn_ms)
+        extras = invocation.extras
+        if extras is not None and extras.flags & Flag.CANCELLED and not self.operations.calls_left(invocation, index):
+            self.operations.tell_cancelled(invocation)  # before the answer of the last of its calls
+        self.tell(invocation, journal.append(kind, None, value, index, None, self.turn_ms))
+
+    def tell(self, invocation: Invocation, entry: Entry) -> None:
+        """Store a completion just appended to the journal, and wake the handler if it waits."""
         self.write_entry(invocation, entry)
-        if self.timers.live:
-            self._cancel_timer(invocation.seq, index)
         if invocation.status == Status.BLOCKED:
             invocation.status = Status.RUNNING
             self.mark(invocation)
             if invocation.attempt is None:
-                self._start(invocation)
+                self.start(invocation)
         if invocation.attempt is not None:
             invocation.attempt.wake()
 
@@ -444,6 +506,19 @@ class Partition:
             invocation.work = {}
         invocation.work[index] = work
 
+    def work_ended(self, invocation: Invocation, index: int) -> None:
+        """What this process had to do is done, although the command has no answer yet."""
+        if invocation.work is not None:
+            invocation.work.pop(index, None)
+        if invocation.attempt is not None:
+            invocation.attempt.wake()
+
+    def place(self, caller: Invocation, index: int, seq: int) -> None:
+        """Record which invocation a message with an idempotency key became."""
+        journal = caller.journal
+        if not caller.ended and journal is not None:
+            self.tell(caller, journal.append(Kind.PLACED, None, str(seq), index, None, self.turn_ms))
+
     def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
         """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
         if invocation.work is not None:
@@ -466,99 +541,92 @@ class Partition:
     def revive(self, invocation: Invocation) -> None:
         """Replay a loaded invocation that waits, so that its futures, and their types, are there again."""
         if invocation.attempt is None and invocation.status == Status.BLOCKED:
-            self._start(invocation)
-
-    # --- timers ---------------------------------------------------------------------------------------------------------
-
-    def _timers_due(self, timers: list[Timer]) -> None:
-        self._due.extend(timers)
-        if not self._loading_due:
-            self._fire_due()
-
-    def _fire_due(self) -> None:
-        """Fire in order. A timer of a cold invocation loads it first, and those behind it wait, so that none overtakes."""
-        self._loading_due = False
-        if self.stopped:
-            return
-        while self._due:
-            timer = self._due[0]
-            if timer[2] not in self.open:
-                self._loading_due = True
-                cold = [due[2] for due in self._due if due[2] not in self.open]
-                self.loader.spawn(cold, self._fire_loaded)
-                return
-            self._fire(self._due.popleft())
-
-    def _fire_loaded(self) -> None:
-        while self._due and self._due[0][2] not in self.open:
-            self._remove_timer(self._due.popleft())  # its invocation has ended
-        self._fire_due()
-
-    def _fire(self, timer: Timer) -> None:
-        self._remove_timer(timer)
-        invocation, index = self.open[timer[2]], timer[3]
-        if index == RETRY:
-            if invocation.status == Status.BACKING_OFF:
-                self._start(invocation)
-                self.mark(invocation)  # the timer is gone with this batch: after a crash nothing else would wake it
-        elif index == DELIVER:
-            if invocation.status == Status.SCHEDULED:
-                invocation.status = Status.PENDING
-                invocation.position = self.next_number()  # its place in the mailbox is behind what waits there now
-                self.mark(invocation)
-                self._enqueue(invocation)
-        else:
-            command = invocation.journal.command(index) if invocation.journal is not None else None
-            if command is not None and command.kind == Kind.SLEEP:
-                self.complete(invocation, index, Kind.COMPLETED, None)
-            elif command is not None:
-                error = DurableTimeout(f"Nobody completed this awakeable within {int(command.value or 0) / 1000:g} s.")
-                self.complete(invocation, index, Kind.FAILED, failure_text(error))
+            self.start(invocation)
 
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 
     def attempt_failed(self, invocation: Invocation, error: BaseException) -> None:
-        """A transient error: back off, or pause when the policy is used up."""
-        self._close_attempt(invocation)
-        invocation.attempts += 1
-        now = self.clock.now_ms()
-        reason = reason_of(error)
-        if self.retry.exhausted(invocation.attempts, now - invocation.accepted_ms):
-            self.pause(
-                invocation, f"Paused after {invocation.attempts} failed attempts. The last error:\n{reason}", error
-            )
+        """A transient error: back off, or give up as the policy says when it is used up."""
+        if self._ends_cancelled(invocation, reason_of(error)):
             return
-        delay_ms = self.retry.delay_ms(invocation.attempts, self.rng)
-        invocation.reason = reason
+        self.close_attempt(invocation)
+        extras = invocation.more()
+        now = self.clock.now_ms()
+        if extras.failing_since_ms is None:
+            extras.failing_since_ms = now
+        extras.attempts += 1
+        reason = extras.reason = reason_of(error)
+        handler = invocation.handler
+        policy = (handler.retry if handler is not None else None) or self.retry
+        if policy.exhausted(extras.attempts, now - extras.failing_since_ms):
+            if policy.on_exhausted == "fail":
+                self._fail_exhausted(invocation, extras.attempts, error)
+                return
+            self.pause(invocation, f"Paused after {extras.attempts} failed attempts. The last error:\n{reason}", error)
+            return
+        delay_ms = policy.delay_ms(extras.attempts, self.rng)
         invocation.status = Status.BACKING_OFF
         self.mark(invocation)
-        self.add_timer(now + delay_ms, invocation, RETRY)
+        self.alarms.add(now + delay_ms, invocation, RETRY)
         log.warning(
             "%s: attempt %d failed, next in %.1f s",
-            self._label(invocation),
-            invocation.attempts,
+            self.label(invocation),
+            extras.attempts,
             delay_ms / 1000,
             exc_info=error,
         )
 
+    def _fail_exhausted(self, invocation: Invocation, attempts: int, error: BaseException) -> None:
+        log.error("%s failed for good after %d attempts", self.label(invocation), attempts, exc_info=error)
+        failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {error!r}.")
+        self.end(invocation, failure)
+
     def pause(self, invocation: Invocation, reason: str, error: BaseException) -> None:
         """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes."""
-        self._close_attempt(invocation)
-        invocation.reason = reason
+        if self._ends_cancelled(invocation, reason):
+            return
+        self.close_attempt(invocation)
+        invocation.more().reason = reason
         invocation.status = Status.PAUSED
         self.mark(invocation)
         log.error(
-            "%s is paused; it is tried again when the app starts with mended code. %s",
-            self._label(invocation),
+            "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
+            self.label(invocation),
             reason,
             exc_info=error if error.__traceback__ is not None else None,
         )
+        if self.on_paused is not None:
+            self.committer.gate(functools.partial(self.on_paused, invocation))
 
-    def _label(self, invocation: Invocation) -> str:
+    def _ends_cancelled(self, invocation: Invocation, reason: str) -> bool:
+        """Whether this attempt was to be told of a cancellation and did not come that far: then there is no other."""
+        if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.told):
+            return False
+        if invocation.journal is not None and not invocation.journal.cancelled:
+            return False  # it still waits for the calls that are cancelled first
+        invocation.more().reason = reason
+        self.end(invocation, InvocationCancelled())
+        return True
+
+    def end(self, invocation: Invocation, error: TerminalError) -> None:
+        """Fail an invocation without its code. Whoever waits for it must be in memory."""
+        self.close_attempt(invocation)
+        if invocation.parent is not None and invocation.parent not in self.open:
+            self.loader.spawn([invocation.parent], functools.partial(self._end_loaded, invocation, error))
+            return
+        self.finish(invocation, Status.FAILED, failure_text(error))
+
+    def _end_loaded(self, invocation: Invocation, error: TerminalError) -> None:
+        if invocation.parent not in self.open:
+            invocation.parent = None  # it has ended: nobody waits any more
+        if not invocation.ended:
+            self.finish(invocation, Status.FAILED, failure_text(error))
+
+    def label(self, invocation: Invocation) -> str:
         name = f"{invocation.service}/{invocation.key}/{invocation.handler_name}"
         return f"{name} ({self.ids.invocation(invocation.seq)})"
 
-    def _close_attempt(self, invocation: Invocation) -> None:
+    def close_attempt(self, invocation: Invocation) -> None:
         attempt, invocation.attempt = invocation.attempt, None
         if attempt is not None:
             attempt.close()
@@ -585,14 +653,17 @@ class Partition:
         invocation.attempt = None
         invocation.ended_ms = self.turn_ms
         mailbox = invocation.mailbox
-        assert mailbox is not None
         batch = self.committer.batch
         written_in = batch.number
         if invocation.shared and invocation.stored_status < 0 and not invocation.dirty_in:
-            written_in = mailbox.written_in  # a read leaves no row; its reply waits for what it has read
-        elif invocation.dirty_in != written_in:
-            invocation.dirty_in = written_in
-            batch.invocations.append(invocation)
+            # A read leaves no row; its reply waits for what it has read.
+            written_in = mailbox.written_in  # type: ignore[union-attr]
+        else:
+            extras = invocation.extras
+            self.retention.ended(extras is not None and extras.idempotency_key is not None)
+            if invocation.dirty_in != written_in:
+                invocation.dirty_in = written_in
+                batch.invocations.append(invocation)
         if invocation.waiters is not None:
             if written_in == batch.number:
                 batch.answers.append(invocation)
@@ -600,21 +671,36 @@ class Partition:
                 for future in invocation.waiters:
                     self.committer.reply(future, invocation, written_in)
         del self.open[invocation.seq]
+        if invocation.journal is not None:
+            self._clean_up(invocation, invocation.journal)
         if invocation.parent is not None:
             parent, index = self.open.get(invocation.parent), invocation.parent_index
             if parent is not None and index is not None:
                 self.complete(parent, index, Kind.COMPLETED if status == Status.SUCCEEDED else Kind.FAILED, outcome)
-        if invocation.journal is not None:
-            self._clean_up(invocation, invocation.journal)
-        if invocation.shared:
+        if invocation.extras is not None:
+            self._finish_rare(invocation)
+        if mailbox is None:  # its time has not come
+            self.alarms.cancel(invocation.position, invocation.seq, DELIVER)
+        elif invocation.shared:
             mailbox.readers -= 1
-        else:
+        elif mailbox.current is invocation:
             mailbox.current = None
             mailbox.written_in = written_in
             following = mailbox.pop()
             if following is not None:
                 mailbox.current = following
-                self._start(following)
+                if following.status != Status.PAUSED:
+                    self.start(following)
+        else:
+            mailbox.remove(invocation)
+
+    def _finish_rare(self, invocation: Invocation) -> None:
+        extras = invocation.extras
+        assert extras is not None
+        if invocation.status == Status.SUCCEEDED:
+            extras.reason = None
+        if extras.flags & Flag.ATTACHED:
+            self.attachments.ended(invocation.seq, invocation.status, invocation.outcome)
 
     def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
         """Nothing of an ended invocation may still go off."""
@@ -622,25 +708,28 @@ class Partition:
         for piece in (work or {}).values():
             piece.cancel()
         for entry in journal.commands:
-            if entry.kind in (Kind.SLEEP, Kind.AWAKEABLE) and entry.idx not in journal.completed:
-                self._cancel_timer(invocation.seq, entry.idx)
+            kind = entry.kind
+            if (
+                (kind == Kind.SLEEP or kind == Kind.AWAKEABLE)
+                and entry.ref is not None
+                and entry.idx not in journal.completed
+            ):
+                self.alarms.cancel(entry.ref, invocation.seq, entry.idx)
+        if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
+            self._roll_back(invocation, journal)
 
-    def cycle(self, caller: Invocation, target: HandlerDefinition, key: str) -> str | None:
-        """The failure of a call that would wait for an object held by the caller or by whoever waits for the caller."""
-        if target.shared:
-            return None
-        path = [f"{target.service.name}/{key}/{target.name}"]
-        holder: Invocation | None = caller
-        while holder is not None:
-            path.append(f"{holder.service}/{holder.key}/{holder.handler_name}")
-            if not holder.shared and holder.key == key and holder.service == target.service.name:
-                error = DeadlockError(
-                    f"This call would wait for ever: {' -> '.join(reversed(path))}. The object is busy with the invocation that "
-                    "calls it. Send one way with .send(...), or call the method on self."
-                )
-                return failure_text(error)
-            holder = self.open.get(holder.parent) if holder.parent is not None else None
-        return None
+    def _roll_back(self, invocation: Invocation, journal: Journal) -> None:
+        """The state goes back to what it was when the invocation began."""
+        mailbox = invocation.mailbox
+        assert mailbox is not None and mailbox.state is not None
+        stored = mailbox.state.stored
+        for name, text in journal.undone().items():
+            if text is None:
+                stored.pop(name, None)
+            else:
+                stored[name] = text
+            self.write_state(invocation, name, text)
+        mailbox.state.discard()
 
     # --- the end of the partition -----------------------------------------------------------------------------------------
 
@@ -664,13 +753,19 @@ class Partition:
         """Leave all handlers where they are. Whoever waits for an outcome gets `error`."""
         self.stopped = True
         self.failure = self.failure or error
-        self.timers.stop()
+        self.alarms.stop()
+        self.residence.stop()
+        self.retention.stop()
         self.loader.abandon(error)
         self._ready.clear()
         for invocation in list(self.open.values()):
             for piece in (invocation.work or {}).values():
                 piece.cancel()
-            self._close_attempt(invocation)
+            self.close_attempt(invocation)
             for future in invocation.waiters or ():
                 refuse(future, error)
             invocation.waiters = None
+        for futures in self.absent_waiters.values():
+            for future in futures:
+                refuse(future, error)
+        self.absent_waiters.clear()

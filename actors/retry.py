@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from actors.errors import DefinitionError
 
@@ -14,7 +15,8 @@ class RetryPolicy:
     take a fifth, so that many failures at once do not come back at once, and never more than `max_interval` s after.
 
     `max_attempts` counts all attempts, the first included; `max_duration` (seconds) runs from the first failure.
-    None means no limit.
+    None means no limit. When a limit is reached, `on_exhausted` says what happens to an invocation: "pause" keeps it, and
+    its key, until somebody has mended the cause; "fail" ends it with RetriesExhausted. A step with a policy always fails.
     """
 
     initial_interval: float = 0.1
@@ -22,6 +24,7 @@ class RetryPolicy:
     max_interval: float = 60.0
     max_attempts: int | None = 70
     max_duration: float | None = None
+    on_exhausted: Literal["pause", "fail"] = "pause"
 
     def __post_init__(self) -> None:
         _check("initial_interval", self.initial_interval, 0)
@@ -33,6 +36,9 @@ class RetryPolicy:
             raise DefinitionError(
                 f"RetryPolicy: max_attempts={self.max_attempts!r}. It counts the first attempt too: None or an int from 1."
             )
+
+        if self.on_exhausted not in ("pause", "fail"):
+            raise DefinitionError(f'RetryPolicy: on_exhausted={self.on_exhausted!r}. It is "pause" or "fail".')
 
     def exhausted(self, failures: int, elapsed_ms: int = 0) -> bool:
         """Whether no attempt is left after `failures` of them failed, the first one `elapsed_ms` ago."""

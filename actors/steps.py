@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import packing
-from actors.errors import RetriesExhausted, SerializationError, TerminalError, failure_text
+from actors.errors import PayloadTooLarge, RetriesExhausted, SerializationError, TerminalError, failure_text
 from actors.journal import Kind
 from actors.retry import RetryPolicy
 from actors.serde import Codec
@@ -101,6 +101,11 @@ class Step:
                     "The step returned a coroutine. Pass ctx.run the async function itself, not a wrapper of it."
                 )
             text = packing.pack(value) if self._codec is None else self._codec.encode(value)
+            if len(text) > self._partition.limits.max_payload:
+                raise PayloadTooLarge(
+                    f"The step's result takes {len(text):,} characters; max_payload of the app allows "
+                    f"{self._partition.limits.max_payload:,}. Let the step store it elsewhere and return where."
+                )
         except TerminalError as refused:
             self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
             return

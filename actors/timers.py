@@ -1,4 +1,4 @@
-"""Durable timers in memory: one heap, one alarm.
+"""Durable timers: the next ones in memory, in one heap with one alarm; the rest stay on disk until their time is near.
 
 Promise: timers fire in order of (due time, acceptance). `number` is drawn from the partition's single counter when
 the timer is made, so two of the same millisecond never swap, before or after a restart.
@@ -6,56 +6,92 @@ the timer is made, so two of the same millisecond never swap, before or after a 
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from actors.clock import Cancellable, Clock
+from actors.clock import Cancellable
+
+if TYPE_CHECKING:
+    from actors.partition import Partition
 
 RETRY = -1  # `index` of the timer that starts the next attempt
 DELIVER = -2  # `index` of the timer that puts a delayed message into its mailbox
 
 Timer = tuple[int, int, int, int]  # (due_ms, number, seq of the invocation, index of the command)
 
+READ = 10_000  # timers read from disk at once; up to three times as many are in memory
+
 
 class Timers:
-    """Holds what is due when. `on_due` gets the due timers in order; the owner removes them from disk."""
+    """Holds what is due next. `on_due` gets due timers in order; the owner removes them from disk.
 
-    def __init__(self, clock: Clock, on_due: Callable[[list[Timer]], None]) -> None:
-        self._clock = clock
+    Everything up to `_horizon`, a (due_ms, number), is in memory. What lies behind it is on disk only, or in a batch on
+    its way there, and is read when the heap runs low.
+    """
+
+    def __init__(self, partition: Partition, on_due: Callable[[list[Timer]], None]) -> None:
+        self._partition = partition
+        self._clock = partition.clock
         self._on_due = on_due
         self._heap: list[Timer] = []
         self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled ones too
+        self._horizon: tuple[int, int] | None = (0, 0)
+        self._reading: asyncio.Task[None] | None = None
+        # While a read is under way: what was added behind the horizon, which it may miss, and what it may see no longer.
+        self._added: list[Timer] = []
+        self._cancelled: set[tuple[int, int, int]] = set()
         self._alarm: Cancellable | None = None
         self._stopped = False
 
     @property
-    def live(self) -> int:
-        """How many timers have neither fired nor been cancelled."""
-        return len(self._live)
+    def any(self) -> bool:
+        """Whether there may be a timer at all."""
+        return bool(self._live) or self._horizon is not None
 
-    def load(self, timers: list[Timer]) -> None:
-        """Take over what was on disk, sorted by due time and number."""
-        self._heap = timers
-        self._live = {(timer[2], timer[3]): timer for timer in timers}
-        self._arm()
+    async def open(self) -> None:
+        """Read the first timers."""
+        await self._read()
 
     def add(self, timer: Timer) -> None:
+        if self._horizon is not None and timer[:2] > self._horizon:
+            if self._reading is not None:
+                self._added.append(timer)
+            return
         self._live[timer[2], timer[3]] = timer
         heapq.heappush(self._heap, timer)
         if self._heap[0] is timer:
             self._arm()
+        if len(self._heap) > 3 * READ:
+            self._trim()
 
-    def cancel(self, seq: int, index: int) -> Timer | None:
-        """Forget the timer of a command, if it has one that did not fire. The owner removes it from disk."""
+    def cancel(self, due_ms: int, seq: int, index: int) -> Timer | None:
+        """Forget the timer of a command, if it did not fire. The timer; None if it is on disk only, or fired."""
         timer = self._live.pop((seq, index), None)
-        if timer is not None and self._heap[0] is timer:
-            self._arm()
+        if timer is not None:
+            if self._heap and self._heap[0] is timer:
+                self._arm()
+        elif self._reading is not None:
+            self._cancelled.add((due_ms, seq, index))
         return timer
 
     def stop(self) -> None:
         self._stopped = True
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _trim(self) -> None:
+        """Leave the later ones to the disk: they are there, or in a batch, already."""
+        kept = sorted(self._live.values())
+        for timer in kept[READ:]:
+            del self._live[timer[2], timer[3]]
+            if self._reading is not None:
+                self._added.append(timer)
+        self._heap = kept[:READ]
+        self._horizon = self._heap[-1][:2]
 
     def _arm(self) -> None:
         if self._stopped:
@@ -67,6 +103,8 @@ class Timers:
             heapq.heappop(self._heap)
         if self._heap:
             self._alarm = self._clock.call_at(self._heap[0][0], self._ring)
+        if self._horizon is not None and len(self._heap) < READ // 2 and self._reading is None:
+            self._reading = self._partition.loop.create_task(self._read_on())
 
     def _ring(self) -> None:
         self._alarm = None
@@ -80,3 +118,31 @@ class Timers:
         self._arm()
         if due:
             self._on_due(due)
+
+    async def _read_on(self) -> None:
+        try:
+            await self._partition.committer.flushed()  # so that the read sees all that was added before
+            await self._read()
+        except Exception as error:
+            if not self._partition.stopped:
+                self._partition.fail(error)
+
+    async def _read(self) -> None:
+        horizon = self._horizon
+        assert horizon is not None
+        rows: list[Timer] = [(*row,) for row in await self._partition.store.timers(horizon, READ)]
+        if self._horizon != horizon:  # trimmed meanwhile: what was read lies behind the horizon, or is known
+            rows = []
+        else:
+            self._horizon = rows[-1][:2] if len(rows) == READ else None
+        added, self._added = self._added, []
+        cancelled, self._cancelled = self._cancelled, set()
+        self._reading = None
+        known = {timer[1] for timer in rows}
+        for timer in (*rows, *(timer for timer in added if timer[1] not in known)):
+            if (timer[0], timer[2], timer[3]) in cancelled:
+                continue
+            if self._horizon is None or timer[:2] <= self._horizon:
+                self._live[timer[2], timer[3]] = timer
+                heapq.heappush(self._heap, timer)
+        self._arm()

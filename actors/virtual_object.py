@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overlo
 
 from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
+from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for
 
 T = TypeVar("T")
@@ -92,11 +93,23 @@ class ServiceDefinition:
     overridden and called through super().
     """
 
-    __slots__ = ("annotations", "cls", "fields", "fields_by_name", "handlers", "inline", "name", "reader", "reference")
+    __slots__ = (
+        "annotations",
+        "cls",
+        "fields",
+        "fields_by_name",
+        "handlers",
+        "inline",
+        "name",
+        "reader",
+        "reference",
+        "retry",
+    )
 
     def __init__(self, cls: type[VirtualObject], namespace: dict[str, Any]) -> None:
         self.cls = cls
         self.name: str = cls.__dict__.get("__service_name__") or cls.__name__
+        self.retry: RetryPolicy | None = cls.__retry__
         check_name(self.name, f"class {cls.__qualname__}")
         self.annotations = _annotations_of(cls, cls, namespace)
         handlers, owners = _handlers_of(cls)
@@ -147,7 +160,9 @@ class ServiceDefinition:
         return _annotations_of(base, self.cls, namespace)
 
 
-_RESERVED = frozenset({"_actors_attempt", "_bind_inline", "__actors__", "__service_name__", "__dict__", "__weakref__"})
+_RESERVED = frozenset(
+    {"_actors_attempt", "_bind_inline", "__actors__", "__service_name__", "__retry__", "__dict__", "__weakref__"}
+)
 _RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
 
 
@@ -178,15 +193,20 @@ class VirtualObject(metaclass=_Meta):
 
     __slots__ = ("__dict__", "__weakref__", "_actors_attempt")
     __service_name__: ClassVar[str | None] = None
+    __retry__: ClassVar[RetryPolicy | None] = None
     __actors__: ClassVar[Any] = None
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str | None = None, retry: RetryPolicy | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__actors_reader__" in cls.__dict__:
             return
         if name is not None:
             check_name(name, f"class {cls.__qualname__}")
         cls.__service_name__ = name
+        if retry is not None:
+            if not isinstance(retry, RetryPolicy):
+                raise DefinitionError(f"class {cls.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
+            cls.__retry__ = retry
         for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):
             if getattr(cls, method) is not getattr(VirtualObject, method):
                 raise DefinitionError(

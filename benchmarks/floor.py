@@ -70,7 +70,7 @@ class Floor:
             self._reserve_to = seq + NUMBERS_RESERVED
         now = time.time_ns() // 1_000_000
         self._invocations.append(
-            (seq, service, key, handler, 0, Status.SUCCEEDED, seq, args, None, None, None, 0, now, now, outcome, None)
+            (seq, service, key, handler, 0, Status.SUCCEEDED, seq, args, None, None, now, now, outcome)
         )
         for name, text in state:
             self._state[service, key, name] = text
@@ -90,7 +90,7 @@ class Floor:
     async def _write(self) -> None:
         while self._invocations:
             state: list[tuple[Any, ...]] = [(*name, text) for name, text in self._state.items()]
-            batch = Batch(self._number, self._invocations, [], state, reserve_to=self._reserve_to)
+            batch = Batch(self._number, plain=self._invocations, state=state, reserve_to=self._reserve_to)
             replies = self._replies
             self._begin_batch()
             try:

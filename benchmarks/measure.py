@@ -41,7 +41,20 @@ class MeasuredStore(SqliteStore):
         committed, self.committed = self.committed, []
         rows = payload = 0
         for batch in committed:
-            for table in (batch.invocations, batch.state, batch.journal, batch.timers, batch.fired, batch.cleared):
+            tables: tuple[Sequence[tuple[object, ...]], ...] = (
+                batch.invocations,
+                batch.plain,
+                batch.state,
+                batch.journal,
+                batch.timers,
+                batch.fired,
+                batch.stopped,
+                batch.cleared,
+                batch.attached,
+                batch.detached,
+                batch.purged,
+            )
+            for table in tables:
                 rows += len(table)
                 payload += sum(_size(value) for row in table for value in row)
         return len(committed), rows, payload

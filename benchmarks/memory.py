@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 
-from actors import App
+from actors import App, Limits
 from benchmarks import machine
 from benchmarks.measure import Progress, in_new_process, run
 from benchmarks.objects import Counter
@@ -44,7 +44,7 @@ def touch_in_new_file(count: int) -> Result:
 
 
 async def touch(path: str, count: int) -> Result:
-    async with App(Counter, storage=f"sqlite:///{path}", max_objects=WARM_UP + count) as app:
+    async with App(Counter, storage=f"sqlite:///{path}", limits=Limits(max_objects=WARM_UP + count)) as app:
         await _call(app, [f"warm-{number}" for number in range(WARM_UP)])
         gc.collect()
         before = machine.rss_bytes()

@@ -18,6 +18,7 @@ from actors.storage.errors import (
 )
 from actors.storage.records import (
     Batch,
+    Flag,
     InvocationRow,
     JournalRow,
     ObjectRecord,
@@ -33,6 +34,7 @@ __all__ = [
     "DatabaseForeign",
     "DatabaseInUse",
     "DatabaseTooNew",
+    "Flag",
     "InvocationRow",
     "JournalRow",
     "ObjectRecord",

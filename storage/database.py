@@ -23,16 +23,26 @@ _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 _INVOCATION = (
     "INSERT INTO invocation VALUES {} ON CONFLICT (seq) DO UPDATE SET status = excluded.status, "
     "position = excluded.position, attempts = excluded.attempts, ended_ms = excluded.ended_ms, "
-    "outcome = excluded.outcome, reason = excluded.reason",
-    16,
+    "outcome = excluded.outcome, reason = excluded.reason, flags = excluded.flags, "
+    "failing_since_ms = excluded.failing_since_ms",
+    20,
+)
+# Most invocations need 13 of the 20 columns, and each value bound costs time with the GIL held.
+_PLAIN = (
+    "INSERT INTO invocation (attempts, seq, service, key, handler, shared, status, position, args, parent, "
+    "parent_index, accepted_ms, ended_ms, outcome) VALUES {} ON CONFLICT (seq) DO UPDATE SET "
+    "status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms, outcome = excluded.outcome",
+    13,
 )
 _JOURNAL = ("INSERT INTO journal_entry VALUES {}", 8)
 _STATE = ("INSERT INTO object_state VALUES {} ON CONFLICT DO UPDATE SET value = excluded.value", 4)
 _TIMER = ("INSERT INTO timer VALUES {}", 4)
 
 _STATEMENTS = {
-    (template, size): template.format(", ".join(["(" + ", ".join("?" * width) + ")"] * size))
-    for template, width in (_INVOCATION, _JOURNAL, _STATE, _TIMER)
+    (template, size): template.format(
+        ", ".join(["(" + ("0, " if template is _PLAIN[0] else "") + ", ".join("?" * width) + ")"] * size)
+    )
+    for template, width in (_INVOCATION, _PLAIN, _JOURNAL, _STATE, _TIMER)
     for size in _CHUNKS
 }
 CACHED_STATEMENTS = len(_STATEMENTS) + 64
@@ -68,14 +78,30 @@ class WriterConnection(sqlite3.Connection):
         try:
             self.execute("BEGIN IMMEDIATE")
             self._check_owner()
+            self._insert(_PLAIN, batch.plain)
             self._insert(_INVOCATION, batch.invocations)
             self._insert(_STATE, batch.state)
             self._insert(_JOURNAL, batch.journal)
             self._insert(_TIMER, batch.timers)
             if batch.fired:
                 self.executemany("DELETE FROM timer WHERE due_ms = ? AND seq = ?", batch.fired)
+            if batch.stopped:
+                self.executemany("DELETE FROM timer WHERE due_ms = ? AND invocation = ? AND idx = ?", batch.stopped)
             if batch.cleared:
                 self.executemany("DELETE FROM object_state WHERE service = ? AND key = ? AND name = ?", batch.cleared)
+            if batch.attached:
+                self.executemany("INSERT OR IGNORE INTO attachment VALUES (?, ?, ?)", batch.attached)
+            if batch.detached:
+                self.executemany(
+                    "DELETE FROM attachment WHERE target = ? AND caller = ? AND caller_index = ?", batch.detached
+                )
+            if batch.purged:
+                self.executemany(
+                    "DELETE FROM journal_entry WHERE invocation = "
+                    "(SELECT seq FROM invocation WHERE seq = ? AND status >= 6)",
+                    batch.purged,
+                )
+                self.executemany("DELETE FROM invocation WHERE seq = ? AND status >= 6", batch.purged)
             if batch.reserve_to is not None:
                 self.execute("UPDATE meta SET value = ? WHERE name = 'next_number'", (batch.reserve_to,))
             self.execute("COMMIT")

@@ -38,6 +38,36 @@ class InvocationRow(NamedTuple):
     ended_ms: int | None
     outcome: str | None
     reason: str | None
+    flags: int = 0
+    failing_since_ms: int | None = None
+    idempotency_key: str | None = None
+    restart_of: int | None = None
+
+
+class PlainRow(NamedTuple):
+    """An invocation that never had headers, a failed attempt, a reason, flags, an idempotency key or a past life."""
+
+    seq: int
+    service: str
+    key: str
+    handler: str
+    shared: int
+    status: int
+    position: int
+    args: str
+    parent: int | None
+    parent_index: int | None
+    accepted_ms: int
+    ended_ms: int | None
+    outcome: str | None
+
+
+class Flag:
+    """Bits of `InvocationRow.flags`."""
+
+    CANCELLED = 1  # somebody has asked for its cancellation
+    HELD = 2  # paused by an operator: it stays so when the app starts again
+    ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
 
 
 class JournalRow(NamedTuple):
@@ -64,11 +94,16 @@ class Batch:
 
     number: int
     invocations: list[tuple[Any, ...]] = field(default_factory=list)  # InvocationRow, upserted by seq
+    plain: list[tuple[Any, ...]] = field(default_factory=list)  # PlainRow, upserted by seq
     journal: list[tuple[Any, ...]] = field(default_factory=list)  # JournalRow, appended
     state: list[tuple[Any, ...]] = field(default_factory=list)  # (service, key, name, JSON text), upserted
     cleared: list[tuple[str, str, str]] = field(default_factory=list)  # (service, key, name)
     timers: list[tuple[int, int, int, int]] = field(default_factory=list)  # TimerRow
     fired: list[tuple[int, int]] = field(default_factory=list)  # (due_ms, seq) of timers that are over
+    stopped: list[tuple[int, int, int]] = field(default_factory=list)  # (due_ms, invocation, idx) of cancelled timers
+    attached: list[tuple[int, int, int]] = field(default_factory=list)  # (target, caller, idx of its command)
+    detached: list[tuple[int, int, int]] = field(default_factory=list)
+    purged: list[tuple[int]] = field(default_factory=list)  # (seq,) of ended invocations to forget
     reserve_to: int | None = None  # no number below this is ever given out again
 
 
@@ -88,5 +123,6 @@ class OpenedDatabase:
     secret: bytes
     epoch: int
     next_number: int
-    timers: list[tuple[int, int, int, int]]
     runnable: list[tuple[str, str]]  # objects that recovery must look at
+    settled: list[int]  # ended invocations whose outcome somebody attached to them has not got yet
+    ended: int  # how many ended invocations are kept, apart from those under an idempotency key

@@ -97,8 +97,69 @@ SELECT t.invocation, i.service, i.key, i.handler,
 FROM timer t JOIN invocation i ON i.seq = t.invocation;
 """
 
+_V2 = """
+-- What few invocations have: cancelled or held by an operator, failing since, accepted under a key, restarted.
+ALTER TABLE invocation ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE invocation ADD COLUMN failing_since_ms INTEGER;
+ALTER TABLE invocation ADD COLUMN idempotency_key TEXT;
+ALTER TABLE invocation ADD COLUMN restart_of INTEGER;
+CREATE UNIQUE INDEX invocation_idempotency ON invocation (service, key, handler, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+-- In order of ending: clean-up takes the oldest. New ones are appended at the end.
+CREATE INDEX invocation_ended ON invocation (ended_ms, seq) WHERE status >= 6 AND idempotency_key IS NULL;
+CREATE INDEX invocation_ended_keyed ON invocation (ended_ms, seq) WHERE status >= 6 AND idempotency_key IS NOT NULL;
+
+-- Invocations that wait for the outcome of another one they have not called.
+CREATE TABLE attachment (
+    target INTEGER NOT NULL, caller INTEGER NOT NULL, caller_index INTEGER NOT NULL,
+    PRIMARY KEY (target, caller, caller_index)
+) WITHOUT ROWID;
+
+DROP VIEW invocations;
+CREATE VIEW invocations AS
+SELECT seq AS invocation, service, key, handler,
+       CASE shared WHEN 1 THEN 'shared' ELSE 'exclusive' END AS mode,
+       CASE status WHEN 0 THEN 'scheduled' WHEN 1 THEN 'pending' WHEN 2 THEN 'running' WHEN 3 THEN 'blocked'
+                   WHEN 4 THEN 'backing-off' WHEN 5 THEN 'paused' WHEN 6 THEN 'succeeded' ELSE 'failed' END AS status,
+       args AS arguments, headers, parent AS called_by, attempts AS failed_attempts,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch') AS accepted_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch') AS ended_at,
+       CASE status WHEN 6 THEN outcome END AS result,
+       CASE status WHEN 7 THEN outcome END AS failure,
+       reason,
+       idempotency_key, restart_of AS restarted_from,
+       CASE WHEN flags & 1 THEN 'requested' END AS cancellation
+FROM invocation;
+
+DROP VIEW journal;
+CREATE VIEW journal AS
+SELECT invocation, idx AS position,
+       CASE kind WHEN 1 THEN 'set state' WHEN 2 THEN 'clear state' WHEN 3 THEN 'run' WHEN 4 THEN 'sleep'
+                 WHEN 5 THEN 'awakeable' WHEN 6 THEN 'call' WHEN 7 THEN 'send' WHEN 8 THEN 'resolve awakeable'
+                 WHEN 9 THEN 'reject awakeable' WHEN 10 THEN 'now' WHEN 11 THEN 'snapshot'
+                 WHEN 12 THEN 'attach' WHEN 13 THEN 'cancel' WHEN 20 THEN 'completed' WHEN 21 THEN 'failed'
+                 WHEN 22 THEN 'cancelled' WHEN 23 THEN 'placed' END AS entry,
+       name,
+       CASE WHEN kind >= 20 THEN ref END AS completes,
+       CASE WHEN kind IN (6, 7, 12, 13) THEN ref END AS called,
+       CASE WHEN kind = 10 THEN json_quote(strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch'))
+            WHEN typeof(value) = 'blob' THEN 'msgpack:' || lower(hex(value)) ELSE value END AS value,
+       strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at,
+       CASE WHEN kind IN (4, 5) THEN strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch') END AS due
+FROM journal_entry
+UNION ALL
+SELECT seq, 0, 'input', handler, NULL, NULL, args,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch'), NULL
+FROM invocation
+UNION ALL
+SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
+       CASE status WHEN 6 THEN 'output' ELSE 'failure' END, NULL, NULL, NULL, outcome,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch'), NULL
+FROM invocation WHERE status >= 6;
+"""
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1,)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:

@@ -31,6 +31,8 @@ from actors.storage.records import (
     JournalRow,
     ObjectRecord,
     OpenedDatabase,
+    Status,
+    TimerRow,
 )
 
 RESERVED_NUMBERS = 1_000_000
@@ -164,10 +166,16 @@ class SqliteStore:
         changed = {"epoch": epoch, "owner": os.getpid(), "next_number": first + RESERVED_NUMBERS}
         for name, value in changed.items():
             await self._read("UPDATE meta SET value = ? WHERE name = ?", (value, name))
-        timers = await self._read("SELECT due_ms, seq, invocation, idx FROM timer ORDER BY due_ms, seq")
-        runnable = await self._read("SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5)")
+        runnable = await self._read(
+            "SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5) AND (status != 5 OR flags & 2 = 0)"
+        )
+        settled = await self._read(
+            "SELECT DISTINCT a.target FROM attachment a LEFT JOIN invocation i ON i.seq = a.target "
+            "WHERE i.seq IS NULL OR i.status >= 6"
+        )
+        ((ended,),) = await self._read("SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL")
         return OpenedDatabase(
-            meta["secret"], epoch, first, [tuple(t) for t in timers], [(r[0], r[1]) for r in runnable]
+            meta["secret"], epoch, first, [(r[0], r[1]) for r in runnable], [target for (target,) in settled], ended
         )
 
     async def commit(self, batch: Batch) -> None:
@@ -202,9 +210,73 @@ class SqliteStore:
                 started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
         return [records[key] for key in keys]
 
+    async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
+        """The next timers behind `after`, a pair of due time and number, in the order in which they fire."""
+        found = await self._read(
+            "SELECT due_ms, seq, invocation, idx FROM timer WHERE (due_ms, seq) > (?, ?) ORDER BY due_ms, seq LIMIT ?",
+            (*after, limit),
+        )
+        return [TimerRow(*values) for values in found]
+
+    async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
+        """Those of them that are stored, by seq."""
+        found = await self._read(
+            "SELECT i.* FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value",
+            (json.dumps(seqs),),
+        )
+        return {values[0]: InvocationRow(*values) for values in found}
+
     async def invocation(self, seq: int) -> InvocationRow | None:
-        found = await self._read("SELECT * FROM invocation WHERE seq = ?", (seq,))
+        return (await self.invocations([seq])).get(seq)
+
+    async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None:
+        """The invocation that was accepted under this idempotency key."""
+        found = await self._read(
+            "SELECT * FROM invocation WHERE service = ? AND key = ? AND handler = ? AND idempotency_key = ?",
+            (service, key, handler, idempotency_key),
+        )
         return InvocationRow(*found[0]) if found else None
+
+    async def attached(self, target: int) -> list[tuple[int, int]]:
+        """(caller, index of its command) of everyone attached to `target`."""
+        found = await self._read("SELECT caller, caller_index FROM attachment WHERE target = ?", (target,))
+        return [(caller, index) for caller, index in found]
+
+    async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]:
+        """(seq, ended_ms) of the invocations that ended first, of those accepted under an idempotency key or of the rest."""
+        found = await self._read(
+            f"SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS {'NOT ' if keyed else ''}NULL "
+            "ORDER BY ended_ms, seq LIMIT ?",
+            (limit,),
+        )
+        return [(seq, ended_ms) for seq, ended_ms in found]
+
+    async def listed(
+        self,
+        service: str | None,
+        key: str | None,
+        handler: str | None,
+        statuses: Sequence[int],
+        before: int,
+        limit: int,
+    ) -> list[InvocationRow]:
+        """Invocations that match, the newest first, from those numbered below `before`."""
+        only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
+        seq = "+seq" if only_open else "seq"  # the plus keeps SQLite from walking down all invocations by number
+        conditions: list[str] = [f"{seq} < ?"]
+        values: list[Any] = [before]
+        for column, wanted in (("service", service), ("key", key), ("handler", handler)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
+        if statuses:
+            conditions.append(f"status IN ({', '.join(map(str, statuses))})")
+        if only_open:
+            conditions.append("status < 6")  # so that the index of open invocations serves
+        found = await self._read(
+            f"SELECT * FROM invocation WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?", (*values, limit)
+        )
+        return [InvocationRow(*row) for row in found]
 
     async def journal(self, seq: int) -> list[JournalRow]:
         found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))

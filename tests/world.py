@@ -8,7 +8,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from actors import App, RetryPolicy, VirtualObject
+from actors import App, Limits, RetryPolicy, VirtualObject
 from actors.storage import StorageError
 from actors.testing import Disk, InlineExecutor, ManualClock, SimulatedStore
 
@@ -18,11 +18,19 @@ TURNS = 60  # of the loop; more than any test here needs to come to rest
 class World:
     """`async with World(Cls) as world:` starts an app; `world.crash()` and `world.start()` kill and restart it."""
 
-    def __init__(self, *classes: type[VirtualObject], retry: RetryPolicy | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *classes: type[VirtualObject],
+        retry: RetryPolicy | None = None,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
         self.classes = classes
         self.disk = Disk()
         self.clock = ManualClock()
         self.retry = retry or RetryPolicy(max_attempts=5)
+        # By default everything is kept: tests look at what has ended.
+        self.limits = limits or Limits(retention=None, idempotency_retention=None)
         self.options = options
         self.rng: Random | None = None
         self.app: App = None  # type: ignore[assignment]
@@ -37,6 +45,7 @@ class World:
             random=Random(0),
             executor=InlineExecutor(),
             retry=self.retry,
+            limits=self.limits,
             **self.options,
         )
         await self.app.start()

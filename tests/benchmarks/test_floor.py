@@ -128,7 +128,7 @@ async def test_no_reply_leaves_before_its_commit_and_the_next_batch_fills_meanwh
         assert len(store.handed_over) == 1
         store.let_go.set()
         assert [await future for future in (*first, *later)] == [1, 1, 2, 3]
-    assert [len(batch.invocations) for batch in store.handed_over] == [2, 2]
+    assert [len(batch.plain) for batch in store.handed_over] == [2, 2]
     assert [batch.state for batch in store.handed_over] == [
         [("Counter", "a", "count", "1"), ("Counter", "b", "count", "1")],
         [("Counter", "a", "count", "3")],

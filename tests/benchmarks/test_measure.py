@@ -22,7 +22,8 @@ async def test_the_store_counts_commits_rows_and_payload_bytes_since_it_was_last
     await store.open()
     try:
         journal = [(1, 1, 3, "charge", None, b"\x01\x02", None, 1)]
-        await store.commit(Batch(1, [invocation(1, "é")], journal, [("Counter", "é", "count", "1")]))
+        state = [("Counter", "é", "count", "1")]
+        await store.commit(Batch(1, [invocation(1, "é")], journal=journal, state=state))
         await store.commit(Batch(2, [invocation(2, "k")], timers=[(5, 6, 2, 1)]))
         await store.commit(Batch(3, fired=[(5, 6)], cleared=[("Counter", "é", "count")]))
         texts = "Counter é add [1] 1charge ..Counter é count 1Counter k add [1] 1Counter é count"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, TerminalError, VirtualObject, handler, shared
+from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import MisusedFuture
 from tests.world import World
 
@@ -265,7 +265,7 @@ async def test_delayed_messages_due_at_the_same_instant_are_delivered_in_order_o
 
 
 async def test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_their_state() -> None:
-    async with World(Asyncio, max_objects=10) as world:
+    async with World(Asyncio, limits=Limits(max_objects=10)) as world:
         for n in range(100):
             await world.app.object(Asyncio, f"k{n}").second()
         assert len(world.app._running()._objects["Asyncio"]) <= 13

@@ -172,6 +172,7 @@ def test_the_public_names_are_these() -> None:
         "Call",
         "Context",
         "InvocationHandle",
+        "Limits",
         "RetryPolicy",
         "StorageError",
         "TerminalError",

@@ -6,10 +6,11 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from actors.storage import Batch, InvocationRow, JournalRow, OpenedDatabase, SqliteStore, Status
 from actors.storage.database import AsyncConnection, WriterConnection
+from actors.storage.records import PlainRow
 
 AT_MS = 1_700_000_000_123  # 2023-11-14T22:13:20.123Z
 
@@ -36,6 +37,11 @@ def invocation(seq: int, key: str = "k", status: int = Status.SUCCEEDED, **other
     return row._replace(**other)
 
 
+def plain(row: InvocationRow) -> PlainRow:
+    """What is left of a row without the columns most invocations do not need."""
+    return PlainRow(*(getattr(row, name) for name in PlainRow._fields))
+
+
 def entry(invocation: int, idx: int, kind: int = 3, **other: Any) -> JournalRow:
     row = JournalRow(invocation, idx, kind, name=None, ref=None, value=None, before=None, at_ms=AT_MS)
     return row._replace(**other)
@@ -50,14 +56,14 @@ class OpenStore(SqliteStore):
 
     opened: OpenedDatabase
 
-    async def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in await self.connection.execute_fetchall(sql)]
+    async def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self.connection.execute_fetchall(sql, parameters)]
 
     async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
         self.connection, writer = await super()._connect()
         return self.connection, writer
 
-    async def __aenter__(self) -> OpenStore:
+    async def __aenter__(self) -> Self:
         self.opened = await self.open()
         return self
 

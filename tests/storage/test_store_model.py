@@ -6,12 +6,14 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.storage import Batch, InvocationRow, JournalRow, ObjectRecord, Status
-from tests.storage.rows import OpenStore
+from actors.storage import Batch, Flag, InvocationRow, JournalRow, ObjectRecord, Status, TimerRow
+from actors.storage.records import PlainRow
+from tests.storage.rows import OpenStore, plain
 
 # Few names, so that rows meet; awkward ones, so that no layer may quote or encode them wrongly.
 # Not NUL in keys: the layer above refuses it, because SQLite's JSON functions end a text there.
@@ -28,8 +30,9 @@ NUMBER = st.integers(0, 2**53)
 @st.composite
 def invocations(draw: st.DrawFn) -> InvocationRow:
     status = draw(st.integers(Status.SCHEDULED, Status.FAILED))
+    seq = draw(SMALL)
     return InvocationRow(
-        seq=draw(SMALL),
+        seq=seq,
         service=draw(SERVICES),
         key=draw(KEYS),
         handler=draw(TEXT),
@@ -42,9 +45,13 @@ def invocations(draw: st.DrawFn) -> InvocationRow:
         parent_index=draw(st.none() | SMALL),
         attempts=draw(SMALL),
         accepted_ms=draw(NUMBER),
-        ended_ms=draw(st.none() | NUMBER),
+        ended_ms=draw(SMALL) if status >= Status.SUCCEEDED else None,
         outcome=draw(st.none() | TEXT),
         reason=draw(st.none() | TEXT),
+        flags=draw(st.integers(0, 7)),
+        failing_since_ms=draw(st.none() | NUMBER),
+        idempotency_key=draw(st.none() | st.just(f"i{seq}")),
+        restart_of=draw(st.none() | SMALL),
     )
 
 
@@ -69,9 +76,20 @@ class Model:
         self.invocations: dict[int, InvocationRow] = {}
         self.journal: dict[tuple[int, int], JournalRow] = {}
         self.state: dict[tuple[str, str, str], str] = {}
-        self.timers: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+        self.timers: dict[tuple[int, int], TimerRow] = {}
+        self.attached: set[tuple[int, int, int]] = set()
 
     def apply(self, batch: Batch) -> None:
+        for values in batch.plain:
+            simple = PlainRow(*values)
+            known = self.invocations.get(simple.seq)
+            if known is None:
+                everything: dict[str, Any] = {"headers": None, "attempts": 0, "reason": None, **simple._asdict()}
+                self.invocations[simple.seq] = InvocationRow(**everything)
+            else:
+                self.invocations[simple.seq] = known._replace(
+                    status=simple.status, position=simple.position, ended_ms=simple.ended_ms, outcome=simple.outcome
+                )
         for values in batch.invocations:
             row = InvocationRow(*values)
             known = self.invocations.get(row.seq)
@@ -83,6 +101,8 @@ class Model:
                     ended_ms=row.ended_ms,
                     outcome=row.outcome,
                     reason=row.reason,
+                    flags=row.flags,
+                    failing_since_ms=row.failing_since_ms,
                 )
             self.invocations[row.seq] = row
         for values in batch.journal:
@@ -92,9 +112,20 @@ class Model:
         for address in batch.cleared:
             self.state.pop(address, None)
         for timer in batch.timers:
-            self.timers[timer[0], timer[1]] = timer
+            self.timers[timer[0], timer[1]] = TimerRow(*timer)
         for number in batch.fired:
             self.timers.pop(number, None)
+        self.timers = {
+            number: timer
+            for number, timer in self.timers.items()
+            if (timer.due_ms, timer.invocation, timer.idx) not in batch.stopped
+        }
+        self.attached |= set(batch.attached)
+        self.attached -= set(batch.detached)
+        for (seq,) in batch.purged:
+            if seq in self.ended():
+                del self.invocations[seq]
+                self.journal = {place: row for place, row in self.journal.items() if place[0] != seq}
 
     def record(self, service: str, key: str) -> ObjectRecord:
         found = ObjectRecord()
@@ -110,8 +141,24 @@ class Model:
         return found
 
     def runnable(self) -> set[tuple[str, str]]:
-        wanted = (Status.PENDING, Status.RUNNING, Status.PAUSED)
-        return {(row.service, row.key) for row in self.invocations.values() if row.status in wanted}
+        return {
+            (row.service, row.key)
+            for row in self.invocations.values()
+            if row.status in (Status.PENDING, Status.RUNNING)
+            or (row.status == Status.PAUSED and not row.flags & Flag.HELD)
+        }
+
+    def ended(self) -> dict[int, InvocationRow]:
+        return {seq: row for seq, row in self.invocations.items() if row.status >= Status.SUCCEEDED}
+
+    def in_order_of_end(self, keyed: bool) -> list[tuple[int, int]]:
+        """(seq, ended_ms) of those with an idempotency key, or of the others."""
+        rows = [row for row in self.ended().values() if (row.idempotency_key is not None) == keyed]
+        return sorted(((row.seq, row.ended_ms or 0) for row in rows), key=lambda pair: (pair[1], pair[0]))
+
+    def settled(self) -> list[int]:
+        ended = self.ended()
+        return sorted({t for t, _, _ in self.attached if t in ended or t not in self.invocations})
 
 
 @st.composite
@@ -121,7 +168,10 @@ def histories(draw: st.DrawFn) -> list[Batch]:
     for number in range(1, draw(st.integers(1, 6)) + 1):
         batch = Batch(number)
         rows = draw(st.lists(invocations(), max_size=6, unique_by=lambda row: row.seq))
-        batch.invocations = [row._replace(position=number * 100 + place) for place, row in enumerate(rows)]
+        rows = [row._replace(position=number * 100 + place) for place, row in enumerate(rows)]
+        simple = draw(st.integers(0, len(rows)))
+        batch.plain = [plain(row) for row in rows[:simple]]
+        batch.invocations = [*rows[simple:]]
         entries = journal_rows().filter(lambda row: (row.invocation, row.idx) not in model.journal)
         batch.journal = [*draw(st.lists(entries, max_size=6, unique_by=lambda row: (row.invocation, row.idx)))]
         addresses = draw(st.lists(st.tuples(SERVICES, KEYS, NAMES), max_size=6, unique=True))
@@ -130,8 +180,12 @@ def histories(draw: st.DrawFn) -> list[Batch]:
         batch.state = [(*address, draw(TEXT)) for address in addresses[cleared:]]
         timers = st.tuples(SMALL, SMALL, SMALL, SMALL).filter(lambda timer: timer[:2] not in model.timers)
         batch.timers = draw(st.lists(timers, max_size=4, unique_by=lambda timer: timer[:2]))
-        if model.timers:
-            batch.fired = draw(st.lists(st.sampled_from(sorted(model.timers)), max_size=3))
+        if there := sorted([*model.timers.values(), *(TimerRow(*timer) for timer in batch.timers)]):
+            batch.fired = [(timer[0], timer[1]) for timer in draw(st.lists(st.sampled_from(there), max_size=3))]
+            batch.stopped = [(t[0], t[2], t[3]) for t in draw(st.lists(st.sampled_from(there), max_size=3))]
+        attachments = st.lists(st.tuples(SMALL, st.integers(1, 2), st.integers(1, 2)), max_size=3)
+        batch.attached, batch.detached = draw(attachments), draw(attachments)
+        batch.purged = [(seq,) for seq in draw(st.lists(SMALL, max_size=3))]
         model.apply(batch)
         batches.append(batch)
     return batches
@@ -142,21 +196,42 @@ def check_objects(model: Model, asked: list[tuple[str, str]], found: list[Object
         assert record == model.record(service, key)
 
 
+async def windows(store: OpenStore) -> list[TimerRow]:
+    """All timers, read as the runtime reads them."""
+    found, after = list[TimerRow](), (-1, -1)
+    while window := await store.timers(after, 3):
+        assert window[0][:2] > after
+        found += window
+        after = window[-1][:2]
+    return found
+
+
 async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
     model = Model()
     asked: list[tuple[str, str]] = [("Order", "k"), ("nobody", "nothing")]
     for part in (batches[:reopen_after], batches[reopen_after:]):
         async with OpenStore(str(path), synchronous="OFF") as store:
             assert set(store.opened.runnable) == model.runnable()
-            assert store.opened.timers == sorted(model.timers.values())
+            assert sorted(store.opened.settled) == model.settled()
+            assert store.opened.ended == len(model.in_order_of_end(keyed=False))
             for batch in part:
                 await store.commit(batch)
                 model.apply(batch)
-                seen = [(row[1], row[2]) for row in batch.invocations] + [(row[0], row[1]) for row in batch.state]
+                seen = [(row[1], row[2]) for row in [*batch.plain, *batch.invocations]] + [
+                    (row[0], row[1]) for row in batch.state
+                ]
                 asked = list(dict.fromkeys(asked + seen))
                 check_objects(model, asked, await store.load_objects(asked))
+            assert await windows(store) == sorted(model.timers.values())
+            for keyed in (False, True):
+                assert await store.ended(100, keyed) == model.in_order_of_end(keyed)
+            assert await store.invocations([*range(1, 13)]) == model.invocations
+            for row in model.invocations.values():
+                if row.idempotency_key is not None:
+                    assert await store.find(row.service, row.key, row.handler, row.idempotency_key) == row
             for seq in range(1, 13):
-                assert await store.invocation(seq) == model.invocations.get(seq)
+                attached = sorted((caller, idx) for target, caller, idx in model.attached if target == seq)
+                assert await store.attached(seq) == attached
                 expected = [row for (owner, _), row in sorted(model.journal.items()) if owner == seq]
                 assert await store.journal(seq) == expected
 

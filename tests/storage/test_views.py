@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from actors import App, Context, VirtualObject, handler
-from actors.storage import Status
+from actors.journal import Kind
+from actors.storage import Flag, Status
 from actors.storage.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, entry, invocation, shell
 
@@ -21,6 +22,7 @@ COLUMNS = {
     "invocations": [
         "invocation", "service", "key", "handler", "mode", "status", "arguments", "headers", "called_by",
         "failed_attempts", "accepted_at", "ended_at", "result", "failure", "reason",
+        "idempotency_key", "restarted_from", "cancellation",
     ],
     "journal": ["invocation", "position", "entry", "name", "completes", "called", "value", "at", "due"],
     "state": ["service", "key", "name", "value"],
@@ -59,10 +61,12 @@ async def test_invocations_read_as_words_and_times(store: OpenStore) -> None:
                 invocation(1, headers='{"tenant":"a"}', parent=7),
                 invocation(2, status=Status.FAILED, outcome='{"code":500,"message":"no"}', shared=1),
                 invocation(3, status=Status.PAUSED, attempts=70, reason="Traceback..."),
+                invocation(4, idempotency_key="once", restart_of=2, flags=Flag.HELD | Flag.CANCELLED),
+                invocation(5, flags=Flag.HELD | Flag.ATTACHED),
             ]
         )
     )
-    first, second, third = look(store, "SELECT * FROM invocations ORDER BY invocation")
+    first, second, third, fourth, fifth = look(store, "SELECT * FROM invocations ORDER BY invocation")
     assert first == {
         "invocation": 1,
         "service": "Order",
@@ -79,17 +83,31 @@ async def test_invocations_read_as_words_and_times(store: OpenStore) -> None:
         "result": "1",
         "failure": None,
         "reason": None,
+        "idempotency_key": None,
+        "restarted_from": None,
+        "cancellation": None,
     }
     assert (second["mode"], second["status"], second["result"]) == ("shared", "failed", None)
     assert json.loads(second["failure"]) == {"code": 500, "message": "no"}
     assert (third["status"], third["failed_attempts"], third["reason"]) == ("paused", 70, "Traceback...")
     assert third["ended_at"] is None
+    assert (fourth["idempotency_key"], fourth["restarted_from"], fourth["cancellation"]) == ("once", 2, "requested")
+    assert fifth["cancellation"] is None
 
 
 async def test_every_status_has_the_name_the_runtime_gives_it(store: OpenStore) -> None:
     await store.commit(batch(invocations=[invocation(n, status=n) for n in range(len(Status.NAMES))]))
     seen = [row["status"] for row in look(store, "SELECT status FROM invocations ORDER BY invocation")]
     assert seen == list(Status.NAMES)
+
+
+async def test_every_journal_entry_has_the_name_the_runtime_gives_it(store: OpenStore) -> None:
+    kinds = sorted(Kind.NAMES)
+    await store.commit(batch(journal=[entry(1, idx, kind, ref=9) for idx, kind in enumerate(kinds, 1)]))
+    rows = look(store, "SELECT * FROM journal ORDER BY position")
+    assert [row["entry"] for row in rows] == [Kind.NAMES[kind] for kind in kinds]
+    assert [row["entry"] for row in rows if row["called"] == 9] == ["call", "send", "attach", "cancel"]
+    assert [row["entry"] for row in rows if row["completes"] == 9] == ["completed", "failed", "cancelled", "placed"]
 
 
 async def test_a_journal_reads_as_a_story_from_input_to_output(store: OpenStore) -> None:

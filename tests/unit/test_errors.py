@@ -27,7 +27,14 @@ CODES = {
     "DefinitionError": ("bad_definition", 500),
     "DeterminismError": ("journal_mismatch", 500),
     "DurableTimeout": ("timeout", 408),
+    "IdempotencyMismatch": ("idempotency_key_reused", 422),
+    "InvocationCancelled": ("cancelled", 409),
+    "InvocationKilled": ("killed", 409),
+    "JournalTooLong": ("journal_too_long", 500),
+    "MailboxFull": ("mailbox_full", 429),
     "MisusedFuture": ("misused_future", 500),
+    "Overloaded": ("overloaded", 429),
+    "PayloadTooLarge": ("payload_too_large", 413),
     "RetriesExhausted": ("retries_exhausted", 500),
     "SerializationError": ("not_serializable", 500),
     "StateDecodeError": ("stored_data_mismatch", 500),
@@ -38,6 +45,7 @@ CODES = {
     "UnknownHandler": ("unknown_handler", 404),
     "UnknownInvocation": ("unknown_invocation", 404),
     "UnknownService": ("unknown_service", 404),
+    "WrongStatus": ("wrong_status", 409),
 }
 DEFINED = {
     name: found

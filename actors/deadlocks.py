@@ -1,0 +1,92 @@
+"""The graph of who waits for whom, walked when a new wait would close a cycle.
+
+A started invocation waits for those it has called, or attached itself to, and has no answer from. One in a mailbox waits
+for the invocation that holds the object. Every cycle has a last edge, and that edge is a call that joins a queue or an
+attachment: so those two moments are where it is looked for. A call counts as waited for from the moment it is made; what
+is not to be waited for is sent.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from actors.errors import DeadlockError, failure_text
+from actors.journal import Kind
+from actors.storage import Status
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+
+class Deadlocks:
+    """Refuses the call that would close a cycle. Part of the graph may be out of memory: then it is loaded first."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+
+    def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
+        """A called invocation waits behind another one: fail it if that one waits for it."""
+        if waiting.status != Status.PENDING or waiting.mailbox is None or waiting.mailbox.current is waiting:
+            return
+        path, cold = self._path(waiting, waiting.seq)
+        if path is not None:
+            self._partition.end(waiting, _refusal(path[1:]))  # told from the holder's side
+        elif cold - loaded:
+            known = loaded | cold
+            self._partition.loader.spawn(cold, functools.partial(self.check_queued, waiting, known))
+
+    def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
+        """An invocation waits for another one's outcome: fail that command if the other one waits for it."""
+        if caller.ended or caller.journal is None or index not in caller.journal.waits:
+            return
+        start = self._partition.open.get(target)
+        if start is None:
+            return
+        path, cold = ([caller, start], frozenset[int]()) if start is caller else self._path(start, caller.seq)
+        if path is not None:
+            cycle = path if path[0] is caller else [caller, *path]
+            self._partition.complete(caller, index, Kind.FAILED, failure_text(_refusal(cycle)))
+        elif cold - loaded:
+            known = loaded | cold
+            self._partition.loader.spawn(cold, functools.partial(self.check_attached, caller, index, target, known))
+
+    def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
+        """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""
+        open_ones = self._partition.open
+        cold: set[int] = set()
+        seen = {start.seq}
+        stack = [(start, iter(_waits_for(start)))]
+        while stack:
+            _, waits = stack[-1]
+            for seq in waits:
+                if seq == goal:
+                    return [one for one, _ in stack] + [open_ones[goal]], frozenset()
+                if seq in seen:
+                    continue
+                seen.add(seq)
+                following = open_ones.get(seq)
+                if following is None:
+                    cold.add(seq)
+                    continue
+                stack.append((following, iter(_waits_for(following))))
+                break
+            else:
+                stack.pop()
+        return None, frozenset(cold)
+
+
+def _waits_for(invocation: Invocation) -> list[int]:
+    mailbox = invocation.mailbox
+    if mailbox is not None and not invocation.shared and mailbox.current is not invocation:
+        return [mailbox.current.seq] if mailbox.current is not None else []
+    return list(invocation.journal.waits.values()) if invocation.journal is not None else []
+
+
+def _refusal(path: list[Invocation]) -> DeadlockError:
+    stops = [f"{one.service}/{one.key}/{one.handler_name}" for one in path]
+    return DeadlockError(
+        f"This call would wait for ever: {' -> '.join(stops)}. Each waits for the next. "
+        "Send one way with .send(...), or call the method on self."
+    )

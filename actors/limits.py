@@ -1,0 +1,67 @@
+"""What an app keeps in memory and on disk, and what it refuses: each limit has a name, a default and a clear error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+from actors.errors import BadArguments, DefinitionError
+from actors.handlers import milliseconds
+
+Duration = float | timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one app. Times are seconds or timedeltas; None, where it is allowed, means no limit.
+
+    In memory: `max_objects` idle objects, `max_waiting` handlers that wait, each for `suspend_after` at most; the others
+    are on disk and come back when they are needed.
+
+    Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
+    invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
+    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries (JournalTooLong).
+
+    Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key for
+    `idempotency_retention`, however many.
+    """
+
+    max_objects: int = 100_000
+    max_waiting: int = 10_000
+    suspend_after: Duration = 60.0
+    max_pending: int = 10_000
+    max_in_flight: int = 100_000
+    max_payload: int = 32 * 1024 * 1024
+    max_journal: int = 100_000
+    retention: Duration | None = 86_400.0
+    max_retained: int | None = 1_000_000
+    idempotency_retention: Duration | None = 86_400.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name in ("retention", "max_retained", "idempotency_retention"):
+                continue
+            if field.name.startswith("max_"):
+                if type(value) is not int or value < 1:
+                    raise DefinitionError(f"Limits: {field.name}={value!r}. It wants an int from 1.")
+            else:
+                self._ms(field.name)
+
+    def _ms(self, name: str) -> int:
+        try:
+            return milliseconds(getattr(self, name), name)
+        except BadArguments as error:
+            raise DefinitionError(f"Limits: {error.message}") from None
+
+    @property
+    def suspend_after_ms(self) -> int:
+        return self._ms("suspend_after")
+
+    @property
+    def retention_ms(self) -> int | None:
+        return None if self.retention is None else self._ms("retention")
+
+    @property
+    def idempotency_retention_ms(self) -> int | None:
+        return None if self.idempotency_retention is None else self._ms("idempotency_retention")

@@ -1,0 +1,218 @@
+"""What a person, or another invocation, does to an invocation: cancel, kill, pause, resume, restart, purge.
+
+Promise: each takes effect in one batch, with everything it concerns in memory; afterwards no ended invocation holds a
+key, and none that it touched waits for one that has ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors.errors import (
+    InvocationCancelled,
+    InvocationKilled,
+    TerminalError,
+    UnknownInvocation,
+    WrongStatus,
+    failure_text,
+)
+from actors.journal import Journal, Kind
+from actors.storage import Flag, InvocationRow, Status
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+HELD = "Paused by an operator. It goes on when it is resumed."
+
+
+class Operations:
+    """Each raises UnknownInvocation, or WrongStatus if the invocation's status does not allow it."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+
+    async def cancel(self, seq: int) -> None:
+        """Ask an invocation to end: those it calls first, then InvocationCancelled at its next await. Once."""
+        self._cancel(await self._with_calls(seq))
+
+    async def kill(self, seq: int) -> None:
+        """End an invocation and those it calls, without their code. What they sent is spared."""
+        self._kill(await self._with_calls(seq))
+
+    async def pause(self, seq: int) -> None:
+        """Stop an invocation where it is, until it is resumed. It keeps its key, or its place in the mailbox."""
+        invocation = await self._opened(seq)
+        if invocation.status == Status.SCHEDULED:
+            raise WrongStatus("The invocation is scheduled: it has not started. Cancel it, or pause it once it is due.")
+        self._partition.close_attempt(invocation)
+        extras = invocation.more()
+        if invocation.status != Status.PAUSED:
+            extras.reason = HELD
+        extras.flags |= Flag.HELD
+        invocation.status = Status.PAUSED
+        self._partition.mark(invocation)
+
+    async def resume(self, seq: int) -> None:
+        """Start the next attempt now: of one that is paused, or waits for its next attempt."""
+        invocation = await self._opened(seq)
+        if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
+            raise WrongStatus(f"The invocation is {Status.NAMES[invocation.status]}: only a paused one can be resumed.")
+        self._go_on(invocation)
+
+    async def restart(self, seq: int) -> Invocation:
+        """Accept the message of an ended invocation once more, as a new one."""
+        row = await self._ended(seq)
+        partition = self._partition
+        target = partition.handler(row.service, row.handler)
+        target.decode(row.args)
+        invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
+        extras = invocation.more()
+        extras.headers, extras.restart_of = row.headers, row.restart_of or seq
+        return invocation
+
+    async def purge(self, seq: int) -> None:
+        """Forget an ended invocation and its journal."""
+        row = await self._ended(seq)
+        self._partition.retention.purge([seq], row.idempotency_key is not None)
+
+    async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
+        """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""
+        partition = self._partition
+        try:
+            try:
+                invocation = await self._with_calls(seq)
+            except WrongStatus:
+                pass
+            else:
+                self._cancel(invocation)
+            partition.complete(caller, command, Kind.COMPLETED, None)
+        except TerminalError as error:
+            partition.complete(caller, command, Kind.FAILED, failure_text(error))
+        except Exception as error:
+            if not partition.stopped:
+                partition.fail(error)
+
+    def called(self, caller: Invocation, child: Invocation) -> None:
+        """A handler has made a call. If it is being cancelled, so is what it calls."""
+        if caller.has(Flag.CANCELLED) and caller.journal is not None and not caller.journal.cancelled:
+            self._cancel(child)
+
+    # --- finding them -----------------------------------------------------------------------------------------------------
+
+    async def _opened(self, seq: int) -> Invocation:
+        invocation = await self._partition.loader.opened(seq)
+        if invocation is None:
+            row = await self._row(seq)
+            raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[row.status]}.")
+        return invocation
+
+    async def _ended(self, seq: int) -> InvocationRow:
+        if await self._partition.loader.opened(seq) is not None:
+            raise WrongStatus("The invocation has not ended. Cancel or kill it first.")
+        return await self._row(seq)
+
+    async def _row(self, seq: int) -> InvocationRow:
+        await self._partition.committer.flushed()
+        row = await self._partition.store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation("This invocation is not kept any more, or never existed.")
+        return row
+
+    async def _with_calls(self, seq: int) -> Invocation:
+        """The invocation, in memory together with whoever waits for it and everything it calls, all the way down."""
+        partition = self._partition
+        asked: set[int] = set()
+        while True:
+            invocation = await self._opened(seq)
+            wanted, stack = set[int](), [invocation]
+            if invocation.parent is not None and invocation.parent not in partition.open:
+                wanted.add(invocation.parent)
+            while stack:
+                for called in calls_of(stack.pop()).values():
+                    child = partition.open.get(called)
+                    if child is None:
+                        wanted.add(called)
+                    else:
+                        stack.append(child)
+            if not wanted - asked:  # what was asked for and is not here has ended
+                return invocation
+            asked = wanted
+            await partition.loader.open_all(wanted)
+
+    # --- what is done, without an await -----------------------------------------------------------------------------------
+
+    def _cancel(self, invocation: Invocation) -> None:
+        if invocation.ended or invocation.has(Flag.CANCELLED):
+            return
+        partition = self._partition
+        invocation.more().flags |= Flag.CANCELLED
+        partition.mark(invocation)
+        if not _started(invocation):
+            partition.end(invocation, InvocationCancelled())
+            return
+        for called in calls_of(invocation).values():
+            child = partition.open.get(called)
+            if child is not None and child.parent == invocation.seq:
+                self._cancel(child)
+        if invocation.journal is None:
+            invocation.journal = Journal()
+        if not invocation.ended and not self.calls_left(invocation):
+            self.tell_cancelled(invocation)
+
+    def calls_left(self, invocation: Invocation, answered: int | None = None) -> bool:
+        """Whether a call it made is not over yet, apart from the one that is being answered."""
+        open_ones = self._partition.open
+        return any(
+            index != answered and (child := open_ones.get(seq)) is not None and child.parent == invocation.seq
+            for index, seq in calls_of(invocation).items()
+        )
+
+    def tell_cancelled(self, invocation: Invocation) -> None:
+        """Put the cancellation among what the handler gets to know; a stopped one gets an attempt, so that it can."""
+        journal = invocation.journal
+        if journal is None or journal.cancelled:
+            return
+        partition = self._partition
+        partition.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, partition.turn_ms))
+        if invocation.status in (Status.PAUSED, Status.BACKING_OFF):
+            self._go_on(invocation)
+
+    def _kill(self, invocation: Invocation) -> None:
+        if invocation.ended:
+            return
+        for called in calls_of(invocation).values():
+            child = self._partition.open.get(called)
+            if child is not None and child.parent == invocation.seq:
+                self._kill(child)
+        self._partition.end(invocation, InvocationKilled())
+
+    def _go_on(self, invocation: Invocation) -> None:
+        extras = invocation.more()
+        extras.flags &= ~Flag.HELD
+        extras.attempts, extras.failing_since_ms, extras.reason = 0, None, None
+        if _started(invocation):
+            self._partition.start(invocation)
+        else:
+            invocation.status = Status.PENDING
+        self._partition.mark(invocation)
+
+
+def calls_of(invocation: Invocation) -> dict[int, int]:
+    """Index of the command: seq of the invocation, for each call it made that has no answer."""
+    journal = invocation.journal
+    if journal is None:
+        return {}
+    return {
+        index: seq
+        for index, seq in journal.waits.items()
+        if (command := journal.command(index)) is not None and command.kind == Kind.CALL
+    }
+
+
+def _started(invocation: Invocation) -> bool:
+    """Whether it is the one that holds its object, or a reader: not in a queue, not scheduled."""
+    mailbox = invocation.mailbox
+    if mailbox is None:
+        return False
+    return invocation.shared or mailbox.current is invocation

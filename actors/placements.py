@@ -1,0 +1,128 @@
+"""Messages under an idempotency key: the first one becomes an invocation, the others stand for it.
+
+The scope of a key is one handler of one object. A key is taken as long as the invocation is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.journal import Kind
+
+if TYPE_CHECKING:
+    from actors.handlers import HandlerDefinition, Options
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+Claim = tuple[str, str, str, str]
+
+
+class Message:
+    """What is to be placed."""
+
+    __slots__ = ("args_text", "key", "options", "target", "values")
+
+    def __init__(
+        self, target: HandlerDefinition, key: str, args_text: str, values: tuple[Any, ...] | None, options: Options
+    ) -> None:
+        self.target = target
+        self.key = key
+        self.args_text = args_text
+        self.values = values
+        self.options = options
+
+    @property
+    def claim(self) -> Claim:
+        assert self.options.idempotency_key is not None
+        return self.target.service.name, self.key, self.target.name, self.options.idempotency_key
+
+
+class Placements:
+    """Finds the invocation a key stands for, or accepts it. Of several that come at once, one is accepted."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) when that is known.
+        self._claims: dict[Claim, asyncio.Future[tuple[int, str]]] = {}
+
+    async def place(self, message: Message, accept: Callable[[], Invocation]) -> tuple[int, bool]:
+        """The number of the invocation, once that is durable, and whether it is new. Raises IdempotencyMismatch.
+
+        `accept` is called, in one step with finding that there is none, to take the message in.
+        """
+        partition = self._partition
+        partition.check_running()
+        claim = message.claim
+        while (pending := self._claims.get(claim)) is not None:
+            try:
+                seq, args = await asyncio.shield(pending)
+            except asyncio.CancelledError:
+                if not pending.cancelled():
+                    raise
+                continue  # the one that looked for it was cancelled, not this one
+            self._check_same(message, args)
+            await partition.committer.flushed()
+            return seq, False
+        pending = self._claims[claim] = partition.loop.create_future()
+        try:
+            row = await partition.store.find(*claim)
+            if row is not None:
+                pending.set_result((row.seq, row.args))
+                self._check_same(message, row.args)
+                return row.seq, False
+            partition.check_running()
+            invocation = accept()
+            pending.set_result((invocation.seq, message.args_text))
+            await partition.committer.flushed()  # from now on the store finds it
+            return invocation.seq, True
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                pending.cancel()
+            elif not pending.done():
+                pending.set_exception(error)
+                pending.exception()
+            raise
+        finally:
+            del self._claims[claim]
+
+    def _check_same(self, message: Message, args: str) -> None:
+        try:
+            same = args == message.args_text or message.target.same_arguments(args, message.args_text)
+        except SerializationError:
+            same = False
+        if not same:
+            raise IdempotencyMismatch(
+                f"The idempotency key {message.options.idempotency_key!r} was used for {message.target.target} of "
+                f"{message.key!r} with other arguments. Use another key for another request."
+            )
+
+    def begin(self, caller: Invocation, command: int, kind: int, message: Message) -> None:
+        """Place the message of a handler's call or send, unless an earlier attempt has begun to."""
+        if caller.work is None or command not in caller.work:
+            task = self._partition.loop.create_task(self._place_for(caller, command, kind, message))
+            self._partition.add_work(caller, command, task)
+
+    async def _place_for(self, caller: Invocation, command: int, kind: int, message: Message) -> None:
+        partition = self._partition
+
+        def accept() -> Invocation:
+            seq = partition.next_number()
+            partition.place(caller, command, seq)
+            partition.work_ended(caller, command)
+            return partition.accept_message(message, seq, caller.seq if kind == Kind.CALL else None, command)
+
+        try:
+            seq, new = await self.place(message, accept)
+            if not new and kind == Kind.CALL:
+                await partition.attachments.attach(caller, command, seq, placed=True)
+            elif not new:
+                partition.place(caller, command, seq)
+                partition.work_ended(caller, command)
+        except TerminalError as error:
+            partition.complete(caller, command, Kind.FAILED, failure_text(error))
+        except Exception as error:
+            if not partition.stopped:
+                partition.fail(error)

@@ -1,0 +1,152 @@
+"""Decides what stays in memory: idle objects, handlers that wait, messages whose time has not come.
+
+Promise: nothing leaves memory before everything about it is with the disk, and whoever waits for an outcome in this
+process gets it all the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from actors.storage import Status
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+    from actors.clock import Cancellable
+    from actors.invocation import Invocation
+    from actors.mailbox import Mailbox
+    from actors.partition import Partition
+
+
+class Residence:
+    """`max_objects` idle objects and `max_waiting` waiting handlers stay; a handler that has waited `suspend_after_ms` goes."""
+
+    def __init__(self, partition: Partition, max_objects: int, max_waiting: int, suspend_after_ms: int) -> None:
+        self._partition = partition
+        self._max_objects = max_objects
+        self._max_waiting = max_waiting
+        self._suspend_after_ms = suspend_after_ms
+        self._circle: deque[Mailbox] = deque()
+        # Since when, oldest first. Only those that wait for completions: nothing in this process is about to wake them.
+        self.waiting: OrderedDict[Attempt, int] = OrderedDict()
+        self._leaving: deque[Mailbox] = deque()
+        self._scheduled: deque[Invocation] = deque()
+        self._alarm: Cancellable | None = None
+
+    def stop(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    # --- idle objects -----------------------------------------------------------------------------------------------------
+
+    def entered(self, mailbox: Mailbox) -> None:
+        """An object was loaded: make room, if there are too many.
+
+        The hand of a clock goes round and takes those it meets unused twice. One whose last change is not with the disk
+        yet is passed over: loading it again would read the past.
+        """
+        self._circle.append(mailbox)
+        looks = 4  # for each object loaded: the hand goes round faster than the circle grows
+        while len(self._circle) > self._max_objects and looks:
+            looks -= 1
+            candidate = self._circle.popleft()
+            if candidate.state is None:
+                continue  # it has left already
+            if candidate.recent or not self._evict(candidate):
+                candidate.recent = False
+                self._circle.append(candidate)
+
+    def _evict(self, mailbox: Mailbox) -> bool:
+        """Forget an object that is idle, or whose invocation sleeps. False if it cannot leave yet."""
+        handed_over = self._partition.committer.handed_over
+        current = mailbox.current
+        if mailbox.readers or mailbox.written_in > handed_over:
+            return False
+        if current is not None and not _asleep(current, handed_over):
+            return False
+        waiting = mailbox.first
+        while waiting is not None:
+            if waiting.dirty_in > handed_over:
+                return False
+            waiting = waiting.following
+        if current is not None:
+            self._forget(current)
+        while (invocation := mailbox.pop()) is not None:
+            self._forget(invocation)
+        mailbox.state = mailbox.current = None
+        self._partition.forget(mailbox)
+        return True
+
+    def _forget(self, invocation: Invocation) -> None:
+        del self._partition.open[invocation.seq]
+        if invocation.waiters is not None:
+            self._partition.absent_waiters[invocation.seq] = invocation.waiters
+            invocation.waiters = None
+
+    # --- handlers that wait -----------------------------------------------------------------------------------------------
+
+    def waits(self, attempt: Attempt) -> None:
+        """A handler has begun to wait. `waiting` holds it until it goes on or ends."""
+        waiting = self.waiting
+        waiting[attempt] = self._partition.turn_ms
+        if len(waiting) > self._max_waiting:
+            self.suspend(waiting.popitem(last=False)[0])
+        if self._alarm is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._alarm = None
+        if self.waiting and not self._partition.stopped:
+            due = next(iter(self.waiting.values())) + self._suspend_after_ms
+            self._alarm = self._partition.clock.call_at(due, self._suspend_long_ones)
+
+    def _suspend_long_ones(self) -> None:
+        latest = self._partition.clock.now_ms() - self._suspend_after_ms
+        while self.waiting and next(iter(self.waiting.values())) <= latest:
+            self.suspend(self.waiting.popitem(last=False)[0])
+        self._arm()
+
+    def suspend(self, attempt: Attempt) -> None:
+        """Take a waiting handler's code out of memory, and its object too. What it waits for brings both back."""
+        if attempt.scheduled:
+            return  # it is about to go on
+        invocation = attempt.invocation
+        invocation.attempt = None
+        attempt.close()
+        mailbox = invocation.mailbox
+        assert mailbox is not None
+        if invocation.shared and invocation.dirty_in <= self._partition.committer.handed_over:
+            mailbox.readers -= 1
+            self._forget(invocation)
+        if not self._evict(mailbox):
+            self._leaving.append(mailbox)
+
+    def scheduled(self, invocation: Invocation) -> None:
+        """A message for later: it leaves memory as soon as it is with the disk."""
+        self._scheduled.append(invocation)
+
+    def handed_over(self) -> None:
+        """A batch is with the disk: let go what waited for that."""
+        handed_over = self._partition.committer.handed_over
+        scheduled = self._scheduled
+        while scheduled and scheduled[0].dirty_in <= handed_over:
+            invocation = scheduled.popleft()
+            if invocation.status == Status.SCHEDULED and invocation.seq in self._partition.open:
+                self._forget(invocation)
+        for _ in range(len(self._leaving)):
+            mailbox = self._leaving.popleft()
+            current = mailbox.current
+            if mailbox.state is None or current is None or current.attempt is not None:
+                continue  # it has left, or has something to do
+            if not self._evict(mailbox) and max(mailbox.written_in, current.dirty_in) > handed_over:
+                self._leaving.append(mailbox)
+
+
+def _asleep(invocation: Invocation, handed_over: int) -> bool:
+    return (
+        invocation.attempt is None
+        and not invocation.work
+        and invocation.dirty_in <= handed_over
+        and invocation.status in (Status.BLOCKED, Status.BACKING_OFF, Status.PAUSED)
+    )
