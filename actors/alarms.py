@@ -27,10 +27,6 @@ class Alarms:
         self._due: deque[Timer] = deque()
         self._loading = False
 
-    @property
-    def any(self) -> bool:
-        return self._timers.any
-
     async def open(self) -> None:
         await self._timers.open()
 
@@ -52,6 +48,12 @@ class Alarms:
         else:
             self._partition.committer.batch.stopped.append((due_ms, seq, index))
             self._partition.touch()
+
+    def cancel_retry(self, seq: int) -> None:
+        """A retry that is not to come. One that is not in memory is far off; it finds nothing to do when it is due."""
+        timer = self._timers.cancel(0, seq, RETRY)
+        if timer is not None:
+            self._remove(timer)
 
     def _remove(self, timer: Timer) -> None:
         batch = self._partition.committer.batch

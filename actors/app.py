@@ -541,13 +541,15 @@ class App:
             if row.status >= Status.SUCCEEDED:
                 definition = self._services.get(row.service)
                 return _outcome(definition.handlers.get(row.handler) if definition else None, row.status, row.outcome)
-            invocation = await partition.loader.opened(seq)
-            if invocation is None:
-                return await self._result(seq)  # it ended meanwhile
-        future: asyncio.Future[Invocation] = partition.loop.create_future()
-        if invocation.waiters is None:
-            invocation.waiters = []
-        invocation.waiters.append(future)
+            future: asyncio.Future[Invocation] = partition.loop.create_future()
+            async with partition.loader.holding(seq) as restored:
+                if restored is None:
+                    return await self._result(seq)  # it ended meanwhile
+                partition.check_running()
+                _add_waiter(restored, future)
+            return await ClientCall(future)
+        future = partition.loop.create_future()
+        _add_waiter(invocation, future)
         return await ClientCall(future)
 
 
@@ -566,6 +568,19 @@ def _outcome(handler: HandlerDefinition | None, status: int, outcome: str | None
     if handler is None:
         raise SerializationError("The class of this invocation is not served any more, so its result type is unknown.")
     return handler.returns.decode(outcome)
+
+
+def _add_waiter(invocation: Invocation, future: asyncio.Future[Invocation]) -> None:
+    if invocation.waiters is None:
+        invocation.waiters = []
+    waiters = invocation.waiters
+    waiters.append(future)
+
+    def forget(future: asyncio.Future[Invocation]) -> None:
+        if future.cancelled() and future in waiters:  # nobody waits any more
+            waiters.remove(future)
+
+    future.add_done_callback(forget)
 
 
 async def _logged(told: Awaitable[Any]) -> None:

@@ -40,27 +40,24 @@ class Attachments:
     async def attach(self, caller: Invocation, index: int, target: int, *, placed: bool) -> None:
         """Complete the command with the target's outcome, now or later. With `placed` that is recorded first."""
         partition = self._partition
-        while True:
-            invocation = await partition.loader.opened(target)
+        async with partition.loader.holding(target) as invocation:
             if invocation is not None:
-                break
-            await partition.committer.flushed()
-            row = await partition.store.invocation(target)
-            if row is None or row.status >= Status.SUCCEEDED:
+                # Without an await: all of it is in one batch.
+                if caller.ended or caller.journal is None or index in caller.journal.completed:
+                    return
+                invocation.more().flags |= Flag.ATTACHED
+                partition.mark(invocation)
+                partition.committer.batch.attached.append((target, caller.seq, index))
                 if placed:
                     partition.place(caller, index, target)
-                self._answer(caller, index, None if row is None else row.status, None if row is None else row.outcome)
+                partition.work_ended(caller, index)
+                partition.deadlocks.check_attached(caller, index, target)
                 return
-        # From here on without an await: all of it is in one batch.
-        if caller.ended or caller.journal is None or index in caller.journal.completed:
-            return
-        invocation.more().flags |= Flag.ATTACHED
-        partition.mark(invocation)
-        partition.committer.batch.attached.append((target, caller.seq, index))
+        await partition.committer.flushed()
+        row = await partition.store.invocation(target)
         if placed:
             partition.place(caller, index, target)
-        partition.work_ended(caller, index)
-        partition.deadlocks.check_attached(caller, index, target)
+        self._answer(caller, index, None if row is None else row.status, None if row is None else row.outcome)
 
     def ended(self, target: int, status: int, outcome: str | None) -> None:
         """The target's outcome is there."""
@@ -77,11 +74,11 @@ class Attachments:
         try:
             await partition.committer.flushed()
             for caller, index in await partition.store.attached(target):
-                invocation = await partition.loader.opened(caller)
-                if invocation is not None:
-                    self._answer(invocation, index, status, outcome)
-                partition.committer.batch.detached.append((target, caller, index))
-                partition.touch()
+                async with partition.loader.holding(caller) as invocation:
+                    if invocation is not None:
+                        self._answer(invocation, index, status, outcome)
+                    partition.committer.batch.detached.append((target, caller, index))
+                    partition.touch()
         except Exception as error:
             if not partition.stopped:
                 partition.fail(error)

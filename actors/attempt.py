@@ -26,6 +26,8 @@ from actors.errors import (
     StateDecodeError,
     TerminalError,
     failure_text,
+    printable,
+    short_reason,
 )
 from actors.futures import DurableFuture, JournaledFuture
 from actors.invocation import MISSING
@@ -37,6 +39,7 @@ from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
+    from actors.mailbox import Mailbox
     from actors.partition import Partition
 
 log = logging.getLogger("actors")
@@ -45,11 +48,20 @@ _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
 
 
+STUBBORN = 3  # refusals that a closed handler may swallow
+TURNS_FOR_TASKS = 20  # of the loop, for a handler's own tasks to ask for what the journal holds
+
+
+_NOTHING = Entry(0, 0, None, None, 0, None, 0)  # what a handler is given that swallows every AttemptEnded in a loop
+
+
 class Attempt:
     """Life: made ready, run by the partition's turns until it blocks or ends, closed. It runs on one thread, in no task."""
 
     __slots__ = (
         "__weakref__",
+        "_caller",
+        "_closing",
         "_context",
         "_coroutine",
         "_effects",
@@ -58,8 +70,10 @@ class Attempt:
         "_instance",
         "_outcome",
         "_placements",
+        "_refused",
         "_replay",
         "_stop_error",
+        "_suspicion",
         "_throw",
         "_variables",
         "_waiting",
@@ -95,6 +109,9 @@ class Attempt:
         self._stop_error: ActorsError | None = None
         self._outcome: tuple[str, Any] | None = None
         self._variables: contextvars.Context | None = None
+        self._caller: Mailbox | None = None
+        self._closing = False
+        self._refused = self._suspicion = 0
 
     @property
     def context(self) -> Context:
@@ -117,9 +134,11 @@ class Attempt:
                 return
         elif self._waiting is not None:
             if not self._show_until(self._waiting):
-                self._blocked()
+                if not self._stuck():
+                    self._blocked()
                 return
             self._waiting = None
+            self._suspicion = 0
             self.partition.residence.waiting.pop(self, None)
         elif self._foreign is not None and self._throw is None:
             self._show_all()
@@ -208,11 +227,9 @@ class Attempt:
                 return False
             if self._show_until(yielded):
                 return True
-            if self._replay is not None and (recorded := self._replay.expected()) is not None:
-                self._pause(self._replay.stuck(recorded))
-                return False
             self._waiting = yielded
-            self._blocked()
+            if not self._stuck():
+                self._blocked()
             return False
         if getattr(yielded, "_asyncio_future_blocking", None):
             # A future of asyncio, awaited directly: allowed, but it is not durable and is awaited again on replay.
@@ -225,10 +242,24 @@ class Attempt:
             yielded.remove_done_callback(self._on_foreign)
             self._foreign = None
             return True
-        if yielded is None:  # asyncio.sleep(0)
-            self.wake()
+        if yielded is None:  # asyncio.sleep(0): behind what the loop has to do
+            self.partition.loop.call_soon(self.wake)
             return False
         self._throw = RuntimeError(f"The handler awaited something that is no awaitable of asyncio: {yielded!r}")
+        return True
+
+    def _stuck(self) -> bool:
+        """Whether a replay waits although the journal holds a command it has not asked for: the code has changed.
+
+        Unless tasks of the handler's own are about to ask: they get a few turns of the loop before that is said.
+        """
+        if self._replay is None or (recorded := self._replay.expected()) is None:
+            return False
+        self._suspicion += 1
+        if self._suspicion > TURNS_FOR_TASKS:
+            self._pause(self._replay.stuck(recorded))
+        else:
+            self.partition.loop.call_soon(self.wake)
         return True
 
     def wake(self) -> None:
@@ -267,7 +298,7 @@ class Attempt:
         return True
 
     def _show_all(self) -> None:
-        while self._show_next():
+        while self._throw is None and self._show_next():
             pass
 
     def _show_next(self) -> bool:
@@ -316,6 +347,8 @@ class Attempt:
         The recorded entry, or None if the command is new and the caller must `record` it. Does not return, but raises
         AttemptEnded, if the attempt is over or the journal says otherwise.
         """
+        if self._refused > STUBBORN:
+            return _NOTHING
         self.flush()
         if self._replay is None:
             return None
@@ -329,6 +362,8 @@ class Attempt:
 
     def matches_call(self, kind: int, target: Any, name: str, args_text: str) -> Entry | None:
         """`command` for calls and sends, whose arguments are compared by the types of the callee."""
+        if self._refused > STUBBORN:
+            return _NOTHING
         self.flush()
         if self._replay is None or (recorded := self._replay.expected()) is None:
             return None
@@ -366,10 +401,7 @@ class Attempt:
         if value is not None and len(value) > self.partition.max_payload:
             raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
         if journal.size >= self.partition.limits.max_journal:
-            raise JournalTooLong(
-                f"This invocation has {journal.size:,} journal entries; max_journal of the app allows no more. Split the "
-                "work: let the handler send itself a message and go on there."
-            )
+            raise self._too_long(journal)
         entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
         self.partition.write_entry(invocation, entry)
         replay.advance()
@@ -381,11 +413,19 @@ class Attempt:
             "what is large elsewhere and store where it is."
         )
 
+    def _too_long(self, journal: Journal) -> JournalTooLong:
+        return JournalTooLong(
+            f"This invocation has {journal.size:,} journal entries; max_journal of the app allows no more. Split the "
+            "work: let the handler send itself a message and go on there."
+        )
+
     def expect(self, future: JournaledFuture[Any]) -> None:
         """`future` waits for the completion of the command with its index."""
         if self._futures is None:
             self._futures = {}
         self._futures[future.command] = future
+        if not self.stepping and self._replay is not None and self._replay.completion() is not None:
+            self.wake()  # a task of the handler's own asks: what is recorded may answer it at once
 
     def expect_placement(self, future: JournaledFuture[Any]) -> None:
         """`future` is done when the message of the command with its index is an invocation. None ends before."""
@@ -403,7 +443,7 @@ class Attempt:
     def flush(self) -> None:
         """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
         if self.ended or self._stop_error is not None:
-            raise AttemptEnded()
+            self._refuse()
         if self.snapshot is not None:
             if (
                 self._replay is not None
@@ -414,21 +454,53 @@ class Attempt:
             return
         changes = self.state.changes()
         if changes is not None:
+            try:
+                self._check_room(changes)
+            except TerminalError:
+                self.state._compare_all_anew()  # none of them is recorded; the handler may go on
+                raise
             for name, text in changes.items():
                 self.write(name, text)
 
-    def write(self, name: str, text: str | None) -> None:
+    def _check_room(self, changes: dict[str, str | None], journaled: bool = True) -> None:
+        """Raise PayloadTooLarge or JournalTooLong before the first of these writes is recorded."""
+        longest = self.partition.max_payload
+        for name, text in changes.items():
+            if text is not None and len(text) > longest:
+                raise self._too_large(text, f"The state {name!r}")
+        journal = self.invocation.journal
+        if journaled and journal is not None and journal.size + len(changes) > self.partition.limits.max_journal:
+            raise self._too_long(journal)
+
+    def _refuse(self) -> None:
+        """Nothing is asked of this attempt any more."""
+        if self.ended and not self._closing:
+            raise MisusedFuture(
+                "This context belongs to an invocation that is over, or has begun another attempt. A context is valid in "
+                "the handler it was handed to, until that ends."
+            )
+        self._refused += 1
+        raise AttemptEnded()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the handler swallows what should end it. Its next await never returns: only that ends such a loop."""
+        return self._refused > STUBBORN
+
+    def write(self, name: str, text: str | None, codec: Codec | None = None) -> None:
         """Record one state write as a command of its own; None deletes the name."""
         kind = Kind.SET if text is not None else Kind.CLEAR
         recorded = self._replay.expected() if self._replay is not None else None
         if recorded is None:
+            if codec is not None:
+                self._check_room({name: text})
             before = self.state.texts.get(name)
             self.state.put(name, text, replayed=False)
             self.record(kind, name, text, None, before)
             self.partition.write_state(self.invocation, name, text)
             return
         field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
-        codec = field.codec if field is not None else ANY
+        codec = codec or (field.codec if field is not None else ANY)
         assert self._replay is not None
         if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, text, codec):
             raise self._stop(self._replay.mismatch(recorded, kind, name, text))
@@ -485,7 +557,8 @@ class Attempt:
             return
         invocation, partition = self.invocation, self.partition
         parent = invocation.parent
-        if parent is not None and parent not in partition.open and not partition.caller_loaded(invocation, self.wake):
+        if parent is not None and parent not in partition.open:
+            partition.loader.spawn([parent], self._caller_loaded)
             return
         handler = invocation.handler
         assert self._outcome is not None and handler is not None
@@ -498,12 +571,27 @@ class Attempt:
             return
         text, value = self._outcome
         self._over()
+        caller, self._caller = self._caller, None
         if isinstance(value, TerminalError):
             partition.finish(invocation, Status.FAILED, text)
         else:
             partition.finish(
                 invocation, Status.SUCCEEDED, text, value if type(value) in handler.returns.atoms else MISSING
             )
+        if caller is not None:
+            partition.loader.unpin([caller])
+
+    def _caller_loaded(self) -> None:
+        invocation, partition = self.invocation, self.partition
+        if self.ended or invocation.parent is None:
+            return
+        caller = partition.open.get(invocation.parent)
+        if caller is None:
+            invocation.parent = None  # it has ended: nobody waits any more
+        elif caller.mailbox is not None and self._caller is None:
+            self._caller = caller.mailbox  # it stays until it has its answer
+            self._caller.pins += 1
+        self.wake()
 
     def _finish_writes(self, keep: bool) -> None:
         """Store the last changes, without journal entries: they become durable together with the outcome.
@@ -523,10 +611,7 @@ class Attempt:
         try:
             changes = self.state.changes()
             if changes is not None:
-                longest = self.partition.max_payload
-                for name, text in changes.items():
-                    if text is not None and len(text) > longest:
-                        raise self._too_large(text, f"The state {name!r}")
+                self._check_room(changes, journaled=False)
         except TerminalError:
             self.state.discard()
             raise
@@ -550,8 +635,7 @@ class Attempt:
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
         self.ended = True
-        if self._waiting is not None:
-            self.partition.residence.waiting.pop(self, None)
+        self.partition.residence.waiting.pop(self, None)
         self._futures = self._effects = self._placements = self._context = None
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]
@@ -567,14 +651,22 @@ class Attempt:
         coroutine, self._coroutine = self._coroutine, None
         if self._foreign is not None:
             self._foreign.remove_done_callback(self._on_foreign)
+        if self._caller is not None:
+            self.partition.loader.unpin([self._caller])
+            self._caller = None
         if coroutine is None:
             return
+        self._closing = True
         try:
             coroutine.close()
         except AttemptEnded:
             pass
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and self.gave_up:
+                _stubborn.append(coroutine)  # let go, it would be closed once more, with the same result
             log.exception("A handler raised while it was closed; the error has no effect on its invocation")
+        finally:
+            self._closing = False
 
     # --- what asyncio asks of the current task --------------------------------------------------------------------------
 
@@ -582,16 +674,17 @@ class Attempt:
         """asyncio.timeout() and task groups call this on the task they run in."""
         if self.ended:
             return False
-        if self._foreign is not None:
-            return self._foreign.cancel(msg)
+        if self._foreign is not None and self._foreign.cancel(msg):
+            return True
         if self._waiting is not None:
-            self._waiting = None
-            self._throw = MisusedFuture(
+            # Not raised in the handler: it could catch it and go on, at a moment that no replay finds again.
+            misused = MisusedFuture(
                 "A timeout or task group of asyncio tried to cancel a durable wait, which no replay could repeat. "
                 "Use ctx.timeout(future, seconds) instead."
             )
-        else:
-            self._throw = asyncio.CancelledError()
+            self.partition.end(self.invocation, misused)
+            return True
+        self._throw = asyncio.CancelledError()
         self.wake()
         return True
 
@@ -623,6 +716,8 @@ def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec
     return codec is not None and isinstance(recorded, str) and isinstance(asked, str) and codec.equal(recorded, asked)
 
 
+_stubborn: list[Any] = []
+
 _snapshot_codec = Codec(dict[str, str])
 _packed_snapshot = _snapshot_codec.dump
 _unpacked_snapshot = _snapshot_codec.decode
@@ -630,5 +725,8 @@ _unpacked_snapshot = _snapshot_codec.decode
 
 def reason_of(error: BaseException) -> str:
     """The traceback kept with an invocation. Bounded: it is rewritten at each failed attempt."""
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = printable("".join(traceback.format_exception(error)))
+    except Exception:  # its class, or one of its causes, cannot even be shown
+        text = short_reason(error)
     return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import (
@@ -14,7 +15,7 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal import Kind
-from actors.serde import ANY, Codec
+from actors.serde import ANY, Codec, codec_named, value_codec
 from actors.storage import JournalRow
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Payload:
         """The text to record. Raises BadArguments if the waiting type does not accept it."""
         if self.kind == Kind.FAILED:
             return failure_text(AwakeableRejected(self.reason or "rejected without a reason"))
-        known = codec if codec is not None else ANY
+        known = codec if codec is not None else value_codec(self.value)
         try:
             if self.text is None:
                 return known.encode(self.value)
@@ -76,35 +77,42 @@ class Awakeables:
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
         try:
-            await self._apply(seq, index, payload)
+            await self._apply(
+                seq, index, payload, lambda: self._partition.complete(caller, command, Kind.COMPLETED, None)
+            )
         except TerminalError as error:
             self._partition.complete(caller, command, Kind.FAILED, failure_text(error))
         except Exception as error:
             if not self._partition.stopped:
                 self._partition.fail(error)
-        else:
-            # No await since _apply recorded the completion: both are in the same batch.
-            self._partition.complete(caller, command, Kind.COMPLETED, None)
 
-    async def _apply(self, seq: int, index: int, payload: Payload) -> None:
+    async def _apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
+        """`then` is called in the batch of the completion."""
+        async with self._partition.loader.holding(seq) as invocation:
+            if invocation is not None:
+                if payload.kind == Kind.COMPLETED and invocation.attempt is None:
+                    self._partition.revive(invocation)
+                    await self._partition.turn_taken()
+                if not invocation.ended:
+                    self._apply_now(invocation, seq, index, payload)
+                    if then is not None:
+                        then()
+                    return
+        await self._check_ended(seq, index, payload)
+        if then is not None:
+            then()
+
+    def _apply_now(self, invocation: Invocation, seq: int, index: int, payload: Payload) -> None:
         partition = self._partition
-        invocation = await partition.loader.opened(seq)
-        if invocation is None:
-            await self._check_ended(seq, index, payload)
-            return
-        codec = None
-        if payload.kind == Kind.COMPLETED and invocation.attempt is None:
-            partition.revive(invocation)
-            await partition.idle()
-        if invocation.ended:
-            await self._check_ended(seq, index, payload)
-            return
+        codec: Codec | None = None
         if invocation.attempt is not None and (future := invocation.attempt.future(index)) is not None:
             codec = future.codec
         journal = invocation.journal
         command = journal.command(index) if journal is not None else None
         if journal is None or command is None or command.kind != Kind.AWAKEABLE:
             raise UnknownAwakeable(_UNKNOWN)
+        if codec is None:  # no attempt is there to say: its handler backs off or is paused
+            codec = codec_named(command.name)
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
         if completion is None:
@@ -120,10 +128,15 @@ class Awakeables:
         rows: list[JournalRow] = await self._store.journal(seq)
         if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
             raise UnknownAwakeable(_UNKNOWN)
-        completion = next((row for row in rows if row.kind >= Kind.COMPLETED and row.ref == index), None)
+        completion = next((row for row in rows if row.kind in (Kind.COMPLETED, Kind.FAILED) and row.ref == index), None)
         if completion is None:
             raise UnknownAwakeable(_UNKNOWN)
-        _check_same(completion.kind, completion.value, payload.kind, payload.encoded(None), None)
+        codec = codec_named(next(row.name for row in rows if row.idx == index))
+        try:
+            text = payload.encoded(codec)
+        except BadArguments:
+            text = ""
+        _check_same(completion.kind, completion.value, payload.kind, text, codec)
 
 
 def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:

@@ -207,15 +207,30 @@ class Committer:
                 self.durable = written.number
                 if self.batch.empty():
                     self._writing = self._sealed = None
-                    _release(written)
+                    self._release(written)
                     return
                 # The next batch is handed over before the replies wake their waiters.
                 self._hand_over()
-                _release(written)
+                self._release(written)
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
+
+    def _release(self, batch: OpenBatch) -> None:
+        for answered in batch.answers:
+            for future in answered.waiters or ():
+                if not future.done():
+                    future.set_result(answered)
+            answered.waiters = None
+        for reply, about in batch.replies:
+            if not reply.done():
+                reply.set_result(about)
+        for gate in batch.gates:
+            try:
+                gate()
+            except Exception as error:  # the batch is on disk all the same
+                self._on_failure(error)
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, StorageError):
@@ -241,16 +256,3 @@ def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()
-
-
-def _release(batch: OpenBatch) -> None:
-    for answered in batch.answers:
-        for future in answered.waiters or ():
-            if not future.done():
-                future.set_result(answered)
-        answered.waiters = None
-    for reply, about in batch.replies:
-        if not reply.done():
-            reply.set_result(about)
-    for gate in batch.gates:
-        gate()

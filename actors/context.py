@@ -15,7 +15,6 @@ from actors import futures
 from actors.errors import (
     BadArguments,
     BadKey,
-    DefinitionError,
     MisusedFuture,
     StateWriteRefused,
     TerminalError,
@@ -28,7 +27,7 @@ from actors.invocation import Invocation
 from actors.journal import Kind
 from actors.placements import Message
 from actors.retry import RetryPolicy
-from actors.serde import ANY, Codec, codec_for, type_name
+from actors.serde import ANY, Codec, codec_for, type_name, value_codec
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -161,6 +160,8 @@ class Context:
         With `retry` the step is tried again in place; when the policy is used up, the await raises TerminalError.
         `type` declares the result's type where the function's own annotation does not.
         """
+        if name is not None:
+            _check_name(name, "ctx.step")
         return StepOptions(self, name, type, retry)
 
     def _run(
@@ -241,26 +242,25 @@ class Context:
         SerializationError at once for a value that cannot be stored. Awaiting it raises UnknownAwakeable,
         AwakeableCompleted, or BadArguments if the waiting type refuses the value.
         """
-        codec = _value_codec(value) if type is None else codec_for(type, "ctx.resolve_awakeable(type=...)")
-        return self._complete_awakeable(Kind.RESOLVE, id, codec.encode(value))
+        codec = value_codec(value) if type is None else codec_for(type, "ctx.resolve_awakeable(type=...)")
+        return self._complete_awakeable(Kind.RESOLVE, id, codec.encode(value), codec)
 
     def reject_awakeable(self, id: str, reason: str) -> DurableFuture[None]:
         """Make an awakeable of this app fail with `reason`, exactly once, even if this future is not awaited."""
         if not isinstance(reason, str):
             raise BadArguments(f"reject_awakeable wants the reason as a str, got {type_name(type(reason))}.")
-        return self._complete_awakeable(Kind.REJECT, id, ANY.encode(reason))
+        return self._complete_awakeable(Kind.REJECT, id, ANY.encode(reason), ANY)
 
-    def _complete_awakeable(self, kind: int, id: str, text: str) -> DurableFuture[None]:
+    def _complete_awakeable(self, kind: int, id: str, text: str, codec: Codec) -> DurableFuture[None]:
         attempt = self._attempt
         seq, index = attempt.partition.ids.read_awakeable(id)
-        entry = attempt.command(kind, id, text)
+        entry = attempt.command(kind, id, text, codec)
         if entry is None:
             entry = attempt.record(kind, id, text)
         future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
         attempt.expect(future)
         attempt.must_finish(future)
-        journal = attempt.invocation.journal
-        if journal is not None and entry.idx not in journal.completed:
+        if not _begun(attempt.invocation, entry.idx):
             attempt.partition.awakeables.complete_for(attempt.invocation, entry.idx, seq, index, kind, text)
         return future
 
@@ -431,13 +431,13 @@ class Context:
             setattr(attempt.state.instance, name, field.codec.decode(field.codec.encode(value)))
             attempt.flush()
             return
-        if not isinstance(name, str) or not name:
-            raise BadArguments(f"ctx.set wants a non-empty str as the name, got {name!r}.")
+        _check_name(name, "ctx.set")
         codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
         text = codec.encode(value)
         attempt.flush()
-        if attempt.state.texts.get(name) != text:
-            attempt.write(name, text)
+        before = attempt.state.texts.get(name)
+        if before is None or not codec.equal(before, text):
+            attempt.write(name, text, codec)
 
     def clear(self, name: str) -> None:
         """Delete one state value; a declared attribute goes back to its default."""
@@ -566,6 +566,16 @@ class StepOptions:
         return self._context._run(name, self._type, self._retry, function, args, kwargs)
 
 
+def _check_name(name: str, what: str) -> None:
+    """Raise BadArguments for a name that cannot be stored."""
+    try:
+        if isinstance(name, str) and name and name.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    raise BadArguments(f"{what} wants a non-empty str of Unicode text as the name, got {name!r}.")
+
+
 def _step_name(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
@@ -591,22 +601,11 @@ def _result_codec(function: Any) -> Codec | None:
 def _begun(invocation: Invocation, index: int) -> bool:
     """Whether the command has its answer, or this process is about to get it."""
     journal = invocation.journal
-    return (journal is not None and index in journal.completed) or (
-        invocation.work is not None and index in invocation.work
+    return (
+        index == 0
+        or (journal is not None and index in journal.completed)
+        or (invocation.work is not None and index in invocation.work)
     )
-
-
-_PLAIN = (type(None), bool, int, float, str, list, dict)
-
-
-def _value_codec(value: Any) -> Codec:
-    """The codec for a value nobody declared a type for: that of its own class, unless any JSON reader knows it."""
-    if type(value) in _PLAIN:
-        return ANY
-    try:
-        return codec_for(type(value), "the value")
-    except DefinitionError:
-        return ANY  # which refuses it, and says what it accepts
 
 
 def checked_key(key: str) -> str:

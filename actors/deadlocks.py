@@ -35,7 +35,7 @@ class Deadlocks:
             self._partition.end(waiting, _refusal(path[1:]))  # told from the holder's side
         elif cold - loaded:
             known = loaded | cold
-            self._partition.loader.spawn(cold, functools.partial(self.check_queued, waiting, known))
+            self._partition.loader.spawn(known, functools.partial(self.check_queued, waiting, known))
 
     def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
         """An invocation waits for another one's outcome: fail that command if the other one waits for it."""
@@ -50,7 +50,7 @@ class Deadlocks:
             self._partition.complete(caller, index, Kind.FAILED, failure_text(_refusal(cycle)))
         elif cold - loaded:
             known = loaded | cold
-            self._partition.loader.spawn(cold, functools.partial(self.check_attached, caller, index, target, known))
+            self._partition.loader.spawn(known, functools.partial(self.check_attached, caller, index, target, known))
 
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
         """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""

@@ -34,7 +34,7 @@ class TerminalError(ActorsError):
         self.metadata = metadata
 
     def __str__(self) -> str:
-        return _printable(self.message) or Exception.__str__(self)
+        return printable(self.message) or Exception.__str__(self)
 
 
 class DeterminismError(ActorsError):
@@ -252,19 +252,31 @@ _decode = msgspec.json.Decoder(Failure).decode
 
 def failure_text(error: TerminalError) -> str:
     """The stored form of `error`, whatever was put into it. An invalid status code becomes 500, and the message says so."""
-    message = _printable(error.message) or _printable(error)
-    code: Any = error.code
+    message = printable(_attribute(error, "message")) or printable(error)
+    code: Any = _attribute(error, "code")
     if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
         code = int(code)  # also an http.HTTPStatus
     else:
-        message += f" [its code {_printable(code)} is no status of an error, 400 to 599, so it became 500]"
+        message += f" [its code {printable(code)} is no status of an error, 400 to 599, so it became 500]"
         code = 500
     metadata: dict[str, str] | None = None
-    if isinstance(error.metadata, Mapping):
-        metadata = {_printable(name): _printable(value) for name, value in error.metadata.items()} or None
-    elif error.metadata is not None:
-        metadata = {"metadata": _printable(error.metadata)}
-    return _encode(Failure(code, message, _printable(error.error), metadata)).decode()
+    given = _attribute(error, "metadata")
+    try:
+        if isinstance(given, Mapping):
+            metadata = {printable(name): printable(value) for name, value in given.items()} or None
+        elif given is not None:
+            metadata = {"metadata": printable(given)}
+    except Exception as failed:
+        metadata = {"metadata": f"<{type(given).__name__}, which cannot be read: {type(failed).__name__}>"}
+    return _encode(Failure(code, message, printable(_attribute(error, "error")), metadata)).decode()
+
+
+def _attribute(error: TerminalError, name: str) -> Any:
+    """What a subclass made of an attribute; if reading it fails, TerminalError's own."""
+    try:
+        return getattr(error, name)
+    except Exception:
+        return getattr(TerminalError, name)
 
 
 def failure_error(text: str) -> TerminalError:
@@ -275,7 +287,15 @@ def failure_error(text: str) -> TerminalError:
     return error
 
 
-def _printable(value: Any) -> str:
+def short_reason(error: BaseException) -> str:
+    """`repr(error)`, whatever its class makes of that."""
+    try:
+        return printable(repr(error))
+    except Exception:
+        return f"{type(error).__name__}, whose text cannot be made"
+
+
+def printable(value: Any) -> str:
     """`value` as text that can be stored, whatever it is: surrogates are escaped, a failing __str__ is named."""
     try:
         text = value if type(value) is str else str(value)

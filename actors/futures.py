@@ -50,6 +50,8 @@ class DurableFuture(Call[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if self._state == 0:
             attempt = self._attempt
+            while attempt.gave_up and not attempt.stepping:
+                yield self
             if attempt.stepping and asyncio.current_task() is attempt:  # type: ignore[comparison-overlap]
                 yield self
             else:

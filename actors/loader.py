@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.committer import Store, refuse
@@ -27,7 +28,7 @@ class Loader:
         self._cold: list[Mailbox] = []
         self._waiting: dict[Mailbox, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._wanted: dict[int, list[asyncio.Future[Invocation | None]]] = {}
+        self._wanted: dict[int, list[asyncio.Future[list[Mailbox]]]] = {}  # whoever waits gets what is pinned for it
         self._finding: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._restoring = asyncio.Lock()
@@ -48,7 +49,7 @@ class Loader:
                 await self.loaded(slice_)
             except (StorageError, AppNotRunning):
                 return  # the app has stopped, and whoever asked it for something was told
-            await self._partition.idle()
+            await self._partition.turn_taken()
 
     async def loaded(self, mailboxes: Iterable[Mailbox]) -> None:
         """Return once all of them are in memory."""
@@ -62,72 +63,118 @@ class Loader:
         if waiting:
             await asyncio.gather(*waiting)
 
-    async def opened(self, seq: int) -> Invocation | None:
-        """The open invocation with this number, in memory together with its object. None if it has ended or never was.
+    @contextlib.asynccontextmanager
+    async def holding(self, seq: int) -> AsyncIterator[Invocation | None]:
+        """The open invocation with this number, in memory together with its object until the block ends.
 
-        Many that ask in the same turn share the reads.
+        None if it has ended or never was. Many that ask in the same turn share the reads.
         """
-        found = self._partition.open.get(seq)
-        if found is not None:
-            return found
-        self._partition.check_running()
-        future: asyncio.Future[Invocation | None] = self._partition.loop.create_future()
-        self._wanted.setdefault(seq, []).append(future)
-        if self._finding is None:
-            self._finding = self._partition.loop.create_task(self._find())
-        return await future
+        partition = self._partition
+        partition.check_running()
+        found = partition.open.get(seq)
+        if found is not None and _settled(found):
+            held = [found.mailbox] if found.mailbox is not None else []
+            _pin(held)
+        else:
+            future: asyncio.Future[list[Mailbox]] = partition.loop.create_future()
+            self._wanted.setdefault(seq, []).append(future)
+            if self._finding is None:
+                self._finding = partition.loop.create_task(self._find())
+            try:
+                held = await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self.unpin(future.result())
+                raise
+            found = partition.open.get(seq)
+        try:
+            yield found
+        finally:
+            self.unpin(held)
 
-    async def open_all(self, seqs: Iterable[int]) -> None:
-        """Bring those of them into memory that are open.
+    @contextlib.asynccontextmanager
+    async def holding_all(self, seqs: Iterable[int]) -> AsyncIterator[None]:
+        """Those of them that are open are in memory with their objects until the block ends: one that is not has ended."""
+        held = await self._hold(seqs)
+        try:
+            yield
+        finally:
+            self.unpin(held)
+
+    async def _hold(self, seqs: Iterable[int]) -> list[Mailbox]:
+        """Bring those of them into memory that are open, and pin their objects.
 
         Nothing may be restored from a row that is out of date. Nobody but this method restores what is no part of a
         cold object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
         """
         partition = self._partition
-        objects: dict[Mailbox, None] = {}
+        held: list[Mailbox] = []
         async with self._restoring:
-            cold = [seq for seq in dict.fromkeys(seqs) if seq not in partition.open]
-            rows = await self._store.invocations(cold) if cold else {}
-            for seq, row in rows.items():
-                if seq in partition.open or row.status >= Status.SUCCEEDED:
-                    continue
-                if row.status == Status.SCHEDULED:
-                    partition.restore(row, None)
-                    continue
-                mailbox = partition.mailbox(row.service, row.key)
-                if mailbox.state is None:
-                    objects[mailbox] = None
-                elif row.shared:
-                    await self._restore_reader(seq, mailbox)
-        await self.loaded(objects)
+            # What ended in the batch that is still open looks open in the database.
+            ending = {invocation.seq for invocation in partition.committer.batch.invocations if invocation.ended}
+            cold: list[int] = []
+            for seq in dict.fromkeys(seqs):
+                found = partition.open.get(seq)
+                if found is None:
+                    if seq not in ending:
+                        cold.append(seq)
+                elif found.mailbox is not None:
+                    held.append(found.mailbox)
+            _pin(held)
+            try:
+                rows = await self._store.invocations(cold) if cold else {}
+                for seq, row in rows.items():
+                    if row.status >= Status.SUCCEEDED:
+                        continue
+                    found = partition.open.get(seq)
+                    if found is None and row.status == Status.SCHEDULED:
+                        partition.restore(row, None)
+                        continue
+                    if found is not None and found.mailbox is None:
+                        continue
+                    mailbox = partition.mailbox(row.service, row.key)
+                    held.append(mailbox)
+                    _pin([mailbox])
+                    if found is None and mailbox.state is not None and row.shared:
+                        await self._restore_reader(seq, mailbox)
+            except BaseException:
+                self.unpin(held)
+                raise
+        try:
+            await self.loaded(held)
+        except BaseException:
+            self.unpin(held)
+            raise
+        return held
+
+    def unpin(self, held: Iterable[Mailbox]) -> None:
+        for mailbox in held:
+            mailbox.pins -= 1
+            if not mailbox.pins:
+                self._partition.residence.released(mailbox)
 
     async def _restore_reader(self, seq: int, mailbox: Mailbox) -> None:
-        """A reader leaves memory alone, while its object may stay. It may also have ended since its row was read."""
+        """A reader leaves memory alone, while its object, pinned here, stays. It may have ended since its row was read."""
         partition = self._partition
         await partition.committer.flushed()
         if seq in partition.open:
             return
         journal = await self._store.journal(seq)
         row = await self._store.invocation(seq)
-        if row is None or row.status >= Status.SUCCEEDED or seq in partition.open:
-            return
-        if partition.mailbox(row.service, row.key) is mailbox:
+        if row is not None and row.status < Status.SUCCEEDED and seq not in partition.open:
             partition.resume(mailbox, partition.restore(row, journal))
-        else:  # the object left and came back meanwhile, and its readers with it: perhaps this one, and it has ended
-            await self.loaded([partition.mailbox(row.service, row.key)])
 
     def spawn(self, seqs: Iterable[int], then: Callable[[], None]) -> None:
-        """Open these invocations in the background, then call back. A storage failure stops the partition."""
+        """Hold these invocations in memory, in the background, while `then` is called. A storage failure stops the partition."""
 
         async def run() -> None:
             try:
-                await self.open_all(seqs)
+                async with self.holding_all(seqs):
+                    if not self._partition.stopped:
+                        then()
             except Exception as error:
                 if not self._partition.stopped:
                     self._partition.fail(error)
-                return
-            if not self._partition.stopped:
-                then()
 
         self.background(run())
 
@@ -163,7 +210,7 @@ class Loader:
             while self._wanted:
                 wanted, self._wanted = self._wanted, {}
                 try:
-                    await self.open_all(wanted)
+                    held = await self._hold(wanted)
                 except Exception as error:
                     for futures in wanted.values():
                         for future in futures:
@@ -173,7 +220,10 @@ class Loader:
                     found = self._partition.open.get(seq)
                     for future in futures:
                         if not future.done():
-                            future.set_result(found)
+                            own = [found.mailbox] if found is not None and found.mailbox is not None else []
+                            _pin(own)
+                            future.set_result(own)
+                self.unpin(held)
             self._finding = None
         except Exception as error:
             if not self._partition.stopped:
@@ -197,3 +247,13 @@ class Loader:
         for future in self._waiting.pop(mailbox, ()):
             if not future.done():
                 future.set_result(None)
+
+
+def _pin(mailboxes: Iterable[Mailbox]) -> None:
+    for mailbox in mailboxes:
+        mailbox.pins += 1
+
+
+def _settled(invocation: Invocation) -> bool:
+    """Whether its object is loaded, so that it has its place there; or it has none yet."""
+    return invocation.mailbox is None or invocation.mailbox.state is not None

@@ -26,6 +26,7 @@ class Mailbox:
         "key",
         "last",
         "length",
+        "pins",
         "readers",
         "recent",
         "service",
@@ -41,6 +42,7 @@ class Mailbox:
         self.first: Invocation | None = None
         self.last: Invocation | None = None
         self.length = 0  # how many are linked from `first`
+        self.pins = 0  # how many are about to do something with it: it may not leave memory
         self.readers = 0  # shared invocations in memory
         self.arrivals: list[Invocation] | None = None
         self.recent = True  # had a message since the loader last looked for something to evict

@@ -6,6 +6,8 @@ key, and none that it touched waits for one that has ended.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from actors.errors import (
@@ -34,31 +36,38 @@ class Operations:
 
     async def cancel(self, seq: int) -> None:
         """Ask an invocation to end: those it calls first, then InvocationCancelled at its next await. Once."""
-        self._cancel(await self._with_calls(seq))
+        async with self._with_calls(seq) as invocation:
+            self._cancel(invocation)
 
     async def kill(self, seq: int) -> None:
         """End an invocation and those it calls, without their code. What they sent is spared."""
-        self._kill(await self._with_calls(seq))
+        async with self._with_calls(seq) as invocation:
+            self._kill(invocation)
 
     async def pause(self, seq: int) -> None:
         """Stop an invocation where it is, until it is resumed. It keeps its key, or its place in the mailbox."""
-        invocation = await self._opened(seq)
-        if invocation.status == Status.SCHEDULED:
-            raise WrongStatus("The invocation is scheduled: it has not started. Cancel it, or pause it once it is due.")
-        self._partition.close_attempt(invocation)
-        extras = invocation.more()
-        if invocation.status != Status.PAUSED:
-            extras.reason = HELD
-        extras.flags |= Flag.HELD
-        invocation.status = Status.PAUSED
-        self._partition.mark(invocation)
+        async with self._opened(seq) as invocation:
+            if invocation.status == Status.SCHEDULED:
+                raise WrongStatus(
+                    "The invocation is scheduled: it has not started. Cancel it, or pause it once it is due."
+                )
+            self._partition.close_attempt(invocation)
+            self._partition.alarms.cancel_retry(seq)
+            extras = invocation.more()
+            if invocation.status != Status.PAUSED:
+                extras.reason = HELD
+            extras.flags |= Flag.HELD
+            invocation.status = Status.PAUSED
+            self._partition.mark(invocation)
 
     async def resume(self, seq: int) -> None:
         """Start the next attempt now: of one that is paused, or waits for its next attempt."""
-        invocation = await self._opened(seq)
-        if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
-            raise WrongStatus(f"The invocation is {Status.NAMES[invocation.status]}: only a paused one can be resumed.")
-        self._go_on(invocation)
+        async with self._opened(seq) as invocation:
+            if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
+                raise WrongStatus(
+                    f"The invocation is {Status.NAMES[invocation.status]}: only a paused one can be resumed."
+                )
+            self._go_on(invocation)
 
     async def restart(self, seq: int) -> Invocation:
         """Accept the message of an ended invocation once more, as a new one."""
@@ -80,12 +89,10 @@ class Operations:
         """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""
         partition = self._partition
         try:
-            try:
-                invocation = await self._with_calls(seq)
-            except WrongStatus:
-                pass
-            else:
+            async with self._with_calls(seq) as invocation:
                 self._cancel(invocation)
+                partition.complete(caller, command, Kind.COMPLETED, None)
+        except WrongStatus:  # it has ended
             partition.complete(caller, command, Kind.COMPLETED, None)
         except TerminalError as error:
             partition.complete(caller, command, Kind.FAILED, failure_text(error))
@@ -100,17 +107,19 @@ class Operations:
 
     # --- finding them -----------------------------------------------------------------------------------------------------
 
-    async def _opened(self, seq: int) -> Invocation:
-        invocation = await self._partition.loader.opened(seq)
-        if invocation is None:
-            row = await self._row(seq)
-            raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[row.status]}.")
-        return invocation
+    @contextlib.asynccontextmanager
+    async def _opened(self, seq: int) -> AsyncIterator[Invocation]:
+        async with self._partition.loader.holding(seq) as invocation:
+            if invocation is None:
+                row = await self._row(seq)
+                raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[row.status]}.")
+            yield invocation
 
     async def _ended(self, seq: int) -> InvocationRow:
-        if await self._partition.loader.opened(seq) is not None:
+        row = await self._row(seq)
+        if row.status < Status.SUCCEEDED:
             raise WrongStatus("The invocation has not ended. Cancel or kill it first.")
-        return await self._row(seq)
+        return row
 
     async def _row(self, seq: int) -> InvocationRow:
         await self._partition.committer.flushed()
@@ -119,26 +128,31 @@ class Operations:
             raise UnknownInvocation("This invocation is not kept any more, or never existed.")
         return row
 
-    async def _with_calls(self, seq: int) -> Invocation:
+    @contextlib.asynccontextmanager
+    async def _with_calls(self, seq: int) -> AsyncIterator[Invocation]:
         """The invocation, in memory together with whoever waits for it and everything it calls, all the way down."""
         partition = self._partition
-        asked: set[int] = set()
-        while True:
-            invocation = await self._opened(seq)
-            wanted, stack = set[int](), [invocation]
-            if invocation.parent is not None and invocation.parent not in partition.open:
-                wanted.add(invocation.parent)
-            while stack:
-                for called in calls_of(stack.pop()).values():
-                    child = partition.open.get(called)
-                    if child is None:
-                        wanted.add(called)
-                    else:
-                        stack.append(child)
-            if not wanted - asked:  # what was asked for and is not here has ended
-                return invocation
-            asked = wanted
-            await partition.loader.open_all(wanted)
+        async with contextlib.AsyncExitStack() as stack:
+            invocation = await stack.enter_async_context(self._opened(seq))
+            asked: set[int] = set()
+            while True:
+                wanted, chain = set[int](), [invocation]
+                if invocation.parent is not None and invocation.parent not in partition.open:
+                    wanted.add(invocation.parent)
+                while chain:
+                    for called in calls_of(chain.pop()).values():
+                        child = partition.open.get(called)
+                        if child is None or (child.mailbox is not None and child.mailbox.state is None):
+                            wanted.add(called)
+                        else:
+                            chain.append(child)
+                if not wanted - asked:  # what was asked for, is held, and is not here, has ended
+                    break
+                asked |= wanted
+                await stack.enter_async_context(partition.loader.holding_all(wanted))
+            if invocation.ended:
+                raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[invocation.status]}.")
+            yield invocation
 
     # --- what is done, without an await -----------------------------------------------------------------------------------
 
@@ -174,7 +188,7 @@ class Operations:
         if journal is None or journal.cancelled:
             return
         partition = self._partition
-        partition.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, partition.turn_ms))
+        partition.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, partition.now_ms()))
         if invocation.status in (Status.PAUSED, Status.BACKING_OFF):
             self._go_on(invocation)
 
@@ -191,6 +205,7 @@ class Operations:
         extras = invocation.more()
         extras.flags &= ~Flag.HELD
         extras.attempts, extras.failing_since_ms, extras.reason = 0, None, None
+        self._partition.alarms.cancel_retry(invocation.seq)
         if _started(invocation):
             self._partition.start(invocation)
         else:

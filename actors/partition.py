@@ -37,6 +37,7 @@ from actors.errors import (
     UnknownHandler,
     UnknownService,
     failure_text,
+    short_reason,
 )
 from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
@@ -62,6 +63,19 @@ log = logging.getLogger("actors")
 STEPS_PER_TURN = 2000  # then other callbacks of the loop get their chance
 NUMBERS_RESERVED = 1_000_000  # see next_number
 _headers_text = msgspec.json.Encoder().encode
+
+
+class _Mark:
+    """Stands in the queue of attempts for somebody who waits for those before it."""
+
+    __slots__ = ("passed",)
+
+    def __init__(self, passed: asyncio.Future[None]) -> None:
+        self.passed = passed
+
+    def run(self) -> None:
+        if not self.passed.done():
+            self.passed.set_result(None)
 
 
 class Partition:
@@ -111,9 +125,11 @@ class Partition:
         # Inside a shared handler, type(self) is the class's reader.
         self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
-        self._ready: deque[Attempt] = deque()
-        self._turn_scheduled = False
-        self._idle_waiters: list[asyncio.Future[None]] = []
+        self._ready: deque[Attempt | _Mark] = deque()
+        self._turn_scheduled = self._in_turn = False
+        self._paused_here: set[int] = (
+            set()
+        )  # by this process, so that coming back into memory is no reason to try again
         self._next = self._reserve_at = 0
         self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
@@ -142,6 +158,7 @@ class Partition:
         ready = self._ready
         left = STEPS_PER_TURN
         self.turn_ms = self.clock.now_ms()
+        self._in_turn = True
         try:
             while ready and left:
                 left -= 1
@@ -149,22 +166,23 @@ class Partition:
         except Exception as error:  # of ours: what handlers raise does not come this far
             self.fail(error)
         finally:
+            self._in_turn = False
             self.committer.kick()
             if ready:
                 self.loop.call_soon(self._turn, context=self._variables)
             else:
                 self._turn_scheduled = False
-                for waiter in self._idle_waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
-                self._idle_waiters.clear()
 
-    async def idle(self) -> None:
-        """Return when no handler can go on before something new happens."""
-        if self._turn_scheduled:
-            waiter: asyncio.Future[None] = self.loop.create_future()
-            self._idle_waiters.append(waiter)
-            await waiter
+    def now_ms(self) -> int:
+        """The time to record: within a turn that of its beginning."""
+        return self.turn_ms if self._in_turn else self.clock.now_ms()
+
+    async def turn_taken(self) -> None:
+        """Return when every handler that can go on now has done so."""
+        if self._ready:
+            mark = _Mark(self.loop.create_future())
+            self._ready.append(mark)
+            await mark.passed
 
     # --- accepting ------------------------------------------------------------------------------------------------------
 
@@ -400,6 +418,8 @@ class Partition:
         arrivals, mailbox.arrivals = mailbox.arrivals, None
         mailbox.length -= len(arrivals or ())
         for invocation in arrivals or ():
+            if invocation.ended:
+                continue
             self._deliver(mailbox, invocation)
             if not invocation.shared and not invocation.dirty_in:
                 self.mark(invocation)
@@ -413,7 +433,7 @@ class Partition:
         """
         invocation.mailbox = mailbox
         if invocation.status in (Status.BLOCKED, Status.BACKING_OFF) or (
-            invocation.status == Status.PAUSED and invocation.has(Flag.HELD)
+            invocation.status == Status.PAUSED and (invocation.has(Flag.HELD) or invocation.seq in self._paused_here)
         ):
             if invocation.shared:
                 mailbox.readers += 1
@@ -473,7 +493,9 @@ class Partition:
         extras = invocation.extras
         if extras is not None and extras.flags & Flag.CANCELLED and not self.operations.calls_left(invocation, index):
             self.operations.tell_cancelled(invocation)  # before the answer of the last of its calls
-        self.tell(invocation, journal.append(kind, None, value, index, None, self.turn_ms))
+        self.tell(
+            invocation, journal.append(kind, None, value, index, None, self.turn_ms if self._in_turn else self.now_ms())
+        )
 
     def tell(self, invocation: Invocation, entry: Entry) -> None:
         """Store a completion just appended to the journal, and wake the handler if it waits."""
@@ -502,6 +524,9 @@ class Partition:
 
     def add_work(self, invocation: Invocation, index: int, work: Work) -> None:
         """This process is about to complete a command of the invocation; `complete` ends that."""
+        if invocation.status == Status.BLOCKED or invocation.stored_status == Status.BLOCKED:
+            invocation.status = Status.RUNNING  # a crash must wake it
+            self.mark(invocation)
         if invocation.work is None:
             invocation.work = {}
         invocation.work[index] = work
@@ -517,7 +542,12 @@ class Partition:
         """Record which invocation a message with an idempotency key became."""
         journal = caller.journal
         if not caller.ended and journal is not None:
-            self.tell(caller, journal.append(Kind.PLACED, None, str(seq), index, None, self.turn_ms))
+            self.tell(
+                caller,
+                journal.append(
+                    Kind.PLACED, None, str(seq), index, None, self.turn_ms if self._in_turn else self.now_ms()
+                ),
+            )
 
     def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
         """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
@@ -578,7 +608,7 @@ class Partition:
 
     def _fail_exhausted(self, invocation: Invocation, attempts: int, error: BaseException) -> None:
         log.error("%s failed for good after %d attempts", self.label(invocation), attempts, exc_info=error)
-        failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {error!r}.")
+        failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {short_reason(error)}.")
         self.end(invocation, failure)
 
     def pause(self, invocation: Invocation, reason: str, error: BaseException) -> None:
@@ -588,6 +618,7 @@ class Partition:
         self.close_attempt(invocation)
         invocation.more().reason = reason
         invocation.status = Status.PAUSED
+        self._paused_here.add(invocation.seq)
         self.mark(invocation)
         log.error(
             "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
@@ -631,27 +662,13 @@ class Partition:
         if attempt is not None:
             attempt.close()
 
-    def caller_loaded(self, invocation: Invocation, wake: Callable[[], None]) -> bool:
-        """Whether the invocation that waits for this one is in memory, or gone. If neither, it is loaded, then `wake`."""
-        parent = invocation.parent
-        if parent is None or parent in self.open:
-            return True
-
-        def arrived() -> None:
-            if parent not in self.open:
-                invocation.parent = None  # it has ended: nobody waits any more
-            wake()
-
-        self.loader.spawn([parent], arrived)
-        return False
-
     def finish(self, invocation: Invocation, status: int, outcome: str, value: Any = MISSING) -> None:
         """The outcome: recorded, passed on to whoever waits, and the mailbox goes on."""
         invocation.status = status
         invocation.outcome = outcome
         invocation.value = value
         invocation.attempt = None
-        invocation.ended_ms = self.turn_ms
+        invocation.ended_ms = self.turn_ms if self._in_turn else self.now_ms()
         mailbox = invocation.mailbox
         batch = self.committer.batch
         written_in = batch.number
@@ -679,13 +696,14 @@ class Partition:
                 self.complete(parent, index, Kind.COMPLETED if status == Status.SUCCEEDED else Kind.FAILED, outcome)
         if invocation.extras is not None:
             self._finish_rare(invocation)
+        if mailbox is not None and written_in == batch.number:
+            mailbox.written_in = written_in
         if mailbox is None:  # its time has not come
             self.alarms.cancel(invocation.position, invocation.seq, DELIVER)
         elif invocation.shared:
             mailbox.readers -= 1
         elif mailbox.current is invocation:
             mailbox.current = None
-            mailbox.written_in = written_in
             following = mailbox.pop()
             if following is not None:
                 mailbox.current = following
@@ -697,6 +715,8 @@ class Partition:
     def _finish_rare(self, invocation: Invocation) -> None:
         extras = invocation.extras
         assert extras is not None
+        self._paused_here.discard(invocation.seq)
+        self.alarms.cancel_retry(invocation.seq)
         if invocation.status == Status.SUCCEEDED:
             extras.reason = None
         if extras.flags & Flag.ATTACHED:
@@ -757,6 +777,9 @@ class Partition:
         self.residence.stop()
         self.retention.stop()
         self.loader.abandon(error)
+        for waiting in self._ready:
+            if isinstance(waiting, _Mark):
+                waiting.run()
         self._ready.clear()
         for invocation in list(self.open.values()):
             for piece in (invocation.work or {}).values():

@@ -109,10 +109,14 @@ class Placements:
         partition = self._partition
 
         def accept() -> Invocation:
+            partition.check_room(message.target, message.key, message.args_text)
             seq = partition.next_number()
             partition.place(caller, command, seq)
             partition.work_ended(caller, command)
-            return partition.accept_message(message, seq, caller.seq if kind == Kind.CALL else None, command)
+            accepted = partition.accept_message(message, seq, caller.seq if kind == Kind.CALL else None, command)
+            if kind == Kind.CALL:
+                partition.operations.called(caller, accepted)
+            return accepted
 
         try:
             seq, new = await self.place(message, accept)

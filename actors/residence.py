@@ -30,7 +30,7 @@ class Residence:
         self._circle: deque[Mailbox] = deque()
         # Since when, oldest first. Only those that wait for completions: nothing in this process is about to wake them.
         self.waiting: OrderedDict[Attempt, int] = OrderedDict()
-        self._leaving: deque[Mailbox] = deque()
+        self._leaving: deque[Invocation] = deque()
         self._scheduled: deque[Invocation] = deque()
         self._alarm: Cancellable | None = None
 
@@ -61,7 +61,7 @@ class Residence:
         """Forget an object that is idle, or whose invocation sleeps. False if it cannot leave yet."""
         handed_over = self._partition.committer.handed_over
         current = mailbox.current
-        if mailbox.readers or mailbox.written_in > handed_over:
+        if mailbox.readers or mailbox.pins or mailbox.written_in > handed_over:
             return False
         if current is not None and not _asleep(current, handed_over):
             return False
@@ -89,7 +89,7 @@ class Residence:
     def waits(self, attempt: Attempt) -> None:
         """A handler has begun to wait. `waiting` holds it until it goes on or ends."""
         waiting = self.waiting
-        waiting[attempt] = self._partition.turn_ms
+        waiting[attempt] = self._partition.now_ms()
         if len(waiting) > self._max_waiting:
             self.suspend(waiting.popitem(last=False)[0])
         if self._alarm is None:
@@ -116,11 +116,8 @@ class Residence:
         attempt.close()
         mailbox = invocation.mailbox
         assert mailbox is not None
-        if invocation.shared and invocation.dirty_in <= self._partition.committer.handed_over:
-            mailbox.readers -= 1
-            self._forget(invocation)
-        if not self._evict(mailbox):
-            self._leaving.append(mailbox)
+        if not self._leave(invocation):
+            self._leaving.append(invocation)
 
     def scheduled(self, invocation: Invocation) -> None:
         """A message for later: it leaves memory as soon as it is with the disk."""
@@ -135,12 +132,40 @@ class Residence:
             if invocation.status == Status.SCHEDULED and invocation.seq in self._partition.open:
                 self._forget(invocation)
         for _ in range(len(self._leaving)):
-            mailbox = self._leaving.popleft()
-            current = mailbox.current
-            if mailbox.state is None or current is None or current.attempt is not None:
-                continue  # it has left, or has something to do
-            if not self._evict(mailbox) and max(mailbox.written_in, current.dirty_in) > handed_over:
-                self._leaving.append(mailbox)
+            invocation = self._leaving.popleft()
+            if not self._leave(invocation):
+                self._leaving.append(invocation)
+
+    def released(self, mailbox: Mailbox) -> None:
+        """Nobody is about to do anything with it any more. If its invocation sleeps, it leaves."""
+        current = mailbox.current
+        if mailbox.state is not None and current is not None and current.attempt is None and not self._leave(current):
+            self._leaving.append(current)
+
+    def _leave(self, invocation: Invocation) -> bool:
+        """Let a sleeping invocation go, with its object. True if it is gone, or stays because it does not sleep any more."""
+        mailbox = invocation.mailbox
+        handed_over = self._partition.committer.handed_over
+        if mailbox is None or mailbox.state is None or invocation.seq not in self._partition.open:
+            return True
+        if invocation.attempt is not None or invocation.work or invocation.status not in _ASLEEP:
+            return True
+        if mailbox.pins:
+            return True  # `released` comes back to it
+        if invocation.shared:
+            if invocation.dirty_in > handed_over:
+                return False
+            mailbox.readers -= 1
+            self._forget(invocation)
+            if mailbox.current is None or mailbox.current.attempt is not None:
+                return True
+        # A reader that stays, or a message behind it that is not with the disk: it leaves with them, or by the circle.
+        return self._evict(mailbox) or max(mailbox.written_in, mailbox.current.dirty_in if mailbox.current else 0) <= (
+            handed_over
+        )
+
+
+_ASLEEP = (Status.BLOCKED, Status.BACKING_OFF, Status.PAUSED)
 
 
 def _asleep(invocation: Invocation, handed_over: int) -> bool:
@@ -148,5 +173,5 @@ def _asleep(invocation: Invocation, handed_over: int) -> bool:
         invocation.attempt is None
         and not invocation.work
         and invocation.dirty_in <= handed_over
-        and invocation.status in (Status.BLOCKED, Status.BACKING_OFF, Status.PAUSED)
+        and invocation.status in _ASLEEP
     )

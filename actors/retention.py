@@ -102,4 +102,4 @@ class Retention:
             if len(gone) < SLICE:
                 left = oldest[len(gone) :]
                 return left[0][1] + keep_ms if left and keep_ms is not None else None
-            await partition.idle()
+            await partition.turn_taken()

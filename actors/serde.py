@@ -134,6 +134,38 @@ def codec_for(declared: Any, where: str) -> Codec:
 _CACHE: dict[Any, Codec] = {}
 
 
+def codec_named(name: str | None) -> Codec | None:
+    """The codec whose type has this name, if this process has met exactly one: a journal keeps the name only."""
+    for plain in (
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        datetime.datetime,
+        datetime.date,
+        datetime.timedelta,
+        uuid.UUID,
+        decimal.Decimal,
+    ):
+        codec_for(plain, "a type")
+    found = [codec for codec in _CACHE.values() if codec.name == name]
+    return found[0] if len(found) == 1 else None
+
+
+_PLAIN = (type(None), bool, int, float, str, list, dict)
+
+
+def value_codec(value: Any) -> Codec:
+    """The codec for a value nobody declared a type for: that of its own class, unless any JSON reader knows it."""
+    if type(value) in _PLAIN:
+        return ANY
+    try:
+        return codec_for(type(value), "the value")
+    except DefinitionError:
+        return ANY  # which refuses it, and says what it accepts
+
+
 def _build(declared: Any, where: str) -> Codec:
     if isinstance(declared, (str, ForwardRef)):
         raise DefinitionError(

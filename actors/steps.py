@@ -10,7 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import packing
-from actors.errors import PayloadTooLarge, RetriesExhausted, SerializationError, TerminalError, failure_text
+from actors.errors import (
+    PayloadTooLarge,
+    RetriesExhausted,
+    SerializationError,
+    TerminalError,
+    failure_text,
+    short_reason,
+)
 from actors.journal import Kind
 from actors.retry import RetryPolicy
 from actors.serde import Codec
@@ -66,11 +73,15 @@ class Step:
         if self._over():
             return
         loop = self._partition.loop
-        if is_async(self._function):
-            self._running = loop.create_task(self._function(), context=self._variables.copy())
-        else:
-            variables = self._variables.copy()  # one context cannot be entered by two threads at once
-            self._running = loop.run_in_executor(self._partition.executor, variables.run, self._function)
+        try:
+            if is_async(self._function):
+                self._running = loop.create_task(_no_stop_async(self._function()), context=self._variables.copy())
+            else:
+                variables = self._variables.copy()  # one context cannot be entered by two threads at once
+                self._running = loop.run_in_executor(self._partition.executor, variables.run, _no_stop, self._function)
+        except Exception as error:  # arguments that do not fit, for example
+            self._failed(error)
+            return
         self._running.add_done_callback(self._done)
 
     def cancel(self) -> None:
@@ -109,6 +120,9 @@ class Step:
         except TerminalError as refused:
             self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
             return
+        except Exception as broken:  # a method of the value's own class, for example
+            self._failed(broken)
+            return
         self._partition.complete(self._invocation, self.index, Kind.COMPLETED, text)
 
     def _failed(self, error: BaseException) -> None:
@@ -125,10 +139,27 @@ class Step:
             self._first_failure_ms = now
         self._failures += 1
         if policy.exhausted(self._failures, now - self._first_failure_ms):
-            exhausted = RetriesExhausted(f"The step failed {self._failures} times; the last error was {error!r}.")
+            exhausted = RetriesExhausted(
+                f"The step failed {self._failures} times; the last error was {short_reason(error)}."
+            )
             partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
             return
         partition.wake_at(now + policy.delay_ms(self._failures, partition.rng), self.start)
+
+
+def _no_stop(function: Callable[[], Any]) -> Any:
+    """A future cannot carry StopIteration: asyncio would drop it, and the step would never end."""
+    try:
+        return function()
+    except StopIteration as stop:
+        raise RuntimeError("the step raised StopIteration") from stop
+
+
+async def _no_stop_async(running: Any) -> Any:
+    try:
+        return await running
+    except StopIteration as stop:
+        raise RuntimeError("the step raised StopIteration") from stop
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -45,11 +45,6 @@ class Timers:
         self._alarm: Cancellable | None = None
         self._stopped = False
 
-    @property
-    def any(self) -> bool:
-        """Whether there may be a timer at all."""
-        return bool(self._live) or self._horizon is not None
-
     async def open(self) -> None:
         """Read the first timers."""
         await self._read()
