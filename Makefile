@@ -3,6 +3,7 @@
 #   make demo     kill -9 a process that waits, start another, see the order complete
 #   make test     the test suite                       make test ARGS="tests/storage -x"
 #   make lint     style, types and layers
+#   make flights  a year of real flights, compared     make flights ARGS="--kill"
 #   make bench    a quick round of every benchmark     make bench ARGS="counter --callers 64"
 #   make format   let ruff rewrite what it can
 #   make clean    remove the environments and what tools left behind
@@ -21,13 +22,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(VERSION)
 TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo test test-quick lint style types layers bench format clean
+.PHONY: help demo flights test test-quick lint style types layers bench format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(INSTALLED)-cli
 	$(BIN)/python -m actors demo $(ARGS)
+
+flights: $(INSTALLED)-examples
+	$(BIN)/python -m examples.flights $(ARGS)
 
 test: $(INSTALLED)-dev
 	$(TEST) $(ARGS)

@@ -92,9 +92,8 @@ class Alarms:
         if index == RETRY:
             if invocation.status == Status.BACKING_OFF:
                 partition.start(invocation)
-                partition.mark(
-                    invocation
-                )  # the timer is gone with this batch: after a crash nothing else would wake it
+                # The timer is gone with this batch: after a crash nothing else would wake it.
+                partition.mark(invocation)
         elif index == DELIVER:
             if invocation.status == Status.SCHEDULED:
                 partition.deliver_scheduled(invocation)

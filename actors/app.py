@@ -211,10 +211,17 @@ class App:
     ) -> None:
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
+            if isinstance(cls, (list, tuple, set)):
+                raise DefinitionError("App(...) wants the classes one by one: App(Counter, Order), not a list of them.")
             definition = definition_of(cls)
             if definition.name in self._services:
                 raise DefinitionError(
                     f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(VirtualObject, name='...')."
+                )
+            if not definition.handlers:
+                raise DefinitionError(
+                    f"class {cls.__qualname__} has no handler, so nothing can be asked of it. Decorate its methods with "
+                    "@handler, or @shared for those that only read."
                 )
             self._services[definition.name] = definition
         self._by_class: dict[type, ServiceDefinition] = {cls: definition_of(cls) for cls in classes}

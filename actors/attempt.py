@@ -13,7 +13,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from actors.context import Context
+from actors.context import Context, inside_step
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -311,13 +311,19 @@ class Attempt:
         if entry is None:
             return False
         kind = entry.kind
+        if kind == Kind.COMPLETED and self._futures is not None and entry.ref is not None:
+            known = self._futures.get(entry.ref)
+            if known is not None:
+                replay.shown()
+                known._complete(entry)
+                return True
         if kind == Kind.CANCELLED:
             self.told = True
             if self._outcome is None:
                 self._throw = InvocationCancelled()
         else:
             assert entry.ref is not None
-            future = self._futures.get(entry.ref) if kind != Kind.PLACED and self._futures is not None else None
+            future = self._futures.get(entry.ref) if kind == Kind.FAILED and self._futures is not None else None
             if self._placements is not None and (kind == Kind.PLACED or kind == Kind.FAILED):
                 placement = self._placements.get(entry.ref)
                 if placement is not None:
@@ -444,6 +450,11 @@ class Attempt:
         """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
         if self.ended or self._stop_error is not None:
             self._refuse()
+        if _inside_step():
+            raise MisusedFuture(
+                "The context was used inside a step. A step is done once and its result recorded, so what it asks for would be "
+                "missing on the next attempt: call ctx in the handler, before or after the step."
+            )
         if self.snapshot is not None:
             if (
                 self._replay is not None
@@ -611,7 +622,10 @@ class Attempt:
         try:
             changes = self.state.changes()
             if changes is not None:
-                self._check_room(changes, journaled=False)
+                longest = self.partition.max_payload
+                for text in changes.values():
+                    if text is not None and len(text) > longest:
+                        self._check_room(changes, journaled=False)
         except TerminalError:
             self.state.discard()
             raise
@@ -635,7 +649,8 @@ class Attempt:
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
         self.ended = True
-        self.partition.residence.waiting.pop(self, None)
+        if self._waiting is not None:
+            self.partition.residence.waiting.pop(self, None)
         self._futures = self._effects = self._placements = self._context = None
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]
@@ -717,6 +732,7 @@ def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec
 
 
 _stubborn: list[Any] = []
+_inside_step = inside_step.get
 
 _snapshot_codec = Codec(dict[str, str])
 _packed_snapshot = _snapshot_codec.dump

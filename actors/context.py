@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import functools
 import json
@@ -37,6 +38,10 @@ U = TypeVar("U")
 V = TypeVar("V")
 W = TypeVar("W")
 P = ParamSpec("P")
+
+
+# Set while the function of a step runs: what it asked of the context would be asked at another moment on replay.
+inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
 
 
 class SentMessage(InvocationHandle[T]):
@@ -619,4 +624,5 @@ def checked_key(key: str) -> str:
             raise BadKey(f"The object key {key!r} is not valid Unicode text.") from None
         if "\x00" not in key:
             return key
-    raise BadKey(f"An object key is a non-empty str without NUL characters, got {key!r}.")
+    hint = f" Use str({key!r})." if isinstance(key, int) else ""
+    raise BadKey(f"An object key is a non-empty str without NUL characters, got {key!r}.{hint}")

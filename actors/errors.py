@@ -145,6 +145,12 @@ class UndeclaredState(TerminalError, AttributeError):
     error = "undeclared_state"
 
 
+class UnsetState(TerminalError, AttributeError):
+    """A state attribute without a default was read before it was assigned."""
+
+    error = "unset_state"
+
+
 class MisusedFuture(TerminalError):
     """A context or a future of one invocation was used where it does not belong."""
 

@@ -51,6 +51,15 @@ class InvocationHandle(Generic[R]):
         """The invocation id, `inv_1…`."""
         raise NotImplementedError  # pragma: no cover - every concrete handle has one
 
+    @property
+    def previously_accepted(self) -> bool:
+        """Whether an earlier request with the same idempotency key had been accepted: then this is that one."""
+        return False
+
+    async def cancel(self) -> None:
+        """Ask the invocation to end: `App.cancel` with its id. In a handler, use `ctx.cancel(handle.id)`."""
+        raise TypeError(f"{type(self).__name__} cannot be cancelled here: use ctx.cancel(handle.id).")
+
     def __await__(self) -> Generator[Any, None, InvocationHandle[R]]:
         raise TypeError(f"{type(self).__name__} cannot be awaited")
 
@@ -202,6 +211,12 @@ class Handler(Generic[Q, R, F]):
         self.atomic = atomic
         self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
+
+    def __call__(self, *args: Never, **kwargs: Never) -> Never:
+        raise TypeError(
+            f"{self.function.__qualname__} is a handler and belongs to an object. Call it through a reference: "
+            f"app.object({self.function.__qualname__.rpartition('.')[0].rpartition('.')[2]}, key).{self.name}(...)."
+        )
 
     # Q is what the function takes, P what is left of it after a context: callers pass no context. F is the function once
     # more, as a callable: only there do checkers see whether its first parameter takes a Context, and not just anything.

@@ -75,6 +75,7 @@ class Operations:
         partition = self._partition
         target = partition.handler(row.service, row.handler)
         target.decode(row.args)
+        partition.check_room(target, row.key, row.args)
         invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
         extras = invocation.more()
         extras.headers, extras.restart_of = row.headers, row.restart_of or seq

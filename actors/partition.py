@@ -234,8 +234,7 @@ class Partition:
         delay_ms: int = 0,
         idempotency_key: str | None = None,
     ) -> Invocation:
-        """Take a message in, as part of the open batch. Raises MailboxFull or PayloadTooLarge."""
-        self.check_room(target, key, args_text)
+        """Take a message in, as part of the open batch. `check_room` has said that it can be."""
         invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
         invocation.parent = parent
         invocation.parent_index = parent_index
@@ -623,7 +622,7 @@ class Partition:
         log.error(
             "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
             self.label(invocation),
-            reason,
+            reason if error.__traceback__ is None else reason.partition("\n")[0],
             exc_info=error if error.__traceback__ is not None else None,
         )
         if self.on_paused is not None:
@@ -676,8 +675,10 @@ class Partition:
             # A read leaves no row; its reply waits for what it has read.
             written_in = mailbox.written_in  # type: ignore[union-attr]
         else:
-            extras = invocation.extras
-            self.retention.ended(extras is not None and extras.idempotency_key is not None)
+            if invocation.extras is None or invocation.extras.idempotency_key is None:
+                self.retention.count += 1
+            if self.retention.count > self.retention.limit or not self.retention.armed:
+                self.retention.look()
             if invocation.dirty_in != written_in:
                 invocation.dirty_in = written_in
                 batch.invocations.append(invocation)
@@ -696,11 +697,11 @@ class Partition:
                 self.complete(parent, index, Kind.COMPLETED if status == Status.SUCCEEDED else Kind.FAILED, outcome)
         if invocation.extras is not None:
             self._finish_rare(invocation)
-        if mailbox is not None and written_in == batch.number:
-            mailbox.written_in = written_in
         if mailbox is None:  # its time has not come
             self.alarms.cancel(invocation.position, invocation.seq, DELIVER)
-        elif invocation.shared:
+            return
+        mailbox.written_in = written_in
+        if invocation.shared:
             mailbox.readers -= 1
         elif mailbox.current is invocation:
             mailbox.current = None
@@ -725,8 +726,8 @@ class Partition:
     def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
         """Nothing of an ended invocation may still go off."""
         work, invocation.work = invocation.work, None
-        for piece in (work or {}).values():
-            piece.cancel()
+        if work:
+            self._cancel_work(invocation, journal, work)
         for entry in journal.commands:
             kind = entry.kind
             if (
@@ -737,6 +738,17 @@ class Partition:
                 self.alarms.cancel(entry.ref, invocation.seq, entry.idx)
         if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
             self._roll_back(invocation, journal)
+
+    def _cancel_work(self, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> None:
+        for index, piece in work.items():
+            piece.cancel()
+            command = journal.command(index)
+            if invocation.status == Status.SUCCEEDED and command is not None and command.kind == Kind.RUN:
+                log.warning(
+                    "%s returned before its step %s was done, which was cut short. Await every ctx.run(...)",
+                    self.label(invocation),
+                    command.name,
+                )
 
     def _roll_back(self, invocation: Invocation, journal: Journal) -> None:
         """The state goes back to what it was when the invocation began."""

@@ -6,7 +6,7 @@ process gets it all the same.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 from actors.storage import Status
@@ -29,7 +29,7 @@ class Residence:
         self._suspend_after_ms = suspend_after_ms
         self._circle: deque[Mailbox] = deque()
         # Since when, oldest first. Only those that wait for completions: nothing in this process is about to wake them.
-        self.waiting: OrderedDict[Attempt, int] = OrderedDict()
+        self.waiting: dict[Attempt, int] = {}
         self._leaving: deque[Invocation] = deque()
         self._scheduled: deque[Invocation] = deque()
         self._alarm: Cancellable | None = None
@@ -89,9 +89,9 @@ class Residence:
     def waits(self, attempt: Attempt) -> None:
         """A handler has begun to wait. `waiting` holds it until it goes on or ends."""
         waiting = self.waiting
-        waiting[attempt] = self._partition.now_ms()
+        waiting[attempt] = self._partition.turn_ms
         if len(waiting) > self._max_waiting:
-            self.suspend(waiting.popitem(last=False)[0])
+            self._suspend_oldest()
         if self._alarm is None:
             self._arm()
 
@@ -104,8 +104,13 @@ class Residence:
     def _suspend_long_ones(self) -> None:
         latest = self._partition.clock.now_ms() - self._suspend_after_ms
         while self.waiting and next(iter(self.waiting.values())) <= latest:
-            self.suspend(self.waiting.popitem(last=False)[0])
+            self._suspend_oldest()
         self._arm()
+
+    def _suspend_oldest(self) -> None:
+        oldest = next(iter(self.waiting))
+        del self.waiting[oldest]
+        self.suspend(oldest)
 
     def suspend(self, attempt: Attempt) -> None:
         """Take a waiting handler's code out of memory, and its object too. What it waits for brings both back."""

@@ -25,23 +25,23 @@ class Retention:
         self._keyed_ms = keyed_ms
         self._sweeping = False
         self._alarm: Cancellable | None = None
+        self.armed = keep_ms is None and keyed_ms is None  # whether the next look is arranged, or none is needed
         self.count = 0  # ended invocations that are kept, those under a key apart
         kept = [ms for ms in (keep_ms, keyed_ms) if ms is not None]
         self._shortest_ms = min(kept) if kept else None
-        self._limit: float = float("inf") if keep_count is None else keep_count + SLICE
+        self.limit: float = float("inf") if keep_count is None else keep_count + SLICE
 
     def begin(self, count: int) -> None:
         self.count = count
         self.sweep()
 
-    def ended(self, keyed: bool) -> None:
-        """One more has ended."""
-        if not keyed:
-            self.count += 1
-        if self.count > self._limit:
+    def look(self) -> None:
+        """One more has ended, beyond the limit or the first of them."""
+        if self.count > self.limit:
             self.sweep()
-        elif self._alarm is None and self._shortest_ms is not None:
-            self._alarm = self._partition.clock.call_at(self._partition.turn_ms + self._shortest_ms, self._ring)
+        if self._alarm is None and self._shortest_ms is not None:
+            self._alarm = self._partition.clock.call_at(self._partition.now_ms() + self._shortest_ms, self._ring)
+            self.armed = True
 
     def stop(self) -> None:
         if self._alarm is not None:
@@ -74,6 +74,7 @@ class Retention:
             if due is not None and not partition.stopped:
                 self.stop()
                 self._alarm = partition.clock.call_at(due, self._ring)
+                self.armed = True
         except Exception as error:
             if not partition.stopped:
                 partition.fail(error)
@@ -82,6 +83,7 @@ class Retention:
 
     def _ring(self) -> None:
         self._alarm = None
+        self.armed = self._shortest_ms is None
         self.sweep()
 
     async def _sweep_kind(self, *, keyed: bool, keep_ms: int | None) -> int | None:

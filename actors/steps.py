@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import packing
+from actors.context import inside_step
 from actors.errors import (
     PayloadTooLarge,
     RetriesExhausted,
@@ -78,7 +79,8 @@ class Step:
                 self._running = loop.create_task(_no_stop_async(self._function()), context=self._variables.copy())
             else:
                 variables = self._variables.copy()  # one context cannot be entered by two threads at once
-                self._running = loop.run_in_executor(self._partition.executor, variables.run, _no_stop, self._function)
+                call = functools.partial(variables.run, _no_stop, self._function)
+                self._running = loop.run_in_executor(self._partition.executor, call)
         except Exception as error:  # arguments that do not fit, for example
             self._failed(error)
             return
@@ -149,6 +151,7 @@ class Step:
 
 def _no_stop(function: Callable[[], Any]) -> Any:
     """A future cannot carry StopIteration: asyncio would drop it, and the step would never end."""
+    inside_step.set(True)
     try:
         return function()
     except StopIteration as stop:
@@ -156,6 +159,7 @@ def _no_stop(function: Callable[[], Any]) -> Any:
 
 
 async def _no_stop_async(running: Any) -> Any:
+    inside_step.set(True)
     try:
         return await running
     except StopIteration as stop:

@@ -67,6 +67,9 @@ class Timers:
         if timer is not None:
             if self._heap and self._heap[0] is timer:
                 self._arm()
+            if len(self._heap) > 2 * len(self._live) + 16:  # cancelled ones, due far in the future, would pile up
+                self._heap = list(self._live.values())
+                heapq.heapify(self._heap)
         elif self._reading is not None:
             self._cancelled.add((due_ms, seq, index))
         return timer
@@ -125,7 +128,8 @@ class Timers:
     async def _read(self) -> None:
         horizon = self._horizon
         assert horizon is not None
-        rows: list[Timer] = [(*row,) for row in await self._partition.store.timers(horizon, READ)]
+        found = await self._partition.store.timers(horizon, READ)
+        rows: list[Timer] = [(row.due_ms, row.seq, row.invocation, row.idx) for row in found]
         if self._horizon != horizon:  # trimmed meanwhile: what was read lies behind the horizon, or is known
             rows = []
         else:

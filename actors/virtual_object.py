@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overload
 
-from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler
+from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for
@@ -229,7 +229,7 @@ class VirtualObject(metaclass=_Meta):
         def __getattr__(self, name: str) -> Any:
             definition = type(self).__actors__
             if definition is not None and name in definition.fields_by_name:
-                raise AttributeError(
+                raise UnsetState(
                     f"{type(self).__name__}.{name} has no value yet and no default. Assign it first, or declare a default."
                 )
             # Says what is missing; or, if a property raised AttributeError, what that was about.

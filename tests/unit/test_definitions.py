@@ -352,7 +352,7 @@ def test_a_base_without_handlers_and_an_abstract_base_work() -> None:
 
     assert states(Square) == {"name": "str", "side": "float"}
     assert list(definition_of(Square).handlers) == ["area", "edges"]
-    App(Square, Named, storage="sqlite://")
+    App(Square, storage="sqlite://")
     with pytest.raises(DefinitionError, match=r"Shape is abstract \(area, edges, helper\)"):
         App(Shape, storage="sqlite://")
     with pytest.raises(TypeError):
@@ -579,7 +579,7 @@ def generator_handler() -> None:
 
 def decorated_twice() -> None:
     class Order(VirtualObject):
-        @shared  # type: ignore[call-overload]
+        @shared
         @handler
         async def add(self) -> None: ...
 
@@ -915,7 +915,8 @@ def test_what_a_shared_handler_gets_as_its_own_class_stands_for_the_class() -> N
 def test_two_classes_of_one_name_are_refused_by_the_app() -> None:
     def make() -> Any:
         class Order(VirtualObject):
-            pass
+            @handler
+            async def pay(self) -> None: ...
 
         return Order
 
@@ -933,3 +934,20 @@ def test_a_definition_belongs_to_its_class_alone() -> None:
     assert isinstance(definition_of(Order), ServiceDefinition)
     assert definition_of(Special) is not definition_of(Order)
     assert definition_of(Special).cls is Special
+
+
+def test_an_app_refuses_a_class_without_handlers_and_a_list_of_classes() -> None:
+    class Empty(VirtualObject):
+        n: int = 0
+
+    assert "Empty has no handler" in refused(lambda: App(Empty, storage="sqlite://"))
+    assert "not a list of them" in refused(lambda: App([Empty], storage="sqlite://"))  # type: ignore[arg-type]
+
+
+def test_calling_a_handler_on_the_class_says_how_it_is_called() -> None:
+    class Order(VirtualObject):
+        @handler
+        async def pay(self, amount: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"app\.object\(Order, key\)\.pay\(\.\.\.\)"):
+        Order.pay(1)  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ CODES = {
     "UnknownHandler": ("unknown_handler", 404),
     "UnknownInvocation": ("unknown_invocation", 404),
     "UnknownService": ("unknown_service", 404),
+    "UnsetState": ("unset_state", 500),
     "WrongStatus": ("wrong_status", 409),
 }
 DEFINED = {
