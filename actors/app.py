@@ -77,7 +77,7 @@ class KeyedCall(Call[R]):
         self._task = task
 
     def __await__(self) -> Generator[Any, None, R]:
-        return (yield from asyncio.shield(self._task).__await__())  # the call goes on if nobody waits for it any more
+        return (yield from _done(self._task).__await__())
 
 
 class ClientHandle(InvocationHandle[R]):
@@ -137,12 +137,12 @@ class KeyedHandle(InvocationHandle[R]):
         return self._placed.result()
 
     def __await__(self) -> Generator[Any, None, KeyedHandle[R]]:
-        yield from asyncio.shield(self._placed).__await__()
+        yield from _done(self._placed).__await__()
         return self
 
     async def result(self) -> R:
         """The outcome of the invocation the key stands for."""
-        seq, _ = await asyncio.shield(self._placed)
+        seq, _ = await _done(self._placed)
         result: R = await self._app._result(seq)
         return result
 
@@ -484,7 +484,7 @@ class App:
         partition.check_running()
         seq = partition.ids.read_invocation(id)
         # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
-        done = await asyncio.shield(self._task(operation(partition.operations, seq)))
+        done = await _done(self._task(operation(partition.operations, seq)))
         await partition.committer.flushed()
         return done
 
@@ -575,6 +575,16 @@ def _outcome(handler: HandlerDefinition | None, status: int, outcome: str | None
     if handler is None:
         raise SerializationError("The class of this invocation is not served any more, so its result type is unknown.")
     return handler.returns.decode(outcome)
+
+
+async def _done(task: asyncio.Task[T]) -> T:
+    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
+        raise
 
 
 def _add_waiter(invocation: Invocation, future: asyncio.Future[Invocation]) -> None:

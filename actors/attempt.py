@@ -119,6 +119,11 @@ class Attempt:
             self._context = Context(self)
         return self._context
 
+    @property
+    def begun(self) -> bool:
+        """Whether the handler's first line may have run."""
+        return self._coroutine is not None or self._outcome is not None
+
     # --- stepping -----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -450,6 +455,11 @@ class Attempt:
         """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
         if self.ended or self._stop_error is not None:
             self._refuse()
+        if not self.stepping and isinstance(asyncio.current_task(), Attempt):
+            raise MisusedFuture(
+                "This context belongs to another invocation. A context is valid in the handler it was handed to: use the one "
+                "of this handler."
+            )
         if _inside_step():
             raise MisusedFuture(
                 "The context was used inside a step. A step is done once and its result recorded, so what it asks for would be "
@@ -465,8 +475,9 @@ class Attempt:
             return
         changes = self.state.changes()
         if changes is not None:
+            new = self._replay is None or self._replay.expected() is None
             try:
-                self._check_room(changes)
+                self._check_room(changes, journaled=new)  # a replay must meet a refusal again: it left no trace
             except TerminalError:
                 self.state._compare_all_anew()  # none of them is recorded; the handler may go on
                 raise
@@ -502,9 +513,9 @@ class Attempt:
         """Record one state write as a command of its own; None deletes the name."""
         kind = Kind.SET if text is not None else Kind.CLEAR
         recorded = self._replay.expected() if self._replay is not None else None
+        if codec is not None:  # not checked by `flush`
+            self._check_room({name: text}, journaled=recorded is None)
         if recorded is None:
-            if codec is not None:
-                self._check_room({name: text})
             before = self.state.texts.get(name)
             self.state.put(name, text, replayed=False)
             self.record(kind, name, text, None, before)

@@ -155,6 +155,12 @@ class Committer:
         self.durable = 0  # number of the last batch known to be on disk
         self.failed: BaseException | None = None
 
+    def unseen(self) -> list[OpenBatch]:
+        """The batches that a read asked for now would not see."""
+        if self._writing is not None and self._writing.number > self.handed_over:
+            return [self._writing, self.batch]
+        return [self.batch]
+
     def reply(self, future: asyncio.Future[Invocation], invocation: Invocation, written_in: int) -> None:
         """Set the future's result once batch `written_in` is durable."""
         if written_in == self.batch.number:
@@ -194,15 +200,17 @@ class Committer:
         batch = self.batch
         self._writing = batch
         self.batch = OpenBatch(batch.number + 1)
-        self.handed_over = batch.number
         self._sealed = batch.sealed()
-        self._on_handed_over()
 
     async def _write(self) -> None:
         try:
             while True:
                 assert self._writing is not None and self._sealed is not None
-                await self._store.commit(self._sealed)
+                # Not before: a read that comes between would not see the batch.
+                committing = self._store.commit(self._sealed)
+                self.handed_over = self._writing.number
+                self._on_handed_over()
+                await committing
                 written = self._writing
                 self.durable = written.number
                 if self.batch.empty():

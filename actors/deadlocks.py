@@ -1,8 +1,8 @@
 """The graph of who waits for whom, walked when a new wait would close a cycle.
 
 A started invocation waits for those it has called, or attached itself to, and has no answer from. One in a mailbox waits
-for the invocation that holds the object. Every cycle has a last edge, and that edge is a call that joins a queue or an
-attachment: so those two moments are where it is looked for. A call counts as waited for from the moment it is made; what
+for the invocation that holds the object. Every cycle has a last edge, and that edge is a message that joins a queue, called
+or with somebody attached to it, or an attachment: so those are the moments at which it is looked for. A call counts as waited for from the moment it is made; what
 is not to be waited for is sent.
 """
 
@@ -27,15 +27,30 @@ class Deadlocks:
         self._partition = partition
 
     def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
-        """A called invocation waits behind another one: fail it if that one waits for it."""
+        """An invocation somebody waits for stands behind another one: refuse that wait if it closes a cycle."""
         if waiting.status != Status.PENDING or waiting.mailbox is None or waiting.mailbox.current is waiting:
             return
         path, cold = self._path(waiting, waiting.seq)
-        if path is not None:
-            self._partition.end(waiting, _refusal(path[1:]))  # told from the holder's side
-        elif cold - loaded:
-            known = loaded | cold
-            self._partition.loader.spawn(known, functools.partial(self.check_queued, waiting, known))
+        if path is None:
+            if cold - loaded:
+                known = loaded | cold
+                again = functools.partial(self._queued_again, waiting.seq, known)
+                self._partition.loader.spawn([waiting.seq, *known], again)
+            return
+        last = path[-2]
+        if last.seq == waiting.parent:
+            self._partition.end(waiting, _refusal(path[1:]))
+            return
+        # The last one is attached to it: the message goes on, the attachment fails.
+        assert last.journal is not None
+        index = next(index for index, seq in last.journal.waits.items() if seq == waiting.seq)
+        self._partition.complete(last, index, Kind.FAILED, failure_text(_refusal([last, *path[:-1]])))
+        self.check_queued(waiting, loaded)
+
+    def _queued_again(self, seq: int, loaded: frozenset[int]) -> None:
+        waiting = self._partition.open.get(seq)  # it may have left memory and come back since
+        if waiting is not None:
+            self.check_queued(waiting, loaded)
 
     def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
         """An invocation waits for another one's outcome: fail that command if the other one waits for it."""
@@ -44,13 +59,18 @@ class Deadlocks:
         start = self._partition.open.get(target)
         if start is None:
             return
-        path, cold = ([caller, start], frozenset[int]()) if start is caller else self._path(start, caller.seq)
+        path, cold = ([caller], frozenset[int]()) if start is caller else self._path(start, caller.seq)
         if path is not None:
-            cycle = path if path[0] is caller else [caller, *path]
-            self._partition.complete(caller, index, Kind.FAILED, failure_text(_refusal(cycle)))
+            self._partition.complete(caller, index, Kind.FAILED, failure_text(_refusal([caller, *path])))
         elif cold - loaded:
             known = loaded | cold
-            self._partition.loader.spawn(known, functools.partial(self.check_attached, caller, index, target, known))
+            again = functools.partial(self._attached_again, caller.seq, index, target, known)
+            self._partition.loader.spawn([caller.seq, target, *known], again)
+
+    def _attached_again(self, seq: int, index: int, target: int, loaded: frozenset[int]) -> None:
+        caller = self._partition.open.get(seq)
+        if caller is not None:
+            self.check_attached(caller, index, target, loaded)
 
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
         """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""

@@ -72,7 +72,7 @@ class Loader:
         partition = self._partition
         partition.check_running()
         found = partition.open.get(seq)
-        if found is not None and _settled(found):
+        if found is not None:
             held = [found.mailbox] if found.mailbox is not None else []
             _pin(held)
         else:
@@ -110,8 +110,13 @@ class Loader:
         partition = self._partition
         held: list[Mailbox] = []
         async with self._restoring:
-            # What ended in the batch that is still open looks open in the database.
-            ending = {invocation.seq for invocation in partition.committer.batch.invocations if invocation.ended}
+            # What ended in a batch that the store does not have yet looks open in the database.
+            ending = {
+                invocation.seq
+                for batch in partition.committer.unseen()
+                for invocation in batch.invocations
+                if invocation.ended
+            }
             cold: list[int] = []
             for seq in dict.fromkeys(seqs):
                 found = partition.open.get(seq)
@@ -211,10 +216,11 @@ class Loader:
                 wanted, self._wanted = self._wanted, {}
                 try:
                     held = await self._hold(wanted)
-                except Exception as error:
+                except BaseException as error:
+                    stopped = self._partition.failure if not isinstance(error, Exception) else None
                     for futures in wanted.values():
                         for future in futures:
-                            refuse(future, error)
+                            refuse(future, stopped or error)
                     raise
                 for seq, futures in wanted.items():
                     found = self._partition.open.get(seq)
@@ -252,8 +258,3 @@ class Loader:
 def _pin(mailboxes: Iterable[Mailbox]) -> None:
     for mailbox in mailboxes:
         mailbox.pins += 1
-
-
-def _settled(invocation: Invocation) -> bool:
-    """Whether its object is loaded, so that it has its place there; or it has none yet."""
-    return invocation.mailbox is None or invocation.mailbox.state is not None

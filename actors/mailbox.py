@@ -23,6 +23,7 @@ class Mailbox:
         "arrivals",
         "current",
         "first",
+        "gone",
         "key",
         "last",
         "length",
@@ -45,6 +46,7 @@ class Mailbox:
         self.pins = 0  # how many are about to do something with it: it may not leave memory
         self.readers = 0  # shared invocations in memory
         self.arrivals: list[Invocation] | None = None
+        self.gone: set[int] | None = None  # numbers of arrivals that ended before the object was loaded
         self.recent = True  # had a message since the loader last looked for something to evict
         self.written_in = 0  # number of the last batch that holds a change of this object
 
@@ -67,7 +69,15 @@ class Mailbox:
         return invocation
 
     def remove(self, invocation: Invocation) -> None:
-        """Take one out of the queue, wherever it stands."""
+        """Take one out of the queue, wherever it stands, or out of what waits for the object to be loaded."""
+        if self.state is None:
+            if self.arrivals is not None and invocation in self.arrivals:
+                self.arrivals.remove(invocation)
+                self.length -= 1
+            if self.gone is None:
+                self.gone = set()
+            self.gone.add(invocation.seq)
+            return
         before: Invocation | None = None
         waiting = self.first
         while waiting is not None and waiting is not invocation:

@@ -3,8 +3,16 @@
 Handlers assign plain attributes. What changed is found by comparing, at each durable point: the same
 immutable object means unchanged, anything else is encoded and compared with the stored text.
 
-Promise: between invocations the instance holds what loading the texts would give, to the last type. Otherwise the
-same handler could take another branch when it is replayed after a restart.
+Promise: each invocation begins with an instance that holds what loading the texts would give, to the last type.
+Otherwise the same handler could take another branch when it is replayed after a restart.
+
+What is shared in memory is not shared in texts: one list assigned to two fields, to the state of two keys, or kept in a
+variable of a module. So the objects a handler assigned are its own until its invocation ends, and never longer:
+
+* Within the invocation it keeps them. Changes through another name for one are noticed, and two fields that were given
+  one object stay one. That is the same on each attempt, as each begins with fields that share nothing.
+* The next invocation finds every container decoded anew. Also one whose text is the same: another object may be inside
+  it now, or someone outside may hold it, and neither shows in a text. Immutable values (ATOMS) stay; nobody can tell.
 """
 
 from __future__ import annotations
@@ -25,7 +33,7 @@ class ObjectState:
     from the state its invocation began with. `instance` may be ahead of both.
     """
 
-    __slots__ = ("_definition", "_inexact", "_loaded", "_present", "_seen", "instance", "stored", "texts")
+    __slots__ = ("_containers", "_definition", "_loaded", "_present", "_seen", "instance", "stored", "texts")
 
     def __init__(self, definition: ServiceDefinition | None, stored: dict[str, str]) -> None:
         # None if the app does not serve the class: then nothing runs, but completions still reach the journal.
@@ -37,14 +45,12 @@ class ObjectState:
         self._present = 0  # how many attributes the instance had then
         # What containers loaded from another text than they would be written as: an older class wrote it, for example.
         self._loaded: dict[str, str] | None = None
-        self._inexact = False  # whether a container holds an int where loading would give a float
+        self._containers = False  # whether `changes` met a value that is not immutable since they were last renewed
 
     def begin(self, initial: dict[str, str] | None) -> VirtualObject:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
         if initial is not None:
             self.texts = initial
-            self.instance = None
-        elif self._inexact:
             self.instance = None
         instance = self.instance
         if instance is None:
@@ -52,9 +58,29 @@ class ObjectState:
             values = vars(instance)
             self._seen = [values.get(field.name, _ABSENT) for field in self._definition.fields]
             self._present = len(values)
-            self._inexact = False
+            self._containers = False
             self._loaded = self._rewritten(values)
+        elif self._containers:
+            self._renew(vars(instance))
         return instance
+
+    def _renew(self, values: dict[str, Any]) -> None:
+        """Replace the containers that the handler before worked on by what their texts hold."""
+        self._containers = False
+        for position, field in enumerate(self._definition.fields):
+            name = field.name
+            value = values.get(name, _ABSENT)
+            if value is _ABSENT or type(value) in ATOMS:
+                continue
+            text = self.texts.get(name)
+            if text is None:
+                value = field.default()
+            else:
+                value = _decoded(self._definition, field, text)
+                if field.codec.floats and (again := field.codec.dump(value)) != text:  # an int has become a float
+                    self._loaded = self._loaded or {}
+                    self._loaded[name] = again
+            values[name] = self._seen[position] = value
 
     def _rewritten(self, values: dict[str, Any]) -> dict[str, str] | None:
         rewritten: dict[str, str] | None = None
@@ -112,6 +138,7 @@ class ObjectState:
                         changed = {}
                     changed[name] = text
                 elif value is seen[position] and not codec.hidden:
+                    self._containers = True
                     continue  # the same container with the same content
                 if codec.scalar:
                     if codec.floats and type(value) is int:
@@ -120,8 +147,8 @@ class ObjectState:
                     restored = codec.verify(value, text)
                     if type(value) in ATOMS:
                         value = values[name] = restored
-                    elif codec.floats and not self._inexact:
-                        self._inexact = codec.dump(restored) != text
+                    else:
+                        self._containers = True
                 seen[position] = value
         except SerializationError as error:
             # The changes found before the bad one are not recorded either. The handler may go on.

@@ -143,7 +143,7 @@ class Operations:
                 while chain:
                     for called in calls_of(chain.pop()).values():
                         child = partition.open.get(called)
-                        if child is None or (child.mailbox is not None and child.mailbox.state is None):
+                        if child is None:
                             wanted.add(called)
                         else:
                             chain.append(child)
@@ -177,11 +177,18 @@ class Operations:
 
     def calls_left(self, invocation: Invocation, answered: int | None = None) -> bool:
         """Whether a call it made is not over yet, apart from the one that is being answered."""
-        open_ones = self._partition.open
-        return any(
-            index != answered and (child := open_ones.get(seq)) is not None and child.parent == invocation.seq
-            for index, seq in calls_of(invocation).items()
-        )
+        for index, seq in calls_of(invocation).items():
+            if index == answered:
+                continue
+            child = self._partition.open.get(seq)
+            if child is not None:
+                if child.parent == invocation.seq:
+                    return True
+            else:
+                command = invocation.journal.command(index) if invocation.journal is not None else None
+                if command is not None and command.ref is not None:
+                    return True  # out of memory: had it ended, this call would have its answer
+        return False
 
     def tell_cancelled(self, invocation: Invocation) -> None:
         """Put the cancellation among what the handler gets to know; a stopped one gets an attempt, so that it can."""
@@ -229,6 +236,8 @@ def calls_of(invocation: Invocation) -> dict[int, int]:
 def _started(invocation: Invocation) -> bool:
     """Whether it is the one that holds its object, or a reader: not in a queue, not scheduled."""
     mailbox = invocation.mailbox
-    if mailbox is None:
+    if mailbox is None or mailbox.state is None:
         return False
+    if invocation.attempt is not None and not invocation.attempt.begun and invocation.journal is None:
+        return False  # its first turn is yet to come
     return invocation.shared or mailbox.current is invocation

@@ -368,13 +368,15 @@ class Partition:
         mailbox.recent = True
         if invocation.shared:
             mailbox.readers += 1
-            self.start(invocation)
+            if invocation.status != Status.PAUSED:
+                self.start(invocation)
         elif mailbox.current is None:
             mailbox.current = invocation
-            self.start(invocation)
+            if invocation.status != Status.PAUSED:
+                self.start(invocation)
         else:
             mailbox.append(invocation)
-            if invocation.parent is not None:
+            if invocation.parent is not None or invocation.has(Flag.ATTACHED):
                 self.deadlocks.check_queued(invocation)
 
     def start(self, invocation: Invocation) -> None:
@@ -413,7 +415,10 @@ class Partition:
         for row in record.invocations:
             if row.seq in self.open or row.status == Status.SCHEDULED:
                 continue  # in memory already, among the arrivals; or not in the mailbox before its time
+            if mailbox.gone is not None and row.seq in mailbox.gone:
+                continue  # it has ended since the row was read
             self.resume(mailbox, self.restore(row, record.journal.get(row.seq)))
+        mailbox.gone = None
         arrivals, mailbox.arrivals = mailbox.arrivals, None
         mailbox.length -= len(arrivals or ())
         for invocation in arrivals or ():
@@ -440,6 +445,8 @@ class Partition:
             if mailbox.current is None:
                 mailbox.current = invocation
                 return
+        elif invocation.status == Status.PAUSED:
+            invocation.status = Status.PENDING
         self._deliver(mailbox, invocation)
 
     def forget(self, mailbox: Mailbox) -> None:
@@ -499,7 +506,9 @@ class Partition:
     def tell(self, invocation: Invocation, entry: Entry) -> None:
         """Store a completion just appended to the journal, and wake the handler if it waits."""
         self.write_entry(invocation, entry)
-        if invocation.status == Status.BLOCKED:
+        status = invocation.status
+        # One that has just been woken for something else may still count as blocked on disk.
+        if status == Status.BLOCKED or (status == Status.RUNNING and invocation.stored_status == Status.BLOCKED):
             invocation.status = Status.RUNNING
             self.mark(invocation)
             if invocation.attempt is None:
@@ -598,15 +607,15 @@ class Partition:
         self.mark(invocation)
         self.alarms.add(now + delay_ms, invocation, RETRY)
         log.warning(
-            "%s: attempt %d failed, next in %.1f s",
+            "%s: attempt %d failed, next in %.1f s. %s",
             self.label(invocation),
             extras.attempts,
             delay_ms / 1000,
-            exc_info=error,
+            reason,
         )
 
     def _fail_exhausted(self, invocation: Invocation, attempts: int, error: BaseException) -> None:
-        log.error("%s failed for good after %d attempts", self.label(invocation), attempts, exc_info=error)
+        log.error("%s failed for good after %d attempts. %s", self.label(invocation), attempts, reason_of(error))
         failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {short_reason(error)}.")
         self.end(invocation, failure)
 
@@ -622,8 +631,7 @@ class Partition:
         log.error(
             "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
             self.label(invocation),
-            reason if error.__traceback__ is None else reason.partition("\n")[0],
-            exc_info=error if error.__traceback__ is not None else None,
+            reason,
         )
         if self.on_paused is not None:
             self.committer.gate(functools.partial(self.on_paused, invocation))
@@ -642,15 +650,19 @@ class Partition:
         """Fail an invocation without its code. Whoever waits for it must be in memory."""
         self.close_attempt(invocation)
         if invocation.parent is not None and invocation.parent not in self.open:
-            self.loader.spawn([invocation.parent], functools.partial(self._end_loaded, invocation, error))
+            both = [invocation.seq, invocation.parent]
+            self.loader.spawn(both, functools.partial(self._end_loaded, invocation.seq, error))
             return
         self.finish(invocation, Status.FAILED, failure_text(error))
 
-    def _end_loaded(self, invocation: Invocation, error: TerminalError) -> None:
+    def _end_loaded(self, seq: int, error: TerminalError) -> None:
+        invocation = self.open.get(seq)  # it may have left memory and come back meanwhile
+        if invocation is None:
+            return
         if invocation.parent not in self.open:
             invocation.parent = None  # it has ended: nobody waits any more
-        if not invocation.ended:
-            self.finish(invocation, Status.FAILED, failure_text(error))
+        self.close_attempt(invocation)
+        self.finish(invocation, Status.FAILED, failure_text(error))
 
     def label(self, invocation: Invocation) -> str:
         name = f"{invocation.service}/{invocation.key}/{invocation.handler_name}"
@@ -682,6 +694,8 @@ class Partition:
             if invocation.dirty_in != written_in:
                 invocation.dirty_in = written_in
                 batch.invocations.append(invocation)
+                if not self._turn_scheduled:  # it ended between turns: nothing else would write it
+                    self._schedule_turn()
         if invocation.waiters is not None:
             if written_in == batch.number:
                 batch.answers.append(invocation)
@@ -701,7 +715,9 @@ class Partition:
             self.alarms.cancel(invocation.position, invocation.seq, DELIVER)
             return
         mailbox.written_in = written_in
-        if invocation.shared:
+        if mailbox.state is None:  # it is among the arrivals of an object that is being loaded
+            mailbox.remove(invocation)
+        elif invocation.shared:
             mailbox.readers -= 1
         elif mailbox.current is invocation:
             mailbox.current = None

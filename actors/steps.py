@@ -82,7 +82,7 @@ class Step:
                 call = functools.partial(variables.run, _no_stop, self._function)
                 self._running = loop.run_in_executor(self._partition.executor, call)
         except Exception as error:  # arguments that do not fit, for example
-            self._failed(error)
+            loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
             return
         self._running.add_done_callback(self._done)
 

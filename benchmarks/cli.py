@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import machine
+from benchmarks import machine, timers
 from benchmarks.options import Options, Result, Scenario, Skipped
 from benchmarks.report import tables, write_json
 from benchmarks.scenarios import SCENARIOS
@@ -24,10 +24,13 @@ _HELP = {
     "ops": "Operations in each round, for each side. Default: about a second's worth.",
     "rounds": "Rounds of each side; the figures are their medians.",
     "ever": "Keys used before the hot ones are measured.",
-    "count": "How many objects, or blocked invocations.",
+    "count": "How many objects, blocked invocations or timers.",
     "resume": "How many of the blocked ones to resume.",
+    "due": "How many of the timers are due within one second.",
+    "kind": "What the timers are of: invocations that sleep, or messages sent with a delay.",
 }
 _LEAST = {"rounds": 3}
+_CHOICES = {"kind": timers.KINDS}
 
 _json = click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file."
@@ -96,14 +99,14 @@ def show(results: list[Result], json_path: Path | None, console: Console) -> Non
 
 def _command(scenario: Scenario) -> click.Command:
     @_json
-    def run(json_path: Path | None, **chosen: int | None) -> None:
+    def run(json_path: Path | None, **chosen: Any) -> None:
         console = Console()
         options = replace(Options(), **{name: value for name, value in chosen.items() if value is not None})
         show(measure([(scenario, options)], console), json_path, console)
 
     for name in reversed(scenario.asks):
         default = getattr(Options(), name)
-        kind = click.IntRange(min=_LEAST.get(name, 1))
+        kind = click.Choice(_CHOICES[name]) if name in _CHOICES else click.IntRange(min=_LEAST.get(name, 1))
         run = click.option(f"--{name}", type=kind, default=default, show_default=default is not None, help=_HELP[name])(
             run
         )

@@ -25,6 +25,8 @@ class Options:
     ever: int = 1_000_000
     count: int = 100_000
     resume: int = 1000
+    due: int = 10_000
+    kind: str = "sleeps"
 
     def ops_for(self, weight: float) -> int:
         """`weight` is how many times quicker than this an operation of the scenario is than a counter call."""

@@ -7,7 +7,8 @@ from benchmarks.blocked import Blocked
 from benchmarks.keys_ever import KeysEver
 from benchmarks.memory import Memory
 from benchmarks.options import Scenario
+from benchmarks.timers import Timers
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked())
+    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked(), Timers())
 }

@@ -2,10 +2,15 @@
 
 The operating system drops it when the owner dies, however it dies; a file that merely held a pid would
 have to be removed by hand after every kill -9.
+
+A fork shares the open file, and the lock belongs to that, not to the process: a child would keep the file locked after
+its parent has died. So a forked child closes its copy at once, and nothing it does afterwards releases the lock of its
+parent. Programs that are executed do not inherit it (os.open sees to that).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -13,6 +18,9 @@ from actors.storage.errors import DatabaseInUse
 
 if sys.platform == "win32":
     import msvcrt
+
+    # There is no fork, and a handle is not inherited unless one asks for it.
+    _opening = contextlib.nullcontext()
 
     def _try_lock(descriptor: int) -> bool:
         # The byte lies past the pid, so that a second process can still read who holds it.
@@ -24,8 +32,19 @@ if sys.platform == "win32":
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
+
+    def _remember(lock: FileLock) -> None:
+        pass
+
+    def _unlock(descriptor: int) -> None:
+        pass  # closing it does
 else:
     import fcntl
+    import threading
+    import weakref
+
+    _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+    _opening = threading.RLock()  # no fork of another thread comes between opening a file and remembering it
 
     def _try_lock(descriptor: int) -> bool:
         # flock, not lockf: it also keeps a second App of the same process out.
@@ -35,24 +54,53 @@ else:
             return False
         return True
 
+    def _remember(lock: FileLock) -> None:
+        _held.add(lock)
+
+    def _unlock(descriptor: int) -> None:
+        # Closing is not enough while a child shares the open file: one forked below Python, where no hook runs.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _close_in_child() -> None:
+        try:
+            for lock in list(_held):
+                with contextlib.suppress(OSError):  # closed behind our back: the others must be closed all the same
+                    lock._close()
+            _held.clear()
+        finally:
+            _opening.release()
+
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
+
 
 class FileLock:
     """Held from construction to `release`. Raises DatabaseInUse, naming the owner's pid, if it is taken."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor: int | None = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor: int | None = None
+        with _opening:
+            self._descriptor = descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            _remember(self)
         try:
-            if not _try_lock(self._descriptor):
-                text = os.read(self._descriptor, 32)
+            if not _try_lock(descriptor):
+                text = os.read(descriptor, 32)
                 raise DatabaseInUse(path, int(text) if text.strip().isdigit() else None)
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            os.write(self._descriptor, b"%d\n" % os.getpid())
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b"%d\n" % os.getpid())
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
+        """Free the file. Does nothing if that was done before, or in a child that was forked meanwhile."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+            try:
+                _unlock(self._descriptor)
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

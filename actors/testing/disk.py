@@ -55,7 +55,11 @@ class Disk:
 
 
 class SimulatedStore(SqliteStore):
-    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`)."""
+    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`).
+
+    As in the real one, all that is asked of it takes effect in the order it was asked for: a read sees every commit
+    before it, however long that one takes. Only the answers may come in another order.
+    """
 
     LONGEST_DELAY_TURNS = 4
 
@@ -63,6 +67,7 @@ class SimulatedStore(SqliteStore):
         super().__init__(":memory:")
         self._disk = disk
         self._rng = rng
+        self._turn = asyncio.Lock()  # who asked first has it first
         self._commits_left: int | None = None
         self._write_before_crash = False
         self.crashed = False
@@ -80,23 +85,29 @@ class SimulatedStore(SqliteStore):
         return _InlineConnection(self._disk.connection), self._disk.connection
 
     async def commit(self, batch: Batch) -> None:
-        await self._delay()
-        self._check()
-        if self._commits_left is not None:
-            self._commits_left -= 1
-            if self._commits_left == 0:
-                self.crashed = True
-                if not self._write_before_crash:
-                    self._check()
-        await super().commit(batch)
-        self._disk.commits += 1
-        self._check()
+        async with self._turn:
+            await self._delay()
+            self._check()
+            if self._commits_left is not None:
+                self._commits_left -= 1
+                if self._commits_left == 0:
+                    self.crashed = True
+                    if not self._write_before_crash:
+                        self._check()
+            await super().commit(batch)
+            self._disk.commits += 1
+            self._check()
         await self._delay()
         self._check()
 
+    async def close(self) -> None:
+        async with self._turn:
+            await super().close()
+
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
-        self._check()
-        rows = await super()._read(sql, parameters)
+        async with self._turn:
+            self._check()
+            rows = await super()._read(sql, parameters)
         await self._delay()
         self._check()
         return rows

@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks import cli, flights, throughput
-from benchmarks.blocked import leave_blocked, reopen
 from benchmarks.machine import facts
 from benchmarks.memory import touch
 from benchmarks.options import Options
@@ -114,15 +113,6 @@ def test_without_a_command_all_scenarios_run_and_a_table_a_plot_and_a_list_are_w
         *(("chain", callers) for callers in (2, 1)),
     ]
     assert Path("benchmark-tiny.png").read_bytes().startswith(b"\x89PNG")
-
-
-async def test_blocked_invocations_are_resumed_by_their_awakeables_after_a_restart(tmp_path: Path) -> None:
-    path = str(tmp_path / "blocked.db")
-    sample, left = await leave_blocked(path, count=40, resume=7)
-    assert len(set(sample)) == 7 and "blocked_per_s" in left
-    found = await reopen(path, sample)
-    assert found["resumed"] == 7
-    assert {"open_ms", "first_new_call_ms", "first_resume_ms", "resume_p50_ms"} <= set(found)
 
 
 async def test_memory_is_given_for_each_object_touched(tmp_path: Path) -> None:

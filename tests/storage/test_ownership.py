@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError
+from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError, lock
 from tests.storage.rows import OpenStore, batch, column, entry, invocation, shell
 
 OWNER = """
@@ -177,3 +180,135 @@ async def test_a_store_in_memory_needs_no_file_and_no_lock(tmp_path: Path, monke
         assert await one.invocation(1) == invocation(1)
         assert await other.invocation(1) is None
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what a fork shares -----------------------------------------------------------------------------------------------
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+
+# Each runs in a process of its own: a fork of the test process would carry pytest along. `fork` prints the child's pid.
+FORKING = """
+import asyncio, os, sys, time
+from actors.storage import DatabaseInUse, SqliteStore
+from actors.storage.lock import FileLock
+
+def fork(act=lambda: time.sleep(60)):
+    child = os.fork()
+    if child == 0:
+        act()
+        os._exit(0)
+    return child
+
+async def main(path):
+    store = SqliteStore(path)
+    await store.open()
+"""
+
+
+@contextlib.contextmanager
+def forking(body: str, path: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], str]]]:
+    """A process that has run `body` up to where it waits, and a function for the next line it prints."""
+    script = FORKING + textwrap.indent(body, "    ") + "\nasyncio.run(main(sys.argv[1]))"
+    arguments = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def killed_at_the_end(pid: int) -> Iterator[None]:
+    try:
+        os.kill(pid, 0)  # it lives
+        yield
+        os.kill(pid, 0)  # and still does
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+@needs_fork
+async def test_the_lock_ends_with_a_killed_process_whose_forked_child_lives_on(tmp_path: Path) -> None:
+    body = "print(fork(), flush=True)\ntime.sleep(60)"
+    with forking(body, tmp_path / "app.db") as (owner, line), killed_at_the_end(int(line())):
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        async with OpenStore(str(tmp_path / "app.db")) as store:
+            assert store.opened.epoch == 2
+
+
+async def test_the_lock_ends_with_a_killed_process_whose_subprocess_lives_on(tmp_path: Path) -> None:
+    body = """
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    with forking(body, tmp_path / "app.db") as (owner, line), killed_at_the_end(int(line())):
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        async with OpenStore(str(tmp_path / "app.db")) as store:
+            assert store.opened.epoch == 2
+
+
+@needs_fork
+async def test_a_process_can_close_and_open_again_while_a_forked_child_lives(tmp_path: Path) -> None:
+    body = """
+print(fork(), flush=True)
+await store.close()
+try:
+    print((await store.open()).epoch, flush=True)
+except DatabaseInUse as error:
+    print(error, flush=True)
+time.sleep(60)
+"""
+    with forking(body, tmp_path / "app.db") as (_, line), killed_at_the_end(int(line())):
+        assert line() == "2\n"
+
+
+@needs_fork
+async def test_a_forked_child_neither_holds_nor_releases_the_lock(tmp_path: Path) -> None:
+    body = """
+def act():
+    store._lock.release()
+    try:
+        FileLock(path)
+    except DatabaseInUse as error:
+        print(error.pid == os.getppid(), flush=True)
+
+os.waitpid(fork(act), 0)
+print("done", flush=True)
+time.sleep(60)
+"""
+    with forking(body, tmp_path / "app.db") as (owner, line):
+        assert (line(), line()) == ("True\n", "done\n")
+        with pytest.raises(DatabaseInUse) as caught:
+            await SqliteStore(str(tmp_path / "app.db")).open()
+        assert caught.value.pid == owner.pid
+
+
+@needs_fork
+def test_a_released_lock_is_free_whoever_still_shares_its_descriptor(tmp_path: Path) -> None:
+    held = lock.FileLock(str(tmp_path / "app.db"))
+    assert held._descriptor is not None and not os.get_inheritable(held._descriptor)
+    shared = os.dup(held._descriptor)  # what a fork below Python, which runs none of its hooks, leaves in the child
+    try:
+        held.release()
+        lock.FileLock(str(tmp_path / "app.db")).release()
+    finally:
+        os.close(shared)
+
+
+@needs_fork
+def test_locks_that_are_gone_leave_nothing_behind(tmp_path: Path) -> None:
+    gc.collect()
+    before = len(lock._held)
+    held = lock.FileLock(str(tmp_path / "app.db"))
+    assert len(lock._held) == before + 1
+    with pytest.raises(DatabaseInUse) as caught:
+        lock.FileLock(str(tmp_path / "app.db"))
+    held.release()
+    del held, caught
+    gc.collect()
+    assert len(lock._held) == before

@@ -1,0 +1,230 @@
+"""Who really waits for whom: an oracle that watches a partition and knows nothing of how the engine looks for cycles.
+
+What it sees. `Watched` is the partition the apps of a test use, and `WatchedResidence` its residence: subclasses that
+look before or after the inherited method does its work, and change nothing. The graph is made anew each time it is asked
+for, from the tables of the partition: `open`, each mailbox's `current`, and the raw entries of each journal (commands
+without completions), not the `waits` the engine keeps. What leaves memory is drawn at the moment it leaves: nothing
+about it can change before it is back. What a crash leaves behind is drawn from the disk, by SQL.
+
+When it looks. Each time a message joins a queue and each time an attachment begins, before the engine looks; each time
+the engine refuses something for a deadlock, before that takes effect.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from actors.deadlocks import Deadlocks
+from actors.errors import DeadlockError, TerminalError, failure_error
+from actors.invocation import Invocation
+from actors.journal import Kind
+from actors.mailbox import Mailbox
+from actors.partition import Partition
+from actors.residence import Residence
+from actors.testing import Disk
+
+Graph = dict[int, set[int]]
+
+
+class Record:
+    """What was seen. It outlives the partitions."""
+
+    def __init__(self) -> None:
+        self.cold: Graph = {}  # out of memory: what they wait for
+        self.problems: list[str] = []
+        self.counts: Counter[str] = Counter()
+
+    def crashed(self, disk: Disk) -> None:
+        """A process has ended, and the next one has not begun: all there is, is on disk."""
+        self.cold = stored_graph(disk)
+
+
+record = Record()
+
+
+@contextmanager
+def watching() -> Iterator[Record]:
+    """Apps that start inside are watched."""
+    global record
+    record = Record()
+    with (
+        patch("actors.app.Partition", Watched),
+        patch("actors.partition.Residence", WatchedResidence),
+        patch("actors.partition.Deadlocks", WatchedDeadlocks),
+    ):
+        yield record
+
+
+# --- the graph ------------------------------------------------------------------------------------------------------------
+
+
+def graph_of(partition: Partition) -> Graph:
+    graph = {seq: waits for seq, waits in record.cold.items() if seq not in partition.open}
+    for seq, invocation in partition.open.items():
+        mailbox = invocation.mailbox
+        if mailbox is not None and not invocation.shared and mailbox.current is not invocation:
+            graph[seq] = (
+                {mailbox.current.seq} if mailbox.current is not None and _queued(mailbox, invocation) else set()
+            )
+        else:
+            graph[seq] = _unanswered(invocation)
+    return graph
+
+
+def _queued(mailbox: Mailbox, invocation: Invocation) -> bool:
+    waiting = mailbox.first
+    while waiting is not None and waiting is not invocation:
+        waiting = waiting.following
+    return waiting is not None
+
+
+def _unanswered(invocation: Invocation) -> set[int]:
+    journal = invocation.journal
+    if journal is None:
+        return set()
+    commands = [(entry.idx, entry.kind, entry.ref) for entry in journal.commands]
+    completions = [(entry.kind, entry.ref, entry.value) for entry in journal.completions]
+    return _waits(commands, completions)
+
+
+def _waits(commands: list[tuple[int, int, int | None]], completions: list[tuple[int, int | None, Any]]) -> set[int]:
+    answered = {ref for kind, ref, _ in completions if kind in (Kind.COMPLETED, Kind.FAILED)}
+    placed = {ref: int(value) for kind, ref, value in completions if kind == Kind.PLACED}
+    found = set()
+    for idx, kind, ref in commands:
+        if kind in (Kind.CALL, Kind.ATTACH) and idx not in answered:
+            target = placed.get(idx, ref)
+            if target is not None:
+                found.add(target)
+    return found
+
+
+def stored_graph(disk: Disk) -> Graph:
+    """The same, of what is stored: by SQL alone."""
+    graph: Graph = {}
+    holders: dict[tuple[str, str], int] = {}
+    rows = disk.query(
+        "SELECT seq, service, key, shared FROM invocation WHERE status BETWEEN 1 AND 5 ORDER BY service, key, position"
+    )
+    for seq, service, key, shared in rows:
+        holder = seq if shared else holders.setdefault((service, key), seq)
+        if holder != seq:
+            graph[seq] = {holder}
+            continue
+        entries = disk.query("SELECT idx, kind, ref, value FROM journal_entry WHERE invocation = ?", seq)
+        commands = [(idx, kind, ref) for idx, kind, ref, _ in entries if kind < Kind.COMPLETED]
+        graph[seq] = _waits(commands, [(kind, ref, value) for _, kind, ref, value in entries if kind >= Kind.COMPLETED])
+    return graph
+
+
+def reaches(graph: Graph, start: int, goal: int) -> bool:
+    """Whether `start` waits, through any number of others, for `goal`; or is it."""
+    seen, edge = {start}, {start}
+    while edge:
+        edge = {after for before in edge for after in graph.get(before, ())} - seen
+        seen |= edge
+    return goal in seen
+
+
+def walk_exists(graph: Graph, labels: dict[int, str], names: list[str], first: int, last: int) -> bool:
+    """Whether invocations with these names, each waiting for the next, lead from `first` to `last`."""
+    reached = {first} if labels.get(first) == names[0] else set()
+    for name in names[1:]:
+        reached = {after for before in reached for after in graph.get(before, ()) if labels.get(after) == name}
+    return last in reached
+
+
+def label(invocation: Invocation) -> str:
+    return f"{invocation.service}/{invocation.key}/{invocation.handler_name}"
+
+
+# --- the watchers ---------------------------------------------------------------------------------------------------------
+
+
+class WatchedResidence(Residence):
+    def _forget(self, invocation: Invocation) -> None:
+        record.cold[invocation.seq] = graph_of(self._partition)[invocation.seq]
+        super()._forget(invocation)
+
+
+class WatchedDeadlocks(Deadlocks):
+    looking = False
+
+    def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
+        self.looking = True
+        super().check_queued(waiting, loaded)
+        self.looking = False
+
+    def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
+        graph = graph_of(self._partition)
+        closes = target in graph and reaches(graph, target, caller.seq)
+        if not loaded:
+            record.counts["attachments"] += 1
+            record.counts["attachments that close a cycle"] += closes
+        self.looking = True
+        super().check_attached(caller, index, target, loaded)
+        self.looking = False
+
+
+class Watched(Partition):
+    ending = False  # its own completion of the caller's command passes the refusal on
+
+    def restore(self, *args: Any) -> Invocation:
+        invocation = super().restore(*args)
+        record.cold.pop(invocation.seq, None)
+        return invocation
+
+    def _deliver(self, mailbox: Mailbox, invocation: Invocation) -> None:
+        """A message joins a queue, or need not."""
+        holder, before = mailbox.current, graph_of(self)
+        super()._deliver(mailbox, invocation)
+        if invocation.shared or holder is None:
+            return
+        record.counts["joins"] += 1
+        if reaches(before, holder.seq, invocation.seq):
+            record.counts["joins that close a cycle"] += 1
+            after = graph_of(self)
+            hidden = set(before) - set(self.open)
+            if not invocation.ended and reaches(after, holder.seq, invocation.seq):
+                # Refused later, once what is out of memory is there; in the end, if it is not.
+                in_memory = {seq: waits for seq, waits in after.items() if seq not in hidden}
+                place = "wholly in memory" if reaches(in_memory, holder.seq, invocation.seq) else "partly out of memory"
+                record.counts[f"cycles {place} that were not refused at once"] += 1
+        elif invocation.ended:
+            record.problems.append(f"{label(invocation)} was ended as it joined, but closes no cycle")
+
+    def end(self, invocation: Invocation, error: TerminalError) -> None:
+        if isinstance(error, DeadlockError):
+            record.counts["calls refused"] += 1
+            mailbox = invocation.mailbox
+            holder = mailbox.current if mailbox is not None else None
+            if holder is None or holder is invocation or invocation.seq not in self.open:
+                record.problems.append(f"{label(invocation)} was refused ({error}), but waits for nobody")
+            else:
+                self._check_refusal(error.message, holder, invocation)
+        self.ending = True
+        super().end(invocation, error)
+        self.ending = False
+
+    def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
+        looking = isinstance(self.deadlocks, WatchedDeadlocks) and self.deadlocks.looking and not self.ending
+        if looking and kind == Kind.FAILED and isinstance(value, str):
+            error = failure_error(value)
+            if isinstance(error, DeadlockError):
+                record.counts["attachments refused"] += 1
+                self._check_refusal(error.message, invocation, invocation)
+        super().complete(invocation, index, kind, value)
+
+    def _check_refusal(self, message: str, first: Invocation, last: Invocation) -> None:
+        """The printed cycle is there at this moment: from `first` to `last`, which waits for `first` or is it."""
+        graph = graph_of(self)
+        names = message.removeprefix("This call would wait for ever: ").partition(". Each waits")[0].split(" -> ")
+        labels = {seq: label(one) for seq, one in self.open.items()}
+        steps = len(names) > 1
+        closed = first is last or first.seq in graph.get(last.seq, ())
+        if not steps or not closed or not walk_exists(graph, labels, names, first.seq, last.seq):
+            record.problems.append(f"a false alarm: {names}; the waits are {graph}, of {labels}")
