@@ -79,8 +79,8 @@ class Step:
                 self._running = loop.create_task(_no_stop_async(self._function()), context=self._variables.copy())
             else:
                 variables = self._variables.copy()  # one context cannot be entered by two threads at once
-                call = functools.partial(variables.run, _no_stop, self._function)
-                self._running = loop.run_in_executor(self._partition.executor, call)
+                call: Callable[[], Any] = functools.partial(_no_stop, self._function)
+                self._running = loop.run_in_executor(self._partition.executor, variables.run, call)
         except Exception as error:  # arguments that do not fit, for example
             loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
             return

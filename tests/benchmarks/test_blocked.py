@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from benchmarks.blocked import OutcomeStore, Waiter, leave_blocked, read_handed_
 
 
 def statuses(path: str) -> dict[str, int]:
-    with sqlite3.connect(path) as shell:
+    with contextlib.closing(sqlite3.connect(path)) as shell:
         return dict(shell.execute("SELECT status, count(*) FROM invocations WHERE handler = 'wait' GROUP BY status"))
 
 

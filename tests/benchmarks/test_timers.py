@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from benchmarks.timers import KINDS, SENDS, SLEEPS, Lateness, leave_pending, reo
 
 def pending(path: str) -> list[tuple[str, str, float]]:
     """(key, purpose, due in seconds since the epoch), in the order in which they are due."""
-    with sqlite3.connect(path) as shell:
+    with contextlib.closing(sqlite3.connect(path)) as shell:
         return shell.execute(
             "SELECT key, purpose, (julianday(due) - 2440587.5) * 86400 FROM timers ORDER BY due"
         ).fetchall()

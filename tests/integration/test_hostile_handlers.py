@@ -80,7 +80,7 @@ class NoMetadata(TerminalError):
         raise ValueError("no metadata")
 
     @metadata.setter
-    def metadata(self, _: Any) -> None: ...
+    def metadata(self, _: Any) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class NoMessage(TerminalError):
@@ -91,7 +91,7 @@ class NoMessage(TerminalError):
         raise ValueError("no message")
 
     @message.setter
-    def message(self, _: Any) -> None: ...
+    def message(self, _: Any) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 async def _one_argument(x: int) -> int:

@@ -173,8 +173,8 @@ class WatchedDeadlocks(Deadlocks):
 class Watched(Partition):
     ending = False  # its own completion of the caller's command passes the refusal on
 
-    def restore(self, *args: Any) -> Invocation:
-        invocation = super().restore(*args)
+    def restore(self, row: Any, journal: Any) -> Invocation:
+        invocation = super().restore(row, journal)
         record.cold.pop(invocation.seq, None)
         return invocation
 

@@ -230,7 +230,8 @@ def killed_at_the_end(pid: int) -> Iterator[None]:
 
 @needs_fork
 async def test_the_lock_ends_with_a_killed_process_whose_forked_child_lives_on(tmp_path: Path) -> None:
-    body = "print(fork(), flush=True)\ntime.sleep(60)"
+    # The child says that it is there: before that it may not have come to what it does after a fork.
+    body = "fork(lambda: (print(os.getpid(), flush=True), time.sleep(60)))\ntime.sleep(60)"
     with forking(body, tmp_path / "app.db") as (owner, line), killed_at_the_end(int(line())):
         owner.send_signal(signal.SIGKILL)
         owner.wait()

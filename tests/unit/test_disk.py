@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -81,9 +82,9 @@ async def test_a_crash_at_a_commit_loses_all_that_was_asked_for_after_it(opened:
     store = opened(seed)
     await store.open()
     store.crash_at_commit(2, written=before)
-    tasks = [asyncio.ensure_future(store.commit(written(number))) for number in (1, 2, 3)]
-    late = asyncio.ensure_future(read(store))
-    outcomes = await asyncio.gather(*tasks, late, return_exceptions=True)
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(store.commit(written(n))) for n in (1, 2, 3)]
+    tasks.append(asyncio.ensure_future(read(store)))
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(outcome, SimulatedCrash) for outcome in outcomes[1:])
     assert store.crashed
     assert store._disk.commits == 1 + before
