@@ -11,7 +11,7 @@ import json
 import sys
 from collections import deque
 
-from actors import App, Call, run
+from actors import App, Call, Limits, run
 from actors.storage import StorageError
 from examples.flights.aircraft import Aircraft
 from examples.flights.airport import Airport
@@ -56,7 +56,8 @@ def report(**facts: object) -> None:
 async def main(path: str, limit: int | None) -> None:
     flights = read_flights(limit)
     try:
-        async with App(Feed, Aircraft, Airport, storage=f"sqlite:///{path}") as app:
+        limits = Limits(max_retained=None)  # in the end every message is counted, and they are more than a million
+        async with App(Feed, Aircraft, Airport, storage=f"sqlite:///{path}", limits=limits) as app:
             await send_flights(app, flights)
     except StorageError as error:
         sys.exit(str(error))
