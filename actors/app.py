@@ -544,7 +544,7 @@ class App:
             await partition.committer.flushed()  # it may have ended in the batch that is still open
             row = await partition.store.invocation(seq)
             if row is None:
-                raise UnknownInvocation("This invocation is not kept any more, or never existed.")
+                raise UnknownInvocation()
             if row.status >= Status.SUCCEEDED:
                 definition = self._services.get(row.service)
                 return _outcome(definition.handlers.get(row.handler) if definition else None, row.status, row.outcome)

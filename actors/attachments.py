@@ -85,7 +85,7 @@ class Attachments:
 
     def _answer(self, caller: Invocation, index: int, status: int | None, outcome: str | None) -> None:
         if status is None:
-            gone = UnknownInvocation("This invocation is not kept any more, or never existed.")
+            gone = UnknownInvocation()
             self._partition.complete(caller, index, Kind.FAILED, failure_text(gone))
         else:
             kind = Kind.COMPLETED if status == Status.SUCCEEDED else Kind.FAILED

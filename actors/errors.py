@@ -7,7 +7,7 @@ retried. What must not be caught by a user's `except Exception` derives from Bas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -23,10 +23,13 @@ class TerminalError(ActorsError):
     """
 
     error = "terminal_error"
+    default: ClassVar[str] = ""  # the message of one that is raised without any
     message: str = ""  # for a subclass whose __init__ does not call this one
     metadata: dict[str, str] | None = None
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
+        if isinstance(message, str) and not message:
+            message = self.default
         super().__init__(message)
         self.message = message
         if code is not None:
@@ -104,6 +107,7 @@ class BadId(TerminalError, ValueError):
 class UnknownInvocation(TerminalError, LookupError):
     error = "unknown_invocation"
     code = 404
+    default = "This invocation is not kept any more, or never existed."
 
 
 class UnknownAwakeable(TerminalError, LookupError):
@@ -169,9 +173,7 @@ class InvocationCancelled(TerminalError):
 
     error = "cancelled"
     code = 409
-
-    def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
-        super().__init__(message or "The invocation was cancelled.", code, metadata)
+    default = "The invocation was cancelled."
 
 
 class InvocationKilled(TerminalError):
@@ -179,9 +181,7 @@ class InvocationKilled(TerminalError):
 
     error = "killed"
     code = 409
-
-    def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
-        super().__init__(message or "The invocation was killed.", code, metadata)
+    default = "The invocation was killed."
 
 
 class WrongStatus(TerminalError):

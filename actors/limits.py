@@ -15,8 +15,8 @@ Duration = float | timedelta
 class Limits:
     """The limits of one app. Times are seconds or timedeltas; None, where it is allowed, means no limit.
 
-    In memory: `max_objects` idle objects, `max_waiting` handlers that wait, each for `suspend_after` at most; the others
-    are on disk and come back when they are needed.
+    In memory: `max_objects` idle objects, `max_waiting` handlers that wait, each for `suspend_after` at most, the next
+    `max_timers` timers; the others are on disk and come back when they are needed.
 
     Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
     invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
@@ -29,6 +29,7 @@ class Limits:
     max_objects: int = 100_000
     max_waiting: int = 10_000
     suspend_after: Duration = 60.0
+    max_timers: int = 30_000
     max_pending: int = 10_000
     max_in_flight: int = 100_000
     max_payload: int = 32 * 1024 * 1024

@@ -126,7 +126,7 @@ class Operations:
         await self._partition.committer.flushed()
         row = await self._partition.store.invocation(seq)
         if row is None:
-            raise UnknownInvocation("This invocation is not kept any more, or never existed.")
+            raise UnknownInvocation()
         return row
 
     @contextlib.asynccontextmanager

@@ -107,7 +107,7 @@ class Partition:
         self.on_paused = on_paused
         self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self.residence = Residence(self, limits.max_objects, limits.max_waiting, limits.suspend_after_ms)
-        self.committer = Committer(store, loop, self._commit_failed, self.residence.handed_over)
+        self.committer = Committer(store, loop, self.fail, self.residence.handed_over)
         self.loader = Loader(self, store)
         self.awakeables = Awakeables(self, store)
         self.alarms = Alarms(self)
@@ -127,9 +127,8 @@ class Partition:
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._ready: deque[Attempt | _Mark] = deque()
         self._turn_scheduled = self._in_turn = False
-        self._paused_here: set[int] = (
-            set()
-        )  # by this process, so that coming back into memory is no reason to try again
+        # What this process has paused: coming back into memory is no reason to try it again.
+        self._paused_here: set[int] = set()
         self._next = self._reserve_at = 0
         self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
@@ -499,9 +498,7 @@ class Partition:
         extras = invocation.extras
         if extras is not None and extras.flags & Flag.CANCELLED and not self.operations.calls_left(invocation, index):
             self.operations.tell_cancelled(invocation)  # before the answer of the last of its calls
-        self.tell(
-            invocation, journal.append(kind, None, value, index, None, self.turn_ms if self._in_turn else self.now_ms())
-        )
+        self.tell(invocation, journal.append(kind, None, value, index, None, self.now_ms()))
 
     def tell(self, invocation: Invocation, entry: Entry) -> None:
         """Store a completion just appended to the journal, and wake the handler if it waits."""
@@ -552,9 +549,7 @@ class Partition:
         if not caller.ended and journal is not None:
             self.tell(
                 caller,
-                journal.append(
-                    Kind.PLACED, None, str(seq), index, None, self.turn_ms if self._in_turn else self.now_ms()
-                ),
+                journal.append(Kind.PLACED, None, str(seq), index, None, self.now_ms()),
             )
 
     def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
@@ -679,7 +674,7 @@ class Partition:
         invocation.outcome = outcome
         invocation.value = value
         invocation.attempt = None
-        invocation.ended_ms = self.turn_ms if self._in_turn else self.now_ms()
+        invocation.ended_ms = self.now_ms()
         mailbox = invocation.mailbox
         batch = self.committer.batch
         written_in = batch.number
@@ -793,9 +788,6 @@ class Partition:
             self.failure = error
             log.error("The app has stopped: %s", error, exc_info=error)
         self.halt(self.failure)
-
-    def _commit_failed(self, error: BaseException) -> None:
-        self.fail(error)
 
     def halt(self, error: BaseException) -> None:
         """Leave all handlers where they are. Whoever waits for an outcome gets `error`."""

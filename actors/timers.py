@@ -21,8 +21,6 @@ DELIVER = -2  # `index` of the timer that puts a delayed message into its mailbo
 
 Timer = tuple[int, int, int, int]  # (due_ms, number, seq of the invocation, index of the command)
 
-READ = 10_000  # timers read from disk at once; up to three times as many are in memory
-
 
 class Timers:
     """Holds what is due next. `on_due` gets due timers in order; the owner removes them from disk.
@@ -35,6 +33,8 @@ class Timers:
         self._partition = partition
         self._clock = partition.clock
         self._on_due = on_due
+        self._most = partition.limits.max_timers
+        self._read_size = max(1, self._most // 3)  # read from disk at once, and left in memory when there are too many
         self._heap: list[Timer] = []
         self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled ones too
         self._horizon: tuple[int, int] | None = (0, 0)
@@ -58,7 +58,7 @@ class Timers:
         heapq.heappush(self._heap, timer)
         if self._heap[0] is timer:
             self._arm()
-        if len(self._heap) > 3 * READ:
+        if len(self._heap) > self._most:
             self._trim()
 
     def cancel(self, due_ms: int, seq: int, index: int) -> Timer | None:
@@ -84,11 +84,11 @@ class Timers:
     def _trim(self) -> None:
         """Leave the later ones to the disk: they are there, or in a batch, already."""
         kept = sorted(self._live.values())
-        for timer in kept[READ:]:
+        for timer in kept[self._read_size :]:
             del self._live[timer[2], timer[3]]
             if self._reading is not None:
                 self._added.append(timer)
-        self._heap = kept[:READ]
+        self._heap = kept[: self._read_size]
         self._horizon = self._heap[-1][:2]
 
     def _arm(self) -> None:
@@ -101,7 +101,7 @@ class Timers:
             heapq.heappop(self._heap)
         if self._heap:
             self._alarm = self._clock.call_at(self._heap[0][0], self._ring)
-        if self._horizon is not None and len(self._heap) < READ // 2 and self._reading is None:
+        if self._horizon is not None and len(self._heap) < max(1, self._read_size // 2) and self._reading is None:
             self._reading = self._partition.loop.create_task(self._read_on())
 
     def _ring(self) -> None:
@@ -128,12 +128,12 @@ class Timers:
     async def _read(self) -> None:
         horizon = self._horizon
         assert horizon is not None
-        found = await self._partition.store.timers(horizon, READ)
+        found = await self._partition.store.timers(horizon, self._read_size)
         rows: list[Timer] = [(row.due_ms, row.seq, row.invocation, row.idx) for row in found]
         if self._horizon != horizon:  # trimmed meanwhile: what was read lies behind the horizon, or is known
             rows = []
         else:
-            self._horizon = rows[-1][:2] if len(rows) == READ else None
+            self._horizon = rows[-1][:2] if len(rows) == self._read_size else None
         added, self._added = self._added, []
         cancelled, self._cancelled = self._cancelled, set()
         self._reading = None

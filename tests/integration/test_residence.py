@@ -154,18 +154,15 @@ async def test_sleeps_end_in_time_wherever_their_handlers_are() -> None:
         assert await world.app.invocation(handles[9].id).result() == "awake"
 
 
-async def test_more_timers_than_are_held_in_memory_fire_all_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from actors import timers
-
-    monkeypatch.setattr(timers, "READ", 10)
-    async with World(Sleeper) as world:
+async def test_more_timers_than_are_held_in_memory_fire_all_in_order() -> None:
+    async with World(Sleeper, limits=Limits(max_timers=30, retention=None)) as world:
         for n in range(200):
             await world.app.object(Sleeper, "k").note.options(delay=1 + (n * 37) % 100).send(str(n))
         cancelled = await world.app.invocations(status="scheduled", limit=20)
         for info in cancelled[::2]:
             await world.app.cancel(info.id)
         gone = {n for n in range(200) if 199 - n < 20 and (199 - n) % 2 == 0}
-        assert len(world.app._running().alarms._timers._heap) < 60
+        assert len(world.app._running().alarms._timers._heap) <= 31
         await world.restart()
         for _ in range(120):
             await world.pass_time(1)
@@ -264,6 +261,7 @@ async def test_calls_beyond_what_may_be_in_flight_are_refused() -> None:
     "wrong",
     [
         {"max_objects": 0},
+        {"max_timers": 0},
         {"max_waiting": -1},
         {"max_payload": 1.5},
         {"max_retained": True},
