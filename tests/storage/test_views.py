@@ -240,6 +240,8 @@ async def test_the_views_tell_the_story_of_a_running_app(storage: str) -> None:
             (open_one,) = connection.execute("SELECT service, key, handler, type FROM awakeables").fetchall()
             assert open_one == ("Letter", "a", "deliver", "str")
             assert connection.execute("SELECT name, value FROM state").fetchall() == [("sent", "1")]
+            while not connection.execute("SELECT 1 FROM journal WHERE entry = 'completed'").fetchall():
+                await app.awakeables()  # the step has a thread of its own: its result is to come first
         await app.resolve_awakeable(waiting[0].id, "thanks")
         (length,) = await call
         with shell(path) as connection:
