@@ -38,6 +38,9 @@ if sys.platform == "win32":
 
     def _unlock(descriptor: int) -> None:
         pass  # closing it does
+
+    def is_alive(pid: int) -> bool:
+        return True  # nobody inherits the lock of a process that has died
 else:
     import fcntl
     import threading
@@ -60,6 +63,15 @@ else:
     def _unlock(descriptor: int) -> None:
         # Closing is not enough while a child shares the open file: one forked below Python, where no hook runs.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def is_alive(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass  # somebody else's
+        return True
 
     def _close_in_child() -> None:
         try:

@@ -6,6 +6,7 @@ handed over before it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,9 +23,9 @@ from actors.storage.database import (
     pragmas,
     rows,
 )
-from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, translated, translated_os
+from actors.storage.errors import DatabaseForeign, DatabaseInUse, DatabaseTooNew, StorageError, translated, translated_os
 from actors.storage.inspection import inspect
-from actors.storage.lock import FileLock
+from actors.storage.lock import FileLock, is_alive
 from actors.storage.records import (
     Batch,
     InvocationRow,
@@ -36,6 +37,7 @@ from actors.storage.records import (
 )
 
 RESERVED_NUMBERS = 1_000_000
+LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 
 _ASKED = (
     "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
@@ -83,7 +85,7 @@ class SqliteStore:
         Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; no record is changed by any of them.
         """
         if self.path != ":memory:":
-            self._take_lock()
+            await self._take_lock()
         try:
             if self._lock is not None:
                 inspect(self.path, schema.APPLICATION_ID, len(self._migrations))
@@ -102,16 +104,23 @@ class SqliteStore:
     async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
         return await connect(self.path)
 
-    def _take_lock(self) -> None:
+    async def _take_lock(self) -> None:
         folder = os.path.dirname(self.path)
         if not os.path.isdir(folder):
             raise StorageError(f"The folder {folder} does not exist. Create it, or choose another storage path.")
         if os.path.isdir(self.path):
             raise StorageError(f"{self.path} is a folder. storage= wants a file, for example 'sqlite:///app.db'.")
-        try:
-            self._lock = FileLock(self.path)
-        except OSError as error:
-            raise translated_os(error, self.path + ".lock") from error
+        for left in reversed(range(LOCK_TRIES)):
+            try:
+                self._lock = FileLock(self.path)
+                return
+            except OSError as error:
+                raise translated_os(error, self.path + ".lock") from error
+            except DatabaseInUse as error:
+                # A process that is killed while it starts a program leaves its lock with that for a moment.
+                if not left or error.pid is None or is_alive(error.pid):
+                    raise
+            await asyncio.sleep(0.01)
 
     async def _become_owner(self) -> OpenedDatabase:
         version = await self._version()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -251,6 +252,17 @@ time.sleep(60)
         owner.wait()
         async with OpenStore(str(tmp_path / "app.db")) as store:
             assert store.opened.epoch == 2
+
+
+@needs_fork
+async def test_a_lock_that_a_dead_process_has_left_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    left = lock.FileLock(str(tmp_path / "app.db"))
+    (tmp_path / "app.db.lock").write_text(f"{ended.pid}\n")
+    asyncio.get_running_loop().call_soon(left.release)
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        assert store.opened.epoch == 1
 
 
 @needs_fork
