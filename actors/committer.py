@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.errors import AppNotRunning
+from actors.invocation import MISSING, Invocation
 from actors.storage import Batch, OpenedDatabase, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.invocation import Invocation
     from actors.storage import InvocationRow, JournalRow, ObjectRecord, TimerRow
 
 
@@ -79,7 +79,7 @@ class OpenBatch:
         self.purged: list[tuple[int]] = []
         self.reserve_to: int | None = None
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
-        self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []
+        self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []  # see Committer.reply
         self.gates: list[Callable[[], None]] = []
 
     def empty(self) -> bool:
@@ -161,14 +161,14 @@ class Committer:
             return [self._writing, self.batch]
         return [self.batch]
 
-    def reply(self, future: asyncio.Future[Invocation], invocation: Invocation, written_in: int) -> None:
-        """Set the future's result once batch `written_in` is durable."""
+    def reply(self, future: asyncio.Future[Any], ended: Invocation | None, written_in: int) -> None:
+        """Give the future the outcome of an invocation that has ended, or None, once batch `written_in` is durable."""
         if written_in == self.batch.number:
-            self.batch.replies.append((future, invocation))
+            self.batch.replies.append((future, ended))
         elif self._writing is not None and written_in == self._writing.number:
-            self._writing.replies.append((future, invocation))
-        elif not future.done():
-            future.set_result(invocation)
+            self._writing.replies.append((future, ended))
+        else:
+            _reply(future, ended)
 
     def gate(self, callback: Callable[[], None]) -> None:
         """Call back once everything that has happened so far is durable. At once if it is."""
@@ -185,7 +185,7 @@ class Committer:
             raise self.failed
         last = self.batch if not self.batch.empty() else self._writing
         if last is not None:
-            future: asyncio.Future[Invocation | None] = self._loop.create_future()
+            future: asyncio.Future[None] = self._loop.create_future()
             last.replies.append((future, None))
             self.kick()
             await future
@@ -227,13 +227,15 @@ class Committer:
 
     def _release(self, batch: OpenBatch) -> None:
         for answered in batch.answers:
-            for future in answered.waiters or ():
-                if not future.done():
-                    future.set_result(answered)
-            answered.waiters = None
-        for reply, about in batch.replies:
-            if not reply.done():
-                reply.set_result(about)
+            waiters, answered.waiters = answered.waiters, None
+            value = answered.value
+            for future in waiters or ():
+                if value is MISSING:
+                    _reply(future, answered)
+                elif not future.done():
+                    future.set_result(value)
+        for future, ended in batch.replies:
+            _reply(future, ended)
         for gate in batch.gates:
             try:
                 gate()
@@ -257,6 +259,18 @@ class Committer:
                 for future in invocation.waiters or ():
                     refuse(future, error)
         self._on_failure(error)
+
+
+def _reply(future: asyncio.Future[Any], ended: Invocation | None) -> None:
+    if future.done():
+        return
+    if ended is None:
+        future.set_result(None)
+        return
+    try:
+        future.set_result(ended.result())
+    except Exception as error:
+        refuse(future, error)
 
 
 def refuse(future: asyncio.Future[Any], error: BaseException) -> None:

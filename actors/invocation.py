@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.errors import SerializationError, failure_error
 from actors.handlers import HandlerDefinition
 from actors.journal import Journal
 from actors.storage import InvocationRow, Status
@@ -114,7 +115,7 @@ class Invocation:
         # another attempt starts it again.
         self.work: dict[int, Work] | None = None
         # Whoever gets the outcome once it is durable: futures of callers in this process.
-        self.waiters: list[asyncio.Future[Invocation]] | None = None
+        self.waiters: list[asyncio.Future[Any]] | None = None
 
     @classmethod
     def restored(cls, row: InvocationRow, handler: HandlerDefinition | None, journal: Journal | None) -> Invocation:
@@ -207,6 +208,20 @@ class Invocation:
     @property
     def ended(self) -> bool:
         return self.status >= Status.SUCCEEDED
+
+    def result(self) -> Any:
+        """What it has returned. Raises the TerminalError it has failed with, or SerializationError."""
+        return self.value if self.value is not MISSING else outcome_of(self.handler, self.status, self.outcome)
+
+
+def outcome_of(handler: HandlerDefinition | None, status: int, outcome: str | None) -> Any:
+    """A stored outcome: the value, or raises what the invocation failed with. Raises SerializationError if it does not decode."""
+    assert outcome is not None
+    if status == Status.FAILED:
+        raise failure_error(outcome)
+    if handler is None:
+        raise SerializationError("The class of this invocation is not served any more, so its result type is unknown.")
+    return handler.returns.decode(outcome)
 
 
 _NO_EXTRAS = (None, 0, None, None, None)

@@ -118,9 +118,12 @@ class ObjectState:
         seen = self._seen
         if len(values) != self._present:
             changed = gone = self._irregular(values)
+        fields = self._definition.fields
+        if not fields:
+            return None
         name = ""
         try:
-            for position, field in enumerate(self._definition.fields):
+            for position, field in enumerate(fields):
                 name = field.name
                 value = values.get(name, _ABSENT)
                 if value is seen[position] and (type(value) in ATOMS or value is _ABSENT):

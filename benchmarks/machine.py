@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import sqlite3
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from benchmarks.measure import loop_factory
 
 
 def facts() -> dict[str, str | int | bool | None]:
@@ -19,7 +18,7 @@ def facts() -> dict[str, str | int | bool | None]:
         "platform": platform.platform(terse=True),
         "cpu_model": _cpu_model(),
         "cpu_count": os.cpu_count(),
-        "uvloop": loop_factory() is not None,
+        "uvloop": importlib.util.find_spec("uvloop") is not None,
         "virtual_actors": _version("virtual-actors"),
         "msgspec": _version("msgspec"),
         "aiosqlite": _version("aiosqlite"),

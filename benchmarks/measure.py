@@ -6,13 +6,13 @@ import asyncio
 import gc
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+import actors
 from actors.storage import Batch, SqliteStore
 
 T = TypeVar("T")
@@ -173,16 +173,5 @@ def in_new_process(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """asyncio.run on uvloop where there is one."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(main())
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    """Under the launcher that people start their apps with; the floor gets it too."""
+    return actors.run(main())
