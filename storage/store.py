@@ -23,7 +23,14 @@ from actors.storage.database import (
     pragmas,
     rows,
 )
-from actors.storage.errors import DatabaseForeign, DatabaseInUse, DatabaseTooNew, StorageError, translated, translated_os
+from actors.storage.errors import (
+    DatabaseForeign,
+    DatabaseInUse,
+    DatabaseTooNew,
+    StorageError,
+    translated,
+    translated_os,
+)
 from actors.storage.inspection import inspect
 from actors.storage.lock import FileLock, is_alive
 from actors.storage.records import (

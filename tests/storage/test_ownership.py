@@ -256,7 +256,7 @@ time.sleep(60)
 
 @needs_fork
 async def test_a_lock_that_a_dead_process_has_left_for_a_moment_is_waited_for(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:  # noqa: ASYNC220
         pass
     left = lock.FileLock(str(tmp_path / "app.db"))
     (tmp_path / "app.db.lock").write_text(f"{ended.pid}\n")
