@@ -235,8 +235,7 @@ class Context:
             entry = attempt.record(Kind.AWAKEABLE, codec.name, asked, deadline)
             if deadline is not None:
                 attempt.partition.alarms.add(deadline, attempt.invocation, entry.idx)
-        id = attempt.partition.ids.awakeable(attempt.invocation.seq, entry.idx)
-        future: Awakeable[Any] = Awakeable(attempt, entry.idx, codec, id)
+        future: Awakeable[Any] = Awakeable(attempt, entry.idx, codec)
         attempt.expect(future)
         return future
 

@@ -52,7 +52,7 @@ class DurableFuture(Call[T]):
             attempt = self._attempt
             while attempt.gave_up and not attempt.stepping:
                 yield self
-            if attempt.stepping and asyncio.current_task() is attempt:  # type: ignore[comparison-overlap]
+            if attempt.stepping and asyncio.current_task(attempt.partition.loop) is attempt:  # type: ignore[comparison-overlap]
                 yield self
             else:
                 # Awaited by a task the handler started (asyncio.gather does): bridge to asyncio.
@@ -147,11 +147,17 @@ class Awakeable(_Pair[T]):
     is on disk, so nobody can hold an id that a crash would forget.
     """
 
-    __slots__ = ("id",)
+    __slots__ = ("_id",)
 
-    def __init__(self, attempt: Attempt, command: int, codec: Codec, id: str) -> None:
+    def __init__(self, attempt: Attempt, command: int, codec: Codec) -> None:
         super().__init__(attempt, command, codec)
-        self.id = id
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        if self._id is None:
+            self._id = self._attempt.partition.ids.awakeable(self._attempt.invocation.seq, self.command)
+        return self._id
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self))

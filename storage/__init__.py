@@ -23,6 +23,7 @@ from actors.storage.records import (
     JournalRow,
     ObjectRecord,
     OpenedDatabase,
+    PlaceRow,
     Status,
     TimerRow,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ObjectRecord",
     "OpenedDatabase",
     "OwnershipLost",
+    "PlaceRow",
     "SqliteStore",
     "Status",
     "StorageError",

@@ -62,6 +62,16 @@ class PlainRow(NamedTuple):
     outcome: str | None
 
 
+class PlaceRow(NamedTuple):
+    """Which object an open invocation belongs to."""
+
+    seq: int
+    service: str
+    key: str
+    shared: int
+    status: int
+
+
 class Flag:
     """Bits of `InvocationRow.flags`."""
 

@@ -39,6 +39,7 @@ from actors.storage.records import (
     JournalRow,
     ObjectRecord,
     OpenedDatabase,
+    PlaceRow,
     Status,
     TimerRow,
 )
@@ -216,13 +217,13 @@ class SqliteStore:
             records[service, key].state[name] = value
         started: dict[int, ObjectRecord] = {}
         for values in await self._read(_OPEN_OF, (asked,)):
-            row = InvocationRow(*values)
+            row = InvocationRow._make(values)
             record = records[row.service, row.key]
             record.invocations.append(row)
             started[row.seq] = record
         if started:
             for values in await self._read(_JOURNAL_OF, (json.dumps(list(started)),)):
-                entry = JournalRow(*values)
+                entry = JournalRow._make(values)
                 started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
         return [records[key] for key in keys]
 
@@ -232,7 +233,16 @@ class SqliteStore:
             "SELECT due_ms, seq, invocation, idx FROM timer WHERE (due_ms, seq) > (?, ?) ORDER BY due_ms, seq LIMIT ?",
             (*after, limit),
         )
-        return [TimerRow(*values) for values in found]
+        return [TimerRow._make(values) for values in found]
+
+    async def places(self, seqs: Sequence[int]) -> list[PlaceRow]:
+        """Where those of them that are open belong."""
+        found = await self._read(
+            "SELECT i.seq, i.service, i.key, i.shared, i.status FROM json_each(?) asked "
+            "CROSS JOIN invocation i ON i.seq = asked.value AND i.status < 6",
+            (json.dumps(seqs),),
+        )
+        return [PlaceRow._make(values) for values in found]
 
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
         """Those of them that are stored, by seq."""
@@ -240,7 +250,7 @@ class SqliteStore:
             "SELECT i.* FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value",
             (json.dumps(seqs),),
         )
-        return {values[0]: InvocationRow(*values) for values in found}
+        return {values[0]: InvocationRow._make(values) for values in found}
 
     async def invocation(self, seq: int) -> InvocationRow | None:
         return (await self.invocations([seq])).get(seq)
@@ -292,11 +302,11 @@ class SqliteStore:
         found = await self._read(
             f"SELECT * FROM invocation WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?", (*values, limit)
         )
-        return [InvocationRow(*row) for row in found]
+        return [InvocationRow._make(row) for row in found]
 
     async def journal(self, seq: int) -> list[JournalRow]:
         found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))
-        return [JournalRow(*values) for values in found]
+        return [JournalRow._make(values) for values in found]
 
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
         """(invocation, idx, service, key, handler, since_ms, deadline_ms) of awakeables nobody completed, oldest first."""
