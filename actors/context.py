@@ -28,7 +28,8 @@ from actors.invocation import Invocation
 from actors.journal import Kind
 from actors.placements import Message
 from actors.retry import RetryPolicy
-from actors.serde import ANY, Codec, codec_for, type_name, value_codec
+from actors.serde import ANY, Codec, codec_for, value_codec
+from actors.type_names import type_name
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

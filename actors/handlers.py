@@ -25,7 +25,8 @@ from typing import (
 from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import Call
 from actors.retry import RetryPolicy
-from actors.serde import Codec, codec_for, join, shortened, split
+from actors.serde import Codec, codec_for, join, split
+from actors.type_names import shortened
 
 if TYPE_CHECKING:
     from actors.context import Context

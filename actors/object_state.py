@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
-from actors.serde import ATOMS, type_name
+from actors.exactness import ATOMS
+from actors.type_names import type_name
 from actors.virtual_object import FieldDefinition, ServiceDefinition, VirtualObject
 
 _new = object.__new__

@@ -24,7 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import DefinitionError, SerializationError
-from actors.serde import ANY, MAX_DEPTH, Codec, codec_for, split, type_name
+from actors.exactness import MAX_DEPTH
+from actors.serde import ANY, Codec, codec_for, split
+from actors.type_names import type_name
 from tests.unit.kinds import (
     Access,
     Aliased,
