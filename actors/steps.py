@@ -76,7 +76,7 @@ class Step:
         loop = self._partition.loop
         try:
             if is_async(self._function):
-                self._running = loop.create_task(_no_stop_async(self._function()), context=self._variables.copy())
+                self._running = loop.create_task(_no_stop_async(self._function), context=self._variables.copy())
             else:
                 variables = self._variables.copy()  # one context cannot be entered by two threads at once
                 call: Callable[[], Any] = functools.partial(_no_stop, self._function)
@@ -158,10 +158,11 @@ def _no_stop(function: Callable[[], Any]) -> Any:
         raise RuntimeError("the step raised StopIteration") from stop
 
 
-async def _no_stop_async(running: Any) -> Any:
+async def _no_stop_async(function: Callable[[], Any]) -> Any:
+    """Calls it too: a coroutine made before its task runs would be left over if that is cancelled first."""
     inside_step.set(True)
     try:
-        return await running
+        return await function()
     except StopIteration as stop:
         raise RuntimeError("the step raised StopIteration") from stop
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -926,3 +928,22 @@ async def test_a_handler_whose_journal_is_full_is_replayed() -> None:
         await world.app.resolve_awakeable(info.id, "go")
         assert await _outcome(world.app.invocation(handle.id)) == "go"
         assert await world.app.object(Fields, "k").read() == WRITTEN
+
+
+class Cut(VirtualObject):
+    @handler
+    async def go(self, ctx: Context) -> int:
+        return await ctx.run(_one_argument, 1)
+
+
+async def test_an_async_step_that_is_cut_short_before_it_begins_leaves_no_coroutine_behind(storage: str) -> None:
+    """The acknowledgement and the step leave with one batch; the acknowledged client is the first to run."""
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        async with App(Cut, storage=storage) as app:
+            assert await app.object(Cut, "a").go() == 1
+            await app.object(Cut, "a").go.send()
+        gc.collect()
+    assert not complaints
+    async with App(Cut, storage=storage) as app:
+        assert await app.object(Cut, "a").go() == 1
