@@ -34,6 +34,7 @@ from actors.limits import Limits
 from actors.operations import Operations
 from actors.partition import Partition
 from actors.placements import Message
+from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.storage import Flag, InvocationRow, SqliteStore, Status
 from actors.virtual_object import ServiceDefinition, VirtualObject, definition_of
@@ -461,12 +462,21 @@ class App:
         """
         await self._operate(id, lambda operations, seq: operations.resume(seq))
 
-    async def restart(self, id: str) -> InvocationHandle[Any]:
-        """Do an ended invocation once more, from the start, as a new one. Its handle, once that is durable.
+    async def restart(self, id: str, keep: int = 0) -> InvocationHandle[Any]:
+        """Do an ended invocation once more, as a new one. Its handle, once that is durable.
 
-        Raises BadId, UnknownInvocation, WrongStatus if it is open, or what any new message may raise.
+        `keep` is a position of its journal, as the view `journal` shows them: the commands up to it, with the answers they
+        have, become the beginning of the new journal and are not done again; what comes after is. 0 keeps the input alone.
+        Kept commands without an answer go on: steps run, sleeps and deadlines end when they would have, awakeables stay
+        open under new ids. Where the kept entries hold the old invocation's id, or those of its awakeables, the new one's
+        are put in. State it wrote is set to what the kept commands wrote; the rest is as it is now. It has no idempotency
+        key, and nobody waits for it.
+
+        Raises BadId, UnknownInvocation, WrongStatus if it is open, BadArguments if `keep` is no position of its journal,
+        CannotKeep (see `actors.restarts`) with the highest position that works, or what any new message may raise.
         """
-        invocation = await self._operate(id, lambda operations, seq: operations.restart(seq))
+        checked_keep(keep)
+        invocation = await self._operate(id, lambda operations, seq: operations.restart(seq, keep))
         return ClientHandle(self, invocation.seq, None)
 
     async def purge(self, id: str) -> None:

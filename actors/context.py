@@ -122,7 +122,7 @@ class Context:
     def random(self) -> random.Random:
         """A generator seeded for this invocation: each attempt draws the same numbers."""
         if self._random is None:
-            self._random = self._attempt.partition.ids.random(self._attempt.invocation.seq)
+            self._random = self._attempt.partition.ids.random(self._attempt.invocation.seed)
         return self._random
 
     def uuid(self) -> uuid.UUID:

@@ -191,6 +191,13 @@ class WrongStatus(TerminalError):
     code = 409
 
 
+class CannotKeep(TerminalError):
+    """A restart cannot keep the journal that far. The message names the highest position that works."""
+
+    error = "cannot_keep"
+    code = 409
+
+
 class IdempotencyMismatch(TerminalError):
     """An idempotency key was used before, with other arguments."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors.errors import SerializationError, failure_error
 from actors.handlers import HandlerDefinition
 from actors.journal import Journal
-from actors.storage import InvocationRow, Status
+from actors.storage import Flag, InvocationRow, Status
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -154,6 +154,14 @@ class Invocation:
 
     def has(self, flag: int) -> bool:
         return self.extras is not None and bool(self.extras.flags & flag)
+
+    @property
+    def seed(self) -> int:
+        """The number whose random numbers it draws: its own, unless its journal begins with that of another one."""
+        extras = self.extras
+        if extras is not None and extras.flags & Flag.CONTINUES and extras.restart_of is not None:
+            return extras.restart_of
+        return self.seq
 
     @property
     def attempts(self) -> int:

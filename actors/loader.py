@@ -120,6 +120,17 @@ class Loader:
         finally:
             self.unpin(held)
 
+    @contextlib.asynccontextmanager
+    async def holding_object(self, service: str, key: str) -> AsyncIterator[Mailbox]:
+        """The object, in memory until the block ends, with all of its open invocations."""
+        held = [self._partition.mailbox(service, key)]
+        _pin(held)
+        try:
+            await self.loaded(held)
+            yield held[0]
+        finally:
+            self.unpin(held)
+
     async def _hold(self, seqs: Iterable[int]) -> list[Mailbox]:
         """Bring those of them into memory that are open, and pin their objects.
 

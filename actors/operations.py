@@ -19,6 +19,7 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal import Journal, Kind
+from actors.restarts import Prefix
 from actors.storage import Flag, InvocationRow, Status
 
 if TYPE_CHECKING:
@@ -69,17 +70,29 @@ class Operations:
                 )
             self._go_on(invocation)
 
-    async def restart(self, seq: int) -> Invocation:
-        """Accept the message of an ended invocation once more, as a new one."""
-        row = await self._ended(seq)
+    async def restart(self, seq: int, keep: int = 0) -> Invocation:
+        """Accept the message of an ended invocation once more, as a new one, with its journal up to position `keep`."""
         partition = self._partition
+        await partition.committer.flushed()
+        journal = await partition.store.journal(seq) if keep else []
+        row = await self._ended(seq)  # after its journal: it has not been removed in between
         target = partition.handler(row.service, row.handler)
         target.decode(row.args)
-        partition.check_room(target, row.key, row.args)
-        invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
-        extras = invocation.more()
-        extras.headers, extras.restart_of = row.headers, row.restart_of or seq
-        return invocation
+        kept = Prefix(row, journal, keep)
+        async with contextlib.AsyncExitStack() as stack:
+            if kept.state:
+                mailbox = await stack.enter_async_context(partition.loader.holding_object(row.service, row.key))
+                if mailbox.current is not None or mailbox.first is not None:
+                    kept.check_busy()
+                assert mailbox.state is not None
+                kept.check_state(mailbox.state.stored, target.atomic)
+            partition.check_room(target, row.key, row.args)
+            invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
+            extras = invocation.more()
+            extras.headers, extras.restart_of = row.headers, row.restart_of or seq
+            if keep:
+                kept.copy(partition, invocation)
+            return invocation
 
     async def purge(self, seq: int) -> None:
         """Forget an ended invocation and its journal."""

@@ -78,6 +78,7 @@ class Flag:
     CANCELLED = 1  # somebody has asked for its cancellation
     HELD = 2  # paused by an operator: it stays so when the app starts again
     ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
+    CONTINUES = 8  # its journal begins with a copy of that of `restart_of`, or of one that continues that one
 
 
 class JournalRow(NamedTuple):

@@ -10,7 +10,8 @@ resumed, everything waited for arrives, all time passes. Then:
 * what failed in an atomic handler left no state; what succeeded left all of it, once;
 * a cancelled handler was told, at most once in each attempt, or ended without; nobody else was touched: sends are spared;
 * an acknowledged operation was not lost: killed means ended, on disk; paused means that no code ran until somebody
-  resumed, cancelled or killed; restarted and sent means kept; purged means gone.
+  resumed, cancelled or killed; restarted and sent means kept; purged means gone;
+* a restart that keeps some of the journal took the place of the one it continues: all of the above holds for it too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy, TerminalError
-from actors.errors import AppNotRunning, UnknownInvocation, WrongStatus
+from actors.errors import AppNotRunning, CannotKeep, UnknownInvocation, WrongStatus
 from actors.journal import Kind
 from actors.storage import Flag, Status, StorageError
 from tests.property import operated
@@ -75,6 +76,7 @@ class Run:
         self.completions: dict[str, str] = {}
         self.keyed: dict[tuple[str, str], tuple[str, int]] = {}
         self.gone: dict[int, Row] = {}
+        self.continued: set[str] = set()  # by a restart that keeps some of their journals, if it came that far
 
     async def play(self, actions: list[tuple[Any, ...]]) -> None:
         await self.world.start()
@@ -150,14 +152,14 @@ class Run:
         if seqs:
             seq = seqs[-1 - place % len(seqs)]
             event(f"{operation} of one that is {Status.NAMES[self._status(self.ids.invocation(seq)) or 0]}")
-            self._begin(self._do(operation, self.ids.invocation(seq)))
+            self._begin(self._do(operation, self.ids.invocation(seq), place))
 
     async def _operate_and_crash(self, operation: str, among: str, place: int, turns: int) -> None:
         await self._operate(operation, among, place)
         await self._turns(turns)
         await self._crash()
 
-    async def _do(self, operation: str, id: str) -> None:
+    async def _do(self, operation: str, id: str, keep: int = 0) -> None:
         if operation in self.attempted:
             self.attempted[operation].add(id)
         if operation in ("cancel", "kill", "resume"):
@@ -166,13 +168,29 @@ class Run:
         self.operating += 1
         alone, begun, picked = self.operating == 1, self.operations, len(self.outside.picked)
         try:
-            done = await getattr(self.world.app, operation)(id)
-        except (WrongStatus, UnknownInvocation, *CRASHED):
+            if operation == "restart keep":
+                done = await self._restart_keep(id, keep)
+            else:
+                done = await getattr(self.world.app, operation)(id)
+        except (WrongStatus, UnknownInvocation, CannotKeep, *CRASHED):
             return
         finally:
             self.operating -= 1
         alone = alone and self.operations == begun and picked == len(self.outside.picked)
         self._done(operation, id, alone, done)
+
+    async def _restart_keep(self, id: str, place: int) -> Any:
+        """Keep some of its journal: all of it, or the more of it is left out the greater `place` is."""
+        ((size,),) = self.world.disk.query(
+            "SELECT count(*) FROM journal_entry WHERE invocation = ?", self.ids.read_invocation(id)
+        )
+        self.continued.add(id)
+        try:
+            return await self.world.app.restart(id, keep=max(0, size - place))
+        except CannotKeep as error:
+            highest = int(str(error).partition("position that works is ")[2].partition(".")[0])
+            event("restart keep is refused, and works further up")
+            return await self.world.app.restart(id, keep=highest)
 
     def _disturb(self, seq: int) -> None:
         """This one, and what it has called, need not stay paused."""
@@ -195,7 +213,7 @@ class Run:
             if status != Status.PAUSED:
                 self.outside.problems.append(f"{id} was paused, and is {status}")
             self.outside.paused.add(id)
-        elif operation == "restart":
+        elif operation in ("restart", "restart keep"):
             self._accepted(done.id)
         elif operation == "purge" and status is not None:
             self.outside.problems.append(f"{id} was purged, and is {status}")
@@ -361,6 +379,8 @@ class Run:
                 told = any(id == row.id for id, _ in self.outside.told)
                 if row.handler == "atomic" and row.status == Status.FAILED:
                     assert row.id not in log and row.id not in notes, f"{row.id} failed, and left state"
+                elif row.id in self.continued:
+                    pass  # the one that continues it has its place in the state
                 elif row.status == Status.SUCCEEDED or row.error == "terminal_error" or told:
                     assert row.id in log, f"{row.id} left no state"
 
@@ -381,6 +401,8 @@ class Run:
         for _, kind, ref, _, value in row.entries:
             if kind == Kind.COMPLETED and ref in steps:
                 place, number = json.loads(value)
+                if row.flags & Flag.CONTINUES and not self.outside.executions[row.id, place]:
+                    continue  # it was kept
                 assert self.outside.executions[row.id, place] == number, f"step {place} of {row.id} ran once more"
 
     def _check_items(self, row: Row) -> None:
@@ -395,6 +417,8 @@ class Run:
             placed = {ref: int(value) for _, kind, ref, _, value in row.entries if kind == Kind.PLACED}
             for idx, kind, ref, _, _ in row.entries:
                 called = placed.get(idx, ref) if kind == Kind.CALL else None
+                if row.flags & Flag.CONTINUES and called is not None and called < seq:
+                    continue  # the one it continues has called it
                 if called is not None:
                     callers.setdefault(called, seq)
                 if kind == Kind.SEND and ref is not None:
@@ -422,7 +446,7 @@ class Run:
 
 
 KEY = st.sampled_from(KEYS)
-OPERATIONS = st.sampled_from(["cancel", "cancel", "kill", "pause", "resume", "restart", "purge"])
+OPERATIONS = st.sampled_from(["cancel", "cancel", "kill", "pause", "resume", "restart", "restart keep", "purge"])
 AMONG = st.sampled_from(["open", "open", "stopped", "ended", "all"])
 MESSAGES = st.integers(0, len(KEYS) - 1).flatmap(
     lambda key: st.tuples(

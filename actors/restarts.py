@@ -1,0 +1,169 @@
+"""What a restart keeps of a journal: the commands up to a position, with their completions, under another name.
+
+Promise: the handler of the new invocation, replayed over what is kept, takes the steps the old one took, and what those
+did has been done once. Whatever would break that is refused, naming the highest position that does not:
+
+* A call without its answer: whoever is called answers the old invocation.
+* What was asked for after the old one was told of its cancellation: the new one is not cancelled.
+* A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
+  it since, or the old one did with its outcome, which is not journaled. That would be lost, for with a kept write all
+  the old one wrote goes back to what it was after the last kept command. And any state write while the object is busy,
+  because what runs before the new invocation might write too.
+
+Without a kept write nothing goes back: the new handler finds the state as it is now. If its first steps depend on what
+has changed since, they do not fit what was kept, and it is paused.
+
+Kept commands are not done again, apart from those that never had an answer: steps, attachments, completions of others'
+awakeables begin anew with the replay, sleeps and deadlines get timers, awakeables stay open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from actors.errors import BadArguments, CannotKeep
+from actors.journal import Entry, Journal, Kind, describe
+from actors.storage import Flag
+
+if TYPE_CHECKING:
+    from actors.ids import IdMint
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+    from actors.storage import InvocationRow, JournalRow
+
+
+def checked_keep(keep: int) -> int:
+    """Raises BadArguments for what is no position of a journal."""
+    if type(keep) is not int or keep < 0:
+        raise BadArguments(
+            f"keep={keep!r}: restart wants a position of the journal as an int, from 0 (the input alone)."
+        )
+    return keep
+
+
+class Prefix:
+    """The entries that stay: all up to position `keep`, then the later completions of the commands among them.
+
+    Raises BadArguments if the journal is not that long, CannotKeep if a command among them cannot be kept whatever the
+    object's state is.
+    """
+
+    def __init__(self, row: InvocationRow, journal: Sequence[JournalRow], keep: int) -> None:
+        if keep > len(journal):
+            end = f"ends at position {len(journal)}" if journal else "holds nothing but the input, position 0"
+            raise BadArguments(f"keep={keep}: the journal of this invocation {end}.")
+        self._row = row
+        self._whole = Journal.restored(list(journal))
+        self._commands = [entry for entry in self._whole.commands if entry.idx <= keep]
+        self._keep = keep
+        # No command stands behind what is left out in between, so all of them keep their positions.
+        self.entries = [
+            entry
+            for entry in journal
+            if entry.kind != Kind.CANCELLED
+            and (entry.idx <= keep or (entry.kind >= Kind.COMPLETED and entry.ref is not None and entry.ref <= keep))
+        ]
+        told_at = next((entry.idx for entry in journal if entry.kind == Kind.CANCELLED), len(journal) + 1)
+        for entry in self._commands:
+            if entry.idx in self._whole.waits and entry.kind == Kind.CALL:
+                raise self._refusal(entry.idx, "is a call that had no answer yet")
+            if entry.idx > told_at:
+                raise self._refusal(entry.idx, "was asked for after the invocation was told that it is cancelled")
+
+    @property
+    def state(self) -> dict[str, str | None]:
+        """What the object's state goes back to, by name, in JSON text; None for a name that is not set.
+
+        All the old one wrote is then as it was after the last kept command, or nothing is touched if none of those writes.
+        """
+        kept = _written(self._commands)
+        return {**self._whole.undone(), **kept} if kept else {}
+
+    def check_busy(self) -> None:
+        """The object is busy. Raises CannotKeep if state goes back."""
+        self._check_write("writes state, and the object is busy", " Or try again when it is idle.")
+
+    def check_state(self, stored: Mapping[str, str], atomic: bool) -> None:
+        """Raises CannotKeep if state is to go back that is not as this invocation left it.
+
+        An atomic one must have left it as it found it: only then can the new one, if it fails, put that back.
+        """
+        for name, left in (self._whole.undone() if atomic else _written(self._whole.commands)).items():
+            if stored.get(name) != left:
+                by = "its outcome" if atomic else "its outcome, or another invocation,"
+                self._check_write(f"writes state, and {by} has changed {name!r} since")
+
+    def _check_write(self, why: str, otherwise: str = "") -> None:
+        for entry in self._commands:
+            if entry.kind in (Kind.SET, Kind.CLEAR):
+                raise self._refusal(entry.idx, why, otherwise)
+
+    def copy(self, partition: Partition, invocation: Invocation) -> None:
+        """Give all of it to a new invocation that was accepted in this very step."""
+        extras = invocation.more()
+        extras.flags |= Flag.CONTINUES
+        # What it draws from ctx.random must be what the one drew that has executed the first of these commands.
+        extras.restart_of = self._row.restart_of if self._row.flags & Flag.CONTINUES else self._row.seq
+        names = self._names(partition.ids, invocation.seq)
+        journal = invocation.journal = Journal()
+        for row in self.entries:
+            before = row.before if row.kind in (Kind.SET, Kind.CLEAR) else _renamed_text(row.before, names)
+            name, value = _renamed_text(row.name, names), _renamed(row.value, names)
+            partition.write_entry(invocation, journal.append(row.kind, name, value, row.ref, before, row.at_ms))
+        for entry in journal.commands:
+            if (
+                entry.kind in (Kind.SLEEP, Kind.AWAKEABLE)
+                and entry.ref is not None
+                and entry.idx not in journal.completed
+            ):
+                partition.alarms.add(entry.ref, invocation, entry.idx)
+        for name, text in self.state.items():
+            assert invocation.mailbox is not None and invocation.mailbox.state is not None
+            stored, text = invocation.mailbox.state.stored, _renamed_text(text, names)
+            if stored.get(name) != text:
+                partition.write_state(invocation, name, text)
+                if text is None:
+                    del stored[name]
+                else:
+                    stored[name] = text
+
+    def _names(self, ids: IdMint, seq: int) -> dict[str, str]:
+        """The ids the old handler had of itself, and what the new one has instead.
+
+        A handler that stores its id, or sends the id of its awakeable, would otherwise not fit its own journal.
+        """
+        old = self._row.seq
+        names = {ids.invocation(old): ids.invocation(seq)}
+        for entry in self._commands:
+            if entry.kind == Kind.AWAKEABLE:
+                names[ids.awakeable(old, entry.idx)] = ids.awakeable(seq, entry.idx)
+        return names
+
+    def _refusal(self, index: int, why: str, otherwise: str = "") -> CannotKeep:
+        entry = self._whole.command(index)
+        assert entry is not None
+        what = describe(entry.kind, entry.name, None)
+        return CannotKeep(
+            f"keep={self._keep} cannot be done: entry {index}, {what}, {why}. The highest position that works is "
+            f"{index - 1}.{otherwise}"
+        )
+
+
+def _written(commands: Sequence[Entry]) -> dict[str, str | None]:
+    return {entry.name: entry.value for entry in commands if entry.kind in (Kind.SET, Kind.CLEAR)}  # type: ignore[misc]
+
+
+def _renamed(value: str | bytes | None, names: Mapping[str, str]) -> str | bytes | None:
+    if isinstance(value, bytes):  # msgpack: the new id is as long as the old one
+        for old, new in names.items():
+            value = value.replace(old.encode(), new.encode())
+        return value
+    return _renamed_text(value, names)
+
+
+def _renamed_text(text: str | None, names: Mapping[str, str]) -> str | None:
+    if text is not None and ("inv_1" in text or "prom_1" in text):
+        for old, new in names.items():
+            text = text.replace(old, new)
+    return text
