@@ -51,6 +51,7 @@ R = TypeVar("R")
 log = logging.getLogger("actors")
 
 _DEFAULT_COLLECTOR = (700, 2000)  # the first threshold of CPython, to 3.11 and from 3.12
+POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
 
 
@@ -191,7 +192,8 @@ class App:
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
     policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
     an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
-    blocking functions given to `ctx.run` (default: 32 threads). `clock`, `random` and `store` are seams for tests. An App
+    blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
+    command line (default: 0.25 if `storage` is a file, else never; 0: never). `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
 
@@ -206,6 +208,7 @@ class App:
         random: random_module.Random | None = None,
         store: Store | None = None,
         executor: Executor | None = None,
+        poll: float | datetime.timedelta | None = None,
     ) -> None:
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
@@ -225,7 +228,7 @@ class App:
         self._by_class: dict[type, ServiceDefinition] = {cls: definition_of(cls) for cls in classes}
         if not classes:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
-        self._path = _path(storage)
+        self._path = database_path(storage)
         self._retry = retry or RetryPolicy()
         self._limits = limits or Limits()
         self._on_paused = on_paused
@@ -234,6 +237,9 @@ class App:
         self._store = store
         self._partition: Partition | None = None
         self._executor = executor
+        if poll is None:
+            poll = POLL if store is None and self._path != ":memory:" else 0
+        self._poll_ms = milliseconds(poll, "poll")
         self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -266,6 +272,7 @@ class App:
             await store.close()
             raise
         self._partition = partition
+        partition.requests.begin(self._poll_ms)
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
 
     async def close(self) -> None:
@@ -633,7 +640,8 @@ def _moment(ms: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
 
 
-def _path(storage: str) -> str:
+def database_path(storage: str) -> str:
+    """The path in a storage URL, or ":memory:". Raises DefinitionError."""
     prefix = "sqlite:///"
     if storage == "sqlite://":
         return ":memory:"

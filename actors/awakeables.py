@@ -61,7 +61,7 @@ class Awakeables:
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
         self._partition.check_running()
-        await self._apply(seq, index, payload)
+        await self.apply(seq, index, payload)
         await self._partition.committer.flushed()
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
@@ -77,7 +77,7 @@ class Awakeables:
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
         try:
-            await self._apply(
+            await self.apply(
                 seq, index, payload, lambda: self._partition.complete(caller, command, Kind.COMPLETED, None)
             )
         except TerminalError as error:
@@ -86,8 +86,8 @@ class Awakeables:
             if not self._partition.stopped:
                 self._partition.fail(error)
 
-    async def _apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
-        """`then` is called in the batch of the completion."""
+    async def apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
+        """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
                 if payload.kind == Kind.COMPLETED and invocation.attempt is None:

@@ -17,7 +17,7 @@ from actors.storage import Batch, OpenedDatabase, StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PlaceRow, TimerRow
+    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PlaceRow, RequestRow, TimerRow
 
 
 class Store(Protocol):
@@ -44,6 +44,7 @@ class Store(Protocol):
     ) -> list[InvocationRow]: ...
     async def journal(self, seq: int) -> list[JournalRow]: ...
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]: ...
+    async def take_requests(self, answered_before_ms: int) -> list[RequestRow]: ...
     async def close(self) -> None: ...
 
 
@@ -51,6 +52,7 @@ class OpenBatch:
     """Facts since the last hand-over. A fact that changes twice before it is handed over is written once."""
 
     __slots__ = (
+        "answered",
         "answers",
         "attached",
         "detached",
@@ -79,6 +81,7 @@ class OpenBatch:
         self.detached: list[tuple[int, int, int]] = []
         self.purged: list[tuple[int]] = []
         self.reserve_to: int | None = None
+        self.answered: list[tuple[str, int, int]] = []  # requests of a command line
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []  # see Committer.reply
         self.gates: list[Callable[[], None]] = []
@@ -95,6 +98,7 @@ class OpenBatch:
             or self.detached
             or self.purged
             or self.reserve_to
+            or self.answered
         )
 
     def sealed(self) -> Batch:
@@ -128,6 +132,7 @@ class OpenBatch:
             self.detached,
             self.purged,
             self.reserve_to,
+            self.answered,
         )
 
 

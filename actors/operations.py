@@ -125,14 +125,13 @@ class Operations:
     async def _opened(self, seq: int) -> AsyncIterator[Invocation]:
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is None:
-                row = await self._row(seq)
-                raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[row.status]}.")
+                raise ended_already((await self._row(seq)).status)
             yield invocation
 
     async def _ended(self, seq: int) -> InvocationRow:
         row = await self._row(seq)
         if row.status < Status.SUCCEEDED:
-            raise WrongStatus("The invocation has not ended. Cancel or kill it first.")
+            raise not_ended()
         return row
 
     async def _row(self, seq: int) -> InvocationRow:
@@ -165,7 +164,7 @@ class Operations:
                 asked |= wanted
                 await stack.enter_async_context(partition.loader.holding_all(wanted))
             if invocation.ended:
-                raise WrongStatus(f"The invocation has ended already: it {Status.NAMES[invocation.status]}.")
+                raise ended_already(invocation.status)
             yield invocation
 
     # --- what is done, without an await -----------------------------------------------------------------------------------
@@ -232,6 +231,14 @@ class Operations:
         else:
             invocation.status = Status.PENDING
         self._partition.mark(invocation)
+
+
+def ended_already(status: int) -> WrongStatus:
+    return WrongStatus(f"The invocation has ended already: it {Status.NAMES[status]}.")
+
+
+def not_ended() -> WrongStatus:
+    return WrongStatus("The invocation has not ended. Cancel or kill it first.")
 
 
 def calls_of(invocation: Invocation) -> dict[int, int]:

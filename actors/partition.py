@@ -49,6 +49,7 @@ from actors.mailbox import Mailbox
 from actors.object_state import ObjectState
 from actors.operations import Operations
 from actors.placements import Message, Placements
+from actors.requests import Requests
 from actors.residence import Residence
 from actors.retention import Retention
 from actors.retry import RetryPolicy
@@ -118,6 +119,7 @@ class Partition:
         self.placements = Placements(self)
         self.deadlocks = Deadlocks(self)
         self.operations = Operations(self)
+        self.requests = Requests(self)
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
         # Futures of callers in this process whose invocations have left memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
@@ -129,7 +131,8 @@ class Partition:
         self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._ready: deque[Attempt | _Mark] = deque()
-        self._turn_scheduled = self._in_turn = False
+        self._revived: list[Attempt] = []  # while turns are held
+        self._turn_scheduled = self._in_turn = self._held = False
         # What this process has paused: coming back into memory is no reason to try it again.
         self._paused_here: set[int] = set()
         self._next = self._reserve_at = 0
@@ -140,10 +143,16 @@ class Partition:
         self.ids = IdMint(opened.secret)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
+        if opened.requests:
+            self._held = self._turn_scheduled = True
         await self.alarms.open()
         self.retention.begin(opened.ended)
         if opened.settled:
             self.loader.background(self.attachments.settle(opened.settled))
+        if opened.requests:
+            await self.requests.apply(opened.requests)
+            self._held = False
+            self._schedule_turn()
 
     # --- turns ----------------------------------------------------------------------------------------------------------
 
@@ -181,10 +190,24 @@ class Partition:
 
     async def turn_taken(self) -> None:
         """Return when every handler that can go on now has done so."""
-        if self._ready:
+        if self._held:
+            mark = _Mark(self.loop.create_future())
+            self.loop.call_soon(self._replay_revived, mark, context=self._variables)
+            await mark.passed
+        elif self._ready:
             mark = _Mark(self.loop.create_future())
             self._ready.append(mark)
             await mark.passed
+
+    def _replay_revived(self, mark: _Mark) -> None:
+        """While turns are held, at the start: no code goes on, but what was revived is replayed to where it waits."""
+        revived, self._revived = self._revived, []
+        try:
+            for attempt in revived:
+                attempt.run()
+        except Exception as error:
+            self.fail(error)
+        mark.run()
 
     # --- accepting ------------------------------------------------------------------------------------------------------
 
@@ -585,6 +608,9 @@ class Partition:
         """Replay a loaded invocation that waits, so that its futures, and their types, are there again."""
         if invocation.attempt is None and invocation.status == Status.BLOCKED:
             self.start(invocation)
+            if self._held and invocation.attempt is not None:
+                self._ready.remove(invocation.attempt)
+                self._revived.append(invocation.attempt)
 
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 
@@ -807,6 +833,7 @@ class Partition:
         self.alarms.stop()
         self.residence.stop()
         self.retention.stop()
+        self.requests.stop()
         self.loader.abandon(error)
         for waiting in self._ready:
             if isinstance(waiting, _Mark):

@@ -12,6 +12,7 @@ from actors.storage.errors import (
     DatabaseForeign,
     DatabaseInUse,
     DatabaseTooNew,
+    DatabaseTooOld,
     OwnershipLost,
     StorageError,
     StorageFull,
@@ -24,10 +25,12 @@ from actors.storage.records import (
     ObjectRecord,
     OpenedDatabase,
     PlaceRow,
+    RequestRow,
     Status,
     TimerRow,
 )
 from actors.storage.store import SqliteStore
+from actors.storage.visitor import Visitor
 
 __all__ = [
     "ActorsError",
@@ -35,6 +38,7 @@ __all__ = [
     "DatabaseForeign",
     "DatabaseInUse",
     "DatabaseTooNew",
+    "DatabaseTooOld",
     "Flag",
     "InvocationRow",
     "JournalRow",
@@ -42,9 +46,11 @@ __all__ = [
     "OpenedDatabase",
     "OwnershipLost",
     "PlaceRow",
+    "RequestRow",
     "SqliteStore",
     "Status",
     "StorageError",
     "StorageFull",
     "TimerRow",
+    "Visitor",
 ]

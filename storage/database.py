@@ -104,6 +104,8 @@ class WriterConnection(sqlite3.Connection):
                 self.executemany("DELETE FROM invocation WHERE seq = ? AND status >= 6", batch.purged)
             if batch.reserve_to is not None:
                 self.execute("UPDATE meta SET value = ? WHERE name = 'next_number'", (batch.reserve_to,))
+            if batch.answered:
+                self.executemany("UPDATE request SET answer = ?, answered_ms = ? WHERE number = ?", batch.answered)
             self.execute("COMMIT")
         except BaseException:
             if self.in_transaction:

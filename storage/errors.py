@@ -56,6 +56,12 @@ class DatabaseTooNew(StorageError):
     error = "database_too_new"
 
 
+class DatabaseTooOld(StorageError):
+    """An older release wrote this file, and a command line does not migrate it. The app does, when it starts."""
+
+    error = "database_too_old"
+
+
 class OwnershipLost(StorageError):
     """Another process took the file over (its fencing epoch is higher). This one stopped writing."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 
 from actors.storage.errors import DatabaseInUse
 
@@ -85,6 +86,33 @@ else:
     os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
+_TRIES = 4  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
+
+
+def _lock(descriptor: int) -> bool:
+    for last in range(_TRIES):
+        if _try_lock(descriptor):
+            return True
+        if last < _TRIES - 1:
+            time.sleep(0.005)
+    return False
+
+
+def held(path: str) -> bool:
+    """Whether some process owns the file. Nothing is changed or created."""
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _try_lock(descriptor):
+            return True
+        _unlock(descriptor)
+        return False
+    finally:
+        os.close(descriptor)
+
+
 class FileLock:
     """Held from construction to `release`. Raises DatabaseInUse, naming the owner's pid, if it is taken."""
 
@@ -94,7 +122,7 @@ class FileLock:
             self._descriptor = descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
             _remember(self)
         try:
-            if not _try_lock(descriptor):
+            if not _lock(descriptor):
                 text = os.read(descriptor, 32)
                 raise DatabaseInUse(path, int(text) if text.strip().isdigit() else None)
             os.ftruncate(descriptor, 0)

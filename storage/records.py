@@ -99,6 +99,15 @@ class TimerRow(NamedTuple):
     idx: int
 
 
+class RequestRow(NamedTuple):
+    """What a command line asks for; `argument` is JSON text."""
+
+    number: int
+    operation: str
+    target: str
+    argument: str | None
+
+
 @dataclass(slots=True)
 class Batch:
     """One transaction: all of it is durable, or none of it is."""
@@ -116,6 +125,7 @@ class Batch:
     detached: list[tuple[int, int, int]] = field(default_factory=list)
     purged: list[tuple[int]] = field(default_factory=list)  # (seq,) of ended invocations to forget
     reserve_to: int | None = None  # no number below this is ever given out again
+    answered: list[tuple[str, int, int]] = field(default_factory=list)  # (answer, answered_ms, number) of requests
 
 
 @dataclass(slots=True)
@@ -137,3 +147,4 @@ class OpenedDatabase:
     runnable: list[tuple[str, str]]  # objects that recovery must look at
     settled: list[int]  # ended invocations whose outcome somebody attached to them has not got yet
     ended: int  # how many ended invocations are kept, apart from those under an idempotency key
+    requests: list[RequestRow] = field(default_factory=list)  # to be done before anything else

@@ -158,8 +158,17 @@ SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
 FROM invocation WHERE status >= 6;
 """
 
+_V3 = """
+-- What a command line asks the running app to do, or the next one. Numbers are never used twice: whoever waits for an
+-- answer must not read another one. `taken` is the epoch of the process that does it: from then on it is not withdrawn.
+CREATE TABLE request (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, operation TEXT NOT NULL, target TEXT NOT NULL, argument TEXT,
+    asked_ms INTEGER NOT NULL, taken INTEGER, answered_ms INTEGER, answer TEXT
+);
+"""
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:

@@ -40,6 +40,7 @@ from actors.storage.records import (
     ObjectRecord,
     OpenedDatabase,
     PlaceRow,
+    RequestRow,
     Status,
     TimerRow,
 )
@@ -191,9 +192,35 @@ class SqliteStore:
             "WHERE i.seq IS NULL OR i.status >= 6"
         )
         ((ended,),) = await self._read("SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL")
-        return OpenedDatabase(
-            meta["secret"], epoch, first, [(r[0], r[1]) for r in runnable], [target for (target,) in settled], ended
+        # Those that the process before had taken too: what it had done of them stands with their answers.
+        await self._read("UPDATE request SET taken = ? WHERE answer IS NULL", (epoch,))
+        requests = await self._read(
+            "SELECT number, operation, target, argument FROM request WHERE answer IS NULL ORDER BY number"
         )
+        return OpenedDatabase(
+            meta["secret"],
+            epoch,
+            first,
+            [(r[0], r[1]) for r in runnable],
+            [target for (target,) in settled],
+            ended,
+            [RequestRow(*values) for values in requests],
+        )
+
+    async def take_requests(self, answered_before_ms: int) -> list[RequestRow]:
+        """The requests that came since, in order: from now on nobody withdraws them. Answers older than that are removed."""
+        waiting = await self._read(
+            "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
+        )
+        if not waiting or self._writer is None:
+            return []
+        await self._read("DELETE FROM request WHERE answered_ms < ?", (answered_before_ms,))
+        taken = await self._read(
+            "UPDATE request SET taken = value FROM meta WHERE name = 'epoch' AND value = ? AND taken IS NULL "
+            "RETURNING number, operation, target, argument",
+            (self._writer.epoch,),
+        )
+        return sorted(RequestRow(*values) for values in taken)
 
     async def commit(self, batch: Batch) -> None:
         """Write the batch in one transaction. When this returns it is durable.

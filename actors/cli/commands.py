@@ -10,12 +10,17 @@ from rich.console import Console
 
 from actors import run
 from actors.cli.demo import Demo, DemoFailed
+from actors.cli.operators import awakeables, invocations
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="virtual-actors")
 def cli() -> None:
     """Durable virtual objects on asyncio and SQLite."""
+
+
+cli.add_command(invocations)
+cli.add_command(awakeables)
 
 
 @cli.command()

@@ -84,15 +84,28 @@ def told(line: Line, lines: Iterable[Line]) -> str:
             return f"{verb} {line.name}({_arguments(line.value)})"
         case "completed" | "failed":
             command = next(c for c in lines if c.invocation == line.invocation and c.position == line.completes)
-            return f"{_answered(command, failed=line.entry == 'failed')} {_shown(line.value)}"
+            if command.entry == "sleep":
+                return "the sleep is over"
+            failed = line.entry == "failed"
+            return f"{_answered(command, failed=failed)} {_failure(line.value) if failed else _shown(line.value)}"
         case "output":
             return f"returns {_shown(line.value)}"
         case "failure":
-            return f"fails with {_shown(line.value)}"
+            return f"fails: {_failure(line.value)}"
         case "awakeable":
             return f"awakeable({line.name}) is created"
         case "run":
             return f"run {line.name} starts"
+        case "sleep":
+            return f"sleeps {int(line.name or 0) / 1000:g} s"
+        case "now":
+            return f"reads the time: {line.value}"
+        case "snapshot":
+            return f"reads the state {_shown(line.value)}"
+        case "cancelled":
+            return "is told that it is cancelled"
+        case "placed":
+            return "what was asked for under the key is an invocation"
         case other:
             return f"{other} {line.name or ''}".rstrip()
 
@@ -101,6 +114,13 @@ def _answered(command: Line, *, failed: bool) -> str:
     if command.entry == "awakeable":
         return "awakeable is rejected:" if failed else "awakeable is resolved:"
     return f"{command.entry} {command.name} {'failed:' if failed else 'gave'}"
+
+
+def _failure(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _shown(value)
+    text = str(value.get("message", ""))
+    return f"{text if len(text) <= 60 else text[:59] + '…'} ({value.get('error', 'terminal_error')})"
 
 
 def _arguments(values: Any) -> str:

@@ -23,6 +23,7 @@ CODES = {
     "BadArguments": ("bad_arguments", 400),
     "BadId": ("malformed_id", 400),
     "BadKey": ("bad_key", 400),
+    "CannotKeep": ("cannot_keep", 409),
     "DeadlockError": ("deadlock", 409),
     "DefinitionError": ("bad_definition", 500),
     "DeterminismError": ("journal_mismatch", 500),

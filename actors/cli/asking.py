@@ -1,0 +1,137 @@
+"""Requests to the app that owns a file: left in the file, waited for, and taken back if nobody answers.
+
+Whatever happens, a request was done, or refused, or is gone, or will be done; and the verdict says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from actors.cli.database import Database
+from actors.errors import TerminalError, UnknownAwakeable
+from actors.journal import Kind
+from actors.operations import ended_already, not_ended
+from actors.storage import Status
+
+LOOK_EVERY = 0.03  # seconds between two looks for answers
+
+LEFT = "no app runs on this file; the next one that starts on it does this before anything else"
+TAKEN = "the app has begun this and does not answer; it will be done, if only at the next start"
+WITHDRAWN = "the app did not answer within {:g} s; the request is withdrawn, and nothing was done"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    operation: str
+    target: str
+    argument: str | None = None  # JSON text
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of a request: `done`, `refused`, `left` for the next start, `withdrawn`, or `taken` but not answered."""
+
+    request: Request
+    what: str
+    message: str = ""
+    error: str | None = None
+    code: int | None = None
+    invocation: str | None = None  # the new one, of a restart
+
+    @property
+    def fine(self) -> bool:
+        return self.what in ("done", "left")
+
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"id": self.request.target, "operation": self.request.operation, "outcome": self.what}
+        for name in ("message", "error", "code", "invocation"):
+            if getattr(self, name):
+                facts[name] = getattr(self, name)
+        return facts
+
+
+async def ask(database: Database, requests: Sequence[Request], wait: float) -> list[Verdict]:
+    """A verdict for each, in order. `wait` is how many seconds nothing may happen before it gives up."""
+    verdicts: dict[Request, Verdict] = {}
+    if not database.visitor.owned():
+        queued = await database.visitor.asked()
+        for request in requests:
+            try:
+                await _check(database, request, queued)
+            except TerminalError as error:
+                verdicts[request] = Verdict(request, "refused", str(error), error.error, error.code)
+    asking = [request for request in requests if request not in verdicts]
+    if asking:
+        rows = [(one.operation, one.target, one.argument) for one in asking]
+        numbers = await database.visitor.ask(rows, time.time_ns() // 1_000_000)
+        waiting = dict(zip(numbers, asking, strict=True))
+        try:
+            owned = await _answered(database, waiting, verdicts, wait)
+        except asyncio.CancelledError:  # Ctrl-C: it gives up now
+            owned = database.visitor.owned()
+        if owned and waiting:
+            owned = await _withdrawn(database, waiting, verdicts, wait)
+        for request in waiting.values():
+            verdicts[request] = Verdict(request, "taken", TAKEN) if owned else Verdict(request, "left", LEFT)
+    return [verdicts[request] for request in requests]
+
+
+async def _check(database: Database, request: Request, queued: int) -> None:
+    """What is certain although no app runs: raise what it would refuse with, rather than leave a request in vain."""
+    if request.operation in ("resolve", "reject"):
+        seq, index = database.ids.read_awakeable(request.target)
+        rows = await database.visitor.journal(seq)
+        if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
+            raise UnknownAwakeable("No open awakeable has this id.")
+        return
+    row = await database.find(request.target)
+    if request.operation in ("restart", "purge"):
+        if row.status < Status.SUCCEEDED and not queued:  # else that may be what ends it
+            raise not_ended()
+    elif row.status >= Status.SUCCEEDED:
+        raise ended_already(row.status)
+
+
+async def _answered(
+    database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
+) -> bool:
+    """Take answers until all are there, nothing has come for `wait` seconds, or, then it is False, nobody owns the file."""
+    until = time.monotonic() + wait
+    while waiting:
+        owned = database.visitor.owned()  # before looking: an app that ends may have answered
+        answers = await database.visitor.answers(list(waiting))
+        for number, answer in answers.items():
+            request = waiting.pop(number)
+            verdicts[request] = _verdict(request, answer)
+        if answers:
+            until = time.monotonic() + wait
+        elif not owned:
+            return False
+        elif time.monotonic() >= until:
+            return True
+        else:
+            await asyncio.sleep(LOOK_EVERY)
+    return True
+
+
+async def _withdrawn(
+    database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
+) -> bool:
+    """Take back what nobody has taken, and wait once more for what somebody has. Whether somebody owns the file."""
+    for number in await database.visitor.withdraw(list(waiting)):
+        request = waiting.pop(number)
+        verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(wait))
+    return await _answered(database, waiting, verdicts, max(wait, 1.0))
+
+
+def _verdict(request: Request, answer: str) -> Verdict:
+    facts = msgspec.json.decode(answer)
+    if facts.get("ok"):
+        return Verdict(request, "done", invocation=facts.get("invocation"))
+    return Verdict(request, "refused", facts["message"], facts.get("error", TerminalError.error), facts["code"])

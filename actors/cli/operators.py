@@ -1,0 +1,352 @@
+"""`actors invocations …` and `actors awakeables …`: for whoever looks after an app, running or not.
+
+Exit codes: 0 done, or left for the next start; 1 refused, or not answered; 2 used in a wrong way.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from actors.app import run
+from actors.cli.asking import Request, Verdict, ask
+from actors.cli.database import database_file, statuses_named, visiting
+from actors.cli.tables import show_awakeables, show_invocation, show_invocations
+from actors.errors import BadArguments
+from actors.storage import ActorsError, InvocationRow
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# What is operated on when filters name no status: those on which the operation can have an effect.
+SENSIBLE = {
+    "cancel": ("open",),
+    "kill": ("open",),
+    "pause": ("pending", "running", "blocked", "backing-off"),
+    "resume": ("paused", "backing-off"),
+    "restart": ("ended",),
+    "purge": ("ended",),
+}
+DONE = {"cancel": "cancellation requested", "pause": "paused", "resume": "resumed", "purge": "purged", "kill": "killed"}
+DONE |= {"restart": "restarted as", "resolve": "resolved", "reject": "rejected"}
+
+database_option = click.option(
+    "--db",
+    callback=database_file,
+    default="actors.db",
+    envvar="ACTORS_DB",
+    show_default=True,
+    show_envvar=True,
+    metavar="FILE",
+    help="The database of the app: a path, or sqlite:///… as App takes it.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(0, 86_400),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the app may take to answer before the request is withdrawn.",
+)
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--status",
+            "statuses",
+            multiple=True,
+            metavar="STATUS",
+            help="paused, failed, open, ended, …; several times.",
+        ),
+        click.option("--handler", metavar="NAME"),
+        click.option("--key", metavar="KEY"),
+        click.option("--service", metavar="NAME", help="Of this class."),
+    ):
+        command = option(command)
+    return command
+
+
+def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    """A command that ends with the exit code it returns; what is refused is one line on stderr, and 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        _check_text(kwargs)
+        try:
+            code = run(command(*args, **kwargs))
+        except ActorsError as error:
+            click.echo(f"Error: {error}", err=True)
+            code = 1
+        sys.exit(code)
+
+    return wrapped
+
+
+def _check_text(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not _encodable(text):
+                raise click.UsageError(f"{name.upper()} is no Unicode text: {text!r}.")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- invocations ------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def invocations() -> None:
+    """Look at invocations, and cancel, kill, pause, resume, restart or purge them."""
+
+
+@invocations.command("list")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest so many.")
+@database_option
+@json_option
+@reporting
+async def list_invocations(
+    service: str | None,
+    key: str | None,
+    handler: str | None,
+    statuses: tuple[str, ...],
+    limit: int,
+    db: str,
+    as_json: bool,
+) -> int:
+    """List invocations, the newest first."""
+    numbers = _numbers(statuses)
+    async with visiting(db) as database:
+        rows = await database.matching(service, key, handler, numbers, limit + 1)
+        found = [database.facts(row) for row in rows[:limit]]
+    if as_json:
+        _print_json(found)
+    elif not found:
+        click.echo("No invocation matches.")
+    else:
+        show_invocations(_console(), found, _now())
+        if len(rows) > limit:
+            click.echo(f"These are the newest {limit}; --limit shows more.")
+    return 0
+
+
+@invocations.command("show")
+@click.argument("id")
+@database_option
+@json_option
+@reporting
+async def show(id: str, db: str, as_json: bool) -> int:
+    """Show one invocation: what is known of it, its journal, what it waits for."""
+    async with visiting(db) as database:
+        row = await database.find(id)
+        facts = database.facts(row)
+        story = await database.story(row)
+        awakeables = await database.awakeables(-1, invocation=row.seq)
+    if as_json:
+        entries = [
+            {
+                "position": line.position,
+                "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "entry": line.entry,
+                "name": line.name,
+                "completes": line.completes,
+                "called": database.ids.invocation(line.called) if line.called is not None else None,
+                "value": line.value,
+            }
+            for line in story
+        ]
+        _print_json({**facts, "journal": entries, "awakeables": awakeables})
+    else:
+        show_invocation(_console(), facts, story, awakeables, _now())
+    return 0
+
+
+def _operation(name: str, help: str, *more: Decorator) -> None:
+    """Add the command `name`, for ids or for what matches filters."""
+
+    async def operate(
+        ids: tuple[str, ...],
+        service: str | None,
+        key: str | None,
+        handler: str | None,
+        statuses: tuple[str, ...],
+        db: str,
+        wait: float,
+        yes: bool,
+        as_json: bool,
+        keep: int | None = None,
+    ) -> int:
+        filtered = bool(service or key or handler or statuses)
+        if bool(ids) == filtered:
+            raise click.UsageError(f"Name the ids to {name}, or say which with --service, --key, --handler, --status.")
+        numbers = _numbers(statuses or SENSIBLE[name])
+        argument = None if keep is None else str(keep)
+        async with visiting(db, asks=True) as database:
+            if filtered:
+                rows = await database.matching(service, key, handler, numbers, -1)
+                if not rows:
+                    click.echo("[]" if as_json else "No invocation matches.")
+                    return 0
+                _confirm(name, rows, yes)
+                ids = tuple(database.ids.invocation(row.seq) for row in rows)
+            requests = [Request(name, id, argument) for id in dict.fromkeys(ids)]
+            return _report(await ask(database, requests, wait), as_json)
+
+    command: Callable[..., Any] = reporting(operate)
+    decorators: list[Decorator] = [json_option, wait_option, click.option("--yes", is_flag=True, help="Do not ask.")]
+    decorators += [database_option, *more, filter_options, click.argument("ids", nargs=-1, metavar="[ID]...")]
+    for decorate in decorators:
+        command = decorate(command)
+    invocations.command(name, help=help)(command)
+
+
+def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
+    """Say how many there are, and ask. Raises click.Abort."""
+    count = f"{len(rows):,} invocation{'s' if len(rows) > 1 else ''}"
+    services = sorted({row.service for row in rows})
+    question = f"{name.capitalize()} {count} of {', '.join(services)}?"
+    if yes:
+        click.echo(f"{name.capitalize()}: {count} of {', '.join(services)}.", err=True)
+    else:
+        click.confirm(question, abort=True, err=True)
+
+
+_operation("cancel", "Ask invocations to end: what they call first, then they are told at their next await.")
+_operation("kill", "End invocations, and those they call, without running their code.")
+_operation("pause", "Stop invocations where they are, until they are resumed.")
+_operation("resume", "Start the next attempt of paused invocations now.")
+_operation(
+    "restart",
+    "Do ended invocations once more, as new ones: from the input, or with some of the journal kept.",
+    click.option(
+        "--keep",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Keep the journal up to position N: what was done up to there is not done again.",
+    ),
+)
+_operation("purge", "Forget ended invocations and their journals.")
+
+
+# --- awakeables -------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def awakeables() -> None:
+    """Look at what waits for an answer from outside, and give it."""
+
+
+@awakeables.command("list")
+@click.option("--service", metavar="NAME", help="Of this class.")
+@click.option("--key", metavar="KEY")
+@click.option("--handler", metavar="NAME")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The oldest so many.")
+@database_option
+@json_option
+@reporting
+async def list_awakeables(
+    service: str | None, key: str | None, handler: str | None, limit: int, db: str, as_json: bool
+) -> int:
+    """List the awakeables nobody has completed, the oldest first."""
+    async with visiting(db) as database:
+        found = await database.awakeables(limit + 1, service=service, key=key, handler=handler)
+    if as_json:
+        _print_json(found[:limit])
+    elif not found:
+        click.echo("Nothing waits for an answer.")
+    else:
+        show_awakeables(_console(), found[:limit], _now())
+        if len(found) > limit:
+            click.echo(f"These are the oldest {limit}; --limit shows more.")
+    return 0
+
+
+@awakeables.command("resolve")
+@click.argument("id")
+@click.argument("value", default="null")
+@click.option("--text", is_flag=True, help="VALUE is text, even if it looks like JSON.")
+@database_option
+@wait_option
+@json_option
+@reporting
+async def resolve(id: str, value: str, text: bool, db: str, wait: float, as_json: bool) -> int:
+    """Complete an awakeable with VALUE: JSON, or text if it is no JSON. Without VALUE: null."""
+    argument = value
+    if text or not _is_json(value):
+        argument = json.dumps(value)
+    async with visiting(db, asks=True) as database:
+        return _report(await ask(database, [Request("resolve", id, argument)], wait), as_json)
+
+
+@awakeables.command("reject")
+@click.argument("id")
+@click.argument("reason")
+@database_option
+@wait_option
+@json_option
+@reporting
+async def reject(id: str, reason: str, db: str, wait: float, as_json: bool) -> int:
+    """Make the handler that awaits it fail with REASON."""
+    async with visiting(db, asks=True) as database:
+        return _report(await ask(database, [Request("reject", id, json.dumps(reason))], wait), as_json)
+
+
+# --- what they share ---------------------------------------------------------------------------------------------------------
+
+
+def _report(verdicts: Sequence[Verdict], as_json: bool) -> int:
+    """One line for each; what was not done goes to stderr. The exit code."""
+    if as_json:
+        _print_json([verdict.facts() for verdict in verdicts])
+    else:
+        for verdict in verdicts:
+            request = verdict.request
+            if verdict.what == "done":
+                click.echo(f"{request.target} {DONE[request.operation]} {verdict.invocation or ''}".rstrip())
+            elif verdict.what == "left":
+                click.echo(f"{request.target}: {verdict.message}")
+            else:
+                click.echo(f"{request.target}: {verdict.message}", err=True)
+    return 0 if all(verdict.fine for verdict in verdicts) else 1
+
+
+def _numbers(statuses: tuple[str, ...]) -> list[int]:
+    try:
+        return statuses_named(statuses)
+    except BadArguments as error:
+        raise click.BadParameter(error.message, param_hint="--status") from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,150 @@
+"""What the command line asks for, through a table of the file: done once, in order, by whoever owns the file.
+
+Promise: a request takes effect in the batch that holds its answer, so that no crash does it twice or leaves it out, and
+none is withdrawn once it is taken. What stands in the file when the app starts is done before any handler goes on.
+
+An idle app pays one read of an empty table for each look, and nothing in between: who writes the table does not know how
+to wake it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.awakeables import Payload
+from actors.errors import BadArguments, TerminalError, failure_text, short_reason
+from actors.journal import Kind
+from actors.restarts import checked_keep
+from actors.storage import RequestRow
+
+if TYPE_CHECKING:
+    from actors.clock import Cancellable
+    from actors.partition import Partition
+
+log = logging.getLogger("actors")
+
+KEEP_ANSWERS_MS = 3_600_000  # for a command line that is still there to read them
+_OPERATIONS = ("cancel", "kill", "pause", "resume", "purge")
+
+
+class Requests:
+    """Looks for requests each `every_ms`, from `begin` to `stop`."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._every_ms = 0
+        self._alarm: Cancellable | None = None
+
+    def begin(self, every_ms: int) -> None:
+        """Look for requests from now on; with 0 only those are done that stood in the file at the start."""
+        self._every_ms = every_ms
+        self._arm()
+
+    def stop(self) -> None:
+        self._every_ms = 0
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _arm(self) -> None:
+        if self._every_ms:
+            clock = self._partition.clock
+            self._alarm = clock.call_at(clock.now_ms() + self._every_ms, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if not self._partition.stopped:
+            self._partition.loader.background(self._look())
+
+    async def _look(self) -> None:
+        partition = self._partition
+        try:
+            taken = await partition.store.take_requests(partition.clock.now_ms() - KEEP_ANSWERS_MS)
+            if taken:
+                await self.apply(taken)
+        except Exception as error:
+            if not partition.stopped:
+                partition.fail(error)
+        self._arm()
+
+    async def apply(self, requests: Sequence[RequestRow]) -> None:
+        """Do them, one after the other. Returns once all answers are durable; raises StorageError."""
+        for request in requests:
+            await self._apply(request)
+        await self._partition.committer.flushed()
+
+    async def _apply(self, request: RequestRow) -> None:
+        try:
+            if request.operation in ("resolve", "reject"):
+                await self._complete(request)
+            else:
+                # No await of these operations comes after their effect, so the answer joins it in the open batch.
+                self._answer(request, await self._operate(request))
+        except TerminalError as error:
+            self._answer(request, refusal=error)
+        except Exception as error:
+            partition = self._partition
+            partition.check_running()
+            if partition.committer.failed is not None:
+                raise
+            log.exception("A request of the command line failed: %s of %s", request.operation, request.target)
+            self._answer(
+                request, refusal=TerminalError(f"This failed inside the app: {short_reason(error)}. See its log.")
+            )
+
+    async def _operate(self, request: RequestRow) -> dict[str, str]:
+        partition = self._partition
+        operation = request.operation
+        if operation == "restart":
+            seq = partition.ids.read_invocation(request.target)
+            keep: Any = _decoded(request.argument) if request.argument is not None else 0
+            restarted = await partition.operations.restart(seq, checked_keep(keep))
+            return {"invocation": partition.ids.invocation(restarted.seq)}
+        if operation not in _OPERATIONS:
+            raise BadArguments(f"No operation is called {operation!r}. Use a command line of the release the app runs.")
+        await getattr(partition.operations, operation)(partition.ids.read_invocation(request.target))
+        return {}
+
+    async def _complete(self, request: RequestRow) -> None:
+        partition = self._partition
+        seq, index = partition.ids.read_awakeable(request.target)
+        if request.operation == "resolve":
+            payload = Payload(Kind.COMPLETED, text=_compact(request.argument))
+        else:
+            reason = _decoded(request.argument)
+            if not isinstance(reason, str):
+                raise BadArguments(f"reject wants the reason as a str, got {type(reason).__name__}.")
+            payload = Payload(Kind.FAILED, reason=reason)
+        await partition.awakeables.apply(seq, index, payload, lambda: self._answer(request))
+
+    def _answer(
+        self, request: RequestRow, result: dict[str, str] | None = None, refusal: TerminalError | None = None
+    ) -> None:
+        partition = self._partition
+        text = failure_text(refusal) if refusal else msgspec.json.encode({"ok": True, **(result or {})}).decode()
+        partition.committer.batch.answered.append((text, partition.clock.now_ms(), request.number))
+        partition.touch()
+        log.info(
+            "The command line asked for: %s of %s. %s",
+            request.operation,
+            request.target,
+            "Done." if refusal is None else f"Refused: {refusal}",
+        )
+
+
+def _decoded(argument: Any) -> Any:
+    try:
+        return msgspec.json.decode(argument)
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
+        raise BadArguments(f"The argument of the request is no JSON: {argument!r:.80}") from None
+
+
+def _compact(argument: str | None) -> str:
+    """The JSON text as an encoder would write it: the same value written in another way is the same completion."""
+    if argument is None:
+        return "null"
+    _decoded(argument)
+    return msgspec.json.format(argument, indent=-1)

@@ -1,0 +1,129 @@
+"""A connection beside the owner's, for a command line: it reads, and leaves requests for whoever owns the file.
+
+Promise: it creates, locks and migrates nothing. Reading works while an app runs and while none does; the only rows it
+writes or deletes are requests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from actors.storage import schema
+from actors.storage.errors import DatabaseTooOld, StorageError, translated, translated_os
+from actors.storage.inspection import inspect
+from actors.storage.lock import held
+from actors.storage.store import SqliteStore
+
+
+class Visitor(SqliteStore):
+    """Life: `enter` instead of `open`, any number of reads and requests, `close`."""
+
+    async def enter(self, *, asks: bool) -> bytes:
+        """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError and its kinds."""
+        if not os.path.isfile(self.path):
+            raise StorageError(f"There is no file {self.path}. Name the database of the app.")
+        known = len(self._migrations)
+        try:
+            if asks:
+                inspect(self.path, schema.APPLICATION_ID, known)
+            uri = f"{Path(self.path).as_uri()}?mode={'rw' if asks else 'ro'}"
+            self._handle = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+            # The owner copies its log back when it has time; a visitor that did would keep it waiting.
+            await self._read("PRAGMA wal_autocheckpoint = 0")
+            version = await self._version()
+            if version < known:
+                raise DatabaseTooOld(
+                    f"{self.path} was last used by an older release (schema {version}, this one knows {known}). Start the "
+                    "app once with this release: that brings the file up to date. A command line does not change it."
+                )
+            ((secret,),) = await self._read("SELECT value FROM meta WHERE name = 'secret'")
+        except sqlite3.Error as error:
+            await self.close()
+            raise translated(error, self.path) from error
+        except OSError as error:
+            await self.close()
+            raise translated_os(error, self.path) from error
+        except BaseException:
+            await self.close()
+            raise
+        return bytes(secret)
+
+    def owned(self) -> bool:
+        """Whether a process owns the file now."""
+        return held(self.path)
+
+    # --- reading --------------------------------------------------------------------------------------------------------
+
+    async def story(self, seq: int) -> list[tuple[Any, ...]]:
+        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order."""
+        return [
+            tuple(row)
+            for row in await self._read(
+                "SELECT at, position, entry, name, completes, called, value, due FROM journal WHERE invocation = ? "
+                "ORDER BY position",
+                (seq,),
+            )
+        ]
+
+    async def open_awakeables(self, limit: int = -1, **wanted: str | int | None) -> list[tuple[Any, ...]]:
+        """(invocation, position, service, key, handler, type, since, deadline) of the view `awakeables`, oldest first.
+
+        `wanted` is what columns must hold; None is anything.
+        """
+        given = {name: value for name, value in wanted.items() if value is not None}
+        conditions = " AND ".join([f"{name} = ?" for name in given]) or "1"
+        return [
+            tuple(row)
+            for row in await self._read(
+                "SELECT invocation, position, service, key, handler, type, since, deadline FROM awakeables "
+                f"WHERE {conditions} ORDER BY invocation, position LIMIT ?",
+                (*given.values(), limit),
+            )
+        ]
+
+    # --- requests -------------------------------------------------------------------------------------------------------
+
+    async def ask(self, requests: Sequence[tuple[str, str, str | None]], asked_ms: int) -> list[int]:
+        """Leave (operation, target, argument) for the owner, all of them or none. Their numbers."""
+        numbers: list[int] = []
+        await self._read("BEGIN IMMEDIATE")
+        try:
+            for operation, target, argument in requests:
+                ((number,),) = await self._read(
+                    "INSERT INTO request (operation, target, argument, asked_ms) VALUES (?, ?, ?, ?) RETURNING number",
+                    (operation, target, argument, asked_ms),
+                )
+                numbers.append(number)
+            await self._read("COMMIT")
+        except BaseException:
+            await self._read("ROLLBACK")
+            raise
+        return numbers
+
+    async def asked(self) -> int:
+        """How many requests nobody has answered."""
+        ((count,),) = await self._read("SELECT count(*) FROM request WHERE answer IS NULL")
+        return int(count)
+
+    async def answers(self, numbers: Sequence[int]) -> dict[int, str]:
+        """The answers that are there, by number. Each is given once: it is removed."""
+        among = "number IN (SELECT value FROM json_each(?)) AND answer IS NOT NULL"
+        asked = json.dumps(numbers)
+        if not await self._read(f"SELECT 1 FROM request WHERE {among} LIMIT 1", (asked,)):
+            return {}
+        return dict(await self._read(f"DELETE FROM request WHERE {among} RETURNING number, answer", (asked,)))
+
+    async def withdraw(self, numbers: Sequence[int]) -> set[int]:
+        """Take back those that nobody has taken: they are as if never asked for. The others will be done."""
+        gone = await self._read(
+            "DELETE FROM request WHERE number IN (SELECT value FROM json_each(?)) AND taken IS NULL RETURNING number",
+            (json.dumps(numbers),),
+        )
+        return {number for (number,) in gone}
