@@ -86,7 +86,7 @@ else:
     os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
-_TRIES = 4  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
+_TRIES = 10  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
 
 
 def _lock(descriptor: int) -> bool:

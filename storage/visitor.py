@@ -16,7 +16,7 @@ from typing import Any
 import aiosqlite
 
 from actors.storage import schema
-from actors.storage.errors import DatabaseTooOld, StorageError, translated, translated_os
+from actors.storage.errors import DatabaseForeign, DatabaseTooOld, StorageError, translated, translated_os
 from actors.storage.inspection import inspect
 from actors.storage.lock import held
 from actors.storage.store import SqliteStore
@@ -38,12 +38,16 @@ class Visitor(SqliteStore):
             # The owner copies its log back when it has time; a visitor that did would keep it waiting.
             await self._read("PRAGMA wal_autocheckpoint = 0")
             version = await self._version()
+            if not version:
+                raise StorageError(f"{self.path} is empty. Start the app on it, or name the database of one.")
             if version < known:
                 raise DatabaseTooOld(
                     f"{self.path} was last used by an older release (schema {version}, this one knows {known}). Start the "
                     "app once with this release: that brings the file up to date. A command line does not change it."
                 )
-            ((secret,),) = await self._read("SELECT value FROM meta WHERE name = 'secret'")
+            found = await self._read("SELECT value FROM meta WHERE name = 'secret'")
+            if not found:
+                raise DatabaseForeign(f"{self.path} has lost the secret of its ids. Restore it from a backup.")
         except sqlite3.Error as error:
             await self.close()
             raise translated(error, self.path) from error
@@ -53,7 +57,7 @@ class Visitor(SqliteStore):
         except BaseException:
             await self.close()
             raise
-        return bytes(secret)
+        return bytes(found[0][0])
 
     def owned(self) -> bool:
         """Whether a process owns the file now."""
