@@ -53,9 +53,16 @@ wait_option = click.option(
     type=click.FloatRange(0, 86_400),
     default=5.0,
     show_default=True,
+    callback=lambda ctx, param, value: _seconds(value),
     metavar="SECONDS",
     help="How long the app may take to answer before the request is withdrawn.",
 )
+
+
+def _seconds(value: float) -> float:
+    if value != value:  # nan is in no range, and outside of none
+        raise click.BadParameter("nan is no number of seconds.")
+    return value
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
