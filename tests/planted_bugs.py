@@ -153,6 +153,38 @@ BUGS = [
         "if mailbox.readers or mailbox.written_in > handed_over:",
     ),
     Bug(
+        "a restart keeps a journal, and draws random numbers of its own",
+        "actors/context.py",
+        "ids.random(self._attempt.invocation.seed)",
+        "ids.random(self._attempt.invocation.seq)",
+    ),
+    Bug(
+        "a restart overwrites what others have written",
+        "actors/restarts.py",
+        "            if stored.get(name) != left:\n",
+        "            if False:\n",
+    ),
+    Bug(
+        "an open sleep that a restart keeps gets no timer",
+        "actors/restarts.py",
+        "                partition.alarms.add(entry.ref, invocation, entry.idx)\n",
+        "                pass\n",
+    ),
+    Bug(
+        "a request is answered in a batch of its own",
+        "actors/requests.py",
+        "                self._answer(request, await self._operate(request))\n",
+        "                result = await self._operate(request)\n"
+        "                await self._partition.committer.flushed()\n"
+        "                self._answer(request, result)\n",
+    ),
+    Bug(
+        "handlers go on at the start before what was asked for is done",
+        "actors/partition.py",
+        "            self._held = self._turn_scheduled = True\n",
+        "            pass\n",
+    ),
+    Bug(
         "an outcome does not reach those attached to it after a crash",
         "storage/store.py",
         "WHERE i.seq IS NULL OR i.status >= 6",
