@@ -7,6 +7,7 @@ from actors.futures import Awakeable, Call
 from actors.handlers import InvocationHandle, handler, shared
 from actors.limits import Limits
 from actors.retry import RetryPolicy
+from actors.schedules import schedule
 from actors.storage import ActorsError, StorageError
 from actors.virtual_object import VirtualObject, field
 
@@ -25,5 +26,6 @@ __all__ = [
     "field",
     "handler",
     "run",
+    "schedule",
     "shared",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import DurableTimeout, failure_text
 from actors.journal import Kind
-from actors.storage import Status
+from actors.storage import Flag, Status
 from actors.timers import DELIVER, RETRY, Timer, Timers
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ class Alarms:
                 partition.mark(invocation)
         elif index == DELIVER:
             if invocation.status == Status.SCHEDULED:
-                partition.deliver_scheduled(invocation)
+                if invocation.has(Flag.TICK):
+                    partition.ticks.due(invocation)
+                else:
+                    partition.deliver_scheduled(invocation)
         else:
             command = invocation.journal.command(index) if invocation.journal is not None else None
             if command is not None and command.kind == Kind.SLEEP:

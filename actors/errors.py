@@ -232,6 +232,13 @@ class JournalTooLong(TerminalError):
     error = "journal_too_long"
 
 
+class TickSkipped(TerminalError):
+    """The outcome of a tick of a schedule that did not run: it was missed, or the one before it had not ended."""
+
+    error = "tick_skipped"
+    code = 409
+
+
 class RetriesExhausted(TerminalError):
     """A step used up a retry policy of its own, or a handler one that says to fail then."""
 

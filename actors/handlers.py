@@ -22,6 +22,7 @@ from typing import (
     overload,
 )
 
+from actors.cron import TICK
 from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import Call
 from actors.retry import RetryPolicy
@@ -30,6 +31,7 @@ from actors.type_names import shortened
 
 if TYPE_CHECKING:
     from actors.context import Context
+    from actors.schedules import Declared
     from actors.virtual_object import ServiceDefinition
 
 S = TypeVar("S")
@@ -162,6 +164,8 @@ def checked_headers(headers: dict[str, str]) -> dict[str, str]:
 def checked_idempotency_key(key: str) -> str:
     """`key`, if it can be one. Raises BadArguments."""
     if type(key) is str and 0 < len(key) <= 1000:
+        if key.startswith(TICK):  # one that is there already would keep a schedule from placing its tick
+            raise BadArguments(f"idempotency_key={shortened(key)}: keys that begin with {TICK!r} belong to schedules.")
         try:
             key.encode()
             return key
@@ -211,6 +215,7 @@ class Handler(Generic[Q, R, F]):
         self.retry = retry
         self.atomic = atomic
         self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
+        self.schedules: tuple[Declared, ...] = ()  # see @schedule
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
     def __call__(self, *args: Never, **kwargs: Never) -> Never:

@@ -97,7 +97,7 @@ class Operations:
     async def purge(self, seq: int) -> None:
         """Forget an ended invocation and its journal."""
         row = await self._ended(seq)
-        self._partition.retention.purge([seq], row.idempotency_key is not None)
+        self._partition.retention.purge([seq], row.idempotency_key is not None and not row.flags & Flag.TICK)
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
         """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""

@@ -56,6 +56,7 @@ from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.steps import Step
 from actors.storage import Flag, InvocationRow, JournalRow, ObjectRecord, OpenedDatabase, Status, StorageError
+from actors.ticks import Ticks
 from actors.timers import DELIVER, RETRY
 from actors.virtual_object import ServiceDefinition, definition_of
 
@@ -120,6 +121,7 @@ class Partition:
         self.deadlocks = Deadlocks(self)
         self.operations = Operations(self)
         self.requests = Requests(self)
+        self.ticks = Ticks(self)
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
         # Futures of callers in this process whose invocations have left memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
@@ -145,8 +147,10 @@ class Partition:
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
         if opened.requests:
             self._held = self._turn_scheduled = True
+        await self.ticks.open()
         await self.alarms.open()
         self.retention.begin(opened.ended)
+        self.ticks.begin()
         if opened.settled:
             self.loader.background(self.attachments.settle(opened.settled))
         if opened.requests:
@@ -718,8 +722,8 @@ class Partition:
             # A read leaves no row; its reply waits for what it has read.
             written_in = mailbox.written_in  # type: ignore[union-attr]
         else:
-            retention = self.retention
-            if invocation.extras is None or invocation.extras.idempotency_key is None:
+            retention, extras = self.retention, invocation.extras
+            if extras is None or extras.idempotency_key is None or extras.flags & Flag.TICK:
                 retention.count += 1
             if retention.count > retention.limit or not retention.armed:
                 retention.look()
@@ -770,6 +774,8 @@ class Partition:
             extras.reason = None
         if extras.flags & Flag.ATTACHED:
             self.attachments.ended(invocation.seq, invocation.status, invocation.outcome)
+        if extras.flags & Flag.TICK:
+            self.ticks.ended(invocation)
 
     def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
         """Nothing of an ended invocation may still go off."""
@@ -834,6 +840,7 @@ class Partition:
         self.residence.stop()
         self.retention.stop()
         self.requests.stop()
+        self.ticks.stop()
         self.loader.abandon(error)
         for waiting in self._ready:
             if isinstance(waiting, _Mark):

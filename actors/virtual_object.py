@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overlo
 from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.retry import RetryPolicy
+from actors.schedules import schedules_of
 from actors.serde import Codec, codec_for
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ class ServiceDefinition:
         "reader",
         "reference",
         "retry",
+        "schedules",
     )
 
     def __init__(self, cls: type[VirtualObject], namespace: dict[str, Any]) -> None:
@@ -145,6 +147,7 @@ class ServiceDefinition:
                     "Rename one, or give one another name with @handler(name='...')."
                 )
             self.handlers[declared.name] = self.inline[declared]
+        self.schedules = schedules_of(self, handlers.values())
         self.reader = _reader_class(cls)
         self.reference = _reference_class(self, handlers)
 

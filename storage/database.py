@@ -22,6 +22,7 @@ _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 _INVOCATION = (
     "INSERT INTO invocation VALUES {} ON CONFLICT (seq) DO UPDATE SET status = excluded.status, "
+    "args = excluded.args, shared = excluded.shared, "  # of a tick that was placed by older code
     "position = excluded.position, attempts = excluded.attempts, ended_ms = excluded.ended_ms, "
     "outcome = excluded.outcome, reason = excluded.reason, flags = excluded.flags, "
     "failing_since_ms = excluded.failing_since_ms",

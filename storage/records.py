@@ -79,6 +79,7 @@ class Flag:
     HELD = 2  # paused by an operator: it stays so when the app starts again
     ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
     CONTINUES = 8  # its journal begins with a copy of that of `restart_of`, or of one that continues that one
+    TICK = 16  # placed by a schedule: found by an index of its own, and kept like one without an idempotency key
 
 
 class JournalRow(NamedTuple):
@@ -146,5 +147,5 @@ class OpenedDatabase:
     next_number: int
     runnable: list[tuple[str, str]]  # objects that recovery must look at
     settled: list[int]  # ended invocations whose outcome somebody attached to them has not got yet
-    ended: int  # how many ended invocations are kept, apart from those under an idempotency key
+    ended: int  # how many ended invocations are kept, ticks included, but not others under an idempotency key
     requests: list[RequestRow] = field(default_factory=list)  # to be done before anything else

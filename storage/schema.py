@@ -165,6 +165,12 @@ CREATE TABLE request (
     number INTEGER PRIMARY KEY AUTOINCREMENT, operation TEXT NOT NULL, target TEXT NOT NULL, argument TEXT,
     asked_ms INTEGER NOT NULL, taken INTEGER, answered_ms INTEGER, answer TEXT
 );
+-- Ticks of schedules (flag 16): the open ones, which have no ended_ms, come first; then in order of ending.
+CREATE INDEX invocation_tick ON invocation (ended_ms, seq) WHERE flags & 16;
+-- Ended ticks are forgotten like invocations without a key: an endless series must not be kept for its keys' sake.
+DROP INDEX invocation_ended_keyed;
+CREATE INDEX invocation_ended_keyed ON invocation (ended_ms, seq)
+    WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0;
 """
 
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.

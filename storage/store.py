@@ -59,6 +59,20 @@ _OPEN_OF = _ASKED + (
     "SELECT i.* FROM asked CROSS JOIN invocation i "
     "ON i.service = asked.service AND i.key = asked.key AND i.status < 6 ORDER BY i.position"
 )
+_ENDED = {
+    True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
+    "ORDER BY ended_ms, seq LIMIT ?1",
+    # The first of either index; whoever asks puts them in order.
+    False: "SELECT * FROM (SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NULL "
+    "ORDER BY ended_ms, seq LIMIT ?1) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
+    "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?1)",
+}
+_TICK_KEYS = (
+    "SELECT asked.key, i.idempotency_key FROM json_each(?) asked CROSS JOIN invocation i "
+    "ON i.service = json_extract(asked.value, '$[0]') AND i.key = json_extract(asked.value, '$[1]') "
+    "AND i.handler = json_extract(asked.value, '$[2]') AND i.idempotency_key > json_extract(asked.value, '$[3]') "
+    "AND i.idempotency_key < json_extract(asked.value, '$[4]') AND i.idempotency_key IS NOT NULL"
+)
 _JOURNAL_OF = (
     "SELECT j.* FROM json_each(?) asked CROSS JOIN journal_entry j ON j.invocation = asked.value "
     "ORDER BY j.invocation, j.idx"
@@ -191,7 +205,10 @@ class SqliteStore:
             "SELECT DISTINCT a.target FROM attachment a LEFT JOIN invocation i ON i.seq = a.target "
             "WHERE i.seq IS NULL OR i.status >= 6"
         )
-        ((ended,),) = await self._read("SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL")
+        ((ended,),) = await self._read(
+            "SELECT (SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL) + "
+            "(SELECT count(*) FROM invocation WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL)"
+        )
         # Those that the process before had taken too: what it had done of them stands with their answers.
         await self._read("UPDATE request SET taken = ? WHERE answer IS NULL", (epoch,))
         requests = await self._read(
@@ -296,13 +313,25 @@ class SqliteStore:
         return [(caller, index) for caller, index in found]
 
     async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]:
-        """(seq, ended_ms) of the invocations that ended first, of those accepted under an idempotency key or of the rest."""
-        found = await self._read(
-            f"SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS {'NOT ' if keyed else ''}NULL "
-            "ORDER BY ended_ms, seq LIMIT ?",
-            (limit,),
-        )
-        return [(seq, ended_ms) for seq, ended_ms in found]
+        """(seq, ended_ms) of the invocations that ended first, of those accepted under an idempotency key or of the rest.
+
+        Ticks of schedules are among the rest.
+        """
+        found = await self._read(_ENDED[keyed], (limit,))
+        oldest = sorted((ended_ms, seq) for seq, ended_ms in found)[:limit]
+        return [(seq, ended_ms) for ended_ms, seq in oldest]
+
+    async def ticks(self) -> list[InvocationRow]:
+        """The open ticks of schedules."""
+        found = await self._read("SELECT * FROM invocation WHERE flags & 16 AND ended_ms IS NULL ORDER BY seq")
+        return [InvocationRow._make(row) for row in found]
+
+    async def tick_keys(self, ranges: Sequence[tuple[str, str, str, str, str]]) -> list[tuple[int, str]]:
+        """Idempotency keys of one handler of one object that lie between two texts.
+
+        Asked is (service, key, handler, low, high) of each range, answered (its place in `ranges`, idempotency key).
+        """
+        return [(place, key) for place, key in await self._read(_TICK_KEYS, (json.dumps(ranges),))]
 
     async def listed(
         self,

@@ -52,6 +52,17 @@ class ManualClock:
             alarm.callback()
         self._now_ms = max(self._now_ms, target_ms)
 
+    def set_to(self, target_ms: int) -> None:
+        """Set the clock, back or ahead, as a person does, or a machine that slept.
+
+        Whoever waits is called at once, perhaps early, as the machine's clock does within a minute.
+        """
+        self._now_ms = target_ms
+        waiting, self._alarms = sorted(self._alarms), []
+        for _, _, alarm in waiting:
+            if not alarm.cancelled:
+                alarm.callback()
+
     def skip(self) -> bool:
         """Move on to the next alarm. False if there is none."""
         due_ms = self.next_due_ms()

@@ -86,7 +86,8 @@ def test_the_wheel_says_who_it_is(wheel: Path) -> None:
     assert "Requires-Python: >=3.11\n" in metadata
     assert any(name.endswith("licenses/LICENSE") for name in names)
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line]
-    assert sorted(line.split()[1].split(">")[0] for line in required) == ["aiosqlite", "msgpack", "msgspec", "uvloop"]
+    names = sorted(line.split()[1].split(">")[0] for line in required)
+    assert names == ["aiosqlite", "cronsim", "msgpack", "msgspec", "tzdata", "uvloop"]
 
 
 def test_the_sdist_holds_what_a_build_needs(dist: Path) -> None:
@@ -164,7 +165,7 @@ def test_the_public_names_are_these() -> None:
     import actors
 
     assert actors.__all__ == sorted(actors.__all__, key=str)
-    assert len(actors.__all__) <= 15
+    assert len(actors.__all__) <= 16
     assert set(actors.__all__) == {
         "ActorsError",
         "App",
@@ -180,6 +181,7 @@ def test_the_public_names_are_these() -> None:
         "field",
         "handler",
         "run",
+        "schedule",
         "shared",
     }
     for name in actors.__all__:

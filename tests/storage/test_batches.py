@@ -65,7 +65,9 @@ EXTRAS: dict[str, Any] = {
 }
 
 
-async def test_a_full_row_replaces_how_far_an_invocation_has_come_and_not_what_it_is(tmp_path: Path) -> None:
+async def test_a_full_row_replaces_how_far_an_invocation_has_come_and_what_it_runs_but_not_what_it_is(
+    tmp_path: Path,
+) -> None:
     accepted = invocation(1, status=Status.PENDING, **EXTRAS)
     progress: dict[str, Any] = {
         "status": Status.BACKING_OFF,
@@ -76,9 +78,11 @@ async def test_a_full_row_replaces_how_far_an_invocation_has_come_and_not_what_i
         "reason": "another",
         "flags": Flag.HELD,
         "failing_since_ms": AT_MS + 6,
+        "shared": 1,
+        "args": "x",
     }
     other: dict[str, Any] = {
-        "service": "X", "key": "x", "handler": "x", "shared": 1, "args": "x", "headers": "x", "parent": 5,
+        "service": "X", "key": "x", "handler": "x", "headers": "x", "parent": 5,
         "parent_index": 5, "accepted_ms": 5, "idempotency_key": "x", "restart_of": 5,
     }  # fmt: skip
     assert {"seq", *progress, *other} == set(InvocationRow._fields)

@@ -48,7 +48,7 @@ def invocations(draw: st.DrawFn) -> InvocationRow:
         ended_ms=draw(SMALL) if status >= Status.SUCCEEDED else None,
         outcome=draw(st.none() | TEXT),
         reason=draw(st.none() | TEXT),
-        flags=draw(st.integers(0, 7)),
+        flags=draw(st.integers(0, 15)),
         failing_since_ms=draw(st.none() | NUMBER),
         idempotency_key=draw(st.none() | st.just(f"i{seq}")),
         restart_of=draw(st.none() | SMALL),
@@ -93,8 +93,10 @@ class Model:
         for values in batch.invocations:
             row = InvocationRow(*values)
             known = self.invocations.get(row.seq)
-            if known is not None:  # what an invocation is does not change, only how far it has come
+            if known is not None:  # what an invocation is does not change, only what it runs and how far it has come
                 row = known._replace(
+                    shared=row.shared,
+                    args=row.args,
                     status=row.status,
                     position=row.position,
                     attempts=row.attempts,
@@ -153,12 +155,17 @@ class Model:
 
     def in_order_of_end(self, keyed: bool) -> list[tuple[int, int]]:
         """(seq, ended_ms) of those with an idempotency key, or of the others."""
-        rows = [row for row in self.ended().values() if (row.idempotency_key is not None) == keyed]
+        rows = [row for row in self.ended().values() if under_a_key(row) == keyed]
         return sorted(((row.seq, row.ended_ms or 0) for row in rows), key=lambda pair: (pair[1], pair[0]))
 
     def settled(self) -> list[int]:
         ended = self.ended()
         return sorted({t for t, _, _ in self.attached if t in ended or t not in self.invocations})
+
+
+def under_a_key(row: InvocationRow) -> bool:
+    """Whether it is kept for the sake of its key, which a tick is not."""
+    return row.idempotency_key is not None and not row.flags & Flag.TICK
 
 
 @st.composite
@@ -196,6 +203,20 @@ def check_objects(model: Model, asked: list[tuple[str, str]], found: list[Object
         assert record == model.record(service, key)
 
 
+async def check_tick_keys(model: Model, store: OpenStore, asked: list[tuple[str, str]]) -> None:
+    handlers = {row.handler for row in model.invocations.values()}
+    ranges = [(*target, handler, "i2", "i8") for target in asked for handler in sorted(handlers)]
+    expected = [
+        (place, row.idempotency_key)
+        for row in model.invocations.values()
+        for place, (service, key, handler, low, high) in enumerate(ranges)
+        if (row.service, row.key, row.handler) == (service, key, handler)
+        and row.idempotency_key is not None
+        and low < row.idempotency_key < high
+    ]
+    assert sorted(await store.tick_keys(ranges)) == sorted(expected)
+
+
 async def windows(store: OpenStore) -> list[TimerRow]:
     """All timers, read as the runtime reads them."""
     found, after = list[TimerRow](), (-1, -1)
@@ -226,6 +247,9 @@ async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
             for keyed in (False, True):
                 assert await store.ended(100, keyed) == model.in_order_of_end(keyed)
             assert await store.invocations([*range(1, 13)]) == model.invocations
+            open_ones = [row for seq, row in sorted(model.invocations.items()) if row.status < Status.SUCCEEDED]
+            assert await store.ticks() == [row for row in open_ones if row.flags & Flag.TICK]
+            await check_tick_keys(model, store, asked)
             for row in model.invocations.values():
                 if row.idempotency_key is not None:
                     assert await store.find(row.service, row.key, row.handler, row.idempotency_key) == row

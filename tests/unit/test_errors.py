@@ -37,6 +37,7 @@ CODES = {
     "Overloaded": ("overloaded", 429),
     "PayloadTooLarge": ("payload_too_large", 413),
     "RetriesExhausted": ("retries_exhausted", 500),
+    "TickSkipped": ("tick_skipped", 409),
     "SerializationError": ("not_serializable", 500),
     "StateDecodeError": ("stored_data_mismatch", 500),
     "StateWriteRefused": ("state_write_in_shared_handler", 500),

@@ -1,0 +1,104 @@
+"""Cron lines: when they are due, in a time zone, by the rules of Debian's cron; and the names of their ticks.
+
+Promise: `CronLine.after` only ever moves forward, whatever a zone does to its clocks.
+"""
+
+from __future__ import annotations
+
+import datetime
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from actors.errors import DefinitionError
+
+TICK = "@schedule "  # how the idempotency key of a tick begins; nobody else's may
+
+# Looked from here, so that a class can be made, or refused, without asking for the time.
+_LONG_AGO = datetime.datetime(2000, 1, 1)
+_KEYED = "%Y-%m-%dT%H:%M:%SZ"  # of one length: ticks of a line sort by their due times
+
+
+class CronLine:
+    """One cron line in one time zone. `name` says both, and is the same for lines that differ in spelling only.
+
+    Five fields, or six with the seconds first. Raises DefinitionError for what does not parse, or is never due.
+    """
+
+    __slots__ = ("_text", "_zone", "name")
+
+    def __init__(self, text: str, zone: str, where: str) -> None:
+        self._zone = _zone_of(zone, where)
+        if not isinstance(text, str):
+            raise DefinitionError(f'{where}: the cron line is a str, got {text!r}. For example @schedule("0 3 * * *").')
+        self._text = " ".join(text.upper().split())
+        self.name = f"{self._text} {zone}"
+        try:
+            first = next(CronSim(self._text, _LONG_AGO.replace(tzinfo=self._zone)), None)
+        except Exception as error:  # the parser raises CronSimError, and int() its own for endless digits
+            raise DefinitionError(f"{where}: {text!r} is no cron line: {_reason(error)}. {_FIELDS}") from None
+        if first is None:
+            raise DefinitionError(
+                f"{where}: {text!r} is never due: no day has this day of the month, weekday and month at once. {_FIELDS}"
+            )
+
+    def after(self, ms: int) -> int:
+        """The first due time after `ms`, both in milliseconds since the epoch.
+
+        cronsim gives up after 50 years. A line that is due at all is due again before: the rarest day, a 29 February of one
+        weekday, comes back within 40 years.
+        """
+        times = CronSim(self._text, self.local(ms))
+        while True:
+            due_ms = int(next(times).timestamp()) * 1000
+            # A fixed local time that comes twice, when the clocks go back, is due the first time; asked in between,
+            # cronsim still names it.
+            if due_ms > ms:
+                return due_ms
+
+    def local(self, ms: int) -> datetime.datetime:
+        """That second in the line's zone."""
+        return datetime.datetime.fromtimestamp(ms // 1000, self._zone)
+
+    def tick_key(self, due_ms: int) -> str:
+        """The idempotency key of the tick that is due then. Those of one line sort by time."""
+        return f"{TICK}{self.name} {datetime.datetime.fromtimestamp(due_ms // 1000, datetime.UTC).strftime(_KEYED)}"
+
+    def tick_keys_after(self, ms: int) -> tuple[str, str]:
+        """Two texts between which the keys of all ticks due after `ms` lie."""
+        return self.tick_key(ms), f"{TICK}{self.name} :"  # the colon comes behind the digits
+
+
+def line_of(tick_key: str) -> str:
+    """The `name` of the line of this tick."""
+    return tick_key.removeprefix(TICK).rpartition(" ")[0]
+
+
+def due_of(tick_key: str) -> int:
+    """When this tick is due, in milliseconds since the epoch."""
+    return int(datetime.datetime.fromisoformat(tick_key.rpartition(" ")[2]).timestamp()) * 1000
+
+
+_FIELDS = "Write minute, hour, day of month, month, weekday (a sixth field, in front, is seconds): '30 6 * * MON-FRI'."
+
+
+def _reason(error: Exception) -> str:
+    if str(error) == "Bad day-of-month":  # also said of a 30 February
+        return "the day of the month is not understood, or does not exist in these months"
+    if str(error).startswith("Bad "):
+        return f"its field {str(error)[4:]} is not understood"
+    return str(error).lower() or type(error).__name__
+
+
+def _zone_of(name: str, where: str) -> datetime.tzinfo:
+    if name == "UTC":
+        return datetime.UTC
+    if isinstance(name, str):
+        try:
+            return ZoneInfo(name)
+        except Exception:  # of many kinds, for names that are folders, paths or no text
+            pass
+    raise DefinitionError(
+        f"{where}: tz={name!r} is no time zone known here. Use a name such as 'Europe/Vienna', or 'UTC'; where the system "
+        "has no zones, install the package tzdata."
+    )

@@ -1,0 +1,131 @@
+"""`@schedule`: handlers that run by the calendar. What is declared, checked once, when the class is made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from actors.cron import CronLine
+from actors.errors import BadArguments, DefinitionError
+from actors.handlers import Handler, HandlerDefinition
+
+if TYPE_CHECKING:
+    from actors.virtual_object import ServiceDefinition
+
+H = TypeVar("H", bound=Handler[Any, Any, Any])
+
+MISFIRES = ("once", "skip")
+
+
+class Declared:
+    """One `@schedule(...)` above a handler."""
+
+    __slots__ = ("key", "line", "misfire")
+
+    def __init__(self, line: CronLine, key: Any, misfire: str) -> None:
+        self.line = line
+        self.key = key
+        self.misfire = misfire
+
+
+class Schedule:
+    """A line, the handler it runs, and on which object. Its ticks are invocations with the arguments `args_text`."""
+
+    __slots__ = ("args_text", "handler", "key", "line", "misfire")
+
+    def __init__(self, handler: HandlerDefinition, key: str, declared: Declared, args_text: str) -> None:
+        self.handler = handler
+        self.key = key
+        self.line = declared.line
+        self.misfire = declared.misfire
+        self.args_text = args_text
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What its ticks are found by: a schedule that changes any of it is another one."""
+        return self.handler.service.name, self.key, self.handler.name, self.line.name
+
+
+class ScheduleDecorator(Protocol):
+    """The typed shape of @schedule(...): a handler stays what it is."""
+
+    def __call__(self, handler: H, /) -> H: ...
+
+
+def schedule(
+    cron: str,
+    *,
+    key: str | list[str] | tuple[str, ...] | None = None,
+    tz: str = "UTC",
+    misfire: Literal["once", "skip"] = "once",
+) -> ScheduleDecorator:
+    """Run a handler by the calendar: `@schedule("0 3 * * *", key="daily", tz="Europe/Vienna")` above `@handler`.
+
+    `cron` has five fields, or six with the seconds first; `key` says on which object, or objects, of the class. Several
+    may be stacked. Each due time is at most one invocation, a *tick*: without arguments, with the due time as ISO 8601 in
+    `ctx.headers["schedule-due"]`. A tick whose predecessor has not ended is skipped. `misfire` is for ticks that come late
+    because no app ran: "once" runs one of them, at once; "skip" runs none that is more than a minute late or has been
+    followed by the next. Raises DefinitionError for what cannot work.
+    """
+
+    def decorate(declared: H, /) -> H:
+        if not isinstance(declared, Handler):
+            shown = getattr(declared, "__qualname__", repr(declared))
+            raise DefinitionError(f"@schedule {shown}: it goes above @handler or @shared, and this is no handler yet.")
+        where = f"@schedule {declared.function.__qualname__}"
+        line = CronLine(cron, tz, where)
+        if misfire not in MISFIRES:
+            raise DefinitionError(f"{where}: misfire={misfire!r} is none of {', '.join(map(repr, MISFIRES))}.")
+        # A copy: the handler may be one of a base class, which keeps its own schedules.
+        scheduled = copy.copy(declared)
+        scheduled.schedules = (Declared(line, key, misfire), *declared.schedules)
+        return scheduled
+
+    return decorate
+
+
+def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any, Any]]) -> list[Schedule]:
+    """The schedules of a class. Raises DefinitionError for those that cannot run."""
+    found: dict[tuple[str, str, str, str], Schedule] = {}
+    for handler in handlers:
+        for declared in handler.schedules:
+            target = service.handlers[handler.name]
+            try:
+                args_text, _ = target.encode((), {})
+            except BadArguments as error:
+                raise DefinitionError(
+                    f"@schedule {target.target}: a tick brings no arguments. Give each parameter a default. {error}"
+                ) from None
+            for key in _keys(target, declared):
+                one = Schedule(target, key, declared, args_text)
+                if one.identity in found:
+                    raise DefinitionError(
+                        f"@schedule {target.target}: {declared.line.name!r} is there twice for the key {key!r}. Remove one."
+                    )
+                found[one.identity] = one
+    return list(found.values())
+
+
+def _keys(target: HandlerDefinition, declared: Declared) -> Iterator[str]:
+    """The keys a schedule names. The one place that says who needs them."""
+    key = declared.key
+    if key is None or key == [] or key == ():
+        raise DefinitionError(
+            f"@schedule {target.target}: on which object? Say key='...', or a list of keys: @schedule(..., key='daily')."
+        )
+    for one in key if isinstance(key, (list, tuple)) else [key]:
+        if type(one) is not str or not one or "\x00" in one or not _is_unicode(one):
+            raise DefinitionError(
+                f"@schedule {target.target}: an object key is a non-empty str of Unicode text without NUL characters, "
+                f"got {one!r}."
+            )
+        yield one
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
