@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -60,7 +60,9 @@ class Daily(VirtualObject):
 
 def renamed(cls: type[VirtualObject], **members: Any) -> type[VirtualObject]:
     """The class as another release has it: the same name, other members."""
-    return type(VirtualObject)(cls.__name__, (VirtualObject,), {"__module__": __name__, **members})  # type: ignore[no-any-return]
+    metaclass: Any = type(cls)
+    made: type[VirtualObject] = metaclass(cls.__name__, (VirtualObject,), {"__module__": __name__, **members})
+    return made
 
 
 def start_at(world: World, moment: str) -> None:
@@ -86,6 +88,10 @@ class At(World):
         await super().start()
         await self.settle()
         return self.app
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        return self
 
     async def until(self, moment: str) -> None:
         """Let time pass, from one alarm to the next, and everything happen that happens on the way."""
@@ -209,7 +215,7 @@ async def test_a_crash_while_the_first_tick_is_placed_leaves_one(written: bool) 
     world.disk.store = lambda rng=None: store  # type: ignore[method-assign]
     await world.start()
     assert store.crashed
-    del world.disk.store  # type: ignore[method-assign]
+    del world.disk.store
     await world.restart()
     assert world.pending() == ["2026-03-01T10:01:00Z"]
     await world.app.close()
@@ -306,15 +312,13 @@ async def test_whoever_waits_for_a_tick_that_is_withdrawn_is_told() -> None:
 
 
 async def test_a_tick_that_was_placed_by_older_code_runs_as_the_handler_is_now() -> None:
-    class Report(VirtualObject):
+    class Old(VirtualObject, name="Report"):
         @schedule("0 3 * * *", key="d")
         @shared
         async def make(self, ctx: Context) -> str:
             return "old"
 
-    old = Report
-
-    class Report(VirtualObject):  # type: ignore[no-redef]
+    class New(VirtualObject, name="Report"):
         made: str = ""
 
         @schedule("0 3 * * *", key="d")
@@ -323,9 +327,9 @@ async def test_a_tick_that_was_placed_by_older_code_runs_as_the_handler_is_now()
             self.made = title * copies
             return self.made
 
-    async with At("2026-03-01T10:00:30", old) as world:
+    async with At("2026-03-01T10:00:30", Old) as world:
         (tick,) = await world.app.invocations()
-        world.classes = (Report,)
+        world.classes = (New,)
         await world.restart()
         world.store.crash_at_commit(1, written=True)
         await world.until("2026-03-02T03:00:00")

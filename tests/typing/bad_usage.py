@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, shared
+from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, schedule, shared
 
 
 class Stock(VirtualObject):
@@ -32,6 +32,28 @@ class Stock(VirtualObject):
 class Wrong(VirtualObject):
     total: int = field(default_factory=list)  # error
     name: str = 3  # error
+
+
+class Report(VirtualObject):
+    @schedule("0 3 * * *", key="daily")
+    @handler
+    async def make(self, ctx: Context, copies: int = 1) -> int:
+        return copies
+
+    @schedule("0 3 * * *", key=5)  # error
+    @handler
+    async def number(self) -> None: ...
+
+    @schedule("0 3 * * *", key="daily", misfire="all")  # error
+    @handler
+    async def policy(self) -> None: ...
+
+    @schedule("0 3 * * *", key="daily")  # error
+    async def plain(self) -> None: ...
+
+    @schedule(key="daily")  # error
+    @handler
+    async def never(self) -> None: ...
 
 
 def charge(amount: float) -> str:
@@ -121,6 +143,10 @@ async def outside() -> None:
     App(Order, database="x")  # error
     App("Order")  # error
     RetryPolicy(max_attempts="3")  # error
+    app.object(Report, "daily").make("3")  # error
+    app.object(Report, "daily").make(1, 2)  # error
+    made: str = await app.object(Report, "daily").make()  # error
+    assert_type(made, str)
     async with app:
         await app.object(Stock, "main").reserve("3")  # error
         text: str = await app.object(Stock, "main").peek()  # error

@@ -18,6 +18,7 @@ from actors import (
     VirtualObject,
     field,
     handler,
+    schedule,
     shared,
 )
 
@@ -91,6 +92,28 @@ class Stock(VirtualObject):
         first = await self.reserve(1)  # on itself a handler is a method
         assert_type(first, int)
         return first + await self.peek()
+
+
+class Report(VirtualObject):
+    made: int = 0
+
+    @schedule("0 3 * * *", key="daily", tz="Europe/Vienna")
+    @schedule("0 4 * * *", key=["daily", "other"], misfire="skip")
+    @handler
+    async def make(self, ctx: Context, copies: int = 1) -> list[Item]:
+        self.made += copies
+        return []
+
+    @schedule("* * * * *", key="daily")
+    @shared(name="how-many")
+    async def look(self) -> int:
+        return self.made
+
+    @schedule("* * * * *", key="daily")
+    @handler(atomic=True)
+    async def again(self) -> str:
+        assert_type(await self.look(), int)
+        return "again"
 
 
 class Special(Stock):
@@ -236,6 +259,16 @@ async def outside() -> None:
         await app.resolve_awakeable("prom_1", {"any": "value"})
         calls: Sequence[Call[int]] = [stock.reserve(n) for n in range(3)]
         assert_type([await call for call in calls], list[int])
+
+
+async def scheduled(app: App) -> None:
+    report = app.object(Report, "daily")
+    assert_type(report.make(), Call[list[Item]])
+    assert_type(await report.make(3), list[Item])
+    assert_type(await report.look(), int)
+    assert_type(await report.again(), str)
+    assert_type(report.make.send(copies=2), InvocationHandle[list[Item]])
+    assert_type(report.make.options(delay=1).send(), InvocationHandle[list[Item]])
 
 
 def unit_test_of_a_method() -> None:
