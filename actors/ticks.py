@@ -152,6 +152,8 @@ class Ticks:
             log.warning("%s: the tick of %s is skipped: %s.", series, schedule.line.local(due_ms).isoformat(), reason)
             partition.end(tick, TickSkipped(f"Skipped: {reason}."))
             return
+        if now_ms - due_ms > GRACE_MS:
+            log.info("%s: the tick of %s runs late.", series, schedule.line.local(due_ms).isoformat())
         series.running = tick.seq
         # It was placed by what the class was then.
         tick.args_text, tick.args, tick.shared = schedule.args_text, None, schedule.handler.shared
@@ -227,29 +229,31 @@ class Ticks:
             await partition.committer.flushed()
             await self._read_taken(ahead)
             for series in ahead:
-                if (seq := series.pending) is None:
-                    continue
-                async with partition.loader.holding(seq) as tick:
-                    if tick is None or series.pending != seq:
-                        continue  # it was due, or cancelled, meanwhile: the next one was placed by the new time
-                    now_ms = partition.clock.now_ms()
-                    series.taken.discard(series.due_ms)
-                    if not series.fits(now_ms):
-                        log.warning("%s: the clock was set back, so its next tick is placed anew.", series)
-                        self._withdraw(tick)
-                        self._place(series, series.first(now_ms))
-                    series.placed_ms = now_ms
+                series.taken.discard(series.due_ms)
+                if series.fits(partition.clock.now_ms()):
+                    series.placed_ms = partition.clock.now_ms()  # looked at
+                elif series.pending is not None:
+                    await self._place_anew(series, series.pending)
         except Exception as error:
             if not partition.stopped:
                 partition.fail(error)
         finally:
             self._correcting = False
 
+    async def _place_anew(self, series: _Series, seq: int) -> None:
+        async with self._partition.loader.holding(seq) as tick:
+            if tick is None or series.pending != seq:
+                return  # it was due, or cancelled, meanwhile: the next one was placed by the new time
+            log.warning("%s: the clock was set back, so its next tick is placed anew.", series)
+            self._withdraw(tick)
+            self._place(series, series.first(self._partition.clock.now_ms()))
+
     async def _read_taken(self, asked: Iterable[_Series]) -> None:
         wanted = list(asked)
         after_ms = self._partition.clock.now_ms() - GRACE_MS - 1000
-        for place, tick_key in await self._partition.store.tick_keys(list(_ranges(wanted, after_ms))):
-            wanted[place].taken.add(due_of(tick_key))
+        if wanted:
+            for place, tick_key in await self._partition.store.tick_keys(list(_ranges(wanted, after_ms))):
+                wanted[place].taken.add(due_of(tick_key))
 
 
 def _ranges(wanted: Iterable[_Series], after_ms: int) -> Iterator[tuple[str, str, str, str, str]]:

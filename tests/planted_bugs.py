@@ -190,6 +190,32 @@ BUGS = [
         "WHERE i.seq IS NULL OR i.status >= 6",
         "WHERE i.seq IS NULL",
     ),
+    Bug(
+        "the next tick of a schedule is placed a batch later",
+        "actors/ticks.py",
+        "        self._place(series, series.next(due_ms, now_ms))\n        if reason",
+        "        later = series.next(due_ms, now_ms)\n"
+        "        call_soon = partition.loop.call_soon\n"
+        "        call_soon(call_soon, self._place, series, later)\n        if reason",
+    ),
+    Bug(
+        "a cancelled tick is the last one of its schedule",
+        "actors/ticks.py",
+        "            self._place(series, series.next(series.due_ms, self._partition.clock.now_ms()))",
+        "            pass",
+    ),
+    Bug(
+        "a tick runs although the one before it has not ended",
+        "actors/ticks.py",
+        "        if series.running is not None:\n            reason",
+        "        if False:\n            reason",
+    ),
+    Bug(
+        "the due time of a withdrawn tick stays taken",
+        "actors/ticks.py",
+        "        partition.retention.purge([tick.seq], keyed=False)\n",
+        "",
+    ),
 ]
 
 

@@ -117,7 +117,7 @@ class At(World):
     def pending(self) -> list[str]:
         """When the ticks that wait are due, as their idempotency keys say."""
         found = self.disk.query(
-            "SELECT idempotency_key FROM invocation WHERE status = 0 AND flags & 8 ORDER BY position"
+            "SELECT idempotency_key FROM invocation WHERE status = 0 AND flags & 16 ORDER BY position"
         )
         timers = self.disk.query("SELECT count(*) FROM timer WHERE idx = -2")
         assert timers == [(len(found),)], "each tick that waits has its timer, and no timer is left over"
@@ -126,7 +126,7 @@ class At(World):
     def outcomes(self) -> list[str]:
         """Due time and status of the ticks that are over."""
         found = self.disk.query(
-            "SELECT idempotency_key, status FROM invocation WHERE status >= 6 AND flags & 8 ORDER BY idempotency_key"
+            "SELECT idempotency_key, status FROM invocation WHERE status >= 6 AND flags & 16 ORDER BY idempotency_key"
         )
         return [f"{key.rpartition(' ')[2]} {'ok' if status == 6 else 'no'}" for key, status in found]
 
@@ -228,7 +228,7 @@ async def test_the_next_tick_is_placed_in_the_batch_that_delivers_one() -> None:
         await world.until("2026-03-01T10:01:00")
         assert world.store.crashed
         assert world.pending() == ["2026-03-01T10:02:00Z"]
-        assert world.disk.query("SELECT count(*) FROM invocation WHERE flags & 8") == [(2,)]
+        assert world.disk.query("SELECT count(*) FROM invocation WHERE flags & 16") == [(2,)]
         await world.restart()
         assert ran.count("2026-03-01T10:01:00+00:00") >= 1
         assert world.outcomes() == ["2026-03-01T10:01:00Z ok"]
@@ -504,6 +504,7 @@ async def test_ending_a_tick_before_its_time_skips_it_alone(operation: str, misf
         world.store.crash_at_commit(1, written=True)  # what ends it places the next one
         with pytest.raises(Exception, match="crashed"):
             await getattr(world.app, operation)(tick.id)
+        assert world.pending() == ["2026-03-03T03:00:00Z"]
         await world.restart()
         assert world.pending() == ["2026-03-03T03:00:00Z"]
         await world.until("2026-03-04T00:00:00")
@@ -598,6 +599,17 @@ async def test_what_has_run_ahead_of_time_is_passed_over_when_that_time_comes() 
         hours = [int(moment[11:13]) for moment in ran[3:]]
         assert hours == [13, 14, 15, 16, 17, 18, 19, 20, 23, 0]
         assert len(ran) == len(set(ran))
+
+
+@pytest.mark.parametrize("how", ["down_until", "sleeps_until"])
+async def test_a_tick_that_is_the_next_by_the_new_time_too_stays(how: str) -> None:
+    async with At("2026-03-01T13:00:30", Hourly) as world:
+        await world.until("2026-03-01T17:30:00")
+        (tick,) = await world.app.invocations(status="scheduled")
+        await getattr(world, how)("2026-03-01T13:30:00")
+        assert [info.id for info in await world.app.invocations(status="scheduled")] == [tick.id]
+        await world.until("2026-03-01T19:10:00")
+        assert [int(moment[11:13]) for moment in ran] == [14, 15, 16, 17, 18, 19]
 
 
 async def test_a_machine_that_sleeps_for_a_year_wakes_to_one_tick() -> None:

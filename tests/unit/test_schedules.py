@@ -278,7 +278,9 @@ def test_scheduling_a_handler_of_a_base_class_leaves_the_base_class_alone() -> N
     class Sub(Base):
         make = schedule("0 3 * * *", key="s")(Base.make)
 
-    assert definition_of(Base).schedules == []
+    class Other(Base): ...
+
+    assert definition_of(Base).schedules == definition_of(Other).schedules == []
     assert [one.identity[0] for one in definition_of(Sub).schedules] == ["Sub"]
 
 
