@@ -204,7 +204,8 @@ def check_objects(model: Model, asked: list[tuple[str, str]], found: list[Object
 
 
 async def check_tick_keys(model: Model, store: OpenStore, asked: list[tuple[str, str]]) -> None:
-    handlers = {row.handler for row in model.invocations.values()}
+    # The names of handlers hold no NUL either; they may here.
+    handlers = {row.handler for row in model.invocations.values() if "\x00" not in row.handler}
     ranges = [(*target, handler, "i2", "i8") for target in asked for handler in sorted(handlers)]
     expected = [
         (place, row.idempotency_key)
