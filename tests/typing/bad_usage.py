@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, shared
+from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, migration, shared
 
 
 class Stock(VirtualObject):
@@ -32,6 +32,34 @@ class Stock(VirtualObject):
 class Wrong(VirtualObject):
     total: int = field(default_factory=list)  # error
     name: str = 3  # error
+
+
+class Evolved(VirtualObject, version=5):
+    total: int = 0
+
+    @migration(from_version="1")  # error
+    @staticmethod
+    def text(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    @migration(from_version=2)  # error
+    @staticmethod
+    def no_dict(state: int) -> dict[str, Any]:
+        return {"total": state}
+
+    @migration(from_version=3)  # error
+    @staticmethod
+    def returns_nothing(state: dict[str, Any]) -> None: ...
+
+    @migration(from_version=4)  # error
+    @staticmethod
+    async def waits(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    @migration  # error
+    @staticmethod
+    def bare(state: dict[str, Any]) -> dict[str, Any]:
+        return state
 
 
 def charge(amount: float) -> str:
