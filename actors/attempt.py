@@ -35,7 +35,7 @@ from actors.journal import Entry, Journal, Kind, MigratedReplay, Replay, packed_
 from actors.object_state import ObjectState, refuse_changes
 from actors.serde import ANY, Codec
 from actors.storage import Status
-from actors.upgrades import Upgrade, read, record_version
+from actors.upgrades import read, record_version, upgrade
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Attempt:
                 instance = self._reader(journal)
             else:
                 if self.state.foreign:
-                    Upgrade(invocation, self.state).write(self.partition)
+                    upgrade(self.partition, invocation, self.state)
                 if journal is not None and journal.migrated is not None:
                     self._replay = MigratedReplay(journal, self._caught_up)
                 initial = journal.initial_state(self.state.stored) if journal is not None else None
@@ -189,7 +189,8 @@ class Attempt:
 
     def _reader(self, journal: Journal | None) -> VirtualObject:
         recorded = journal.snapshot() if journal is not None else None
-        self.snapshot, instance = read(self.invocation, self.state, recorded)
+        assert self.invocation.handler is not None
+        self.snapshot, instance = read(self.invocation.handler.service, self.invocation.key, self.state, recorded)
         return instance
 
     def _caught_up(self) -> None:

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.errors import DeterminismError
+from actors.errors import DeterminismError, StateDecodeError
 from actors.storage import JournalRow
 
 
@@ -330,4 +330,8 @@ def packed_state(texts: dict[str, str]) -> str:
 
 
 def unpacked_state(text: str | bytes | None) -> dict[str, str]:
-    return _decoder.decode(text or "{}")
+    """Raises StateDecodeError for what `packed_state` has not made."""
+    try:
+        return _decoder.decode(text or "")
+    except msgspec.MsgspecError as error:
+        raise StateDecodeError(f"The journal holds a state that cannot be read: {error}.") from None

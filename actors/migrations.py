@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, printable
 from actors.serde import ANY, shortened, type_name
@@ -37,8 +37,8 @@ def migration(*, from_version: int) -> Callable[[Callable[[State], State]], Migr
     """A step of state evolution: `@migration(from_version=1)` above `@staticmethod` and a function of one dict.
 
     The function takes the stored state of one object as `class ...(version=from_version)` left it, a dict of plain JSON
-    values by name, and returns the same for the next version. Names that were never assigned are not among them, names no
-    class declares any more are; both dicts may be one. It must be pure: no clock, no random numbers, no I/O. An object may
+    values by name, sorted, and returns the same for the next version. Names that were never assigned are not among them,
+    names no class declares any more are; both dicts may be one. It must be pure: no clock, no random numbers, no I/O. An object may
     be migrated several times: in memory for each reader, and the state an open invocation has begun with beside the current
     one. An exception pauses the invocation that needs the state, and changes nothing.
 
@@ -146,51 +146,51 @@ class Migrations:
         Nothing stored is of every version. What a step leaves equal keeps its text to the letter. Raises StateDecodeError,
         which names the object, `where`, and the step that failed.
         """
-        if not texts or version == self.version:
-            return dict(texts)
-        if version > self.version:
+        texts = dict(texts)
+        if version > self.version and texts:
             raise StateDecodeError(
                 f"The state of {where} is of version {version}, and the class of this process is of version {self.version}: "
                 "a newer release has written it. Start that release again; the state is left as it is."
             )
+        for start in range(version, self.version):
+            if not texts:  # a step has dropped the last of it
+                break
+            texts = self._step(self.steps[start], texts, where)
+        return texts
+
+    def _step(self, step: Migration, texts: dict[str, str], where: str) -> dict[str, str]:
+        """Texts to texts, so that two steps at once are the same as one today and one next year. Names come sorted."""
+        failed = (
+            f"The state of {where} cannot be migrated: {step.name}, from version {step.from_version} to "
+            f"{step.from_version + 1},"
+        )
         try:
-            state: Any = {name: ANY.decode(text) for name, text in texts.items()}
+            state = {name: ANY.decode(texts[name]) for name in sorted(texts)}
         except SerializationError as error:  # somebody has edited the file
             raise StateDecodeError(f"The state of {where} holds what is no JSON: {error}") from None
-        for start in range(version, self.version):
-            state = self._step(start, state, where)
-        return dict(self._texts(state, texts, version, where))
-
-    def _step(self, start: int, state: State, where: str) -> State:
-        step = self.steps[start]
         try:
             migrated: Any = step(state)
         except Exception as error:
-            raise StateDecodeError(
-                f"{_failed(where, step)} raised {_told(error)}. Mend it; the state is left as it is."
-            ) from error
+            raise StateDecodeError(f"{failed} raised {_told(error)}. Mend it; the state is left as it is.") from error
         if not isinstance(migrated, dict):
             if inspect.iscoroutine(migrated):
                 migrated.close()
             raise StateDecodeError(
-                f"{_failed(where, step)} returned {shortened(migrated)}. It must return a dict of JSON values by name; the "
-                "state is left as it is."
+                f"{failed} returned {shortened(migrated)}. It must return a dict of JSON values by name; the state is left "
+                "as it is."
             )
-        return cast(State, migrated)
+        return {name: self._text(name, value, texts.get(name), failed) for name, value in migrated.items()}
 
-    def _texts(self, state: State, before: dict[str, str], version: int, where: str) -> Iterator[tuple[str, str]]:
-        for name, value in state.items():
-            try:
-                if type(name) is not str or not name.encode():
-                    raise SerializationError(f"{shortened(name)} is no name: use a non-empty str")
-                text = ANY.encode(value)
-                old = before.get(name)
-                yield name, old if old is not None and ANY.encode(ANY.decode(old)) == text else text
-            except (SerializationError, UnicodeEncodeError) as error:
-                raise StateDecodeError(
-                    f"The migration of {where} from version {version} to {self.version} gave {name!r} a value that is no "
-                    f"plain JSON: {error} Return JSON types only; the state is left as it is."
-                ) from None
+    def _text(self, name: Any, value: Any, before: str | None, failed: str) -> str:
+        try:
+            if type(name) is not str or not name.encode():
+                raise SerializationError("A name is a non-empty str.")
+            text = ANY.encode(value)
+        except (SerializationError, UnicodeEncodeError) as error:
+            raise StateDecodeError(
+                f"{failed} returned what is no plain JSON for the name {name!r}: {error} The state is left as it is."
+            ) from None
+        return before if before is not None and ANY.encode(ANY.decode(before)) == text else text
 
 
 def checked_version(version: Any, inherited: int, owner: type) -> int:
@@ -220,10 +220,6 @@ def _two(owner: type, start: int, one: tuple[type, str], other: tuple[type, str]
         f"from_version={version} for the one that is newer. If that is {base.__qualname__}.{earlier}, override it: a function "
         f"{earlier!r} in {owner.__qualname__} that returns {base.__name__}.{earlier}(state)."
     )
-
-
-def _failed(where: str, step: Migration) -> str:
-    return f"The state of {where} cannot be migrated: {step.name}, from version {step.from_version} to {step.from_version + 1},"
 
 
 def _told(error: BaseException) -> str:

@@ -12,69 +12,39 @@ from typing import TYPE_CHECKING
 from actors.errors import StateDecodeError
 from actors.journal import Entry, unpacked_state
 from actors.object_state import VERSION_NAME, ObjectState, materialize
-from actors.virtual_object import VirtualObject
+from actors.virtual_object import ServiceDefinition, VirtualObject
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
     from actors.partition import Partition
 
 
-class Upgrade:
-    """The state of one object and of the exclusive invocation that holds it, in the version of the class.
+def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) -> None:
+    """Bring an object into the version of its class, as part of the open batch, before an exclusive attempt begins.
 
-    That invocation is the only open one that can have changed the object. What it began with is the current state with its
-    writes undone, or what an upgrade before this one has recorded. Both are of the version they are stored in, so they are
-    put together first and migrated then.
+    The invocation that begins holds the object: no other open one can have changed it. What it began with is the current
+    state with its writes undone, or what an upgrade before this one has recorded. Both are of the version they are stored
+    in, so the initial state is put together first, and migrated then. Raises StateDecodeError.
     """
-
-    __slots__ = ("_before", "_initial", "_invocation", "_state", "_version", "stored")
-
-    def __init__(self, invocation: Invocation, state: ObjectState) -> None:
-        """Raises StateDecodeError."""
-        assert invocation.handler is not None
-        definition, journal = invocation.handler.service, invocation.journal
-        self._invocation = invocation
-        self._state = state
-        self._version = definition.version
-        self._before = dict(state.stored)
-        self.stored = self._migrated(state.stored, state.version)
-        self._initial: dict[str, str] | None = None
-        if journal is not None and journal.undone():
-            version = state.version if journal.migrated is None else journal.migrated.ref or 1
-            self._initial = self._migrated(journal.initial_state(state.stored), version)
-
-    def _migrated(self, texts: dict[str, str], version: int) -> dict[str, str]:
-        assert self._invocation.handler is not None
-        definition = self._invocation.handler.service
-        where = f"{self._invocation.service}/{self._invocation.key}"
-        migrated = definition.migrations.applied(texts, version, where)
-        _checked(self._invocation, definition.cls, migrated, version)
-        return migrated
-
-    def write(self, partition: Partition) -> None:
-        """Put all of it into the open batch, unless nothing is stored that has a version. Raises StateDecodeError."""
-        invocation, state = self._invocation, self._state
-        if not self._before and self._initial is None:
-            return
-        changed = {
-            name: text
-            for name in {**self._before, **self.stored}
-            if (text := self.stored.get(name)) != self._before.get(name)
-        }
-        for name, text in changed.items():
-            if text is not None and len(text) > partition.max_payload:
-                raise StateDecodeError(
-                    f"The state of {invocation.service}/{invocation.key} cannot be migrated to version {self._version}: "
-                    f"{name!r} would take {len(text):,} characters; max_payload of the app allows {partition.max_payload:,}."
-                )
-        for name, text in changed.items():
+    assert invocation.handler is not None
+    definition, journal = invocation.handler.service, invocation.journal
+    initial: dict[str, str] | None = None
+    if journal is not None and journal.undone():
+        version = state.version if journal.migrated is None else journal.migrated.ref or 1
+        initial = migrated(definition, invocation.key, journal.initial_state(state.stored), version, None)
+    elif not state.stored:
+        return  # nothing has a version; the first write will
+    before = dict(state.stored)
+    stored = migrated(definition, invocation.key, before, state.version, partition.max_payload)
+    # Nothing fails from here on.
+    state.renew(stored, definition.version)
+    for name in {**before, **stored}:
+        text = stored.get(name)
+        if text != before.get(name):
             partition.write_state(invocation, name, text)
-        state.renew(self.stored, self._version)
-        partition.write_state(invocation, VERSION_NAME, str(self._version))
-        if self._initial is not None:
-            assert invocation.journal is not None
-            entry = invocation.journal.migrate(self._initial, self._version, partition.now_ms())
-            partition.write_entry(invocation, entry)
+    partition.write_state(invocation, VERSION_NAME, str(definition.version))
+    if journal is not None and initial is not None:
+        partition.write_entry(invocation, journal.migrate(initial, definition.version, partition.now_ms()))
 
 
 def record_version(partition: Partition, invocation: Invocation, state: ObjectState) -> None:
@@ -84,32 +54,46 @@ def record_version(partition: Partition, invocation: Invocation, state: ObjectSt
     partition.write_state(invocation, VERSION_NAME, str(state.version))
 
 
-def read(invocation: Invocation, state: ObjectState, recorded: Entry | None) -> tuple[dict[str, str], VirtualObject]:
-    """The snapshot a shared handler reads, and its instance. Older ones are migrated in memory only.
+def read(
+    definition: ServiceDefinition, key: str, state: ObjectState, recorded: Entry | None
+) -> tuple[dict[str, str], VirtualObject]:
+    """The snapshot a shared handler reads, and its instance. What is older is migrated in memory only.
 
     `recorded` is the snapshot of an earlier attempt, of the version it was taken at. Raises StateDecodeError.
     """
-    assert invocation.handler is not None
-    definition = invocation.handler.service
     if recorded is None:
         texts, version = state.stored, state.version
     else:
         texts, version = unpacked_state(recorded.value), recorded.ref or 1
     if version == definition.version:
         snapshot = dict(texts)
-        return snapshot, materialize(definition, definition.reader, snapshot)
-    snapshot = definition.migrations.applied(texts, version, f"{invocation.service}/{invocation.key}")
-    return snapshot, _checked(invocation, definition.reader, snapshot, version)
+    else:
+        snapshot = migrated(definition, key, texts, version, None)
+    return snapshot, materialize(definition, definition.reader, snapshot)
 
 
-def _checked(invocation: Invocation, cls: type[VirtualObject], texts: dict[str, str], version: int) -> VirtualObject:
-    """An instance of migrated texts. Raises StateDecodeError if they do not fit the class."""
-    assert invocation.handler is not None
-    definition = invocation.handler.service
+def migrated(
+    definition: ServiceDefinition, key: str, texts: dict[str, str], version: int, longest: int | None
+) -> dict[str, str]:
+    """`texts`, of an object in `version`, in the version of the class, which they fit. Raises StateDecodeError.
+
+    `longest` is how many characters a value that has changed may take.
+    """
+    where = f"{definition.name}/{key}"
+    result = definition.migrations.applied(texts, version, where)
+    for name, text in result.items():
+        if longest is not None and len(text) > longest and text != texts.get(name):
+            raise StateDecodeError(
+                f"The state of {where} cannot be migrated from version {version} to {definition.version}: {name!r} would "
+                f"take {len(text):,} characters; max_payload of the app allows {longest:,}. It is left as it is."
+            )
     try:
-        return materialize(definition, cls, texts)
+        materialize(definition, definition.cls, result)
     except StateDecodeError as error:
+        if version == definition.version:
+            raise
         raise StateDecodeError(
-            f"The state of {invocation.service}/{invocation.key} was migrated from version {version} to "
-            f"{definition.version}, and does not fit then: {error} It is left as it is."
+            f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit then: "
+            f"{error} It is left as it is."
         ) from None
+    return result
