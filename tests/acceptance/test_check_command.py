@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import sqlite3
 import subprocess
@@ -308,7 +307,7 @@ def test_an_interrupted_check_ends_at_once_and_quietly(shop: Path) -> None:
 def test_a_terminal_gets_a_bar_and_the_report_stays_clean(shop: Path) -> None:
     with serving(shop, "a"):
         pass
-    main, terminal = pty.openpty()
+    main, terminal = os.openpty()
     try:
         command = [sys.executable, "-m", "actors", "check", "first:app"]
         done = subprocess.run(

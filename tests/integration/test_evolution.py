@@ -427,7 +427,7 @@ async def test_an_invocation_open_across_an_upgrade_replays_from_its_initial_sta
         await wake(world)
         assert await world.app.invocation(id).result() == "paid: 500"
         assert migrated_entries(world) == [(2, {"total": 500})], "what it began with, without its own write"
-        assert calls == [{"total": "5", "status": "waiting"}, {"total": "5"}]
+        assert calls == [{"total": "5"}, {"total": "5", "status": "waiting"}], "the start, undone; and what is stored"
         assert stored(world) == {"total": "500", "status": '"paid"', "": "2"}
         journal = world.disk.query("SELECT entry, value FROM journal WHERE entry = 'migrated'")
         assert journal == [("migrated", '{"total":"500"}')]
@@ -657,6 +657,34 @@ async def test_an_atomic_handler_killed_after_two_upgrades_goes_back_to_the_star
         await world.app.kill(id)
         await world.settle()
         assert stored(world) == {"sum": "500", "": "3"}
+        assert await call(world, "look") == "new: 500"
+
+
+async def test_an_atomic_handler_that_no_longer_fits_after_an_upgrade_goes_back_in_the_new_version_when_killed() -> (
+    None
+):
+    class Order(FIRST):
+        @handler(atomic=True)
+        async def raise_by_one(self, ctx: Context) -> None:
+            self.total += 1
+            await ctx.awakeable(str)
+
+    async def raise_by_one(self: Any, ctx: Context) -> None:
+        self.total += 100
+        await ctx.awakeable(str)
+
+    async with World(Order) as world:
+        id = await blocked(world, "raise_by_one")
+        await deploy(world, class_of(2, cents, raise_by_one=handler(atomic=True)(raise_by_one)))
+        await wake(world)
+        assert (
+            "recorded was set state 'total' with \"6\"; asked for now was set state 'total' with 600"
+            in await reason(world, id)
+        )
+        assert stored(world) == {"total": "600", "": "2"}
+        await world.app.kill(id)
+        await world.settle()
+        assert stored(world) == {"total": "500", "": "2"}, 'not "5", which its journal holds'
         assert await call(world, "look") == "new: 500"
 
 
