@@ -6,6 +6,7 @@ from actors.errors import TerminalError
 from actors.futures import Awakeable, Call
 from actors.handlers import InvocationHandle, handler, shared
 from actors.limits import Limits
+from actors.migrations import migration
 from actors.retry import RetryPolicy
 from actors.schedules import schedule
 from actors.storage import ActorsError, StorageError
@@ -25,6 +26,7 @@ __all__ = [
     "VirtualObject",
     "field",
     "handler",
+    "migration",
     "run",
     "schedule",
     "shared",

@@ -31,10 +31,11 @@ from actors.errors import (
 )
 from actors.futures import DurableFuture, JournaledFuture
 from actors.invocation import MISSING
-from actors.journal import Entry, Journal, Kind, Replay
-from actors.object_state import ObjectState, materialize, refuse_changes
+from actors.journal import Entry, Journal, Kind, MigratedReplay, Replay, packed_state
+from actors.object_state import ObjectState, refuse_changes
 from actors.serde import ANY, Codec
 from actors.storage import Status
+from actors.upgrades import read, record_version, upgrade
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
@@ -169,6 +170,10 @@ class Attempt:
             if invocation.shared:
                 instance = self._reader(journal)
             else:
+                if self.state.foreign:
+                    upgrade(self.partition, invocation, self.state)
+                if journal is not None and journal.migrated is not None:
+                    self._replay = MigratedReplay(journal, self._caught_up)
                 initial = journal.initial_state(self.state.stored) if journal is not None else None
                 instance = self.state.begin(initial)
         except SerializationError as error:
@@ -188,10 +193,22 @@ class Attempt:
 
     def _reader(self, journal: Journal | None) -> VirtualObject:
         recorded = journal.snapshot() if journal is not None else None
-        texts = dict(self.state.stored) if recorded is None else _unpacked_snapshot(recorded)
-        self.snapshot = texts
-        definition = self.invocation.handler.service  # type: ignore[union-attr]
-        return materialize(definition, definition.reader, texts)
+        assert self.invocation.handler is not None
+        self.snapshot, instance = read(self.invocation.handler.service, self.invocation.key, self.state, recorded)
+        return instance
+
+    def _caught_up(self) -> None:
+        """A replay from a migrated state has come to its end: what it makes of that state is the object's from now on.
+
+        It is what migrating the current state gave, unless a migration changes what the handler has written since.
+        """
+        state = self.state
+        for name in {**state.stored, **state.texts}:
+            text = state.texts.get(name)
+            if text != state.stored.get(name):
+                self.partition.write_state(self.invocation, name, text)
+        state.stored.clear()
+        state.stored.update(state.texts)
 
     def _step(self) -> None:
         loop = self.partition.loop
@@ -412,7 +429,8 @@ class Attempt:
         if replay is None:
             replay = self._replay = Replay(journal)
         if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
-            self.record(Kind.SNAPSHOT, None, _packed_snapshot(self.snapshot))
+            version = invocation.handler.service.version  # type: ignore[union-attr]
+            self.record(Kind.SNAPSHOT, None, packed_state(self.snapshot), version if version > 1 else None)
         if value is not None and len(value) > self.partition.max_payload:
             raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
         if journal.size >= self.partition.limits.max_journal:
@@ -525,8 +543,11 @@ class Attempt:
         if recorded is None:
             before = self.state.texts.get(name)
             self.state.put(name, text, replayed=False)
-            self.record(kind, name, text, None, before)
+            version = self.invocation.handler.service.version  # type: ignore[union-attr]
+            self.record(kind, name, text, version if version > 1 else None, before)
             self.partition.write_state(self.invocation, name, text)
+            if self.state.foreign:
+                record_version(self.partition, self.invocation, self.state)
             return
         field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
         codec = codec or (field.codec if field is not None else ANY)
@@ -655,6 +676,8 @@ class Attempt:
                     stored[name] = text
                 batch.state[invocation.service, invocation.key, name] = text
             invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
+            if state.foreign:
+                record_version(self.partition, invocation, state)
         state.texts = state.stored
 
     def _pause(self, error: ActorsError) -> None:
@@ -748,10 +771,6 @@ def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec
 
 _stubborn: list[Any] = []
 _inside_step = inside_step.get
-
-_snapshot_codec = Codec(dict[str, str])
-_packed_snapshot = _snapshot_codec.dump
-_unpacked_snapshot = _snapshot_codec.decode
 
 
 def reason_of(error: BaseException) -> str:

@@ -416,6 +416,8 @@ class Context:
 
     def get(self, name: str, type: Any = None, default: Any = None) -> Any:
         """A state value by name, declared or not; `default` if it is not set. A fresh copy: change it with `set`."""
+        if not name:
+            _check_name(name, "ctx.get")
         attempt = self._attempt
         attempt.flush()
         texts = attempt.snapshot if attempt.snapshot is not None else attempt.state.texts
@@ -447,6 +449,8 @@ class Context:
     def clear(self, name: str) -> None:
         """Delete one state value; a declared attribute goes back to its default."""
         self._check_may_write(name)
+        if not name:
+            _check_name(name, "ctx.clear")
         attempt = self._attempt
         attempt.flush()
         if self._field(name) is not None:

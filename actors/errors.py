@@ -41,9 +41,18 @@ class TerminalError(ActorsError):
 
 
 class DeterminismError(ActorsError):
-    """On replay the handler asked for something else than its journal holds. The invocation is paused."""
+    """On replay the handler asked for something else than its journal holds. The invocation is paused.
+
+    `index` is the journal entry, `recorded` what it holds, `asked` what the code did instead.
+    """
 
     error = "journal_mismatch"
+
+    def __init__(self, message: str, index: int = 0, recorded: str = "", asked: str = "") -> None:
+        super().__init__(message)
+        self.index = index
+        self.recorded = recorded
+        self.asked = asked
 
 
 class StateDecodeError(ActorsError):

@@ -13,10 +13,13 @@ whatever the timing was. The relative order of a command and a completion carrie
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable
 from operator import attrgetter
 from typing import ClassVar
 
-from actors.errors import DeterminismError
+import msgspec
+
+from actors.errors import DeterminismError, StateDecodeError
 from actors.storage import JournalRow
 
 
@@ -36,6 +39,7 @@ class Kind:
     SNAPSHOT = 11
     ATTACH = 12
     CANCEL = 13
+    MIGRATED = 19  # neither asked for nor an answer: see Journal.migrate
     COMPLETED = 20
     FAILED = 21
     CANCELLED = 22
@@ -55,6 +59,7 @@ class Kind:
         SNAPSHOT: "snapshot",
         ATTACH: "attach",
         CANCEL: "cancel",
+        MIGRATED: "migrated",
         COMPLETED: "completed",
         FAILED: "failed",
         CANCELLED: "cancelled",
@@ -68,8 +73,9 @@ class Entry:
     ========== ===================== ======================== =============================
     kind       name                  value                    ref
     ========== ===================== ======================== =============================
-    SET        field                 new JSON text            –  (`before`: the old one)
-    CLEAR      field                 –                        –  (`before`: the old one)
+    SET        field                 new JSON text            version of the class; None: 1
+                                                              (`before`: the old text)
+    CLEAR      field                 –                        the same
     RUN        step name             –                        –
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
@@ -78,7 +84,8 @@ class Entry:
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
     NOW        –                     –                        ms since the epoch
-    SNAPSHOT   –                     JSON of all state        –
+    SNAPSHOT   –                     JSON of all state        version of that state; None: 1
+    MIGRATED   –                     JSON of all state        version of that state
     COMPLETED  –                     JSON text, or msgpack    index of the command
     FAILED     –                     failure as JSON          index of the command
     CANCELLED  –                     –                        –  (the invocation is to end)
@@ -119,7 +126,7 @@ _CALL, _ATTACH, _COMPLETED, _CANCELLED, _PLACED = Kind.CALL, Kind.ATTACH, Kind.C
 class Journal:
     """What is recorded of an open invocation. Grows only; `idx` counts from 1 over both lists."""
 
-    __slots__ = ("cancelled", "commands", "completed", "completions", "size", "waits")
+    __slots__ = ("cancelled", "commands", "completed", "completions", "migrated", "size", "waits")
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
@@ -127,13 +134,17 @@ class Journal:
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
         self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
         self.cancelled = False
+        self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
         self.size = 0
 
     @classmethod
     def restored(cls, rows: list[JournalRow]) -> Journal:
         journal = cls()
         for row in rows:
-            entry = journal.append(row.kind, row.name, row.value, row.ref, row.before, row.at_ms)
+            if row.kind == Kind.MIGRATED:
+                entry = journal.migrate(unpacked_state(row.value), row.ref or 1, row.at_ms)
+            else:
+                entry = journal.append(row.kind, row.name, row.value, row.ref, row.before, row.at_ms)
             assert entry.idx == row.idx, "a journal has no gaps"
         return journal
 
@@ -168,6 +179,15 @@ class Journal:
             self.waits.pop(ref, None)
         return entry
 
+    def migrate(self, initial: dict[str, str], version: int, at_ms: int) -> Entry:
+        """The object's state was migrated while this invocation is open; `initial` is what it began with, migrated too.
+
+        From now on the values before its writes count no more: they are of an older version.
+        """
+        self.size += 1
+        self.migrated = Entry(self.size, Kind.MIGRATED, None, packed_state(initial), version, None, at_ms)
+        return self.migrated
+
     def command(self, idx: int) -> Entry | None:
         place = bisect.bisect_left(self.commands, idx, key=_idx)
         found = self.commands[place] if place < len(self.commands) else None
@@ -191,6 +211,8 @@ class Journal:
 
     def initial_state(self, current: dict[str, str]) -> dict[str, str]:
         """The object's state as it was when this invocation began: `current` with its own writes undone."""
+        if self.migrated is not None:
+            return unpacked_state(self.migrated.value)
         initial = dict(current)
         for name, before in self.undone().items():
             if before is None:
@@ -199,9 +221,16 @@ class Journal:
                 initial[name] = before
         return initial
 
-    def snapshot(self) -> str | None:
+    def rolled_back(self, current: dict[str, str]) -> dict[str, str | None]:
+        """What must be written over `current` to make it the initial state again."""
+        if self.migrated is None:
+            return self.undone()
+        initial = self.initial_state(current)
+        return {name: initial.get(name) for name in {**current, **initial} if initial.get(name) != current.get(name)}
+
+    def snapshot(self) -> Entry | None:
         first = self.commands[0] if self.commands else None
-        return first.value if first is not None and first.kind == Kind.SNAPSHOT else None  # type: ignore[return-value]
+        return first if first is not None and first.kind == Kind.SNAPSHOT else None
 
 
 class Replay:
@@ -233,26 +262,56 @@ class Replay:
         self._completions += 1
 
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:
+        asked = describe(kind, name, value)
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{describe(recorded.kind, recorded.name, recorded.value)}; asked for now was {describe(kind, name, value)}. "
+            f"{recorded!r}; asked for now was {asked}. "
             "Handlers must take the same steps on each attempt: put what is random, timed or external into ctx.run, "
-            "and finish or cancel open invocations before changing the steps of a handler."
+            "and finish or cancel open invocations before changing the steps of a handler.",
+            recorded.idx,
+            repr(recorded),
+            asked,
         )
 
     def unfinished(self, recorded: Entry) -> DeterminismError:
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{describe(recorded.kind, recorded.name, recorded.value)}; now the handler ended without asking for it. "
-            "Handlers must take the same steps on each attempt: finish open invocations before removing a step."
+            f"{recorded!r}; now the handler ended without asking for it. "
+            "Handlers must take the same steps on each attempt: finish open invocations before removing a step.",
+            recorded.idx,
+            repr(recorded),
+            "the handler ended",
         )
 
     def stuck(self, recorded: Entry) -> DeterminismError:
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{describe(recorded.kind, recorded.name, recorded.value)}; now the handler waits for something that no journal "
-            "entry completes before it. Handlers must take the same steps on each attempt."
+            f"{recorded!r}; now the handler waits for something that no journal "
+            "entry completes before it. Handlers must take the same steps on each attempt.",
+            recorded.idx,
+            repr(recorded),
+            "the handler waits for something else",
         )
+
+
+class MigratedReplay(Replay):
+    """The same for an invocation whose object was migrated meanwhile.
+
+    `caught_up` is called once, when the code has asked for all that is recorded, and its writes were taken over.
+    """
+
+    __slots__ = ("_caught_up",)
+
+    def __init__(self, journal: Journal, caught_up: Callable[[], None]) -> None:
+        super().__init__(journal)
+        self._caught_up: Callable[[], None] | None = caught_up
+
+    def expected(self) -> Entry | None:
+        entry = super().expected()
+        if entry is None and self._caught_up is not None:
+            caught_up, self._caught_up = self._caught_up, None
+            caught_up()
+        return entry
 
 
 def describe(kind: int, name: str | None, value: str | bytes | None) -> str:
@@ -263,3 +322,19 @@ def describe(kind: int, name: str | None, value: str | bytes | None) -> str:
         shown = str(value)
         text += f" with {shown if len(shown) <= 200 else shown[:197] + '...'}"
     return text
+
+
+_decoder = msgspec.json.Decoder(dict[str, str])
+
+
+def packed_state(texts: dict[str, str]) -> str:
+    """All state of an object, JSON by name, as one text."""
+    return msgspec.json.encode(texts).decode()
+
+
+def unpacked_state(text: str | bytes | None) -> dict[str, str]:
+    """Raises StateDecodeError for what `packed_state` has not made."""
+    try:
+        return _decoder.decode(text or "")
+    except msgspec.MsgspecError as error:
+        raise StateDecodeError(f"The journal holds a state that cannot be read: {error}.") from None

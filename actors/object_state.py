@@ -26,19 +26,40 @@ from actors.virtual_object import FieldDefinition, ServiceDefinition, VirtualObj
 
 _new = object.__new__
 
+# The name under which the database holds the version of an object's state, as a JSON number. Without such a row it is 1.
+# It is written with the first state an object of a class with another version gets, and never among `stored`.
+VERSION_NAME = ""
+
 
 class ObjectState:
     """`stored` is what the database holds, or is about to: JSON by name, declared and undeclared.
 
     `texts` is what the running handler's writes are compared with. It is the same dict, except while an attempt replays
     from the state its invocation began with. `instance` may be ahead of both.
+
+    `version` is that of the texts in the database. While `foreign`, it is not that of the class: what is stored, if
+    anything, must be migrated before an attempt begins, and the first write must write the version too.
     """
 
-    __slots__ = ("_containers", "_definition", "_loaded", "_present", "_seen", "instance", "stored", "texts")
+    __slots__ = (
+        "_containers",
+        "_definition",
+        "_loaded",
+        "_present",
+        "_seen",
+        "foreign",
+        "instance",
+        "stored",
+        "texts",
+        "version",
+    )
 
     def __init__(self, definition: ServiceDefinition | None, stored: dict[str, str]) -> None:
         # None if the app does not serve the class: then nothing runs, but completions still reach the journal.
         self._definition = cast(ServiceDefinition, definition)
+        recorded = stored.pop(VERSION_NAME, None)
+        self.version = 1 if recorded is None else int(recorded)
+        self.foreign = definition is not None and self.version != definition.version
         self.stored = stored
         self.texts = stored
         self.instance: VirtualObject | None = None
@@ -98,6 +119,13 @@ class ObjectState:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
         self.texts = self.stored
         self.instance = None
+
+    def renew(self, stored: dict[str, str], version: int) -> None:
+        """What the database holds is of `version` from now on, which is that of the class."""
+        self.stored.clear()
+        self.stored.update(stored)
+        self.version, self.foreign = version, False
+        self.discard()
 
     def put(self, name: str, text: str | None, replayed: bool) -> None:
         """Take over a recorded write; None deletes. A replayed one is in `stored` already."""

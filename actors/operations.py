@@ -85,7 +85,7 @@ class Operations:
                 if mailbox.current is not None or mailbox.first is not None:
                     kept.check_busy()
                 assert mailbox.state is not None
-                kept.check_state(mailbox.state.stored, target.atomic)
+                kept.check_state(mailbox.state, target)
             partition.check_room(target, row.key, row.args)
             invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
             extras = invocation.more()

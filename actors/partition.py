@@ -809,7 +809,7 @@ class Partition:
         mailbox = invocation.mailbox
         assert mailbox is not None and mailbox.state is not None
         stored = mailbox.state.stored
-        for name, text in journal.undone().items():
+        for name, text in journal.rolled_back(stored).items():
             if text is None:
                 stored.pop(name, None)
             else:

@@ -5,8 +5,9 @@ did has been done once. Whatever would break that is refused, naming the highest
 
 * A call without its answer: whoever is called answers the old invocation.
 * What was asked for after the old one was told of its cancellation: the new one is not cancelled.
+* What came after the object was migrated under the old one: it began in another version of its class.
 * A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
-  it since, or the old one did with its outcome, which is not journaled. That would be lost, for with a kept write all
+  it since, or the old one did with its outcome, which is not journaled, or it was migrated. That would be lost, for with a kept write all
   the old one wrote goes back to what it was after the last kept command. And any state write while the object is busy,
   because what runs before the new invocation might write too.
 
@@ -25,10 +26,13 @@ from typing import TYPE_CHECKING
 from actors.errors import BadArguments, CannotKeep
 from actors.journal import Entry, Journal, Kind, describe
 from actors.storage import Flag
+from actors.upgrades import record_version
 
 if TYPE_CHECKING:
+    from actors.handlers import HandlerDefinition
     from actors.ids import IdMint
     from actors.invocation import Invocation
+    from actors.object_state import ObjectState
     from actors.partition import Partition
     from actors.storage import InvocationRow, JournalRow
 
@@ -70,6 +74,9 @@ class Prefix:
                 raise self._refusal(entry.idx, "is a call that had no answer yet")
             if entry.idx > told_at:
                 raise self._refusal(entry.idx, "was asked for after the invocation was told that it is cancelled")
+        migrated_at = next((entry.idx for entry in journal if entry.kind == Kind.MIGRATED), len(journal) + 1)
+        if migrated_at <= keep:
+            raise self._refusal(migrated_at, "is where the object was migrated to another version of its class")
 
     @property
     def state(self) -> dict[str, str | None]:
@@ -84,11 +91,15 @@ class Prefix:
         """The object is busy. Raises CannotKeep if state goes back."""
         self._check_write("writes state, and the object is busy", " Or try again when it is idle.")
 
-    def check_state(self, stored: Mapping[str, str], atomic: bool) -> None:
+    def check_state(self, state: ObjectState, target: HandlerDefinition) -> None:
         """Raises CannotKeep if state is to go back that is not as this invocation left it.
 
         An atomic one must have left it as it found it: only then can the new one, if it fails, put that back.
         """
+        version = state.version if state.stored else target.service.version
+        if any(entry.kind in (Kind.SET, Kind.CLEAR) and (entry.ref or 1) != version for entry in self._whole.commands):
+            self._check_write("writes state, and that has been migrated to another version of its class since")
+        stored, atomic = state.stored, target.atomic
         for name, left in (self._whole.undone() if atomic else _written(self._whole.commands)).items():
             if stored.get(name) != left:
                 by = "its outcome" if atomic else "its outcome, or another invocation,"
@@ -120,7 +131,10 @@ class Prefix:
                 partition.alarms.add(entry.ref, invocation, entry.idx)
         for name, text in self.state.items():
             assert invocation.mailbox is not None and invocation.mailbox.state is not None
-            stored, text = invocation.mailbox.state.stored, _renamed_text(text, names)
+            state = invocation.mailbox.state
+            if state.foreign:  # the object has no state now
+                record_version(partition, invocation, state)
+            stored, text = state.stored, _renamed_text(text, names)
             if stored.get(name) != text:
                 partition.write_state(invocation, name, text)
                 if text is None:
@@ -141,7 +155,7 @@ class Prefix:
         return names
 
     def _refusal(self, index: int, why: str, otherwise: str = "") -> CannotKeep:
-        entry = self._whole.command(index)
+        entry = self._whole.command(index) or self._whole.migrated
         assert entry is not None
         what = describe(entry.kind, entry.name, None)
         return CannotKeep(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overlo
 
 from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
+from actors.migrations import Migration, Migrations, checked_version
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
 from actors.serde import Codec, codec_for
@@ -101,11 +102,13 @@ class ServiceDefinition:
         "fields_by_name",
         "handlers",
         "inline",
+        "migrations",
         "name",
         "reader",
         "reference",
         "retry",
         "schedules",
+        "version",
     )
 
     def __init__(self, cls: type[VirtualObject], namespace: dict[str, Any]) -> None:
@@ -115,6 +118,8 @@ class ServiceDefinition:
         check_name(self.name, f"class {cls.__qualname__}")
         self.annotations = _annotations_of(cls, cls, namespace)
         handlers, owners = _handlers_of(cls)
+        self.version: int = cls.__state_version__
+        self.migrations = Migrations.of(cls, self.version)
         bindings = _type_arguments(cls)
         states: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
@@ -165,6 +170,7 @@ class ServiceDefinition:
 
 _RESERVED = frozenset(
     {"_actors_attempt", "_bind_inline", "__actors__", "__service_name__", "__retry__", "__dict__", "__weakref__"}
+    | {"__state_version__", ""}  # the empty name is that of the version in the database
 )
 _RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
 
@@ -174,9 +180,10 @@ class _Namespace(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         previous = self.get(name)
-        if isinstance(previous, Handler):
+        if isinstance(previous, (Handler, Migration)):
+            kind = "handler" if isinstance(previous, Handler) else "migration"
             raise DefinitionError(
-                f"{name!r} is defined twice in one class body and the first is a handler: it would be lost. Rename one."
+                f"{name!r} is defined twice in one class body and the first is a {kind}: it would be lost. Rename one."
             )
         super().__setitem__(name, value)
 
@@ -191,6 +198,8 @@ class VirtualObject(metaclass=_Meta):
     """Base class of keyed objects. One instance of state for each key; it exists as soon as it is addressed.
 
     Annotated attributes are durable state. Methods decorated with `@handler` or `@shared` can be invoked.
+    `class Order(VirtualObject, version=2)` counts the forms its stored state has had; `@migration` leads from each to the
+    next. Subclasses inherit version and migrations, and count on from there.
     Instances are made by the runtime; `Order()` makes one with default state, for plain unit tests of its methods.
     """
 
@@ -198,8 +207,16 @@ class VirtualObject(metaclass=_Meta):
     __service_name__: ClassVar[str | None] = None
     __retry__: ClassVar[RetryPolicy | None] = None
     __actors__: ClassVar[Any] = None
+    __state_version__: ClassVar[int] = 1
 
-    def __init_subclass__(cls, *, name: str | None = None, retry: RetryPolicy | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        version: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if "__actors_reader__" in cls.__dict__:
             return
@@ -210,6 +227,8 @@ class VirtualObject(metaclass=_Meta):
             if not isinstance(retry, RetryPolicy):
                 raise DefinitionError(f"class {cls.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
             cls.__retry__ = retry
+        inherited = max(getattr(base, "__state_version__", 1) for base in cls.__bases__)
+        cls.__state_version__ = inherited if version is None else checked_version(version, inherited, cls)
         for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):
             if getattr(cls, method) is not getattr(VirtualObject, method):
                 raise DefinitionError(
@@ -484,7 +503,7 @@ def _bound(hint: Any, known: Bindings | None) -> Any:
 def _default_of(cls: type, name: str) -> Any:
     value = inspect.getattr_static(cls, name, _MISSING)
     if (
-        isinstance(value, (property, staticmethod, classmethod))
+        isinstance(value, (property, staticmethod, classmethod, Migration))
         or inspect.isfunction(value)
         or inspect.isdatadescriptor(value)
     ):

@@ -185,6 +185,36 @@ BUGS = [
         "            pass\n",
     ),
     Bug(
+        "what an open invocation began with is migrated after its undo values were put over migrated state",
+        "actors/upgrades.py",
+        "initial = migrated(definition, invocation.key, journal.initial_state(state.stored), version, None)",
+        "initial = journal.initial_state(migrated(definition, invocation.key, state.stored, state.version, None))",
+    ),
+    Bug(
+        "the start of an open invocation is not recorded by an upgrade",
+        "actors/upgrades.py",
+        "    if journal is not None and initial is not None:\n",
+        "    if journal is not None and initial is None:\n",
+    ),
+    Bug(
+        "the version is not written with the migrated state",
+        "actors/upgrades.py",
+        "    partition.write_state(invocation, VERSION_NAME, str(definition.version))\n",
+        "",
+    ),
+    Bug(
+        "a snapshot does not say which version it is of",
+        "actors/attempt.py",
+        "packed_state(self.snapshot), version if version > 1 else None)",
+        "packed_state(self.snapshot), None)",
+    ),
+    Bug(
+        "a check begins again what was begun",
+        "actors/rehearsal.py",
+        "invocation.work = {command.idx: _GIVEN for command in invocation.journal.commands}",
+        "invocation.work = None",
+    ),
+    Bug(
         "an outcome does not reach those attached to it after a crash",
         "storage/store.py",
         "WHERE i.seq IS NULL OR i.status >= 6",

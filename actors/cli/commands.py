@@ -9,8 +9,11 @@ import click
 from rich.console import Console
 
 from actors import run
+from actors.check import TIMEOUT_S
+from actors.cli.checking import BadUsage, CheckFailed, Checking
 from actors.cli.demo import Demo, DemoFailed
 from actors.cli.operators import awakeables, invocations
+from actors.cli.report import as_json, progress_on, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,3 +48,41 @@ def demo(seconds: float, keep: Path | None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@cli.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option(
+    "--db", type=click.Path(dir_okay=False), metavar="FILE", help="The database. Default: the file the app names."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.01),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds for the replay of one invocation.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many findings of each kind to list."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
+def check(target: str, db: str | None, timeout: float, limit: int, json_: bool) -> None:
+    """Tell what would break if this code went on with that file.
+
+    Decodes all state, with migrations, and replays all open invocations against their journals: no step runs, no message
+    is sent, and the file is only copied, while no app has it open. Ends with 0 if nothing would break, 1 if something
+    would, 2 if there is nothing to check.
+    """
+    with progress_on(Console(stderr=True)) as progress:
+        try:
+            report = run(Checking(target, db, timeout, limit, progress).run())
+        except (BadUsage, CheckFailed) as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
+    if json_:
+        click.echo(as_json(report))
+    else:
+        show(report, Console(highlight=False))
+    sys.exit(0 if report.ok else 1)

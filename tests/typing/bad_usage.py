@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, schedule, shared
+from actors import (
+    App,
+    Call,
+    Context,
+    InvocationHandle,
+    RetryPolicy,
+    VirtualObject,
+    field,
+    handler,
+    migration,
+    schedule,
+    shared,
+)
 
 
 class Stock(VirtualObject):
@@ -54,6 +66,34 @@ class Report(VirtualObject):
     @schedule(key="daily")  # error
     @handler
     async def never(self) -> None: ...
+
+
+class Evolved(VirtualObject, version=5):
+    total: int = 0
+
+    @migration(from_version="1")  # error
+    @staticmethod
+    def text(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    @migration(from_version=2)  # error
+    @staticmethod
+    def no_dict(state: int) -> dict[str, Any]:
+        return {"total": state}
+
+    @migration(from_version=3)  # error
+    @staticmethod
+    def returns_nothing(state: dict[str, Any]) -> None: ...
+
+    @migration(from_version=4)  # error
+    @staticmethod
+    async def waits(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    @migration  # error
+    @staticmethod
+    def bare(state: dict[str, Any]) -> dict[str, Any]:
+        return state
 
 
 def charge(amount: float) -> str:

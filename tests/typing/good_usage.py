@@ -18,6 +18,7 @@ from actors import (
     VirtualObject,
     field,
     handler,
+    migration,
     schedule,
     shared,
 )
@@ -27,6 +28,27 @@ from actors import (
 class Item:
     name: str
     price: float
+
+
+class Invoice(VirtualObject, version=3):
+    cents: int = 0
+
+    @migration(from_version=1)
+    @staticmethod
+    def in_cents(state: dict[str, Any]) -> dict[str, Any]:
+        return {"cents": round(float(state.get("total", 0)) * 100)}
+
+    @migration(from_version=2)
+    @staticmethod
+    def positive(state: dict[str, Any]) -> dict[str, Any]:
+        return {"cents": max(0, state.get("cents", 0))}
+
+    @shared
+    async def get(self) -> int:
+        return self.cents
+
+
+assert_type(Invoice.in_cents({"total": "9.90"}), dict[str, Any])
 
 
 class Stock(VirtualObject):

@@ -1,0 +1,279 @@
+"""Whether what a file holds goes on with the code of now: all state, and all open invocations, without doing anything.
+
+Promise: the file is copied and the copy read; no byte of the file changes. Objects are taken in order of (service, key), a
+page at a time, so memory is bounded by a page, however many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+from actors.app import App
+from actors.errors import DefinitionError, SerializationError, StateDecodeError
+from actors.ids import IdMint
+from actors.object_state import ObjectState
+from actors.rehearsal import Misfit, Rehearsals, Stage
+from actors.storage import InvocationRow, ObjectRecord
+from actors.storage.snapshot import Snapshot, take
+from actors.upgrades import migrated
+from actors.virtual_object import ServiceDefinition
+
+OBJECTS_PER_PAGE = 500
+TIMEOUT_S = 5.0
+# Of one handler, or of the state of one class, that did not end in time: then the rest is not tried any more.
+MOST_TIMEOUTS = 3
+
+KINDS = {
+    "service": "The class is not served",
+    "handler": "The handler is gone",
+    "state": "Stored state does not fit",
+    "arguments": "Arguments do not decode",
+    "journal": "The code does not fit the journal",
+    "result": "A recorded result does not decode",
+    "error": "The handler raises on its way",
+    "timeout": "The handler did not end in time",
+    "crash": "The process ended in the handler",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that would break. `kind` is one of KINDS.
+
+    `invocation` is its id, and `handler` its handler, unless this is about the object's state. `index` is the journal entry
+    at which the code went another way, `recorded` what it holds, `asked` what the code did.
+    """
+
+    kind: str
+    service: str
+    key: str
+    handler: str | None
+    invocation: str | None
+    message: str
+    index: int | None = None
+    recorded: str | None = None
+    asked: str | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was looked at. `outdated` objects would be migrated; `unserved` have state only, of a class not served."""
+
+    objects: int = 0
+    outdated: int = 0
+    unserved: int = 0
+    invocations: int = 0
+    replayed: int = 0
+
+    NAMES: ClassVar[tuple[str, ...]] = ("objects", "outdated", "unserved", "invocations", "replayed")
+
+    def add(self, other: Counts) -> None:
+        for name in self.NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found. `problems` counts all findings by kind, `findings` holds the first of each kind."""
+
+    counts: Counts = field(default_factory=Counts)
+    problems: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing would break."""
+        return not self.problems
+
+    def add(self, page: Page, most: int) -> None:
+        """Take over a page; of each kind `most` findings are kept."""
+        self.counts.add(page.counts)
+        for finding in page.findings:
+            self.problems[finding.kind] += 1
+            if self.problems[finding.kind] <= most:
+                self.findings.append(finding)
+
+
+@dataclass(slots=True)
+class Page:
+    """The findings of some objects in a row. `last` is the last of them, `item` the number of its last item."""
+
+    last: tuple[str, str]
+    item: int
+    counts: Counts = field(default_factory=Counts)
+    findings: list[Finding] = field(default_factory=list)
+
+
+class Check:
+    """Goes through a snapshot of a file with the classes of an app. The snapshot is opened by `pages`, and closed by it.
+
+    What is looked at is counted in *items*: the state of an object, or the replay of an invocation. `watch` is told the
+    number of each before it begins, and 0 after it, so that another process sees which one does not end; `dead` are the
+    numbers of those that did not, and why.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        snapshot: Snapshot,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        monotonic: Callable[[], float] = time.monotonic,
+        watch: Callable[[int], None] = lambda item: None,
+        dead: dict[int, Misfit] | None = None,
+        timeouts: Counter[tuple[str, str]] | None = None,
+    ) -> None:
+        self._services = app._services
+        self._limits = app._limits
+        self._snapshot = snapshot
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._watch = watch
+        self._dead = dead or {}
+        self._timeouts = timeouts if timeouts is not None else Counter()  # by (service, handler); "" for state
+        self._item = 0
+        self._page = Page(("", ""), 0)
+        self._ids = IdMint(bytes(32))
+        self._rehearsals: Rehearsals | None = None
+
+    async def pages(self, after: tuple[str, str] = ("", ""), item: int = 0) -> AsyncIterator[Page]:
+        """The pages behind `after`, whose last item had the number `item`. Raises StorageError."""
+        self._item = item
+        opened = await self._snapshot.open()
+        try:
+            stage = Stage(self._services, self._snapshot, self._limits, opened.secret)
+            self._ids = stage.ids
+            self._rehearsals = Rehearsals(stage, self._timeout_s, self._monotonic)
+            while keys := await self._snapshot.objects(after, OBJECTS_PER_PAGE):
+                self._page = Page(keys[-1], item)
+                for (service, key), record in zip(keys, await self._snapshot.load_objects(keys), strict=True):
+                    await self._object(service, key, record)
+                self._page.item = item = self._item
+                after = self._page.last
+                yield self._page
+        finally:
+            if self._rehearsals is not None:
+                self._rehearsals.close()
+            await self._snapshot.close()
+
+    async def _object(self, service: str, key: str, record: ObjectRecord) -> None:
+        counts = self._page.counts
+        definition = self._services.get(service)
+        counts.objects += 1
+        counts.invocations += len(record.invocations)
+        if definition is None:
+            counts.unserved += not record.invocations
+            served = ", ".join(sorted(self._services))
+            for row in record.invocations:
+                self._found(row, Misfit("service", f"No class {service!r} in this app. Served: {served}."))
+            return
+        if record.state:
+            self._state(definition, key, record)
+        for row in record.invocations:
+            await self._invocation(definition, row, record)
+
+    def _state(self, definition: ServiceDefinition, key: str, record: ObjectRecord) -> None:
+        state = ObjectState(definition, dict(record.state))
+        self._page.counts.outdated += state.foreign and bool(state.stored)
+        misfit = self._skipped(definition.name, "")
+        if misfit is None:
+            try:
+                self._watch(self._item)
+                migrated(definition, key, state.stored, state.version, self._limits.max_payload)
+            except StateDecodeError as error:
+                misfit = Misfit("state", str(error))
+            finally:
+                self._watch(0)
+        if misfit is not None:
+            self._page.findings.append(Finding(misfit.kind, definition.name, key, None, None, misfit.message))
+
+    async def _invocation(self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord) -> None:
+        handler = definition.handlers.get(row.handler)
+        if handler is None:
+            known = ", ".join(sorted(definition.handlers))
+            self._found(row, Misfit("handler", f"{row.service} has no handler {row.handler!r}. Its handlers: {known}."))
+            return
+        try:
+            handler.decode(row.args)
+        except SerializationError as error:
+            self._found(row, Misfit("arguments", str(error)))
+            return
+        journal = record.journal.get(row.seq, [])
+        if not journal:
+            return  # its code has recorded nothing yet: whatever it does is new
+        misfit = self._skipped(row.service, row.handler)
+        if misfit is None:
+            self._page.counts.replayed += 1
+            try:
+                self._watch(self._item)
+                assert self._rehearsals is not None
+                misfit = await self._rehearsals.replay(definition, row, journal, record.state)
+            finally:
+                self._watch(0)
+            if misfit is not None and misfit.kind == "timeout":
+                self._timeouts[row.service, row.handler] += 1
+        if misfit is not None:
+            self._found(row, misfit)
+
+    def _skipped(self, service: str, handler: str) -> Misfit | None:
+        """Begin the next item; why it is not looked at, if it is not."""
+        self._item += 1
+        dead = self._dead.get(self._item)
+        if dead is not None:
+            self._timeouts[service, handler] += 1
+            return dead
+        if self._timeouts[service, handler] < MOST_TIMEOUTS:
+            return None
+        what = f"{service}.{handler}" if handler else f"the state of {service}"
+        return Misfit("timeout", f"Not tried: {MOST_TIMEOUTS} others of {what} did not end in time.")
+
+    def _found(self, row: InvocationRow, misfit: Misfit) -> None:
+        id = self._ids.invocation(row.seq)
+        self._page.findings.append(
+            Finding(
+                misfit.kind,
+                row.service,
+                row.key,
+                row.handler,
+                id,
+                misfit.message,
+                misfit.index,
+                misfit.recorded,
+                misfit.asked,
+            )
+        )
+
+
+async def check(app: App, path: str | None = None, *, timeout_s: float = TIMEOUT_S, most: int = 100) -> Report:
+    """Check the file of `app`, or another one of such an app, against its classes. Nothing is executed and nothing written.
+
+    The app must not run. `timeout_s` bounds a replay that waits for something not durable; one that blocks the thread is
+    not interrupted: the command line checks in a process of its own, which can be killed. `most` findings of each kind are
+    kept. Raises DefinitionError for an app whose file is memory, DatabaseInUse, DatabaseForeign, or StorageError.
+    """
+    report = Report()
+    with TemporaryDirectory(prefix="actors-check-") as folder:
+        target = str(Path(folder) / "copy.db")
+        take(file_of(app, path), target)
+        async for page in Check(app, Snapshot(target), timeout_s=timeout_s).pages():
+            report.add(page, most)
+    return report
+
+
+def file_of(app: App, path: str | None) -> str:
+    """The file to check. Raises DefinitionError if neither says one."""
+    found = path if path is not None else app._path
+    if found == ":memory:":
+        raise DefinitionError("This app keeps its records in memory only. Name the file to check.")
+    return found
+
+
+def timeouts_of(findings: Collection[Finding]) -> Counter[tuple[str, str]]:
+    """How often a handler, or decoding the state of a class, did not end, by (service, handler)."""
+    return Counter((f.service, f.handler or "") for f in findings if f.kind in ("timeout", "crash"))

@@ -1,0 +1,130 @@
+"""`actors check`: drives the process that replays, and starts another one when a handler has stopped or killed it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from actors.check import Report, timeouts_of
+from actors.cli.check_worker import NUMBER, Orders, Told, Watched
+from actors.rehearsal import Misfit
+
+LOOK_EVERY_S = 0.05
+GRACE_S = 1.0  # beyond the time limit, for a replay that only waits: the process reports that itself
+LONGEST_LINE = 1 << 28  # bytes; a page of findings
+
+
+class BadUsage(Exception):
+    """There is nothing to check. The message says why."""
+
+
+class CheckFailed(Exception):
+    """The check itself has failed, and not what it looks at."""
+
+
+class Checking:
+    """One check. `progress` is told how many items are done, and of how many."""
+
+    def __init__(
+        self, target: str, db: str | None, timeout_s: float, most: int, progress: Callable[[int, int], None]
+    ) -> None:
+        self._target = target
+        self._db = db
+        self._timeout_s = timeout_s
+        self._most = most
+        self._progress = progress
+        self._total = 0
+        self._done = False
+        self._report = Report()
+
+    async def run(self) -> Report:
+        """Raises BadUsage or CheckFailed."""
+        with tempfile.TemporaryDirectory(prefix="actors-check-") as folder:
+            marker = Path(folder) / "item"
+            marker.write_bytes(NUMBER.pack(0))
+            with contextlib.closing(Watched(marker)) as watched:
+                orders = Orders(self._target, self._db, folder, self._timeout_s)
+                while not self._done:
+                    watched.set(0)
+                    dead = await self._process(orders, watched)
+                    if dead is not None:
+                        orders.dead.append(dead)
+        return self._report
+
+    async def _process(self, orders: Orders, watched: Watched) -> tuple[int, Misfit] | None:
+        """Run one process until it is done, or one item has ended it: which one, and how."""
+        command = (sys.executable, "-m", "actors.cli.check_worker")
+        # A session of its own: Ctrl-C in the terminal is for this process, whose end ends the other.
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE, start_new_session=True
+        )
+        try:
+            assert process.stdin is not None
+            process.stdin.write(msgspec.json.encode(orders) + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.drain()
+            watching = asyncio.create_task(self._watch(process, watched))
+            try:
+                await self._listen(process, orders)
+            finally:
+                watching.cancel()
+                (stuck,) = await asyncio.gather(watching, return_exceptions=True)
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if self._done:
+            return None
+        if isinstance(stuck, int) and watched.get() != stuck:
+            return None  # it went on at the last moment: once more from the page it was in
+        if isinstance(stuck, int):
+            return stuck, Misfit(
+                "timeout",
+                f"It did not end within {self._timeout_s:g} s, and let nothing else run: a loop that never ends, or a call "
+                "that blocks. Move what blocks into ctx.run.",
+            )
+        item = watched.get()
+        if item:
+            return item, Misfit("crash", f"The process ended with code {code} while it ran.")
+        raise CheckFailed(f"The process that checks has ended with code {code}.")
+
+    async def _listen(self, process: Process, orders: Orders) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            told = msgspec.json.decode(line, type=Told)
+            if told.usage is not None:
+                raise BadUsage(told.usage)
+            if told.total is not None:
+                self._total = told.total
+            if told.page is not None:
+                page = told.page
+                self._report.add(page, self._most)
+                orders.after, orders.item = page.last, page.item
+                known = timeouts_of(page.findings)
+                for service, handler, n in orders.timeouts:
+                    known[service, handler] += n
+                orders.timeouts = [(service, handler, n) for (service, handler), n in known.items()]
+                counts = self._report.counts
+                self._progress(counts.objects + counts.invocations, self._total)
+            self._done = told.done
+
+    async def _watch(self, process: Process, watched: Watched) -> int:
+        """Kill the process when one item takes too long. The number of that item."""
+        loop = asyncio.get_running_loop()
+        seen, since = 0, loop.time()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            item = watched.get()
+            if item != seen:
+                seen, since = item, loop.time()
+            elif item and loop.time() - since > self._timeout_s + GRACE_S:
+                process.kill()
+                return item

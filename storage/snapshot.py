@@ -1,0 +1,99 @@
+"""A private copy of a database, to be read while the original stays as it is.
+
+Promise: `take` changes no byte of the database and of its log, and opens it for reading only. What comes after it, a newer
+schema too, happens to the copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from urllib.parse import quote
+
+from actors.storage import schema
+from actors.storage.errors import DatabaseForeign, StorageError, translated, translated_os
+from actors.storage.inspection import inspect
+from actors.storage.lock import FileLock
+from actors.storage.records import Batch
+from actors.storage.store import SqliteStore
+
+
+def take(path: str, target: str) -> None:
+    """Copy the database at `path` to `target`, which must not exist, with what a killed process has left in its log.
+
+    The file is locked as an app would lock it, for as long as this takes. Raises DatabaseInUse, which names the owner's
+    pid, DatabaseForeign, DatabaseTooNew, or StorageError.
+    """
+    path = os.path.realpath(path)
+    if not os.path.isfile(path):
+        raise StorageError(f"There is no database {path}. Name the file of an app that has run.")
+    _check(path)  # before a lock is left beside what is not ours
+    try:
+        lock = FileLock(path)
+    except OSError as error:
+        raise translated_os(error, path + ".lock") from error
+    try:
+        _copy(path, target)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    except OSError as error:
+        raise translated_os(error, path) from error
+    finally:
+        lock.release()
+
+
+def _check(path: str) -> None:
+    try:
+        inspect(path, schema.APPLICATION_ID, len(schema.MIGRATIONS))
+        if os.path.getsize(path) == 0:
+            raise DatabaseForeign(f"{path} is empty: no app has used it yet. Name another file.")
+    except OSError as error:
+        raise translated_os(error, path) from error
+
+
+def _copy(path: str, target: str) -> None:
+    _check(path)
+    # Without a log nobody has the file open, and SQLite need not create one to read it.
+    alone = not os.path.exists(path + "-wal") or os.path.getsize(path + "-wal") == 0
+    before = _stamp(path)
+    uri = f"file:{quote(path)}?mode=ro{'&immutable=1' if alone else ''}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as source:
+        (application,) = source.execute("PRAGMA application_id").fetchone()
+        if application != schema.APPLICATION_ID:
+            raise DatabaseForeign(f"{path} holds nothing: its creation was interrupted. Name another file.")
+        try:
+            with contextlib.closing(sqlite3.connect(target)) as copy:
+                source.backup(copy)
+        except sqlite3.Error as error:
+            raise translated(error, target) from error
+    if alone and _stamp(path) != before:
+        raise StorageError(f"{path} was changed while it was copied. Close what writes to it, and try again.")
+
+
+def _stamp(path: str) -> tuple[int, int, bool]:
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size, os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0
+
+
+class Snapshot(SqliteStore):
+    """A copy made by `take`. It is brought to the schema of this release when it is opened, and then only read."""
+
+    async def commit(self, batch: Batch) -> None:
+        raise StorageError("A snapshot is only read.")
+
+    async def totals(self) -> tuple[int, int]:
+        """How many objects have state, and how many invocations are open."""
+        ((objects,),) = await self._read("SELECT count(*) FROM (SELECT DISTINCT service, key FROM object_state)")
+        ((invocations,),) = await self._read("SELECT count(*) FROM invocation WHERE status < 6")
+        return objects, invocations
+
+    async def objects(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """(service, key) of the next objects behind `after` that have state or open invocations, in order."""
+        found = await self._read(
+            "SELECT DISTINCT service, key FROM object_state WHERE (service, key) > (?, ?) UNION "
+            "SELECT DISTINCT service, key FROM invocation WHERE status < 6 AND (service, key) > (?, ?) "
+            "ORDER BY service, key LIMIT ?",
+            (*after, *after, limit),
+        )
+        return [(service, key) for service, key in found]

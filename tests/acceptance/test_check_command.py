@@ -1,0 +1,327 @@
+"""`actors check`, as a release pipeline runs it: in a folder with the code and a copy of the data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TIMEOUT = 60
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
+
+FIRST = """
+import asyncio, sys
+from decimal import Decimal
+from actors import App, Context, VirtualObject, handler, run
+
+class Order(VirtualObject):
+    total: Decimal = Decimal(0)
+    status: str = "new"
+
+    @handler
+    async def add(self, euros: int) -> None:
+        self.total += euros
+
+    @handler
+    async def checkout(self, ctx: Context, note: str) -> str:
+        self.status = "waiting"
+        await ctx.run(mail, note)
+        self.status = await ctx.awakeable(str)
+        return self.status
+
+def mail(note: str) -> None:
+    with open("outbox.txt", "a") as file:
+        print(note, file=file)
+
+app = App(Order, storage="sqlite:///shop.db")
+
+async def main() -> None:
+    async with app:
+        for key in sys.argv[1:]:
+            await app.object(Order, key).add(5)
+            await app.object(Order, key).checkout.send(key)
+        while len(await app.awakeables()) < len(sys.argv[1:]):
+            await asyncio.sleep(0.01)
+        print("ready", flush=True)
+        sys.stdin.read()
+
+if __name__ == "__main__":
+    run(main())
+"""
+
+SECOND = """
+import os, sys, time
+from decimal import Decimal
+from typing import Any
+from actors import App, Context, VirtualObject, handler, migration
+
+class Order(VirtualObject, version=2):
+    total: int = 0
+    status: str = "new"
+
+    @migration(from_version=1)
+    @staticmethod
+    def in_cents(state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "total": int(Decimal(state["total"]) * 100)}
+
+    @handler
+    async def checkout(self, ctx: Context, note: str) -> str:
+        self.status = "waiting"
+        print("a line of the handler")
+        behave(note)
+        await ctx.run(mail, note)
+        self.status = await ctx.awakeable(str)
+        return self.status
+
+def behave(note: str) -> None: ...
+
+def mail(note: str) -> None:
+    raise SystemExit("a step was executed")
+
+app = App(Order, storage="sqlite:///shop.db")
+nothing = 5
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "first.py").write_text(FIRST)
+    (tmp_path / "second.py").write_text(SECOND)
+    return tmp_path
+
+
+@contextmanager
+def serving(shop: Path, *keys: str) -> Iterator[subprocess.Popen[str]]:
+    """The first release runs, with an open checkout of each of these orders."""
+    command = [sys.executable, "first.py", *keys]
+    process = subprocess.Popen(command, cwd=shop, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process
+        process.communicate("", timeout=TIMEOUT)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def changed(shop: Path, body: str) -> None:
+    """A third release, whose `behave` does this."""
+    behave = "def behave(note: str) -> None:\n" + textwrap.indent(textwrap.dedent(body), "    ")
+    (shop / "third.py").write_text(SECOND.replace("def behave(note: str) -> None: ...", behave))
+
+
+def check(shop: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "actors", "check", *arguments]
+    return subprocess.run(
+        command, cwd=shop, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+
+
+def report(shop: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = check(shop, *arguments, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def content(shop: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in shop.glob("shop.db*") if not path.name.endswith("-shm")}
+
+
+def test_a_release_that_fits_ends_with_0_and_touches_nothing(shop: Path) -> None:
+    with serving(shop, "a", "b"):
+        pass
+    before, mails = content(shop), (shop / "outbox.txt").read_text()
+    done = check(shop, "second:app")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "2 objects, 2 open invocations, 2 of them replayed.",
+        "2 objects hold state of an older version and would be migrated.",
+        "Nothing would break.",
+    ]
+    assert done.stderr.splitlines() == ["a line of the handler"] * 2, "not between the lines of the report; and no bar"
+    code, found = report(shop, "second:app")
+    assert code == 0 and found == {
+        "ok": True,
+        "counts": {"objects": 2, "outdated": 2, "unserved": 0, "invocations": 2, "replayed": 2},
+        "problems": {},
+        "findings": [],
+    }
+    without_lock = {name: data for name, data in content(shop).items() if not name.endswith(".lock")}
+    assert without_lock == {name: data for name, data in before.items() if not name.endswith(".lock")}
+    assert (shop / "outbox.txt").read_text() == mails
+
+
+def test_a_release_that_does_not_fit_ends_with_1_and_shows_where(shop: Path) -> None:
+    with serving(shop, "a"):
+        pass
+    (shop / "third.py").write_text(SECOND.replace("await ctx.run(mail, note)", "await ctx.sleep(1)"))
+    done = check(shop, "third:app")
+    assert done.returncode == 1
+    (row,) = [line for line in done.stdout.splitlines() if "Order/a/checkout" in line]
+    cells = [cell.strip() for cell in row.split("│")]
+    assert cells[1] == "Order/a/checkout" and cells[2].startswith("inv_1")
+    assert cells[3:6] == ["2", "run 'mail'", "sleep '1000'"]
+    assert "The code does not fit the journal (1)" in done.stdout
+    assert "1 problems: 1 journal." in done.stdout
+    code, found = report(shop, "third:app", "--limit", "1")
+    assert code == 1 and found["ok"] is False and found["problems"] == {"journal": 1}
+    (finding,) = found["findings"]
+    assert (finding["index"], finding["recorded"], finding["asked"]) == (2, "run 'mail'", "sleep '1000'")
+
+
+def test_handlers_that_never_yield_block_or_end_the_process_are_reported_and_the_rest_is_checked(shop: Path) -> None:
+    keys = ["a-fits", "b-spins", "c-exits", "d-blocks", "e-stubborn", "f-fits", "g-raises"]
+    with serving(shop, *keys):
+        pass
+    changed(
+        shop,
+        """
+        if "spins" in note:
+            while True: pass
+        if "exits" in note:
+            os._exit(9)
+        if "blocks" in note:
+            time.sleep(3600)
+        if "stubborn" in note:
+            while True:
+                try: time.sleep(3600)
+                except BaseException: pass
+        if "raises" in note:
+            sys.exit("no")
+        """,
+    )
+    code, found = report(shop, "third:app", "--timeout", "0.2")
+    kinds = {finding["key"]: finding["kind"] for finding in found["findings"]}
+    assert code == 1
+    assert {key: kinds[key] for key in ("b-spins", "c-exits", "d-blocks")} == {
+        "b-spins": "timeout",
+        "c-exits": "crash",
+        "d-blocks": "timeout",
+    }
+    # Three of one handler are enough: a file with a million of them would never end.
+    assert kinds["e-stubborn"] == kinds["f-fits"] == kinds["g-raises"] == "timeout"
+    assert found["counts"]["replayed"] == 1 and found["counts"]["objects"] == len(keys)
+    messages = {finding["key"]: finding["message"] for finding in found["findings"]}
+    assert "never ends, or a call that blocks" in messages["b-spins"]
+    assert "ended with code 9" in messages["c-exits"]
+    assert "Not tried: 3 others of Order.checkout" in messages["f-fits"]
+
+
+def test_a_migration_that_never_ends_is_reported_too(shop: Path) -> None:
+    with serving(shop, "a"):
+        pass
+    (shop / "third.py").write_text(SECOND.replace("return {**state", "while True: pass\n        return {**state"))
+    code, found = report(shop, "third:app", "--timeout", "0.2")
+    assert code == 1 and found["problems"] == {"timeout": 2}, "of the object's state, and of its invocation"
+    assert [finding["handler"] for finding in found["findings"]] == [None, "checkout"]
+
+
+def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Path) -> None:
+    with serving(shop, "a") as process:
+        refused = check(shop, "second:app")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"shop.db is in use by process {process.pid}. Stop it, or check a copy of the file" in refused.stderr
+        source, copy = sqlite3.connect(shop / "shop.db"), sqlite3.connect(shop / "copy.db")
+        source.backup(copy)
+        source.close()
+        copy.close()
+        assert check(shop, "second:app", "--db", "copy.db").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Missing argument"),
+        (("second",), "'second' names no app. Write module:app"),
+        (("second:",), "names no app"),
+        (("nowhere:app",), "There is no module 'nowhere'"),
+        (("second.more:app",), "There is no module 'second.more'"),
+        (("broken:app",), "ZeroDivisionError"),
+        (("ends:app",), "ends the process when it is imported"),
+        (("needs:app",), "No module named 'not_there'"),
+        (("second:nothing",), "A int, and no App, is 'nothing' in the module 'second'. It has second:app."),
+        (("second:other",), "There is no 'other' in the module 'second'. It has second:app."),
+        (("second:app",), "There is no database"),
+        (("second:app", "--db", "second.py"), "is not an SQLite database"),
+        (("second:app", "--db", "empty.db"), "is empty: no app has used it yet"),
+        (("second:app", "--db", "."), "is a directory"),
+        (("memory:app",), "in memory only. Name the file"),
+        (("second:app", "--timeout", "0"), "--timeout"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_with_2_and_one_message(
+    arguments: tuple[str, ...], says: str, shop: Path
+) -> None:
+    (shop / "broken.py").write_text("1 / 0\n")
+    (shop / "ends.py").write_text("raise SystemExit(0)\n")
+    (shop / "needs.py").write_text("import not_there\n")
+    (shop / "memory.py").write_text(SECOND.replace("sqlite:///shop.db", "sqlite://"))
+    (shop / "empty.db").touch()
+    done = check(shop, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr, done.stderr
+
+
+@contextmanager
+def spinning(shop: Path) -> Iterator[subprocess.Popen[str]]:
+    """A check that is in the middle of a handler which never ends."""
+    with serving(shop, "a"):
+        pass
+    changed(shop, 'print("spins", flush=True)\nwhile True: pass')
+    command = [sys.executable, "-m", "actors", "check", "third:app", "--timeout", "600"]
+    process = subprocess.Popen(command, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        assert lines == ["a line of the handler\n", "spins\n"]
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_check_leaves_no_process_behind(shop: Path) -> None:
+    with spinning(shop) as process:
+        process.kill()
+        assert process.stderr is not None
+        process.stderr.read()  # ends when nobody holds the other end any more, the process that spins included
+
+
+def test_an_interrupted_check_ends_at_once_and_quietly(shop: Path) -> None:
+    with spinning(shop) as process:
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, out, errors) == (130, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_a_bar_and_the_report_stays_clean(shop: Path) -> None:
+    with serving(shop, "a"):
+        pass
+    main, terminal = os.openpty()
+    try:
+        command = [sys.executable, "-m", "actors", "check", "first:app"]
+        done = subprocess.run(
+            command,
+            cwd=shop,
+            env={**ENVIRONMENT, "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            check=False,
+        )
+        os.set_blocking(main, False)
+        shown = os.read(main, 100_000).decode()
+    finally:
+        os.close(main)
+        os.close(terminal)
+    assert "Checking" in shown and "2/2" in shown
+    assert b"Checking" not in done.stdout and b"Nothing would break." in done.stdout
