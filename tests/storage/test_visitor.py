@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ both = pytest.mark.parametrize("asks", [False, True])
 
 def visitor(path: Path) -> Visitor:
     return Visitor(str(path))
+
+
+@contextlib.asynccontextmanager
+async def visiting(path: Path, *, asks: bool) -> AsyncIterator[Visitor]:
+    guest = visitor(path)
+    await guest.enter(asks=asks)
+    try:
+        yield guest
+    finally:
+        await guest.close()
 
 
 @both
@@ -79,26 +91,22 @@ async def test_an_empty_file_is_refused(asks: bool, tmp_path: Path) -> None:
 async def test_a_visitor_reads_beside_the_owner_and_keeps_nobody_from_the_file(asks: bool, tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     await create(path, batch(invocations=[invocation(1)]))
-    guest = visitor(path)
-    await guest.enter(asks=asks)
-    assert not guest.owned()
-    async with OpenStore(str(path)) as store:
-        assert guest.owned()
-        await store.commit(batch(2, invocations=[invocation(2)]))
-        assert [row.seq for row in await guest.listed(None, None, None, [], 99, 9)] == [2, 1]
-        assert sorted(tmp_path.glob("*.lock")) == [Path(f"{path}.lock")]
-    assert not guest.owned()
-    await guest.close()
+    async with visiting(path, asks=asks) as guest:
+        assert not guest.owned()
+        async with OpenStore(str(path)) as store:
+            assert guest.owned()
+            await store.commit(batch(2, invocations=[invocation(2)]))
+            assert [row.seq for row in await guest.listed(None, None, None, [], 99, 9)] == [2, 1]
+            assert sorted(tmp_path.glob("*.lock")) == [Path(f"{path}.lock")]
+        assert not guest.owned()
 
 
 async def test_a_reader_cannot_write(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     await create(path, batch(invocations=[invocation(1)]))
-    guest = visitor(path)
-    await guest.enter(asks=False)
-    with pytest.raises(StorageError):
-        await guest.ask([("kill", "x", None)], 0)
-    await guest.close()
+    async with visiting(path, asks=False) as guest:
+        with pytest.raises(StorageError):
+            await guest.ask([("kill", "x", None)], 0)
     with shell(path) as connection:
         assert column(connection.execute("SELECT count(*) FROM request")) == [0]
 
@@ -135,18 +143,14 @@ async def test_what_a_killed_app_left_in_its_log_is_read(tmp_path: Path) -> None
     path = tmp_path / "app.db"
     process(DIES, path).communicate()
     assert os.path.getsize(f"{path}-wal") > 0
-    guest = visitor(path)
-    await guest.enter(asks=False)
-    assert [row.seq for row in await guest.listed(None, None, None, [], 99, 9)] == [1]
-    assert not guest.owned()
-    await guest.close()
+    async with visiting(path, asks=False) as guest:
+        assert [row.seq for row in await guest.listed(None, None, None, [], 99, 9)] == [1]
+        assert not guest.owned()
 
 
 async def test_requests_are_taken_once_in_order_and_then_not_withdrawn(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
-    async with OpenStore(str(path)) as store:
-        guest = visitor(path)
-        await guest.enter(asks=True)
+    async with OpenStore(str(path)) as store, visiting(path, asks=True) as guest:
         numbers = await guest.ask([("kill", "a", None), ("restart", "b", "3"), ("purge", "c", None)], 5)
         assert await guest.withdraw(numbers[2:]) == {numbers[2]}
         taken = await store.take_requests(0)
@@ -158,7 +162,6 @@ async def test_requests_are_taken_once_in_order_and_then_not_withdrawn(tmp_path:
         assert await guest.answers(numbers) == {}, "an answer is given once"
         (later,) = await guest.ask([("kill", "d", None)], 6)
         assert later > numbers[2], "a number is never used twice"
-        await guest.close()
     async with OpenStore(str(path)) as store:
         left = [RequestRow(numbers[0], "kill", "a", None), RequestRow(later, "kill", "d", None)]
         assert store.opened.requests == left, "the next process takes what nobody has answered"
@@ -171,12 +174,10 @@ async def test_requests_are_taken_once_in_order_and_then_not_withdrawn(tmp_path:
 async def test_requests_are_left_all_or_none(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     await create(path)
-    guest = visitor(path)
-    await guest.enter(asks=True)
-    with pytest.raises(StorageError):
-        await guest.ask([("kill", "a", None), ("kill", None, None)], 0)  # type: ignore[list-item]
-    assert await guest.asked() == 0
-    await guest.close()
+    async with visiting(path, asks=True) as guest:
+        with pytest.raises(StorageError):
+            await guest.ask([("kill", "a", None), ("kill", None, None)], 0)  # type: ignore[list-item]
+        assert await guest.asked() == 0
 
 
 async def test_the_journal_and_the_awakeables_read_as_the_views_say(tmp_path: Path) -> None:
@@ -184,14 +185,12 @@ async def test_the_journal_and_the_awakeables_read_as_the_views_say(tmp_path: Pa
     rows = [invocation(1, status=3), invocation(2, "l", status=3)]
     journal = [entry(1, 1, 5, name="str", ref=1_700_000_000_000), entry(2, 1, 5), entry(2, 2, 20, ref=1)]
     await create(path, batch(invocations=rows, journal=journal))
-    guest = visitor(path)
-    await guest.enter(asks=False)
-    assert [line[1:3] for line in await guest.story(1)] == [(0, "input"), (1, "awakeable")]
-    found = await guest.open_awakeables(service="Order", key=None)
-    assert [(one[0], one[1], one[5], one[7]) for one in found] == [(1, 1, "str", "2023-11-14T22:13:20.000Z")]
-    assert await guest.open_awakeables(service="Stock") == []
-    assert await guest.open_awakeables(invocation=2) == []
-    await guest.close()
+    async with visiting(path, asks=False) as guest:
+        assert [line[1:3] for line in await guest.story(1)] == [(0, "input"), (1, "awakeable")]
+        found = await guest.open_awakeables(service="Order", key=None)
+        assert [(one[0], one[1], one[5], one[7]) for one in found] == [(1, 1, "str", "2023-11-14T22:13:20.000Z")]
+        assert await guest.open_awakeables(service="Stock") == []
+        assert await guest.open_awakeables(invocation=2) == []
 
 
 async def test_looking_whether_an_app_runs_does_not_keep_one_from_starting(tmp_path: Path) -> None:
