@@ -281,6 +281,27 @@ async def test_requests_at_the_start_are_done_in_the_order_in_which_they_came() 
         assert await again.result() is True, "its answer was kept"
 
 
+async def test_asking_a_handler_for_its_type_at_the_start_lets_no_other_go_on() -> None:
+    async with world() as w:
+        busy = await w.app.object(Job, "busy").work.send()
+        behind = await w.app.object(Job, "busy").add.send()
+        await w.app.object(Job, "2").decide.send()
+        await w.settle()
+        (info,) = await w.app.awakeables()
+        await w.crash()
+        happened.clear()
+        hold[-1].set()
+        numbers = [
+            ask(w, "kill", behind.id),  # loads the object of the busy one
+            ask(w, "resolve", info.id, '{"yes":1}'),
+            ask(w, "kill", busy.id),
+        ]
+        await w.start()
+        assert [answer(w, number).get("error", "done") for number in numbers] == ["done", "bad_arguments", "done"]
+        await w.settle()
+        assert happened == []
+
+
 async def test_requests_at_the_start_are_done_without_a_poll_too() -> None:
     async with World(Job) as w:
         handle = await w.app.object(Job, "j").wait.send()

@@ -201,11 +201,12 @@ async def test_looking_whether_an_app_runs_does_not_keep_one_from_starting(tmp_p
     try:
         assert looking.stdout is not None
         looking.stdout.readline()
-        for _ in range(20):
-            store = SqliteStore(path)
-            await store.open()
-            assert held(path)
-            await store.close()
+        for _ in range(1000):  # enough to meet it many times
+            FileLock(path).release()
+        store = SqliteStore(path)
+        await store.open()
+        assert held(path)
+        await store.close()
     finally:
         looking.kill()
         looking.communicate()
