@@ -36,6 +36,10 @@ class Kind:
     SNAPSHOT = 11
     ATTACH = 12
     CANCEL = 13
+    PROMISE = 14
+    PEEK = 15
+    RESOLVE_PROMISE = 16
+    REJECT_PROMISE = 17
     COMPLETED = 20
     FAILED = 21
     CANCELLED = 22
@@ -55,6 +59,10 @@ class Kind:
         SNAPSHOT: "snapshot",
         ATTACH: "attach",
         CANCEL: "cancel",
+        PROMISE: "promise",
+        PEEK: "peek at promise",
+        RESOLVE_PROMISE: "resolve promise",
+        REJECT_PROMISE: "reject promise",
         COMPLETED: "completed",
         FAILED: "failed",
         CANCELLED: "cancelled",
@@ -77,6 +85,9 @@ class Entry:
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
+    PROMISE    name of the promise   type                     –  (its handler waits for it)
+    PEEK       name of the promise   –                        –
+    RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        –
     COMPLETED  –                     JSON text, or msgpack    index of the command

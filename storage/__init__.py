@@ -17,12 +17,15 @@ from actors.storage.errors import (
     StorageFull,
 )
 from actors.storage.records import (
+    RUN,
     Batch,
     Flag,
     InvocationRow,
     JournalRow,
+    Mode,
     ObjectRecord,
     OpenedDatabase,
+    PromiseRow,
     Status,
     TimerRow,
 )
@@ -37,9 +40,12 @@ __all__ = [
     "Flag",
     "InvocationRow",
     "JournalRow",
+    "Mode",
     "ObjectRecord",
     "OpenedDatabase",
     "OwnershipLost",
+    "PromiseRow",
+    "RUN",
     "SqliteStore",
     "Status",
     "StorageError",

@@ -26,6 +26,7 @@ COLUMNS = {
     ],
     "journal": ["invocation", "position", "entry", "name", "completes", "called", "value", "at", "due"],
     "state": ["service", "key", "name", "value"],
+    "promises": ["service", "key", "name", "value", "failure", "completed_at"],
     "awakeables": ["invocation", "position", "service", "key", "handler", "type", "since", "deadline"],
     "timers": ["invocation", "service", "key", "handler", "purpose", "due"],
 }  # fmt: skip
