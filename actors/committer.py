@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.invocation import Invocation
-    from actors.storage import InvocationRow, JournalRow, ObjectRecord, TimerRow
+    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PromiseRow, TimerRow
+    from actors.storage.records import WorkflowFact
 
 
 class Store(Protocol):
@@ -30,6 +31,9 @@ class Store(Protocol):
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]: ...
     async def invocation(self, seq: int) -> InvocationRow | None: ...
     async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None: ...
+    async def promises(self, keys: Sequence[tuple[str, str]]) -> list[PromiseRow]: ...
+    async def runs(self, seqs: Sequence[int]) -> list[tuple[int, str, str]]: ...
+    async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]: ...
     async def attached(self, target: int) -> list[tuple[int, int]]: ...
     async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]: ...
     async def listed(
@@ -64,6 +68,7 @@ class OpenBatch:
         "state",
         "stopped",
         "timers",
+        "workflows",
     )
 
     def __init__(self, number: int) -> None:
@@ -78,6 +83,7 @@ class OpenBatch:
         self.detached: list[tuple[int, int, int]] = []
         self.purged: list[tuple[int]] = []
         self.reserve_to: int | None = None
+        self.workflows: list[WorkflowFact] = []
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []
         self.gates: list[Callable[[], None]] = []
@@ -94,6 +100,7 @@ class OpenBatch:
             or self.detached
             or self.purged
             or self.reserve_to
+            or self.workflows
         )
 
     def sealed(self) -> Batch:
@@ -127,6 +134,7 @@ class OpenBatch:
             self.detached,
             self.purged,
             self.reserve_to,
+            self.workflows,
         )
 
 

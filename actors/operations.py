@@ -15,11 +15,12 @@ from actors.errors import (
     InvocationKilled,
     TerminalError,
     UnknownInvocation,
+    WrongKind,
     WrongStatus,
     failure_text,
 )
 from actors.journal import Journal, Kind
-from actors.storage import Flag, InvocationRow, Status
+from actors.storage import RUN, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -59,6 +60,7 @@ class Operations:
             extras.flags |= Flag.HELD
             invocation.status = Status.PAUSED
             self._partition.mark(invocation)
+            self._partition.residence.rests(invocation)
 
     async def resume(self, seq: int) -> None:
         """Start the next attempt now: of one that is paused, or waits for its next attempt."""
@@ -74,9 +76,16 @@ class Operations:
         row = await self._ended(seq)
         partition = self._partition
         target = partition.handler(row.service, row.handler)
+        if (row.shared == Mode.KEYLESS) != (target.mode == Mode.KEYLESS):
+            raise WrongKind(
+                f"{row.service} was {'a' if row.shared == Mode.KEYLESS else 'no'} Service when this was accepted. Send the message anew."
+            )
         target.decode(row.args)
-        partition.check_room(target, row.key, row.args)
-        invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
+        if target.once:
+            return await partition.workflows.restart(seq, target, row)
+        key = "" if row.shared == Mode.KEYLESS else row.key
+        partition.check_room(target, key, row.args)
+        invocation = partition.accept(target, key, row.args, None, None, partition.next_number(), None, None)
         extras = invocation.more()
         extras.headers, extras.restart_of = row.headers, row.restart_of or seq
         return invocation
@@ -84,6 +93,10 @@ class Operations:
     async def purge(self, seq: int) -> None:
         """Forget an ended invocation and its journal."""
         row = await self._ended(seq)
+        if row.idempotency_key == RUN:
+            if await self._partition.workflows.purge([seq]):
+                return
+            row = await self._ended(seq)  # it was restarted meanwhile: now it is one of many
         self._partition.retention.purge([seq], row.idempotency_key is not None)
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from actors import App, Call, Context, InvocationHandle, RetryPolicy, VirtualObject, field, handler, shared
+from actors import App, Context, RetryPolicy, VirtualObject, field, handler, shared
+from actors.futures import Call
+from actors.handlers import InvocationHandle
 
 
 class Stock(VirtualObject):

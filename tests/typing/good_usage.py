@@ -9,10 +9,7 @@ from typing import Any, assert_type
 
 from actors import (
     App,
-    Awakeable,
-    Call,
     Context,
-    InvocationHandle,
     RetryPolicy,
     TerminalError,
     VirtualObject,
@@ -20,6 +17,8 @@ from actors import (
     handler,
     shared,
 )
+from actors.futures import Awakeable, Call
+from actors.handlers import InvocationHandle
 
 
 @dataclass
