@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from actors.errors import (
 from tests.world import World
 
 ran: list[str] = []
+looks: list[Callable[[], int]] = []  # what a step looks at
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,10 @@ class Mailer(Service):
     async def nap(self, ctx: Context, seconds: float) -> str:
         await ctx.sleep(seconds)
         return "up"
+
+    @handler
+    async def look(self, ctx: Context) -> int:
+        return await ctx.run(lambda: looks[-1]())
 
     @handler
     async def fails(self, ctx: Context, times: int) -> str:
@@ -150,8 +157,6 @@ async def test_a_call_costs_memory_only_while_there_is_something_to_do() -> None
 
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
 async def test_those_that_wait_cost_disk_and_no_memory(seed: int | None) -> None:
-    from random import Random
-
     world = World(Mailer, limits=_limits(max_waiting=3, max_objects=1))
     world.rng = Random(seed) if seed is not None else None
     async with world:
@@ -209,6 +214,13 @@ async def test_a_crash_at_any_commit_loses_and_repeats_nothing(commit: int, writ
         assert ran.count("sent to a") in (with_step, with_step + 1)
         await world.restart()
         assert ran.count("sent to a") in (with_step, with_step + 1), "recorded, and executed again"
+
+
+async def test_no_step_starts_before_its_invocation_is_on_disk_not_even_of_a_call_nobody_was_told_of() -> None:
+    async with World(Mailer) as world:
+        looks.append(lambda: len(world.statuses()))
+        assert await world.app.service(Mailer).look() == 1
+        assert await world.app.service(Mailer).look.send().result() == 2
 
 
 async def test_timers_delays_and_sends_to_itself_work() -> None:

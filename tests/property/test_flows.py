@@ -76,6 +76,9 @@ class Run:
 
     async def _answer(self, service: str, key: str, method: str, args: list[Any], delay: int) -> None:
         with contextlib.suppress(TerminalError, *CRASHED):
+            if not delay:
+                await self.world.app.call(service, key, method, *args)
+                return
             await self.world.app.send(service, key, method, *args, delay=delay / 1000).result()
 
     async def _complete(self, key: str, name: str, value: str, reject: bool) -> None:
