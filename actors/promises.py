@@ -165,7 +165,6 @@ class Promises:
         failed = int(wanted.kind == Kind.FAILED)
         row = (caller.service, caller.key, name, failed, wanted.text, partition.now_ms(), unclaimed)
         batch.workflows.append(("completed", row))
-        mailbox.written_in = batch.number
         partition.touch()
 
 

@@ -49,6 +49,11 @@ class Signup(Workflow):
         await ctx.promise("clicked", str).resolve(how)
 
     @shared
+    async def click_and_wait(self, ctx: Context, how: str) -> str:
+        await ctx.promise("clicked", str).resolve(how)
+        return await ctx.awakeable(str)
+
+    @shared
     async def clicked(self, ctx: Context) -> str | None:
         return await ctx.promise("clicked", str).peek()
 
@@ -256,6 +261,40 @@ async def test_what_is_purged_is_forgotten_as_a_whole_and_the_key_runs_anew(memo
             await anew
         assert await world.app.object(Signup, "u").run("c@d") == "c@d second"
         assert ran == ["a@b", "c@d"]
+
+
+async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
+    """The object may leave memory and come back before the batch that forgets it is with the disk."""
+    for seed in range(40):
+        world = World(Signup, limits=_limits(max_objects=1))
+        world.rng = Random(seed)
+        async with world:
+            id = await _ended(world)
+            looks = [asyncio.ensure_future(world.app.purge(id))]
+            for turn in range(60):
+                for key in ("u", f"other{turn % 3}", f"another{turn % 2}"):
+                    looks.append(asyncio.ensure_future(_look(world, key)))
+                await asyncio.sleep(0)
+            await asyncio.gather(*looks)
+            assert await _look(world, "u") == ["new"]
+            assert await world.app.object(Signup, "u").clicked() is None
+
+
+async def _look(world: World, key: str) -> Any:
+    return await world.app.object(Signup, key).look()
+
+
+async def test_a_replay_completes_no_promise_of_the_next_run() -> None:
+    async with World(Signup) as world:
+        id = (await world.app.object(Signup, "u").run.send("a@b")).id
+        clicking = await world.app.object(Signup, "u").click_and_wait.send("yes")
+        await _settled(world)
+        await world.app.purge(id)
+        await world.restart()
+        (waiting,) = await world.app.awakeables()
+        await world.app.resolve_awakeable(waiting.id, "go on")
+        assert await world.app.invocation(clicking.id).result() == "go on"
+        assert await world.app.object(Signup, "u").clicked() is None
 
 
 @pytest.mark.parametrize("written", [False, True])
