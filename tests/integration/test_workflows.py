@@ -272,8 +272,8 @@ async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
             id = await _ended(world)
             looks = [asyncio.ensure_future(world.app.purge(id))]
             for turn in range(60):
-                for key in ("u", f"other{turn % 3}", f"another{turn % 2}"):
-                    looks.append(asyncio.ensure_future(_look(world, key)))
+                keys = ("u", f"other{turn % 3}", f"another{turn % 2}")
+                looks += [asyncio.ensure_future(_look(world, key)) for key in keys]
                 await asyncio.sleep(0)
             await asyncio.gather(*looks)
             assert await _look(world, "u") == ["new"]
