@@ -274,10 +274,15 @@ async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
             for turn in range(60):
                 keys = ("u", f"other{turn % 3}", f"another{turn % 2}")
                 looks += [asyncio.ensure_future(_look(world, key)) for key in keys]
+                looks.append(asyncio.ensure_future(_write(world, f"w{turn}")))  # a batch is nearly always on its way
                 await asyncio.sleep(0)
             await asyncio.gather(*looks)
             assert await _look(world, "u") == ["new"]
             assert await world.app.object(Signup, "u").clicked() is None
+
+
+async def _write(world: World, key: str) -> None:
+    await world.app.object(Signup, key).click("x")
 
 
 async def _look(world: World, key: str) -> Any:

@@ -167,6 +167,8 @@ class Run:
         partition = self.world.app._running()
         assert not partition.open
         assert not partition._objects["Helper"], "the mailbox of a service has outlived its invocation"
+        many = query("SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL")
+        assert [(partition.retention.count,)] == many
         promises = {
             (key, name): value or failure
             for key, name, value, failure in query("SELECT key, name, value, failure FROM promises")
