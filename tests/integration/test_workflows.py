@@ -272,7 +272,7 @@ async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
             id = await _ended(world)
             looks = [asyncio.ensure_future(world.app.purge(id))]
             for turn in range(60):
-                keys = ("u", f"other{turn % 3}", f"another{turn % 2}")
+                keys = ["u"] * (turn % 8 == seed % 8) + [f"other{turn % 3}", f"another{turn % 2}"]
                 looks += [asyncio.ensure_future(_look(world, key)) for key in keys]
                 looks.append(asyncio.ensure_future(_write(world, f"w{turn}")))  # a batch is nearly always on its way
                 await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy, TerminalError
@@ -94,6 +94,12 @@ class Run:
         if self.completed.setdefault((key, name), answer) != answer:
             self.outside.problems.append(f"two different completions of {key}/{name} were acknowledged")
 
+    async def _finish(self, key: str) -> None:
+        """Complete all its promises, so that a run ends, if it is there and waits for no time to pass."""
+        for name in NAMES:
+            self._begin(self._completion(key, name, "finished", False))
+        await self._turns(100)
+
     async def _operate(self, operation: str, key: str) -> None:
         self.outside.reset.add(key)
         found = self.world.disk.query("SELECT max(seq) FROM invocation WHERE key = ? AND handler = 'run'", key)
@@ -103,6 +109,7 @@ class Run:
     async def _do(self, operation: str, id: str) -> None:
         with contextlib.suppress(TerminalError, *CRASHED):
             await getattr(self.world.app, operation)(id)
+            event(f"{operation} succeeded")
 
     async def _kill(self, place: int) -> None:
         """Any invocation, of the service too. It is no reset: the run stays what it was."""
@@ -219,6 +226,7 @@ PROGRAMS = st.shared(
 )  # two for each example: runs with equal arguments, and others
 PROGRAM = st.tuples(PROGRAMS, st.sampled_from([0, 0, 0, 1])).map(lambda pair: pair[0][pair[1]])
 DELAY = st.sampled_from([0, 0, 5])
+FINISHED = st.tuples(st.just("finish"), KEY)
 RESETS = st.tuples(st.just("operate"), st.sampled_from(["purge", "restart", "restart"]), KEY)
 ACTIONS = st.one_of(
     st.tuples(st.just("run"), KEY, PROGRAM, DELAY),
@@ -233,7 +241,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("crash at a commit"), st.integers(1, 6), st.booleans()),
     st.tuples(st.just("crash")),
 )
-SCENARIOS = st.lists(ACTIONS, min_size=3, max_size=25) | st.lists(ACTIONS | RESETS, min_size=5, max_size=25)
+SCENARIOS = st.lists(ACTIONS, min_size=3, max_size=25) | st.lists(ACTIONS | FINISHED | RESETS, min_size=5, max_size=25)
 LIMITS = st.builds(
     lambda ms, waiting, objects: Limits(
         max_waiting=waiting, max_objects=objects, suspend_after=ms / 1000, retention=None, idempotency_retention=None
