@@ -100,6 +100,12 @@ class Run:
             self._begin(self._completion(key, name, "finished", False))
         await self._turns(100)
 
+    async def _life(self, key: str, program: list[Any], operation: str) -> None:
+        await self._run(key, program, 0)
+        await self._turns(100)
+        await self._finish(key)
+        await self._operate(operation, key)
+
     async def _operate(self, operation: str, key: str) -> None:
         self.outside.reset.add(key)
         found = self.world.disk.query("SELECT max(seq) FROM invocation WHERE key = ? AND handler = 'run'", key)
@@ -226,8 +232,8 @@ PROGRAMS = st.shared(
 )  # two for each example: runs with equal arguments, and others
 PROGRAM = st.tuples(PROGRAMS, st.sampled_from([0, 0, 0, 1])).map(lambda pair: pair[0][pair[1]])
 DELAY = st.sampled_from([0, 0, 5])
-FINISHED = st.tuples(st.just("finish"), KEY)
-RESETS = st.tuples(st.just("operate"), st.sampled_from(["purge", "restart", "restart"]), KEY)
+OPERATIONS = st.sampled_from(["purge", "restart", "restart"])
+RESETS = st.tuples(st.just("operate"), OPERATIONS, KEY) | st.tuples(st.just("life"), KEY, PROGRAM, OPERATIONS)
 ACTIONS = st.one_of(
     st.tuples(st.just("run"), KEY, PROGRAM, DELAY),
     st.tuples(st.just("run"), KEY, PROGRAM, DELAY),
@@ -241,7 +247,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("crash at a commit"), st.integers(1, 6), st.booleans()),
     st.tuples(st.just("crash")),
 )
-SCENARIOS = st.lists(ACTIONS, min_size=3, max_size=25) | st.lists(ACTIONS | FINISHED | RESETS, min_size=5, max_size=25)
+SCENARIOS = st.lists(ACTIONS, min_size=3, max_size=25) | st.lists(ACTIONS | RESETS, min_size=5, max_size=25)
 LIMITS = st.builds(
     lambda ms, waiting, objects: Limits(
         max_waiting=waiting, max_objects=objects, suspend_after=ms / 1000, retention=None, idempotency_retention=None
