@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -270,6 +270,7 @@ class LateStore(SimulatedStore):
     """Tells nobody that a commit is done while `late` is closed. The second look for runs is the moment before a purge."""
 
     late: asyncio.Event
+    before_purge: Callable[[], Awaitable[None]]
     looked = 0
 
     async def commit(self, batch: Batch) -> None:
@@ -279,7 +280,7 @@ class LateStore(SimulatedStore):
     async def runs(self, seqs: Sequence[int]) -> list[tuple[int, str, str]]:
         self.looked += 1
         if self.looked == 2:
-            self.late.clear()
+            await self.before_purge()
         return await super().runs(seqs)
 
 
@@ -300,16 +301,25 @@ async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
     async with world:
         store: Any = world.store
         id = await _ended(world)
+        writing: list[asyncio.Future[None]] = []
+
+        async def before_purge() -> None:
+            store.late.clear()
+            writing.append(asyncio.ensure_future(_write(world, "other")))
+            await _settled(world)  # its batch is on its way, and that of the purge will have to wait for it
+
+        store.before_purge = before_purge
         purging = asyncio.ensure_future(world.app.purge(id))
-        while store.looked < 2:
-            await asyncio.sleep(0)
-        on_its_way = asyncio.ensure_future(_write(world, "other"))  # the purge goes into the batch behind this one
-        await _settled(world)
+        for _ in range(3):
+            await _settled(world)
         for n in range(8):
             assert await _look(world, f"another{n}") == ["new"]  # each would displace it
-        assert await _look(world, "u") == ["new"]
+        assert store.looked == 2 and not purging.done()
+        look = asyncio.ensure_future(_look(world, "u"))
+        await _settled(world)
         store.late.set()
-        await asyncio.gather(purging, on_its_way)
+        await asyncio.gather(purging, *writing)
+        assert await look == ["new"]
         assert await _look(world, "u") == ["new"]
 
 
