@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actors.mailbox import Mailbox
     from actors.partition import Partition
     from actors.storage import InvocationRow, ObjectRecord, PromiseRow
+    from actors.storage.records import WorkflowFact
 
 SLICE = 500  # promises looked at in one go
 
@@ -90,9 +91,14 @@ class Workflows:
         state.discard()
         if isinstance(state, WorkflowState):
             state.completed.clear()
-        batch.workflows += [("promises forgotten", address), ("state forgotten", address)]
+        self._record(mailbox, ("promises forgotten", address), ("state forgotten", address))
+
+    def _record(self, mailbox: Mailbox, *facts: WorkflowFact) -> None:
+        """Until they are with the disk the object stays in memory: what would be loaded is older."""
+        batch = self._partition.committer.batch
+        batch.workflows += facts
         mailbox.written_in = batch.number
-        partition.touch()
+        self._partition.touch()
 
     async def expire(self, keep_ms: int) -> int | None:
         """Forget the promises of `keep_ms` ago that no run has claimed. When the next one is due, or None."""
@@ -123,11 +129,9 @@ class Workflows:
                         continue
                     mailbox, state = states[row.service, row.key]
                     fact = "claimed" if has_run else "expired"
-                    partition.committer.batch.workflows.append((fact, (row.service, row.key, row.name)))
-                    mailbox.written_in = partition.committer.batch.number
+                    self._record(mailbox, (fact, (row.service, row.key, row.name)))
                     if not has_run and isinstance(state, WorkflowState):
                         state.completed.pop(row.name, None)
-                partition.touch()
             await partition.committer.flushed()
 
     # --- running again ----------------------------------------------------------------------------------------------------
@@ -147,7 +151,7 @@ class Workflows:
             async with partition.loader.holding_objects([(row.service, row.key)]) as (mailbox,):
                 self._forget(mailbox)
                 if current is not None:  # it is kept, as one of many
-                    partition.committer.batch.workflows.append(("replaced", (current.seq,)))
+                    self._record(mailbox, ("replaced", (current.seq,)))
                     partition.retention.count += 1
                 number = partition.next_number()
                 invocation = partition.accept(
