@@ -69,7 +69,7 @@ class DurablePromise(JournaledFuture[T]):
         if self._state != 0 or self.command:
             return
         attempt = self._attempt
-        self.command = self._ask(Kind.PROMISE, self._type.name, None)
+        self.command = self._ask(Kind.PROMISE, ANY.encode(self._type.name), None)
         attempt.expect(self)
         attempt.partition.promises.wait(attempt.invocation, self.command, self._name)
 

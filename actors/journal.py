@@ -85,7 +85,7 @@ class Entry:
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
-    PROMISE    name of the promise   type                     –  (its handler waits for it)
+    PROMISE    name of the promise   type, JSON text          –  (its handler waits for it)
     PEEK       name of the promise   –                        –
     RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch

@@ -177,7 +177,7 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
         command = invocation.journal.command(index) if invocation.journal is not None else None
         codec = future.codec if future is not None else None
         if codec is None and command is not None:  # no attempt is there to say: the journal knows the type's name
-            codec = codec_named(str(command.value))
+            codec = codec_named(ANY.decode(str(command.value)))
         if codec is None:
             continue
         try:

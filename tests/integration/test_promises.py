@@ -461,5 +461,5 @@ async def test_a_workflow_that_waits_for_another_promise_on_replay_is_paused() -
         await world.app.resume(sent.id)
         await world.settle()
         info = await world.app.describe(sent.id)
-        assert info.status == "paused" and "recorded was promise 'a' with int" in (info.reason or "")
+        assert info.status == "paused" and "recorded was promise 'a' with \"int\"" in (info.reason or "")
         assert DeterminismError.error == "journal_mismatch"
