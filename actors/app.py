@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from actors.awakeables import Payload
 from actors.clock import Clock, SystemClock
 from actors.committer import Store
-from actors.context import checked_key
+from actors.context import checked_key, key_for
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -36,8 +36,9 @@ from actors.partition import Partition
 from actors.placements import Message
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
+from actors.service import Service
 from actors.storage import Flag, InvocationRow, SqliteStore, Status
-from actors.virtual_object import ServiceDefinition, VirtualObject, definition_of
+from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 
 uvloop: Any
 try:
@@ -46,6 +47,8 @@ except ImportError:  # Windows
     uvloop = None
 
 T = TypeVar("T")
+K = TypeVar("K", bound=VirtualObject)
+S = TypeVar("S", bound=Service)
 R = TypeVar("R")
 
 log = logging.getLogger("actors")
@@ -187,7 +190,7 @@ class AwakeableInfo:
 
 
 class App:
-    """Serves virtual object classes from one database file: `async with App(Order) as app: ...`.
+    """Serves classes of virtual objects, services and workflows from one database file: `async with App(Order) as app: ...`.
 
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
     policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
@@ -199,7 +202,7 @@ class App:
 
     def __init__(
         self,
-        *classes: type[VirtualObject],
+        *classes: type[Served],
         storage: str = "sqlite:///actors.db",
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
@@ -217,7 +220,7 @@ class App:
             definition = definition_of(cls)
             if definition.name in self._services:
                 raise DefinitionError(
-                    f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(VirtualObject, name='...')."
+                    f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(..., name='...')."
                 )
             if not definition.handlers:
                 raise DefinitionError(
@@ -314,21 +317,33 @@ class App:
 
     # --- messages -------------------------------------------------------------------------------------------------------
 
-    def object(self, cls: type[T], key: str) -> T:
-        """A typed reference to one object: `await app.object(Counter, "c1").add(5)`."""
+    def object(self, cls: type[K], key: str) -> K:
+        """A typed reference to one object or workflow: `await app.object(Counter, "c1").add(5)`.
+
+        Raises UnknownService for a class the app does not serve, BadKey, or WrongKind for a Service.
+        """
+        return self._definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+
+    def service(self, cls: type[S]) -> S:
+        """A typed reference to a Service, which has no key: `await app.service(Mailer).deliver("a@b")`.
+
+        Raises UnknownService for a class the app does not serve, or WrongKind for one with keys.
+        """
+        return self._definition(cls).keyless(self)  # type: ignore[return-value]
+
+    def _definition(self, cls: type) -> ServiceDefinition:
         definition = self._by_class.get(cls)
         if definition is None:
             definition = definition_of(cls)
             raise UnknownService(
                 f"class {cls.__qualname__} is not served by this app. Add it: App({cls.__name__}, ...)."
             )
-        return definition.reference(self, checked_key(key))  # type: ignore[return-value]
+        return definition
 
     def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call by name. Raises UnknownService, UnknownHandler or BadArguments at once."""
-        return self.dispatch_call(
-            self._running().handler(service, handler), checked_key(key), args, kwargs, DEFAULT_OPTIONS
-        )
+        """Call by name; the key of a Service is "". Raises UnknownService, UnknownHandler or BadArguments at once."""
+        target = self._running().handler(service, handler)
+        return self.dispatch_call(target, key_for(target, key), args, kwargs, DEFAULT_OPTIONS)
 
     def send(
         self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
@@ -336,7 +351,7 @@ class App:
         """Send one way by name, `delay` later if given."""
         target = self._running().handler(service, handler)
         options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
-        return self.dispatch_send(target, checked_key(key), args, {}, options)
+        return self.dispatch_send(target, key_for(target, key), args, {}, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         partition = self._partition
@@ -345,7 +360,7 @@ class App:
         if options.delay_ms:
             raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
         text, values = target.encode(args, kwargs)
-        if options.idempotency_key is not None:
+        if options.idempotency_key is not None or target.once:
             return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
         return ClientCall(partition.accept_call(target, key, text, values, options.headers))
 
@@ -355,7 +370,7 @@ class App:
         partition = self._running()
         partition.check_running()
         text, values = target.encode(args, kwargs)
-        if options.idempotency_key is not None:
+        if options.idempotency_key is not None or target.once:
             return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
         partition.check_room(target, key, text)
         seq = partition.next_number()
@@ -408,14 +423,14 @@ class App:
         return InvocationInfo(
             ids.invocation(row.seq),
             row.service,
-            row.key,
+            row.shown_key,
             row.handler,
             Status.NAMES[row.status],
             row.attempts,
             _moment(row.accepted_ms),
             _moment(row.ended_ms) if row.ended_ms is not None else None,
             row.reason,
-            row.idempotency_key,
+            row.idempotency_key or None,
             ids.invocation(row.restart_of) if row.restart_of is not None else None,
             bool(row.flags & Flag.CANCELLED),
             bool(row.flags & Flag.HELD),
@@ -433,7 +448,7 @@ class App:
     ) -> list[InvocationInfo]:
         """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
 
-        `before` is the id of the last one of the page before. Raises BadArguments for an unknown status.
+        An empty `key` means those of Services. `before` is the id of the last one of the page before. Raises BadArguments for an unknown status.
         """
         partition = self._running()
         statuses = _statuses(status)

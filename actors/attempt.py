@@ -36,7 +36,7 @@ from actors.object_state import ObjectState, refuse_changes
 from actors.serde import ANY, Codec
 from actors.storage import Status
 from actors.upgrades import read, record_version, upgrade
-from actors.virtual_object import VirtualObject
+from actors.virtual_object import Served
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -103,7 +103,7 @@ class Attempt:
         self.snapshot: dict[str, str] | None = None  # what a shared handler reads
         self._coroutine: Any = None
         self._context: Context | None = None
-        self._instance: VirtualObject | None = None
+        self._instance: Served | None = None
         self._replay: Replay | None = None
         self._futures: dict[int, JournaledFuture[Any]] | None = None
         self._effects: list[JournaledFuture[Any]] | None = None
@@ -191,7 +191,7 @@ class Attempt:
             self._coroutine = handler.function(instance, *args)
         return True
 
-    def _reader(self, journal: Journal | None) -> VirtualObject:
+    def _reader(self, journal: Journal | None) -> Served:
         recorded = journal.snapshot() if journal is not None else None
         assert self.invocation.handler is not None
         self.snapshot, instance = read(self.invocation.handler.service, self.invocation.key, self.state, recorded)
@@ -760,7 +760,7 @@ class Attempt:
         return self.partition.loop
 
     def get_name(self) -> str:
-        return f"{self.invocation.service}/{self.invocation.key}/{self.invocation.handler_name}"
+        return self.invocation.address
 
 
 def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec | None) -> bool:

@@ -239,7 +239,7 @@ class Check:
             Finding(
                 misfit.kind,
                 row.service,
-                row.key,
+                row.shown_key,
                 row.handler,
                 id,
                 misfit.message,

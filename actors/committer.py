@@ -17,7 +17,8 @@ from actors.storage import Batch, OpenedDatabase, StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PlaceRow, RequestRow, TimerRow
+    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PlaceRow, PromiseRow, RequestRow, TimerRow
+    from actors.storage.records import WorkflowFact
 
 
 class Store(Protocol):
@@ -31,6 +32,9 @@ class Store(Protocol):
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]: ...
     async def invocation(self, seq: int) -> InvocationRow | None: ...
     async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None: ...
+    async def promises(self, keys: Sequence[tuple[str, str]]) -> list[PromiseRow]: ...
+    async def runs(self, seqs: Sequence[int]) -> list[tuple[int, str, str]]: ...
+    async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]: ...
     async def attached(self, target: int) -> list[tuple[int, int]]: ...
     async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]: ...
     async def ticks(self) -> list[InvocationRow]: ...
@@ -69,6 +73,7 @@ class OpenBatch:
         "state",
         "stopped",
         "timers",
+        "workflows",
     )
 
     def __init__(self, number: int) -> None:
@@ -84,6 +89,7 @@ class OpenBatch:
         self.purged: list[tuple[int]] = []
         self.reserve_to: int | None = None
         self.answered: list[tuple[str, int, int]] = []  # requests of a command line
+        self.workflows: list[WorkflowFact] = []
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []  # see Committer.reply
         self.gates: list[Callable[[], None]] = []
@@ -101,6 +107,7 @@ class OpenBatch:
             or self.purged
             or self.reserve_to
             or self.answered
+            or self.workflows
         )
 
     def sealed(self) -> Batch:
@@ -135,6 +142,7 @@ class OpenBatch:
             self.purged,
             self.reserve_to,
             self.answered,
+            self.workflows,
         )
 
 

@@ -13,28 +13,35 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from actors import futures
+from actors.durable_promise import DurablePromise
 from actors.errors import (
     BadArguments,
     BadKey,
     MisusedFuture,
     StateWriteRefused,
     TerminalError,
+    WrongKind,
     failure_error,
     failure_text,
 )
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
-from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, milliseconds
 from actors.invocation import Invocation
 from actors.journal import Kind
 from actors.placements import Message
 from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for, value_codec
+from actors.service import Service
+from actors.storage import Mode
 from actors.type_names import type_name
+from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
 
 T = TypeVar("T")
+K = TypeVar("K", bound=VirtualObject)
+S = TypeVar("S", bound=Service)
 U = TypeVar("U")
 V = TypeVar("V")
 W = TypeVar("W")
@@ -103,8 +110,8 @@ class Context:
 
     @property
     def key(self) -> str:
-        """The key of this object."""
-        return self._attempt.invocation.key
+        """The key of this object; of a Service it is empty."""
+        return self._attempt.invocation.shown_key
 
     @property
     def invocation_id(self) -> str:
@@ -269,6 +276,28 @@ class Context:
             attempt.partition.awakeables.complete_for(attempt.invocation, entry.idx, seq, index, kind, text)
         return future
 
+    # --- durable promises -------------------------------------------------------------------------------------------------
+
+    @overload
+    def promise(self, name: str, type: type[T]) -> DurablePromise[T]: ...
+
+    @overload
+    def promise(self, name: str, type: Any = None) -> DurablePromise[Any]: ...
+
+    def promise(self, name: str, type: Any = None) -> DurablePromise[Any]:
+        """The promise `name` of this workflow, which all its handlers share: await, `resolve`, `reject` or `peek` at it.
+
+        `type` is that of its value where the value alone does not tell. Raises WrongKind outside of a Workflow.
+        """
+        handler = self._attempt.invocation.handler
+        if handler is None or handler.service.kind != "workflow":
+            raise WrongKind(
+                "ctx.promise belongs to a Workflow: there the handlers of one key share promises. In an object or a service use "
+                "ctx.awakeable and pass its id on."
+            )
+        _check_name(name, "ctx.promise")
+        return DurablePromise(self._attempt, name, None if type is None else codec_for(type, "ctx.promise"))
+
     # --- other objects --------------------------------------------------------------------------------------------------
 
     def cancel(self, id: str) -> DurableFuture[None]:
@@ -313,14 +342,21 @@ class Context:
             attempt.partition.attachments.begin(attempt.invocation, entry.idx, seq)
         return future
 
-    def object(self, cls: type[T], key: str) -> T:
-        """A typed reference: `await ctx.object(Stock, "main").reserve(3)` calls, `.reserve.send(3)` sends one way."""
-        return self._attempt.partition.definition(cls).reference(self, checked_key(key))  # type: ignore[return-value]
+    def object(self, cls: type[K], key: str) -> K:
+        """A typed reference: `await ctx.object(Stock, "main").reserve(3)` calls, `.reserve.send(3)` sends one way.
+
+        For objects and workflows. Raises WrongKind for a Service.
+        """
+        return self._attempt.partition.definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+
+    def service(self, cls: type[S]) -> S:
+        """The same for a Service, which has no key: `await ctx.service(Mailer).deliver("a@b")`. Raises WrongKind for others."""
+        return self._attempt.partition.definition(cls).keyless(self)  # type: ignore[return-value]
 
     def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call by name. Raises UnknownService or UnknownHandler at once."""
+        """Call by name; the key of a Service is "". Raises UnknownService or UnknownHandler at once."""
         target = self._attempt.partition.handler(service, handler)
-        return self.dispatch_call(target, checked_key(key), args, kwargs, DEFAULT_OPTIONS)
+        return self.dispatch_call(target, key_for(target, key), args, kwargs, DEFAULT_OPTIONS)
 
     def send(
         self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
@@ -328,7 +364,7 @@ class Context:
         """Send one way by name, `delay` later if given."""
         target = self._attempt.partition.handler(service, handler)
         options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
-        return self.dispatch_send(target, checked_key(key), args, {}, options)
+        return self.dispatch_send(target, key_for(target, key), args, {}, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         if options.delay_ms:
@@ -337,8 +373,8 @@ class Context:
             )
         attempt = self._attempt
         text, values = target.encode(args, kwargs)
-        name = f"{target.service.name}/{key}/{target.name}"
-        if options.idempotency_key is not None:
+        name = f"{target.service.name}/{key}/{target.name}" if key else address(target.service.name, target.name)
+        if options.idempotency_key is not None or target.once:
             return self._keyed(Kind.CALL, Message(target, key, text, values, options), name)
         entry = attempt.matches_call(Kind.CALL, target, name, text)
         if entry is None:
@@ -364,7 +400,7 @@ class Context:
         The future of the call's answer, or for a send that of the invocation's number.
         """
         attempt = self._attempt
-        name += f" once as {message.options.idempotency_key!r}"
+        name += " once" if message.target.once else f" once as {message.idempotency_key!r}"
         entry = attempt.matches_call(kind, message.target, name, message.args_text)
         if entry is None:
             entry = attempt.record(kind, name, message.args_text)
@@ -384,10 +420,10 @@ class Context:
     ) -> InvocationHandle[Any]:
         attempt = self._attempt
         text, values = target.encode(args, kwargs)
-        name = f"{target.service.name}/{key}/{target.name}"
+        name = f"{target.service.name}/{key}/{target.name}" if key else address(target.service.name, target.name)
         if options.delay_ms:
             name += f" after {options.delay_ms} ms"
-        if options.idempotency_key is not None:
+        if options.idempotency_key is not None or target.once:
             return PlacedMessage(attempt, self._keyed(Kind.SEND, Message(target, key, text, values, options), name))
         entry = attempt.matches_call(Kind.SEND, target, name, text)
         if entry is None:
@@ -468,14 +504,20 @@ class Context:
 
     def state_keys(self) -> list[str]:
         """The names that are set, sorted. A declared attribute that still has its default is not among them."""
+        self._check_has_state()
         self._attempt.flush()
         snapshot = self._attempt.snapshot
         return sorted(snapshot if snapshot is not None else self._attempt.state.texts)
 
     def _field(self, name: str) -> Any:
+        return self._check_has_state().service.fields_by_name.get(name)
+
+    def _check_has_state(self) -> HandlerDefinition:
         handler = self._attempt.invocation.handler
         assert handler is not None
-        return handler.service.fields_by_name.get(name)
+        if handler.mode == Mode.KEYLESS:
+            raise WrongKind("A Service has no state. Keep it in a VirtualObject, by key.")
+        return handler
 
     def _check_may_write(self, name: str) -> None:
         if self._attempt.snapshot is not None:
@@ -615,6 +657,15 @@ def _begun(invocation: Invocation, index: int) -> bool:
         or (journal is not None and index in journal.completed)
         or (invocation.work is not None and index in invocation.work)
     )
+
+
+def key_for(target: HandlerDefinition, key: str) -> str:
+    """`key`, if it can name an object of this handler's class; a Service has the empty one. Raises BadKey or WrongKind."""
+    if target.service.kind != "service":
+        return checked_key(key)
+    if key == "":
+        return ""
+    raise WrongKind(f"{target.service.name} is a Service, which has no key. Pass '' as its key.")
 
 
 def checked_key(key: str) -> str:

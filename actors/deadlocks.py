@@ -105,7 +105,7 @@ def _waits_for(invocation: Invocation) -> list[int]:
 
 
 def _refusal(path: list[Invocation]) -> DeadlockError:
-    stops = [f"{one.service}/{one.key}/{one.handler_name}" for one in path]
+    stops = [one.address for one in path]
     return DeadlockError(
         f"This call would wait for ever: {' -> '.join(stops)}. Each waits for the next. "
         "Send one way with .send(...), or call the method on self."

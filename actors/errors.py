@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.storage.errors import ActorsError as ActorsError
+from actors.storage.errors import StorageError as StorageError
 
 
 class TerminalError(ActorsError):
@@ -99,6 +100,13 @@ class UnknownHandler(TerminalError, LookupError):
     code = 404
 
 
+class WrongKind(TerminalError, TypeError):
+    """An object, a service or a workflow was used as if it were another of these three kinds."""
+
+    error = "wrong_kind"
+    code = 400
+
+
 class BadKey(TerminalError, ValueError):
     """An object key that is empty, not a string, or not encodable as UTF-8."""
 
@@ -137,6 +145,19 @@ class AwakeableRejected(TerminalError):
     """Raised at the await of an awakeable that somebody rejected."""
 
     error = "awakeable_rejected"
+
+
+class PromiseCompleted(TerminalError):
+    """The durable promise already has a different completion. The first one stands."""
+
+    error = "promise_already_completed"
+    code = 409
+
+
+class PromiseRejected(TerminalError):
+    """Raised at the await of a durable promise that a handler of its workflow rejected."""
+
+    error = "promise_rejected"
 
 
 class DurableTimeout(TerminalError, TimeoutError):

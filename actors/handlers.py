@@ -27,6 +27,7 @@ from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import Call
 from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for, join, split
+from actors.storage import Mode
 from actors.type_names import shortened
 
 if TYPE_CHECKING:
@@ -147,7 +148,12 @@ class BoundHandler(Generic[P, R]):
         return BoundHandler(self._dispatcher, self._definition, self._key, options)
 
     def __repr__(self) -> str:
-        return f"<handler {self._definition.name} of {self._definition.service.name}/{self._key}>"
+        return f"<handler {self._definition.name} of {address(self._definition.service.name, self._key)}>"
+
+
+def address(*parts: str) -> str:
+    """What names an object or a handler in a text: `Order/o1/add`, of a service `Mailer/deliver`."""
+    return "/".join(part for part in parts if part)
 
 
 def checked_headers(headers: dict[str, str]) -> dict[str, str]:
@@ -319,7 +325,9 @@ class HandlerDefinition:
         "arity",
         "atomic",
         "function",
+        "mode",
         "name",
+        "once",
         "retry",
         "returns",
         "service",
@@ -333,6 +341,8 @@ class HandlerDefinition:
         self.name = declared.name
         self.function = declared.function
         self.shared = declared.shared
+        self.mode = Mode.KEYLESS if service.kind == "service" else Mode.SHARED if self.shared else Mode.EXCLUSIVE
+        self.once = service.kind == "workflow" and not self.shared  # invoked once for each key: the workflow itself
         self.atomic = declared.atomic
         self.retry = declared.retry if declared.retry is not None else service.retry
         where = f"{service.name}.{self.name}"

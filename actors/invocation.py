@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.errors import SerializationError, failure_error
-from actors.handlers import HandlerDefinition
+from actors.handlers import HandlerDefinition, address
 from actors.journal import Journal
-from actors.storage import Flag, InvocationRow, Status
+from actors.storage import Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -49,7 +49,8 @@ class Invocation:
     """Accepted once, executed in one or more attempts until it has an outcome.
 
     `handler` is None when the class no longer has it; such an invocation is paused. `value` is the outcome as an
-    object when that object cannot change, so that a caller in this process needs no decoding.
+    object when that object cannot change, so that a caller in this process needs no decoding. `key` is that of its mailbox;
+    people know it by its `shown_key`.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Invocation:
         "journal",
         "key",
         "mailbox",
+        "mode",
         "outcome",
         "parent",
         "parent_index",
@@ -95,6 +97,7 @@ class Invocation:
         self.handler_name = target.name
         self.handler: HandlerDefinition | None = target
         self.shared = target.shared
+        self.mode = target.mode
         self.args_text = args_text
         self.args = args
         self.accepted_ms = accepted_ms
@@ -121,7 +124,7 @@ class Invocation:
     def restored(cls, row: InvocationRow, handler: HandlerDefinition | None, journal: Journal | None) -> Invocation:
         self = cls.__new__(cls)
         self.seq, self.service, self.key, self.handler_name = row.seq, row.service, row.key, row.handler
-        self.handler, self.shared = handler, bool(row.shared)
+        self.handler, self.shared, self.mode = handler, row.shared == Mode.SHARED, row.shared
         self.args_text, self.args = row.args, None
         self.accepted_ms, self.ended_ms = row.accepted_ms, row.ended_ms
         self.status = self.stored_status = row.status
@@ -175,7 +178,7 @@ class Invocation:
             self.service,
             self.key,
             self.handler_name,
-            1 if self.shared else 0,
+            self.mode,
             self.status,
             self.position,
             self.args_text,
@@ -195,7 +198,7 @@ class Invocation:
             self.service,
             self.key,
             self.handler_name,
-            1 if self.shared else 0,
+            self.mode,
             self.status,
             self.position,
             self.args_text,
@@ -212,6 +215,16 @@ class Invocation:
             extras.idempotency_key,
             extras.restart_of,
         )
+
+    @property
+    def shown_key(self) -> str:
+        """The key people know: that of a keyless service, which has a mailbox for each invocation, is empty."""
+        return "" if self.mode == Mode.KEYLESS else self.key
+
+    @property
+    def address(self) -> str:
+        """What names its handler in a text: `Order/o1/add`, of a service `Mailer/deliver`."""
+        return address(self.service, self.shown_key, self.handler_name)
 
     @property
     def ended(self) -> bool:

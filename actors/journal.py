@@ -39,6 +39,10 @@ class Kind:
     SNAPSHOT = 11
     ATTACH = 12
     CANCEL = 13
+    PROMISE = 14
+    PEEK = 15
+    RESOLVE_PROMISE = 16
+    REJECT_PROMISE = 17
     MIGRATED = 19  # neither asked for nor an answer: see Journal.migrate
     COMPLETED = 20
     FAILED = 21
@@ -59,6 +63,10 @@ class Kind:
         SNAPSHOT: "snapshot",
         ATTACH: "attach",
         CANCEL: "cancel",
+        PROMISE: "promise",
+        PEEK: "peek at promise",
+        RESOLVE_PROMISE: "resolve promise",
+        REJECT_PROMISE: "reject promise",
         MIGRATED: "migrated",
         COMPLETED: "completed",
         FAILED: "failed",
@@ -83,6 +91,9 @@ class Entry:
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
+    PROMISE    name of the promise   type, JSON text          –  (its handler waits for it)
+    PEEK       name of the promise   –                        –
+    RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        version of that state; None: 1
     MIGRATED   –                     JSON of all state        version of that state

@@ -112,22 +112,23 @@ class Loader:
         return self._partition.open.get(seq)
 
     @contextlib.asynccontextmanager
+    async def holding_objects(self, keys: Iterable[tuple[str, str]]) -> AsyncIterator[list[Mailbox]]:
+        """The objects with these (service, key) are in memory until the block ends."""
+        self._partition.check_running()
+        held = [self._partition.mailbox(service, key) for service, key in keys]
+        _pin(held)
+        try:
+            await self.loaded(held)
+            yield held
+        finally:
+            self.unpin(held)
+
+    @contextlib.asynccontextmanager
     async def holding_all(self, seqs: Iterable[int]) -> AsyncIterator[None]:
         """Those of them that are open are in memory with their objects until the block ends: one that is not has ended."""
         held = await self._hold(seqs)
         try:
             yield
-        finally:
-            self.unpin(held)
-
-    @contextlib.asynccontextmanager
-    async def holding_object(self, service: str, key: str) -> AsyncIterator[Mailbox]:
-        """The object, in memory until the block ends, with all of its open invocations."""
-        held = [self._partition.mailbox(service, key)]
-        _pin(held)
-        try:
-            await self.loaded(held)
-            yield held[0]
         finally:
             self.unpin(held)
 
@@ -270,6 +271,7 @@ class Loader:
             while self._cold:
                 asked, self._cold = self._cold[:OBJECTS_PER_READ], self._cold[OBJECTS_PER_READ:]
                 records = await self._store.load_objects([(mailbox.service, mailbox.key) for mailbox in asked])
+                await self._partition.workflows.add_promises(asked, records)
                 for mailbox, record in zip(asked, records, strict=True):
                     self._loaded(mailbox, record)
             self._task = None

@@ -22,7 +22,7 @@ from typing import Any, cast
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.exactness import ATOMS
 from actors.type_names import type_name
-from actors.virtual_object import FieldDefinition, ServiceDefinition, VirtualObject
+from actors.virtual_object import FieldDefinition, Served, ServiceDefinition
 
 _new = object.__new__
 
@@ -62,14 +62,14 @@ class ObjectState:
         self.foreign = definition is not None and self.version != definition.version
         self.stored = stored
         self.texts = stored
-        self.instance: VirtualObject | None = None
+        self.instance: Served | None = None
         self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
         self._present = 0  # how many attributes the instance had then
         # What containers loaded from another text than they would be written as: an older class wrote it, for example.
         self._loaded: dict[str, str] | None = None
         self._containers = False  # whether `changes` met a value that is not immutable since they were last renewed
 
-    def begin(self, initial: dict[str, str] | None) -> VirtualObject:
+    def begin(self, initial: dict[str, str] | None) -> Served:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
         if initial is not None:
             self.texts = initial
@@ -210,6 +210,11 @@ class ObjectState:
         """Attributes came or went: refuse undeclared ones, give deleted ones their default. The deletions to record, or None."""
         definition = self._definition
         for name in values:
+            if definition.kind == "service":
+                raise UndeclaredState(
+                    f"{definition.cls.__qualname__}.{name} was assigned, but a Service keeps nothing between its invocations. "
+                    "Use a variable, or a VirtualObject for what belongs to a key."
+                )
             if name not in definition.fields_by_name:
                 raise UndeclaredState(
                     f"{definition.cls.__qualname__}.{name} was assigned but is not declared, so it would be lost. "
@@ -233,9 +238,9 @@ class ObjectState:
 _ABSENT: Any = object()
 
 
-def materialize(definition: ServiceDefinition, cls: type[VirtualObject], texts: dict[str, str]) -> VirtualObject:
+def materialize(definition: ServiceDefinition, cls: type[Served], texts: dict[str, str]) -> Served:
     """An instance of `cls` holding `texts`, defaults for the rest. Raises StateDecodeError."""
-    instance: VirtualObject = _new(cls)
+    instance: Served = _new(cls)
     values = vars(instance)
     for field in definition.fields:
         text = texts.get(field.name)
@@ -256,7 +261,7 @@ def _decoded(definition: ServiceDefinition, field: FieldDefinition, text: str) -
         ) from None
 
 
-def refuse_changes(definition: ServiceDefinition, instance: VirtualObject, texts: dict[str, str]) -> None:
+def refuse_changes(definition: ServiceDefinition, instance: Served, texts: dict[str, str]) -> None:
     """Raise StateWriteRefused if a shared handler changed a container in place; assignments were refused at their line."""
     for field in definition.fields:
         value = vars(instance).get(field.name, _ABSENT)

@@ -11,16 +11,18 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from actors.errors import (
+    CannotKeep,
     InvocationCancelled,
     InvocationKilled,
     TerminalError,
     UnknownInvocation,
+    WrongKind,
     WrongStatus,
     failure_text,
 )
 from actors.journal import Journal, Kind
 from actors.restarts import Prefix
-from actors.storage import Flag, InvocationRow, Status
+from actors.storage import RUN, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -60,6 +62,7 @@ class Operations:
             extras.flags |= Flag.HELD
             invocation.status = Status.PAUSED
             self._partition.mark(invocation)
+            self._partition.residence.rests(invocation)
 
     async def resume(self, seq: int) -> None:
         """Start the next attempt now: of one that is paused, or waits for its next attempt."""
@@ -77,17 +80,29 @@ class Operations:
         journal = await partition.store.journal(seq) if keep else []
         row = await self._ended(seq)  # after its journal: it has not been removed in between
         target = partition.handler(row.service, row.handler)
+        if (row.shared == Mode.KEYLESS) != (target.mode == Mode.KEYLESS):
+            raise WrongKind(
+                f"{row.service} was {'a' if row.shared == Mode.KEYLESS else 'no'} Service when this was accepted. Send the message anew."
+            )
         target.decode(row.args)
+        if target.once:
+            if keep:
+                raise CannotKeep(
+                    f"keep={keep} cannot be done: the promises of a workflow are those of one run. Restart it from its input."
+                )
+            return await partition.workflows.restart(seq, target, row)
+        key = row.shown_key
         kept = Prefix(row, journal, keep)
         async with contextlib.AsyncExitStack() as stack:
             if kept.state:
-                mailbox = await stack.enter_async_context(partition.loader.holding_object(row.service, row.key))
+                address = row.service, row.key
+                (mailbox,) = await stack.enter_async_context(partition.loader.holding_objects([address]))
                 if mailbox.current is not None or mailbox.first is not None:
                     kept.check_busy()
                 assert mailbox.state is not None
                 kept.check_state(mailbox.state, target)
-            partition.check_room(target, row.key, row.args)
-            invocation = partition.accept(target, row.key, row.args, None, None, partition.next_number(), None, None)
+            partition.check_room(target, key, row.args)
+            invocation = partition.accept(target, key, row.args, None, None, partition.next_number(), None, None)
             extras = invocation.more()
             extras.headers, extras.restart_of = row.headers, row.restart_of or seq
             if keep:
@@ -97,6 +112,10 @@ class Operations:
     async def purge(self, seq: int) -> None:
         """Forget an ended invocation and its journal."""
         row = await self._ended(seq)
+        if row.idempotency_key == RUN:
+            if await self._partition.workflows.purge([seq]):
+                return
+            row = await self._ended(seq)  # it was restarted meanwhile: now it is one of many
         self._partition.retention.purge([seq], row.idempotency_key is not None and not row.flags & Flag.TICK)
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:

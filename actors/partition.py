@@ -49,16 +49,18 @@ from actors.mailbox import Mailbox
 from actors.object_state import ObjectState
 from actors.operations import Operations
 from actors.placements import Message, Placements
+from actors.promises import Promises
 from actors.requests import Requests
 from actors.residence import Residence
 from actors.retention import Retention
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.steps import Step
-from actors.storage import Flag, InvocationRow, JournalRow, ObjectRecord, OpenedDatabase, Status, StorageError
+from actors.storage import Flag, InvocationRow, JournalRow, Mode, ObjectRecord, OpenedDatabase, Status, StorageError
 from actors.ticks import Ticks
 from actors.timers import DELIVER, RETRY
 from actors.virtual_object import ServiceDefinition, definition_of
+from actors.workflows import Workflows
 
 log = logging.getLogger("actors")
 
@@ -67,6 +69,7 @@ _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status
 
 STEPS_PER_TURN = 2000  # then other callbacks of the loop get their chance
 NUMBERS_RESERVED = 1_000_000  # see next_number
+KEYLESS = Mode.KEYLESS
 _headers_text = msgspec.json.Encoder().encode
 
 
@@ -120,6 +123,8 @@ class Partition:
         self.placements = Placements(self)
         self.deadlocks = Deadlocks(self)
         self.operations = Operations(self)
+        self.promises = Promises(self)
+        self.workflows = Workflows(self)
         self.requests = Requests(self)
         self.ticks = Ticks(self)
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
@@ -264,7 +269,8 @@ class Partition:
         idempotency_key: str | None = None,
     ) -> Invocation:
         """Take a message in, as part of the open batch. `check_room` has said that it can be."""
-        invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
+        # Only a keyless service has no key: each of its invocations has a mailbox of its own.
+        invocation = Invocation(seq, target, key or str(seq), args_text, args, self.clock.now_ms())
         invocation.parent = parent
         invocation.parent_index = parent_index
         if headers:
@@ -297,7 +303,7 @@ class Partition:
             parent,
             parent_index if parent is not None else None,
             options.delay_ms,
-            options.idempotency_key,
+            message.idempotency_key,
         )
 
     def deliver_scheduled(self, invocation: Invocation) -> None:
@@ -348,7 +354,7 @@ class Partition:
             self._next = seq + 1
         else:
             seq = self.next_number()
-        invocation = Invocation(seq, target, key, args_text, args, self.clock.now_ms())
+        invocation = Invocation(seq, target, key or str(seq), args_text, args, self.clock.now_ms())
         if headers:
             invocation.more().headers = _headers_text(headers).decode()
         self.open[seq] = invocation
@@ -389,8 +395,22 @@ class Partition:
             self.loader.request(mailbox)
         return mailbox
 
+    def _own_mailbox(self, invocation: Invocation) -> Mailbox:
+        """The mailbox of one invocation of a keyless service, born loaded: nothing is stored for it to read.
+
+        It leaves memory when the invocation sleeps or has ended.
+        """
+        mailbox = Mailbox(invocation.service, invocation.key)
+        mailbox.state = ObjectState(self.services.get(invocation.service), {})
+        self._objects[invocation.service][invocation.key] = mailbox
+        self.mark(invocation)  # there is no load with which its row would be written
+        return mailbox
+
     def _enqueue(self, invocation: Invocation) -> None:
-        mailbox = self.mailbox(invocation.service, invocation.key)
+        if invocation.mode == KEYLESS and invocation.handler is not None:
+            mailbox = self._own_mailbox(invocation)
+        else:
+            mailbox = self.mailbox(invocation.service, invocation.key)
         invocation.mailbox = mailbox
         if mailbox.state is None:
             if mailbox.arrivals is None:
@@ -428,10 +448,15 @@ class Partition:
             self._schedule_turn()
 
     def _pause_unknown(self, invocation: Invocation) -> None:
+        reason = (
+            f"{invocation.service} was {'a' if invocation.mode == KEYLESS else 'no'} Service when this was accepted. Serve "
+            "the class under another name, and keep the one before until its invocations have ended."
+        )
         try:
             self.handler(invocation.service, invocation.handler_name)
         except (UnknownService, UnknownHandler) as error:
-            self.pause(invocation, str(error), DefinitionError(str(error)))
+            reason = str(error)
+        self.pause(invocation, reason, DefinitionError(reason))
 
     # --- cold objects ---------------------------------------------------------------------------------------------------
 
@@ -439,6 +464,8 @@ class Partition:
         """Bring a stored open invocation into memory, asleep."""
         definition = self.services.get(row.service)
         handler = definition.handlers.get(row.handler) if definition is not None else None
+        if handler is not None and (row.shared == KEYLESS) != (handler.mode == KEYLESS):
+            handler = None
         invocation = Invocation.restored(row, handler, Journal.restored(journal) if journal else None)
         if self.absent_waiters:
             invocation.waiters = self.absent_waiters.pop(row.seq, None)
@@ -447,7 +474,7 @@ class Partition:
 
     def loaded(self, mailbox: Mailbox, record: ObjectRecord) -> None:
         """The object is in memory: queue what was stored, then what arrived meanwhile, and wake what can run."""
-        mailbox.state = ObjectState(self.services.get(mailbox.service), record.state)
+        mailbox.state = self.workflows.loaded(mailbox, record)
         for row in record.invocations:
             if row.seq in self.open or row.status == Status.SCHEDULED:
                 continue  # in memory already, among the arrivals; or not in the mailbox before its time
@@ -640,6 +667,7 @@ class Partition:
         delay_ms = policy.delay_ms(extras.attempts, self.rng)
         invocation.status = Status.BACKING_OFF
         self.mark(invocation)
+        self.residence.rests(invocation)
         self.alarms.add(now + delay_ms, invocation, RETRY)
         log.warning(
             "%s: attempt %d failed, next in %.1f s. %s",
@@ -663,6 +691,7 @@ class Partition:
         invocation.status = Status.PAUSED
         self._paused_here.add(invocation.seq)
         self.mark(invocation)
+        self.residence.rests(invocation)
         log.error(
             "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
             self.label(invocation),
@@ -700,8 +729,7 @@ class Partition:
         self.finish(invocation, Status.FAILED, failure_text(error))
 
     def label(self, invocation: Invocation) -> str:
-        name = f"{invocation.service}/{invocation.key}/{invocation.handler_name}"
-        return f"{name} ({self.ids.invocation(invocation.seq)})"
+        return f"{invocation.address} ({self.ids.invocation(invocation.seq)})"
 
     def close_attempt(self, invocation: Invocation) -> None:
         attempt, invocation.attempt = invocation.attempt, None
@@ -762,6 +790,8 @@ class Partition:
                 mailbox.current = following
                 if following.status != _PAUSED:
                     self.start(following)
+            elif invocation.mode == KEYLESS:
+                self.residence.over(mailbox)
         else:
             mailbox.remove(invocation)
 
@@ -792,6 +822,8 @@ class Partition:
                 self.alarms.cancel(entry.ref, invocation.seq, entry.idx)
         if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
             self._roll_back(invocation, journal)
+        if invocation.handler is not None and invocation.handler.service.kind == "workflow":
+            self.promises.ended(invocation, journal)
 
     def _cancel_work(self, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> None:
         for index, piece in work.items():

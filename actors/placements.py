@@ -6,11 +6,14 @@ The scope of a key is one handler of one object. A key is taken as long as the i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.errors import BadArguments, IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.handlers import address
 from actors.journal import Kind
+from actors.storage import RUN
 
 if TYPE_CHECKING:
     from actors.handlers import HandlerDefinition, Options
@@ -23,7 +26,7 @@ Claim = tuple[str, str, str, str]
 class Message:
     """What is to be placed."""
 
-    __slots__ = ("args_text", "key", "options", "target", "values")
+    __slots__ = ("args_text", "idempotency_key", "key", "options", "target", "values")
 
     def __init__(
         self, target: HandlerDefinition, key: str, args_text: str, values: tuple[Any, ...] | None, options: Options
@@ -33,11 +36,25 @@ class Message:
         self.args_text = args_text
         self.values = values
         self.options = options
+        self.idempotency_key = options.idempotency_key
+        if target.once:
+            if self.idempotency_key is not None:
+                raise BadArguments(
+                    f"{target.target} runs once for each key of the workflow: that key is its idempotency key. Remove idempotency_key=."
+                )
+            self.idempotency_key = RUN
 
     @property
     def claim(self) -> Claim:
-        assert self.options.idempotency_key is not None
-        return self.target.service.name, self.key, self.target.name, self.options.idempotency_key
+        assert self.idempotency_key is not None
+        if self.target.once:
+            return run_claim(self.target.service.name, self.key)
+        return self.target.service.name, self.key, self.target.name, self.idempotency_key
+
+
+def run_claim(service: str, key: str) -> Claim:
+    """What the run of a workflow takes: its whole key, so that it may be renamed."""
+    return service, key, "", RUN
 
 
 class Placements:
@@ -94,10 +111,31 @@ class Placements:
         except SerializationError:
             same = False
         if not same:
+            if message.target.once:
+                raise IdempotencyMismatch(
+                    f"The workflow {address(message.target.service.name, message.key)} was run with other arguments, and runs "
+                    "once for each key. Use another key for another run, or purge the run that has ended."
+                )
+            where = f" of {message.key!r}" if message.key else ""
             raise IdempotencyMismatch(
-                f"The idempotency key {message.options.idempotency_key!r} was used for {message.target.target} of "
-                f"{message.key!r} with other arguments. Use another key for another request."
+                f"The idempotency key {message.idempotency_key!r} was used for {message.target.target}{where} with other "
+                "arguments. Use another key for another request."
             )
+
+    @contextlib.asynccontextmanager
+    async def alone(self, claims: Iterable[Claim]) -> AsyncIterator[None]:
+        """Nobody finds out, or changes, what these keys stand for until the block ends."""
+        async with contextlib.AsyncExitStack() as stack:
+            for claim in dict.fromkeys(claims):
+                while (pending := self._claims.get(claim)) is not None:
+                    await asyncio.wait([pending])
+                self._claims[claim] = self._partition.loop.create_future()
+                stack.callback(self._look_again, claim)
+            self._partition.check_running()
+            yield
+
+    def _look_again(self, claim: Claim) -> None:
+        self._claims.pop(claim).cancel()
 
     def begin(self, caller: Invocation, command: int, kind: int, message: Message) -> None:
         """Place the message of a handler's call or send, unless an earlier attempt has begun to."""

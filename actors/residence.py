@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from actors.storage import Status
+from actors.storage import Mode, Status
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -32,6 +32,7 @@ class Residence:
         self.waiting: dict[Attempt, int] = {}
         self._leaving: deque[Invocation] = deque()
         self._scheduled: deque[Invocation] = deque()
+        self._over: deque[Mailbox] = deque()
         self._alarm: Cancellable | None = None
 
     def stop(self) -> None:
@@ -56,6 +57,18 @@ class Residence:
             if candidate.recent or not self._evict(candidate):
                 candidate.recent = False
                 self._circle.append(candidate)
+
+    def rests(self, invocation: Invocation) -> None:
+        """It backs off or is paused. One of a keyless service leaves: there is no object that others may use meanwhile.
+
+        So its mailbox need not be in the circle, from which it would displace objects that are used.
+        """
+        if invocation.mode == Mode.KEYLESS:
+            self._leaving.append(invocation)
+
+    def over(self, mailbox: Mailbox) -> None:
+        """The only invocation of this mailbox has ended: nothing will come for it. It leaves once that is with the disk."""
+        self._over.append(mailbox)
 
     def _evict(self, mailbox: Mailbox) -> bool:
         """Forget an object that is idle, or whose invocation sleeps. False if it cannot leave yet."""
@@ -136,6 +149,10 @@ class Residence:
             invocation = scheduled.popleft()
             if invocation.status == Status.SCHEDULED and invocation.seq in self._partition.open:
                 self._forget(invocation)
+        for _ in range(len(self._over)):
+            mailbox = self._over.popleft()
+            if mailbox.state is not None and not self._evict(mailbox):
+                self._over.append(mailbox)
         for _ in range(len(self._leaving)):
             invocation = self._leaving.popleft()
             if not self._leave(invocation):
@@ -154,7 +171,8 @@ class Residence:
         if mailbox is None or mailbox.state is None or invocation.seq not in self._partition.open:
             return True
         if invocation.attempt is not None or invocation.work or invocation.status not in _ASLEEP:
-            return True
+            # A step that an attempt before has begun: it ends, and then nothing else would look again.
+            return invocation.mode != Mode.KEYLESS or invocation.attempt is not None or not invocation.work
         if mailbox.pins:
             return True  # `released` comes back to it
         if invocation.shared:

@@ -68,6 +68,7 @@ class Retention:
             next_due = [
                 await self._sweep_kind(keyed=False, keep_ms=self._keep_ms),
                 await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
+                None if self._keyed_ms is None else await partition.workflows.expire(self._keyed_ms),
             ]
             # Without one, the alarm of what has ended meanwhile stays.
             due = min((at for at in next_due if at is not None), default=None)
@@ -99,7 +100,9 @@ class Retention:
                 for place, (seq, ended_ms) in enumerate(oldest)
                 if place < surplus or (latest is not None and ended_ms <= latest)
             ]
-            if gone:
+            if gone and keyed:
+                await partition.workflows.purge(gone)
+            elif gone:
                 self.purge(gone, keyed)
             if len(gone) < SLICE:
                 left = oldest[len(gone) :]

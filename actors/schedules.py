@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from actors.cron import CronLine
 from actors.errors import BadArguments, DefinitionError
 from actors.handlers import Handler, HandlerDefinition
+from actors.storage import Mode
 
 if TYPE_CHECKING:
     from actors.virtual_object import ServiceDefinition
@@ -63,7 +64,7 @@ def schedule(
     """Run a handler by the calendar: `@schedule("0 3 * * *", key="daily", tz="Europe/Vienna")` above `@handler`.
 
     `cron` has five fields, or six with the seconds first; `key` says on which object, or objects, of the class. Several
-    may be stacked. Each due time is at most one invocation, a *tick*: without arguments, with the due time as ISO 8601 in
+    may be stacked; a Service has no keys. Each due time is at most one invocation, a *tick*: without arguments, with the due time as ISO 8601 in
     `ctx.headers["schedule-due"]`. A tick whose predecessor has not ended is skipped. `misfire` is for ticks that come late
     because no app ran: "once" runs one of them, at once; "skip" runs none that is more than a minute late or has been
     followed by the next. Raises DefinitionError for what cannot work.
@@ -110,6 +111,16 @@ def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any
 def _keys(target: HandlerDefinition, declared: Declared) -> Iterator[str]:
     """The keys a schedule names. The one place that says who needs them."""
     key = declared.key
+    if target.mode == Mode.KEYLESS:
+        if key is not None:
+            raise DefinitionError(f"@schedule {target.target}: a Service has no keys. Remove key=.")
+        yield ""
+        return
+    if target.service.kind == "workflow":
+        raise DefinitionError(
+            f"@schedule {target.target}: a workflow runs once for each key. Put the schedule on a handler of an object or a "
+            "Service, and let that start runs with keys of their own."
+        )
     if key is None or key == [] or key == ():
         raise DefinitionError(
             f"@schedule {target.target}: on which object? Say key='...', or a list of keys: @schedule(..., key='daily')."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from actors.cron import due_of, line_of
 from actors.errors import InvocationCancelled, TickSkipped
+from actors.handlers import address
 from actors.invocation import Invocation
 from actors.storage import Flag, InvocationRow, Status
 from actors.timers import DELIVER
@@ -47,7 +48,7 @@ class _Series:
         self.taken: set[int] = set()
 
     def __str__(self) -> str:
-        return f"{self.schedule.handler.service.name}/{self.schedule.key}/{self.schedule.handler.name}"
+        return address(self.schedule.handler.service.name, self.schedule.key, self.schedule.handler.name)
 
     def first(self, after_ms: int) -> int:
         """The first due time after `after_ms` whose tick is not over."""
@@ -108,7 +109,7 @@ class Ticks:
         found, self._found = self._found, []
         for row in found:
             assert row.idempotency_key is not None
-            identity = (row.service, row.key, row.handler, line_of(row.idempotency_key))
+            identity = (row.service, row.shown_key, row.handler, line_of(row.idempotency_key))
             series = self._series.get(identity)
             if row.status != Status.SCHEDULED:
                 if series is not None:
@@ -121,8 +122,8 @@ class Ticks:
                 if series.fits(now_ms):
                     continue
             log.warning(
-                "%s/%s/%s: its tick of %s is withdrawn, because %s.",
-                *identity[:3],
+                "%s: its tick of %s is withdrawn, because %s.",
+                address(*identity[:3]),
                 row.idempotency_key,
                 "no schedule of this app places it" if series is None else "of the clock or the rules of its zone",
             )
@@ -156,7 +157,8 @@ class Ticks:
             log.info("%s: the tick of %s runs late.", series, schedule.line.local(due_ms).isoformat())
         series.running = tick.seq
         # It was placed by what the class was then.
-        tick.args_text, tick.args, tick.shared = schedule.args_text, None, schedule.handler.shared
+        tick.args_text, tick.args = schedule.args_text, None
+        tick.shared, tick.mode = schedule.handler.shared, schedule.handler.mode
         partition.deliver_scheduled(tick)
 
     def ended(self, tick: Invocation) -> None:
@@ -176,7 +178,7 @@ class Ticks:
         """Make the tick of this due time pending."""
         partition, schedule = self._partition, series.schedule
         seq, now_ms = partition.next_number(), partition.clock.now_ms()
-        tick = Invocation(seq, schedule.handler, schedule.key, schedule.args_text, None, now_ms)
+        tick = Invocation(seq, schedule.handler, schedule.key or str(seq), schedule.args_text, None, now_ms)
         extras = tick.more()
         extras.flags = Flag.TICK
         extras.idempotency_key = schedule.line.tick_key(due_ms)

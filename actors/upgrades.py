@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from actors.errors import StateDecodeError
 from actors.journal import Entry, unpacked_state
 from actors.object_state import VERSION_NAME, ObjectState, materialize
-from actors.virtual_object import ServiceDefinition, VirtualObject
+from actors.virtual_object import Served, ServiceDefinition
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -56,7 +56,7 @@ def record_version(partition: Partition, invocation: Invocation, state: ObjectSt
 
 def read(
     definition: ServiceDefinition, key: str, state: ObjectState, recorded: Entry | None
-) -> tuple[dict[str, str], VirtualObject]:
+) -> tuple[dict[str, str], Served]:
     """The snapshot a shared handler reads, and its instance. What is older is migrated in memory only.
 
     `recorded` is the snapshot of an earlier attempt, of the version it was taken at. Raises StateDecodeError.

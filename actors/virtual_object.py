@@ -9,10 +9,10 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
-from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState
-from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
+from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
+from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options, address
 from actors.migrations import Migration, Migrations, checked_version
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
@@ -102,6 +102,7 @@ class ServiceDefinition:
         "fields_by_name",
         "handlers",
         "inline",
+        "kind",
         "migrations",
         "name",
         "reader",
@@ -111,8 +112,9 @@ class ServiceDefinition:
         "version",
     )
 
-    def __init__(self, cls: type[VirtualObject], namespace: dict[str, Any]) -> None:
+    def __init__(self, cls: type[Served], namespace: dict[str, Any]) -> None:
         self.cls = cls
+        self.kind: Kind = cls.__kind__
         self.name: str = cls.__dict__.get("__service_name__") or cls.__name__
         self.retry: RetryPolicy | None = cls.__retry__
         check_name(self.name, f"class {cls.__qualname__}")
@@ -156,6 +158,23 @@ class ServiceDefinition:
         self.reader = _reader_class(cls)
         self.reference = _reference_class(self, handlers)
 
+    def keyed(self, dispatcher: Dispatcher, key: str) -> Reference:
+        """A reference to one object or workflow. Raises WrongKind for a service."""
+        if self.kind == "service":
+            raise WrongKind(
+                f"{self.name} is a Service, which has no key. Address it with .service({self.cls.__name__})."
+            )
+        return self.reference(dispatcher, key)
+
+    def keyless(self, dispatcher: Dispatcher) -> Reference:
+        """A reference to a service. Raises WrongKind for what has keys."""
+        if self.kind != "service":
+            raise WrongKind(
+                f"{self.name} is a {'Workflow' if self.kind == 'workflow' else 'VirtualObject'}, not a Service. Address it by key "
+                f"with .object({self.cls.__name__}, key)."
+            )
+        return self.reference(dispatcher, "")
+
     def _annotated(self, base: type, namespace: dict[str, Any]) -> dict[str, Any]:
         """The annotations in the body of `base`. They were resolved where it was written, if it is an object class too."""
         if base is self.cls:
@@ -163,13 +182,14 @@ class ServiceDefinition:
         known = base.__dict__.get("__actors__")
         if isinstance(known, ServiceDefinition):
             return known.annotations
-        if base in (object, VirtualObject, Generic):
+        if base in (object, Served, Generic) or "__kind__" in base.__dict__:
             return {}
         return _annotations_of(base, self.cls, namespace)
 
 
 _RESERVED = frozenset(
-    {"_actors_attempt", "_bind_inline", "__actors__", "__service_name__", "__retry__", "__dict__", "__weakref__"}
+    {"_actors_attempt", "_bind_inline", "_check_kind", "__actors__", "__kind__", "__service_name__", "__retry__"}
+    | {"__dict__", "__weakref__"}
     | {"__state_version__", ""}  # the empty name is that of the version in the database
 )
 _RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
@@ -194,16 +214,14 @@ class _Meta(abc.ABCMeta):
         return _Namespace()
 
 
-class VirtualObject(metaclass=_Meta):
-    """Base class of keyed objects. One instance of state for each key; it exists as soon as it is addressed.
+Kind = Literal["object", "service", "workflow"]
 
-    Annotated attributes are durable state. Methods decorated with `@handler` or `@shared` can be invoked.
-    `class Order(VirtualObject, version=2)` counts the forms its stored state has had; `@migration` leads from each to the
-    next. Subclasses inherit version and migrations, and count on from there.
-    Instances are made by the runtime; `Order()` makes one with default state, for plain unit tests of its methods.
-    """
+
+class Served(metaclass=_Meta):
+    """What all classes are that an app can serve: a VirtualObject, a Service or a Workflow. Derive from one of those."""
 
     __slots__ = ("__dict__", "__weakref__", "_actors_attempt")
+    __kind__: ClassVar[Kind]
     __service_name__: ClassVar[str | None] = None
     __retry__: ClassVar[RetryPolicy | None] = None
     __actors__: ClassVar[Any] = None
@@ -218,7 +236,7 @@ class VirtualObject(metaclass=_Meta):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        if "__actors_reader__" in cls.__dict__:
+        if "__actors_reader__" in cls.__dict__ or "__kind__" in cls.__dict__:
             return
         if name is not None:
             check_name(name, f"class {cls.__qualname__}")
@@ -230,15 +248,23 @@ class VirtualObject(metaclass=_Meta):
         inherited = max(getattr(base, "__state_version__", 1) for base in cls.__bases__)
         cls.__state_version__ = inherited if version is None else checked_version(version, inherited, cls)
         for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):
-            if getattr(cls, method) is not getattr(VirtualObject, method):
+            if getattr(cls, method) is not getattr(Served, method):
                 raise DefinitionError(
                     f"class {cls.__qualname__}: objects are made by the runtime, so {method} would not run when you expect. "
                     "Give state attributes defaults, or use field(default_factory=...)."
                 )
+        kinds = [base.__name__ for base in cls.__mro__ if "__kind__" in base.__dict__]
+        if "Service" in kinds and len(kinds) > 1:
+            raise DefinitionError(f"class {cls.__qualname__} derives from {' and '.join(kinds)}. Keep one of them.")
         if "__slots__" in cls.__dict__:
             raise DefinitionError(f"class {cls.__qualname__}: state cannot be kept in __slots__. Remove them.")
         namespace = {**_defining_frame().f_locals, cls.__name__: cls}
         cls.__actors__ = ServiceDefinition(cls, namespace)
+        cls._check_kind(cls.__actors__)
+
+    @classmethod
+    def _check_kind(cls, definition: ServiceDefinition) -> None:
+        """Raise DefinitionError for what its kind of class cannot have."""
 
     def __init__(self) -> None:
         values = vars(self)
@@ -262,6 +288,19 @@ class VirtualObject(metaclass=_Meta):
         return BoundHandler(_Inline(self, definition), definition, "")
 
 
+class VirtualObject(Served):
+    """Base class of keyed objects. One instance of state for each key; it exists as soon as it is addressed.
+
+    Annotated attributes are durable state. Methods decorated with `@handler` or `@shared` can be invoked.
+    `class Order(VirtualObject, version=2)` counts the forms its stored state has had; `@migration` leads from each to the
+    next. Subclasses inherit version and migrations, and count on from there.
+    Instances are made by the runtime; `Order()` makes one with default state, for plain unit tests of its methods.
+    """
+
+    __slots__ = ()
+    __kind__: ClassVar[Kind] = "object"
+
+
 def _defining_frame() -> FrameType:
     """The frame of the class statement that is being executed: above those of metaclasses and __init_subclass__."""
     frame = sys._getframe(1)
@@ -275,7 +314,7 @@ class _Inline:
 
     __slots__ = ("_definition", "_instance")
 
-    def __init__(self, instance: VirtualObject, definition: HandlerDefinition) -> None:
+    def __init__(self, instance: Served, definition: HandlerDefinition) -> None:
         self._instance = instance
         self._definition = definition
 
@@ -339,7 +378,7 @@ class Reference:
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self)._definition.name}/{self._key}>"
+        return f"<{address(type(self)._definition.name, self._key)}>"
 
 
 class _ReferenceHandler:
@@ -387,10 +426,10 @@ def _reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any
 
 
 def definition_of(cls: Any) -> ServiceDefinition:
-    """The definition of a VirtualObject subclass. Raises DefinitionError for anything else, and for an abstract class."""
+    """The definition of a served class. Raises DefinitionError for anything else, and for an abstract class."""
     definition = getattr(cls, "__actors__", None)
     if type(definition) is not ServiceDefinition or (definition.cls is not cls and definition.reader is not cls):
-        raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject.")
+        raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject, Service or Workflow.")
     if cls.__abstractmethods__:
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise DefinitionError(f"class {cls.__qualname__} is abstract ({missing}). Serve a subclass that implements it.")
@@ -513,12 +552,12 @@ def _default_of(cls: type, name: str) -> Any:
     return value
 
 
-def _reader_class(cls: type[VirtualObject]) -> type[VirtualObject]:
+def _reader_class(cls: type[Served]) -> type[Served]:
     """What shared handlers see: the same class, but an assignment is refused at the line that does it."""
     members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_reader__": True}
     members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     metaclass: Any = type(cls)
-    reader: type[VirtualObject] = metaclass(cls.__name__, (cls,), members)
+    reader: type[Served] = metaclass(cls.__name__, (cls,), members)
     return reader
 
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from actors import ActorsError, App, Context, TerminalError, VirtualObject, handler, run, shared
-from actors.storage import StorageError
+from actors.errors import StorageError
 
 OUTBOX = Path("outbox.txt")
 

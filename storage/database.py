@@ -48,6 +48,17 @@ _STATEMENTS = {
 }
 CACHED_STATEMENTS = len(_STATEMENTS) + 64
 
+# What happens to a whole workflow. Few of these are in a batch, and their order matters: they are executed one by one,
+# before the rest, because a run that begins anew writes into what was forgotten in the same batch.
+WORKFLOW_FACTS = {
+    "completed": "INSERT INTO promise VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "claimed": "UPDATE promise SET unclaimed = 0 WHERE service = ? AND key = ? AND name = ?",
+    "expired": "DELETE FROM promise WHERE service = ? AND key = ? AND name = ?",
+    "promises forgotten": "DELETE FROM promise WHERE service = ? AND key = ?",
+    "state forgotten": "DELETE FROM object_state WHERE service = ? AND key = ?",
+    "replaced": "UPDATE invocation SET idempotency_key = NULL WHERE seq = ?",
+}
+
 
 class AsyncConnection(Protocol):
     """The part of aiosqlite.Connection the store uses; `actors.testing` has one that runs inline."""
@@ -79,6 +90,8 @@ class WriterConnection(sqlite3.Connection):
         try:
             self.execute("BEGIN IMMEDIATE")
             self._check_owner()
+            for fact, parameters in batch.workflows:
+                self.execute(WORKFLOW_FACTS[fact], parameters)
             self._insert(_PLAIN, batch.plain)
             self._insert(_INVOCATION, batch.invocations)
             self._insert(_STATE, batch.state)

@@ -21,6 +21,19 @@ class Status:
     NAMES = ("scheduled", "pending", "running", "blocked", "backing-off", "paused", "succeeded", "failed")
 
 
+class Mode:
+    """How an invocation relates to its object, as stored in the column `shared`."""
+
+    EXCLUSIVE = 0
+    SHARED = 1
+    KEYLESS = 2  # of a service: its `key` is its own number as text, so that it has a mailbox of its own
+
+    NAMES = ("exclusive", "shared", "keyless")
+
+
+RUN = ""  # the idempotency key of a workflow's run: no other request has an empty one
+
+
 class InvocationRow(NamedTuple):
     seq: int
     service: str
@@ -42,6 +55,11 @@ class InvocationRow(NamedTuple):
     failing_since_ms: int | None = None
     idempotency_key: str | None = None
     restart_of: int | None = None
+
+    @property
+    def shown_key(self) -> str:
+        """The key that people know: none for those of keyless services."""
+        return "" if self.shared == Mode.KEYLESS else self.key
 
 
 class PlainRow(NamedTuple):
@@ -93,6 +111,17 @@ class JournalRow(NamedTuple):
     at_ms: int
 
 
+class PromiseRow(NamedTuple):
+    """A completed durable promise of a workflow; one that is open has no row."""
+
+    service: str
+    key: str
+    name: str
+    failed: int
+    value: str  # JSON text; of one that is rejected, the failure
+    completed_ms: int
+
+
 class TimerRow(NamedTuple):
     due_ms: int
     seq: int
@@ -127,6 +156,10 @@ class Batch:
     purged: list[tuple[int]] = field(default_factory=list)  # (seq,) of ended invocations to forget
     reserve_to: int | None = None  # no number below this is ever given out again
     answered: list[tuple[str, int, int]] = field(default_factory=list)  # (answer, answered_ms, number) of requests
+    workflows: list[WorkflowFact] = field(default_factory=list)  # take effect before all others, in this order
+
+
+WorkflowFact = tuple[str, tuple[Any, ...]]  # one of storage.database.WORKFLOW_FACTS and its parameters
 
 
 @dataclass(slots=True)
@@ -136,6 +169,7 @@ class ObjectRecord:
     state: dict[str, str] = field(default_factory=dict)
     invocations: list[InvocationRow] = field(default_factory=list)
     journal: dict[int, list[JournalRow]] = field(default_factory=dict)
+    promises: list[PromiseRow] = field(default_factory=list)  # those of a workflow are loaded with it
 
 
 @dataclass(slots=True)

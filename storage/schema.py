@@ -1,6 +1,6 @@
 """Tables, the views people may query, and the steps from one version of them to the next.
 
-The tables belong to the runtime; the views (`invocations`, `journal`, `state`, `awakeables`, `timers`)
+The tables belong to the runtime; the views (`invocations`, `journal`, `state`, `awakeables`, `promises`, `timers`)
 are a public interface: a plain sqlite3 shell can read them while the app runs. Times in them are UTC in ISO 8601,
 values JSON text; results of steps without a declared type show as `msgpack:` and hexadecimal digits.
 
@@ -174,6 +174,37 @@ CREATE INDEX invocation_ended_keyed ON invocation (ended_ms, seq)
 -- The row without a name holds the version of an object's state; see the class's version=.
 DROP VIEW state;
 CREATE VIEW state AS SELECT service, key, name, value FROM object_state WHERE name != '';
+-- An invocation of a keyless service has shared = 2 and its own number as its key: a mailbox of its own. The views show ''.
+CREATE UNIQUE INDEX invocation_idempotency_keyless ON invocation (service, handler, idempotency_key)
+    WHERE idempotency_key IS NOT NULL AND shared = 2;
+
+-- Completed promises of workflows. One that may belong to no run is unclaimed until the clean-up has looked for a run.
+CREATE TABLE promise (
+    service TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, failed INTEGER NOT NULL, value TEXT NOT NULL,
+    completed_ms INTEGER NOT NULL, unclaimed INTEGER NOT NULL, PRIMARY KEY (service, key, name)
+) WITHOUT ROWID;
+CREATE INDEX promise_unclaimed ON promise (completed_ms) WHERE unclaimed = 1;
+
+CREATE VIEW promises AS
+SELECT service, key, name, CASE failed WHEN 0 THEN value END AS value, CASE failed WHEN 1 THEN value END AS failure,
+       strftime('%Y-%m-%dT%H:%M:%fZ', completed_ms / 1000.0, 'unixepoch') AS completed_at
+FROM promise;
+
+DROP VIEW invocations;
+CREATE VIEW invocations AS
+SELECT seq AS invocation, service, CASE shared WHEN 2 THEN '' ELSE key END AS key, handler,
+       CASE shared WHEN 1 THEN 'shared' WHEN 2 THEN 'keyless' ELSE 'exclusive' END AS mode,
+       CASE status WHEN 0 THEN 'scheduled' WHEN 1 THEN 'pending' WHEN 2 THEN 'running' WHEN 3 THEN 'blocked'
+                   WHEN 4 THEN 'backing-off' WHEN 5 THEN 'paused' WHEN 6 THEN 'succeeded' ELSE 'failed' END AS status,
+       args AS arguments, headers, parent AS called_by, attempts AS failed_attempts,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch') AS accepted_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch') AS ended_at,
+       CASE status WHEN 6 THEN outcome END AS result,
+       CASE status WHEN 7 THEN outcome END AS failure,
+       reason,
+       nullif(idempotency_key, '') AS idempotency_key, restart_of AS restarted_from,
+       CASE WHEN flags & 1 THEN 'requested' END AS cancellation
+FROM invocation;
 
 DROP VIEW journal;
 CREATE VIEW journal AS
@@ -181,8 +212,11 @@ SELECT invocation, idx AS position,
        CASE kind WHEN 1 THEN 'set state' WHEN 2 THEN 'clear state' WHEN 3 THEN 'run' WHEN 4 THEN 'sleep'
                  WHEN 5 THEN 'awakeable' WHEN 6 THEN 'call' WHEN 7 THEN 'send' WHEN 8 THEN 'resolve awakeable'
                  WHEN 9 THEN 'reject awakeable' WHEN 10 THEN 'now' WHEN 11 THEN 'snapshot'
-                 WHEN 12 THEN 'attach' WHEN 13 THEN 'cancel' WHEN 19 THEN 'migrated' WHEN 20 THEN 'completed'
-                 WHEN 21 THEN 'failed' WHEN 22 THEN 'cancelled' WHEN 23 THEN 'placed' END AS entry,
+                 WHEN 12 THEN 'attach' WHEN 13 THEN 'cancel' WHEN 14 THEN 'promise'
+                 WHEN 15 THEN 'peek at promise' WHEN 16 THEN 'resolve promise' WHEN 17 THEN 'reject promise'
+                 WHEN 19 THEN 'migrated'
+                 WHEN 20 THEN 'completed' WHEN 21 THEN 'failed'
+                 WHEN 22 THEN 'cancelled' WHEN 23 THEN 'placed' END AS entry,
        name,
        CASE WHEN kind >= 20 THEN ref END AS completes,
        CASE WHEN kind IN (6, 7, 12, 13) THEN ref END AS called,
@@ -200,6 +234,22 @@ SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
        CASE status WHEN 6 THEN 'output' ELSE 'failure' END, NULL, NULL, NULL, outcome,
        strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch'), NULL
 FROM invocation WHERE status >= 6;
+
+DROP VIEW awakeables;
+CREATE VIEW awakeables AS
+SELECT a.invocation, a.idx AS position, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END AS key, i.handler, a.name AS type,
+       strftime('%Y-%m-%dT%H:%M:%fZ', a.at_ms / 1000.0, 'unixepoch') AS since,
+       strftime('%Y-%m-%dT%H:%M:%fZ', a.ref / 1000.0, 'unixepoch') AS deadline
+FROM journal_entry a JOIN invocation i ON i.seq = a.invocation
+WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS (
+    SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx);
+
+DROP VIEW timers;
+CREATE VIEW timers AS
+SELECT t.invocation, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END AS key, i.handler,
+       CASE t.idx WHEN -1 THEN 'retry' WHEN -2 THEN 'delayed send' ELSE 'sleep or deadline' END AS purpose,
+       strftime('%Y-%m-%dT%H:%M:%fZ', t.due_ms / 1000.0, 'unixepoch') AS due
+FROM timer t JOIN invocation i ON i.seq = t.invocation;
 """
 
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.

@@ -40,6 +40,7 @@ from actors.storage.records import (
     ObjectRecord,
     OpenedDatabase,
     PlaceRow,
+    PromiseRow,
     RequestRow,
     Status,
     TimerRow,
@@ -67,11 +68,20 @@ _ENDED = {
     "ORDER BY ended_ms, seq LIMIT ?1) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
     "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?1)",
 }
+_KEYS_BETWEEN = (
+    "SELECT asked.key, i.idempotency_key FROM json_each(?1) asked CROSS JOIN invocation i "
+    "ON {} AND i.service = json_extract(asked.value, '$[0]') AND i.handler = json_extract(asked.value, '$[2]') "
+    "AND i.idempotency_key > json_extract(asked.value, '$[3]') AND i.idempotency_key < json_extract(asked.value, '$[4]') "
+    "AND i.idempotency_key IS NOT NULL"
+)
 _TICK_KEYS = (
-    "SELECT asked.key, i.idempotency_key FROM json_each(?) asked CROSS JOIN invocation i "
-    "ON i.service = json_extract(asked.value, '$[0]') AND i.key = json_extract(asked.value, '$[1]') "
-    "AND i.handler = json_extract(asked.value, '$[2]') AND i.idempotency_key > json_extract(asked.value, '$[3]') "
-    "AND i.idempotency_key < json_extract(asked.value, '$[4]') AND i.idempotency_key IS NOT NULL"
+    _KEYS_BETWEEN.format("i.key = json_extract(asked.value, '$[1]')")
+    + " UNION ALL "
+    + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
+)
+_PROMISES_OF = _ASKED + (
+    "SELECT p.service, p.key, p.name, p.failed, p.value, p.completed_ms FROM asked CROSS JOIN promise p "
+    "ON p.service = asked.service AND p.key = asked.key"
 )
 _JOURNAL_OF = (
     "SELECT j.* FROM json_each(?) asked CROSS JOIN journal_entry j ON j.invocation = asked.value "
@@ -300,12 +310,42 @@ class SqliteStore:
         return (await self.invocations([seq])).get(seq)
 
     async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None:
-        """The invocation that was accepted under this idempotency key."""
-        found = await self._read(
-            "SELECT * FROM invocation WHERE service = ? AND key = ? AND handler = ? AND idempotency_key = ?",
-            (service, key, handler, idempotency_key),
-        )
+        """The invocation that was accepted under this idempotency key.
+
+        An empty `key` means any invocation of a keyless service; an empty idempotency key (RUN) the run of a workflow,
+        whatever its handler was called then.
+        """
+        condition, values = "service = ? AND key = ? AND idempotency_key = ?", [service, key, idempotency_key]
+        if not key:
+            condition, values[1] = "service = ? AND handler = ? AND idempotency_key = ? AND shared = 2", handler
+        elif idempotency_key:
+            condition, values = condition + " AND handler = ?", [*values, handler]
+        found = await self._read(f"SELECT * FROM invocation WHERE {condition}", values)
         return InvocationRow(*found[0]) if found else None
+
+    async def promises(self, keys: Sequence[tuple[str, str]]) -> list[PromiseRow]:
+        """The completed promises of these workflows."""
+        found = await self._read(_PROMISES_OF, (json.dumps(keys),))
+        return [PromiseRow(*values) for values in found]
+
+    async def runs(self, seqs: Sequence[int]) -> list[tuple[int, str, str]]:
+        """(seq, service, key) of those of these invocations that are the run of a workflow."""
+        found = await self._read(
+            "SELECT i.seq, i.service, i.key FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value "
+            "WHERE i.idempotency_key = ''",
+            (json.dumps(seqs),),
+        )
+        return [(seq, service, key) for seq, service, key in found]
+
+    async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]:
+        """The promises completed first among those that may belong to no run, and whether there is one by now."""
+        found = await self._read(
+            "SELECT service, key, name, failed, value, completed_ms, EXISTS (SELECT 1 FROM invocation i WHERE "
+            "i.service = p.service AND i.key = p.key AND i.idempotency_key = '') FROM promise p WHERE unclaimed = 1 "
+            "ORDER BY completed_ms, service, key, name LIMIT ?",
+            (limit,),
+        )
+        return [(PromiseRow(*values[:6]), bool(values[6])) for values in found]
 
     async def attached(self, target: int) -> list[tuple[int, int]]:
         """(caller, index of its command) of everyone attached to `target`."""
@@ -329,7 +369,8 @@ class SqliteStore:
     async def tick_keys(self, ranges: Sequence[tuple[str, str, str, str, str]]) -> list[tuple[int, str]]:
         """Idempotency keys of one handler of one object that lie between two texts.
 
-        Asked is (service, key, handler, low, high) of each range, answered (its place in `ranges`, idempotency key).
+        Asked is (service, key, handler, low, high) of each range, answered (its place in `ranges`, idempotency key). An empty
+        key means a keyless service.
         """
         return [(place, key) for place, key in await self._read(_TICK_KEYS, (json.dumps(ranges),))]
 
@@ -342,7 +383,10 @@ class SqliteStore:
         before: int,
         limit: int,
     ) -> list[InvocationRow]:
-        """Invocations that match, the newest first, from those numbered below `before`."""
+        """Invocations that match, the newest first, from those numbered below `before`.
+
+        An empty `key` means those of keyless services, which no other key means.
+        """
         only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
         seq = "+seq" if only_open else "seq"  # the plus keeps SQLite from walking down all invocations by number
         conditions: list[str] = [f"{seq} < ?"]
@@ -351,6 +395,8 @@ class SqliteStore:
             if wanted is not None:
                 conditions.append(f"{column} = ?")
                 values.append(wanted)
+                if column == "key":
+                    conditions[-1] = "shared != 2 AND key = ?" if wanted else "shared = 2 AND ? = ''"
         if statuses:
             conditions.append(f"status IN ({', '.join(map(str, statuses))})")
         if only_open:
@@ -369,7 +415,8 @@ class SqliteStore:
         return [
             tuple(values)
             for values in await self._read(
-                "SELECT a.invocation, a.idx, i.service, i.key, i.handler, a.at_ms, a.ref FROM journal_entry a "
+                "SELECT a.invocation, a.idx, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END, i.handler, a.at_ms, "
+                "a.ref FROM journal_entry a "
                 "JOIN invocation i ON i.seq = a.invocation WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS "
                 "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) "
                 "ORDER BY a.invocation, a.idx LIMIT ?",

@@ -246,6 +246,42 @@ BUGS = [
         "        partition.retention.purge([tick.seq], keyed=False)\n",
         "",
     ),
+    Bug(
+        "a promise is completed without those who wait for it",
+        "actors/promises.py",
+        "                partition.complete(invocation, at, *wanted)\n",
+        "                partition.loop.call_later(0, partition.complete, invocation, at, *wanted)\n",
+    ),
+    Bug(
+        "who waits for a promise out of memory is not told",
+        "actors/promises.py",
+        "        return {seq for seq, _ in state.waiters.get(name, ()) if seq not in open_ones}\n",
+        "        return {seq for seq, _ in state.waiters.get(name, ()) if seq in open_ones and seq < 0}\n",
+    ),
+    Bug(
+        "the promises of a purged run stay in memory",
+        "actors/workflows.py",
+        "            state.completed.clear()\n",
+        "            pass\n",
+    ),
+    Bug(
+        "a run is restarted while another one looks for it",
+        "actors/workflows.py",
+        "        async with partition.placements.alone([run_claim(row.service, row.key)]):\n",
+        "        async with partition.placements.alone([]):\n",
+    ),
+    Bug(
+        "the mailbox of a service outlives its invocation",
+        "actors/partition.py",
+        "                self.residence.over(mailbox)\n",
+        "                pass\n",
+    ),
+    Bug(
+        "an invocation of a service is not written when it is accepted",
+        "actors/partition.py",
+        "        self.mark(invocation)  # there is no load with which its row would be written\n",
+        "",
+    ),
 ]
 
 

@@ -8,9 +8,10 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from actors import App, Limits, RetryPolicy, VirtualObject
+from actors import App, Limits, RetryPolicy
 from actors.storage import StorageError
 from actors.testing import Disk, InlineExecutor, ManualClock, SimulatedStore
+from actors.virtual_object import Served
 
 TURNS = 60  # of the loop; more than any test here needs to come to rest
 
@@ -20,7 +21,7 @@ class World:
 
     def __init__(
         self,
-        *classes: type[VirtualObject],
+        *classes: type[Served],
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
         **options: Any,

@@ -13,8 +13,9 @@ import click
 from actors.app import database_path
 from actors.cli.timeline import Line, decoded
 from actors.errors import BadArguments, DefinitionError, UnknownInvocation
+from actors.handlers import address
 from actors.ids import IdMint
-from actors.storage import Flag, InvocationRow, Status, Visitor
+from actors.storage import Flag, InvocationRow, Mode, Status, Visitor
 
 Facts = dict[str, Any]
 
@@ -60,9 +61,9 @@ class Database:
         return {
             "id": self.ids.invocation(row.seq),
             "service": row.service,
-            "key": row.key,
+            "key": row.shown_key,
             "handler": row.handler,
-            "mode": "shared" if row.shared else "exclusive",
+            "mode": Mode.NAMES[row.shared],
             "status": Status.NAMES[row.status],
             "accepted_at": _moment(row.accepted_ms),
             "ended_at": _moment(row.ended_ms),
@@ -70,7 +71,7 @@ class Database:
             "arguments": json.loads(row.args),
             "headers": json.loads(row.headers) if row.headers is not None else {},
             "called_by": self._id(row.parent),
-            "idempotency_key": row.idempotency_key,
+            "idempotency_key": row.idempotency_key or None,  # that of a workflow's run is empty
             "restarted_from": self._id(row.restart_of),
             "cancel_requested": bool(row.flags & Flag.CANCELLED),
             "held": bool(row.flags & Flag.HELD),
@@ -84,7 +85,7 @@ class Database:
 
     async def story(self, row: InvocationRow) -> list[Line]:
         """The journal, with the input first and the outcome last."""
-        target = f"{row.service}/{row.key}"
+        target = address(row.service, row.shown_key)
         return [
             Line(
                 datetime.datetime.fromisoformat(at),

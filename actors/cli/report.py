@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.check import KINDS, Finding, Report
+from actors.handlers import address
 
 WIDTH = 140  # characters, where no terminal says another
 
@@ -80,7 +81,7 @@ def _table(title: str, findings: list[Finding], number: int) -> Table:
     else:
         table.add_column("what", overflow="fold", ratio=1)
     for finding in findings:
-        cells = [f"{finding.service}/{finding.key}" + (f"/{finding.handler}" if finding.handler else "")]
+        cells = [address(finding.service, finding.key, finding.handler or "")]
         if of_invocations:
             cells.append(finding.invocation or "")
         if of_journal:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from actors.cli.database import Facts
 from actors.cli.timeline import Line, told
+from actors.handlers import address
 
 STYLES = {
     "running": "cyan",
@@ -81,8 +82,8 @@ def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str | Text
         details.append(("ended", f"{facts['ended_at']}, {age(facts['ended_at'], now)} ago"))
     if facts["failed_attempts"]:
         details.append(("failed attempts", str(facts["failed_attempts"])))
-    if facts["mode"] == "shared":
-        details.append(("mode", "shared"))
+    if facts["mode"] != "exclusive":
+        details.append(("mode", facts["mode"]))
     details.append(("arguments", ", ".join(_json(one) for one in facts["arguments"]) or "none"))
     for name in ("headers", "called_by", "idempotency_key", "restarted_from"):
         if facts[name]:
@@ -113,7 +114,7 @@ def _timeline(story: Sequence[Line]) -> Table:
 
 
 def target(facts: Facts) -> str:
-    return f"{facts['service']}/{facts['key']}/{facts['handler']}"
+    return address(facts["service"], facts["key"], facts["handler"])
 
 
 def age(since: str, now: datetime.datetime) -> str:

@@ -33,7 +33,7 @@ class Line:
 
 
 _QUERY = """
-SELECT j.at, j.invocation, j.position, i.service || '/' || i.key, j.entry, j.name, j.completes, j.called, j.value
+SELECT j.at, j.invocation, j.position, i.service || CASE i.mode WHEN 'keyless' THEN '' ELSE '/' || i.key END, j.entry, j.name, j.completes, j.called, j.value
 FROM journal j JOIN invocations i USING (invocation)
 WHERE i.handler <> ?
 """

@@ -11,8 +11,9 @@ import json
 import sys
 from collections import deque
 
-from actors import App, Call, Limits, run
-from actors.storage import StorageError
+from actors import App, Limits, run
+from actors.errors import StorageError
+from actors.futures import Call
 from examples.flights.aircraft import Aircraft
 from examples.flights.airport import Airport
 from examples.flights.feed import Feed

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, InvocationHandle, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import (
     AwakeableCompleted,
     BadArguments,
@@ -26,6 +26,7 @@ from actors.errors import (
     RetriesExhausted,
     UnknownInvocation,
 )
+from actors.handlers import InvocationHandle
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]

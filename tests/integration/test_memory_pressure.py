@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, InvocationHandle, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning, InvocationCancelled, InvocationKilled, MailboxFull
+from actors.handlers import InvocationHandle
 from tests.world import World
 
 ran: list[str] = []

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, InvocationHandle, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadId, InvocationCancelled, InvocationKilled, UnknownInvocation, WrongStatus
+from actors.handlers import InvocationHandle
 from tests.world import World
 
 happened: list[str] = []

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, InvocationHandle, TerminalError, VirtualObject, handler
+from actors import App, Context, TerminalError, VirtualObject, handler
 from actors.errors import AppNotRunning, DefinitionError
+from actors.handlers import InvocationHandle
 from actors.storage import StorageError
 from actors.testing import Disk, SimulatedStore
 from tests.world import World

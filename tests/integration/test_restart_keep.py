@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from actors import Context, InvocationHandle, Limits, TerminalError, VirtualObject, handler, shared
+from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning, BadArguments, CannotKeep, InvocationKilled, WrongStatus
+from actors.handlers import InvocationHandle
 from actors.storage import StorageError
 from tests.world import World
 

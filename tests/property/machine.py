@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-from actors import VirtualObject
 from actors.storage import Batch
 from actors.testing import Disk, SimulatedStore
+from actors.virtual_object import Served
 from tests.world import World
 
 
@@ -45,7 +45,7 @@ class QueuedDisk(Disk):
 
 
 class Machine(World):
-    def __init__(self, *classes: type[VirtualObject], **options: Any) -> None:
+    def __init__(self, *classes: type[Served], **options: Any) -> None:
         super().__init__(*classes, **options)
         self.disk.close()
         self.disk: QueuedDisk = QueuedDisk()

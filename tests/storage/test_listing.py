@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.storage import InvocationRow, SqliteStore, Status
+from actors.storage import InvocationRow, Mode, SqliteStore, Status
 from tests.storage.rows import OpenStore, batch, invocation
 
 OPEN = tuple(range(Status.SUCCEEDED))
@@ -19,7 +19,8 @@ ROWS = [
     invocation(
         seq,
         service="Order" if seq % 2 else "Cart",
-        key=f"k{seq % 3}",
+        key=str(seq) if seq % 7 == 0 else f"k{seq % 3}",
+        shared=Mode.KEYLESS if seq % 7 == 0 else seq % 2,
         handler="add" if seq % 5 else "buy",
         status=seq % 8,
         position=100 - seq,
@@ -31,7 +32,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("service", [None, "Order", "order"])
-@pytest.mark.parametrize("key", [None, "k1"])
+@pytest.mark.parametrize("key", [None, "k1", "", "14"])
 @pytest.mark.parametrize("handler", [None, "buy"])
 async def test_a_listing_holds_what_matches_all_it_was_asked_for(
     service: str | None, key: str | None, handler: str | None, tmp_path: Path
@@ -44,7 +45,7 @@ async def test_a_listing_holds_what_matches_all_it_was_asked_for(
                 row
                 for row in reversed(ROWS)
                 if service in (None, row.service)
-                and key in (None, row.key)
+                and key in (None, "" if row.shared == Mode.KEYLESS else row.key)
                 and handler in (None, row.handler)
                 and (not statuses or row.status in statuses)
             ]

@@ -11,16 +11,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.storage import Batch, Flag, InvocationRow, JournalRow, ObjectRecord, Status, TimerRow
+from actors.storage import RUN, Batch, Flag, InvocationRow, JournalRow, Mode, ObjectRecord, PromiseRow, Status, TimerRow
+from actors.storage.database import WORKFLOW_FACTS
 from actors.storage.records import PlainRow
 from tests.storage.rows import OpenStore, plain
 
 # Few names, so that rows meet; awkward ones, so that no layer may quote or encode them wrongly.
-# Not NUL in keys: the layer above refuses it, because SQLite's JSON functions end a text there.
+# Not NUL in keys: the layer above refuses it, because SQLite's JSON functions end a text there. Nor empty ones: they mean
+# the keyless invocations, each of which is stored under its own number.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SERVICES = st.sampled_from(["Order", "order", "Ø.x-1"])
-KEYS = st.sampled_from(["k", "", "0", "1e3", "null", "a'b\"c\\d", "ключ€𝄞", "x\ny"]) | TEXT.filter(
-    lambda key: "\x00" not in key
+KEYS = st.sampled_from(["k", "0", "1e3", "null", "a'b\"c\\d", "ключ€𝄞", "x\ny"]) | TEXT.filter(
+    lambda key: bool(key) and "\x00" not in key
 )
 NAMES = st.sampled_from(["a", "b", "ä"])
 SMALL = st.integers(1, 12)
@@ -31,12 +33,14 @@ NUMBER = st.integers(0, 2**53)
 def invocations(draw: st.DrawFn) -> InvocationRow:
     status = draw(st.integers(Status.SCHEDULED, Status.FAILED))
     seq = draw(SMALL)
+    shared = draw(st.sampled_from([Mode.EXCLUSIVE, Mode.SHARED, Mode.KEYLESS]))
+    once = st.none() | st.just(f"i{seq}")
     return InvocationRow(
         seq=seq,
         service=draw(SERVICES),
-        key=draw(KEYS),
+        key=str(seq) if shared == Mode.KEYLESS else draw(KEYS),
         handler=draw(TEXT),
-        shared=draw(st.sampled_from([0, 1])),
+        shared=shared,
         status=status,
         position=draw(NUMBER),
         args=draw(TEXT),
@@ -50,7 +54,7 @@ def invocations(draw: st.DrawFn) -> InvocationRow:
         reason=draw(st.none() | TEXT),
         flags=draw(st.integers(0, 15)),
         failing_since_ms=draw(st.none() | NUMBER),
-        idempotency_key=draw(st.none() | st.just(f"i{seq}")),
+        idempotency_key=draw(once | st.just(RUN) if seq <= 2 and shared == Mode.EXCLUSIVE else once),
         restart_of=draw(st.none() | SMALL),
     )
 
@@ -78,8 +82,35 @@ class Model:
         self.state: dict[tuple[str, str, str], str] = {}
         self.timers: dict[tuple[int, int], TimerRow] = {}
         self.attached: set[tuple[int, int, int]] = set()
+        self.promises: dict[tuple[str, str, str], tuple[PromiseRow, bool]] = {}  # and whether it is unclaimed
+
+    def apply_fact(self, fact: str, values: tuple[Any, ...]) -> None:
+        match fact:
+            case "completed":
+                self.promises[values[:3]] = PromiseRow(*values[:6]), bool(values[6])
+            case "claimed":
+                if values in self.promises:
+                    self.promises[values] = self.promises[values][0], False
+            case "expired":
+                self.promises.pop(values, None)
+            case "promises forgotten":
+                self.promises = {where: row for where, row in self.promises.items() if where[:2] != values}
+            case "state forgotten":
+                self.state = {where: text for where, text in self.state.items() if where[:2] != values}
+            case "replaced" if values[0] in self.invocations:
+                self.invocations[values[0]] = self.invocations[values[0]]._replace(idempotency_key=None)
+
+    def runs(self) -> list[tuple[int, str, str]]:
+        return [(row.seq, row.service, row.key) for row in self.invocations.values() if row.idempotency_key == RUN]
+
+    def unclaimed(self) -> list[tuple[PromiseRow, bool]]:
+        keys = [(service, key) for _, service, key in self.runs()]
+        found = [(row, (row.service, row.key) in keys) for row, unclaimed in self.promises.values() if unclaimed]
+        return sorted(found, key=lambda pair: (pair[0].completed_ms, pair[0]))
 
     def apply(self, batch: Batch) -> None:
+        for fact, values in batch.workflows:
+            self.apply_fact(fact, values)
         for values in batch.plain:
             simple = PlainRow(*values)
             known = self.invocations.get(simple.seq)
@@ -169,6 +200,29 @@ def under_a_key(row: InvocationRow) -> bool:
 
 
 @st.composite
+def facts(draw: st.DrawFn, model: Model) -> list[tuple[str, tuple[Any, ...]]]:
+    """What happens to whole workflows, in an order that may matter."""
+    there, found = set(model.promises), list[tuple[str, tuple[Any, ...]]]()
+    for _ in range(draw(st.integers(0, 4))):
+        fact = draw(st.sampled_from(sorted(WORKFLOW_FACTS)))
+        known = st.sampled_from(sorted(there)) if there else st.nothing()
+        where = draw(known | st.tuples(SERVICES, KEYS, NAMES))
+        if fact == "completed" and where not in there:
+            there.add(where)
+            found.append((fact, (*where, draw(st.integers(0, 1)), draw(TEXT), draw(SMALL), draw(st.integers(0, 1)))))
+        elif fact in ("promises forgotten", "state forgotten"):
+            found.append((fact, where[:2]))
+            there = {one for one in there if fact == "state forgotten" or one[:2] != where[:2]}
+        elif fact == "replaced":
+            ended = [seq for seq, _, _ in model.runs() if seq in model.ended()]
+            found += [(fact, (seq,)) for seq in ended]
+        elif fact != "completed":
+            found.append((fact, where))
+            there -= {where} if fact == "expired" else set()
+    return found
+
+
+@st.composite
 def histories(draw: st.DrawFn) -> list[Batch]:
     """Batches a runtime could hand over: no journal entry or timer twice, no two positions the same."""
     model, batches = Model(), []
@@ -193,6 +247,7 @@ def histories(draw: st.DrawFn) -> list[Batch]:
         attachments = st.lists(st.tuples(SMALL, st.integers(1, 2), st.integers(1, 2)), max_size=3)
         batch.attached, batch.detached = draw(attachments), draw(attachments)
         batch.purged = [(seq,) for seq in draw(st.lists(SMALL, max_size=3))]
+        batch.workflows = draw(facts(model))
         model.apply(batch)
         batches.append(batch)
     return batches
@@ -244,6 +299,13 @@ async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
                 ]
                 asked = list(dict.fromkeys(asked + seen))
                 check_objects(model, asked, await store.load_objects(asked))
+            promises = [row for row, _ in model.promises.values()]
+            keys = list({(row.service, row.key) for row in promises})
+            assert sorted(await store.promises(keys)) == sorted(promises)
+            assert all(row.key == keys[0][1] for row in await store.promises(keys[:1]))
+            assert await store.promises([("nobody", "nothing")]) == []
+            assert await store.unclaimed_promises(100) == model.unclaimed()
+            assert sorted(await store.runs([*range(1, 13)])) == sorted(model.runs())
             assert await windows(store) == sorted(model.timers.values())
             for keyed in (False, True):
                 assert await store.ended(100, keyed) == model.in_order_of_end(keyed)
@@ -253,7 +315,8 @@ async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
             await check_tick_keys(model, store, asked)
             for row in model.invocations.values():
                 if row.idempotency_key is not None:
-                    assert await store.find(row.service, row.key, row.handler, row.idempotency_key) == row
+                    key = "" if row.shared == Mode.KEYLESS else row.key
+                    assert await store.find(row.service, key, row.handler, row.idempotency_key) == row
             for seq in range(1, 13):
                 attached = sorted((caller, idx) for target, caller, idx in model.attached if target == seq)
                 assert await store.attached(seq) == attached

@@ -14,7 +14,7 @@ import pytest
 
 from actors import App, Context, VirtualObject, handler
 from actors.journal import Kind
-from actors.storage import Flag, Status
+from actors.storage import Flag, Mode, Status
 from actors.storage.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, entry, invocation, shell
 
@@ -26,6 +26,7 @@ COLUMNS = {
     ],
     "journal": ["invocation", "position", "entry", "name", "completes", "called", "value", "at", "due"],
     "state": ["service", "key", "name", "value"],
+    "promises": ["service", "key", "name", "value", "failure", "completed_at"],
     "awakeables": ["invocation", "position", "service", "key", "handler", "type", "since", "deadline"],
     "timers": ["invocation", "service", "key", "handler", "purpose", "due"],
 }  # fmt: skip
@@ -200,6 +201,36 @@ async def test_timers_say_what_they_are_for(store: OpenStore) -> None:
     ]
 
 
+async def test_promises_read_as_values_and_failures(store: OpenStore) -> None:
+    done = ("Signup", "u1", "clicked", 0, "true", AT_MS, 1)
+    rejected = ("Signup", "u1", "paid", 1, '{"code":500,"message":"no"}', AT_MS + 1000, 0)
+    await store.commit(batch(workflows=[("completed", done), ("completed", rejected)]))
+    common = {"service": "Signup", "key": "u1"}
+    assert look(store, "SELECT * FROM promises ORDER BY name") == [
+        {"name": "clicked", "value": "true", "failure": None, "completed_at": AT, **common},
+        {"name": "paid", "value": None, "failure": rejected[4], "completed_at": A_SECOND_LATER, **common},
+    ]
+
+
+async def test_a_keyless_invocation_shows_no_key_and_a_run_no_idempotency_key(store: OpenStore) -> None:
+    await store.commit(
+        batch(
+            invocations=[
+                invocation(1, key="1", shared=Mode.KEYLESS, status=Status.BLOCKED),
+                invocation(2, key="2", idempotency_key=""),
+            ],
+            journal=[entry(1, 1, Kind.AWAKEABLE, name="str")],
+            timers=[(AT_MS, 9, 1, -1)],
+        )
+    )
+    rows = look(store, "SELECT key, mode, idempotency_key FROM invocations ORDER BY invocation")
+    assert [tuple(row.values()) for row in rows] == [("", "keyless", None), ("2", "exclusive", None)]
+    assert [row["key"] for row in look(store, "SELECT key FROM awakeables UNION ALL SELECT key FROM timers")] == [
+        "",
+        "",
+    ]
+
+
 async def test_a_shell_that_reads_for_long_does_not_stop_the_store_and_sees_one_moment(store: OpenStore) -> None:
     await store.commit(batch(1, state=[("Order", "k", "n", "1")]))
     with shell(store.path) as connection:
@@ -281,6 +312,10 @@ def test_the_sql_uses_nothing_newer_than_sqlite_3_37() -> None:
         "SELECT * FROM awakeables",
         "SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5)",
         "SELECT * FROM timers ORDER BY due",
+        "SELECT * FROM promises WHERE service = 'Signup' AND key = 'u1'",
+        "SELECT * FROM promise WHERE unclaimed = 1 ORDER BY completed_ms LIMIT 1",
+        "SELECT * FROM invocation WHERE service = 'S' AND key = 'k' AND idempotency_key = ''",
+        "SELECT * FROM invocation WHERE service = 'S' AND handler = 'h' AND idempotency_key = 'k' AND shared = 2",
     ],
 )
 def test_common_questions_do_not_read_whole_tables(question: str) -> None:

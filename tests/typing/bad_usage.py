@@ -6,17 +6,19 @@ from typing import Any, assert_type
 
 from actors import (
     App,
-    Call,
     Context,
-    InvocationHandle,
     RetryPolicy,
+    Service,
     VirtualObject,
+    Workflow,
     field,
     handler,
     migration,
     schedule,
     shared,
 )
+from actors.futures import Call
+from actors.handlers import InvocationHandle
 
 
 class Stock(VirtualObject):
@@ -176,6 +178,37 @@ class Order(VirtualObject):
         total: int = ctx.get("total", int)  # error
         word: str = ctx.get("total", int, 0)  # error
         assert_type((total, word), tuple[int, str])
+
+
+class Mailer(Service):
+    @handler
+    async def deliver(self, to: str) -> int:
+        return len(to)
+
+
+class Signup(Workflow):
+    @handler
+    async def run(self, ctx: Context, email: str) -> bool:
+        await ctx.object(Mailer, "k").deliver(email)  # error
+        await ctx.service(Mailer, "k").deliver(email)  # error
+        await ctx.service(Signup).run(email)  # error
+        await ctx.service(Mailer).deliver(3)  # error
+        clicked = ctx.promise("clicked", bool)
+        number: str = await clicked  # error
+        await clicked.resolve("yes")  # error
+        await clicked.reject(3)  # error
+        await ctx.promise(3)  # error
+        return bool(number)
+
+
+async def kinds() -> None:
+    app = App(Mailer, Signup)
+    app.object(Mailer, "k")  # error
+    app.service(Signup)  # error
+    app.service(Stock)  # error
+    text: str = await app.service(Mailer).deliver("a")  # error
+    done: str = await app.object(Signup, "u").run("a")  # error
+    assert_type((text, done), tuple[str, str])
 
 
 async def outside() -> None:

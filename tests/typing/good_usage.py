@@ -9,19 +9,21 @@ from typing import Any, assert_type
 
 from actors import (
     App,
-    Awakeable,
-    Call,
     Context,
-    InvocationHandle,
     RetryPolicy,
+    Service,
     TerminalError,
     VirtualObject,
+    Workflow,
     field,
     handler,
     migration,
     schedule,
     shared,
 )
+from actors.durable_promise import DurablePromise
+from actors.futures import Awakeable, Call
+from actors.handlers import InvocationHandle
 
 
 @dataclass
@@ -262,6 +264,49 @@ class Order(VirtualObject):
         ctx.set("total", 3)
         ctx.clear("total")
         ctx.clear_all()
+
+
+class Mailer(Service):
+    @handler
+    async def deliver(self, ctx: Context, to: str, copies: int = 1) -> int:
+        assert_type(await ctx.service(Mailer).deliver(to), int)
+        return copies
+
+    @handler
+    async def flush(self) -> None: ...
+
+
+class Signup(Workflow):
+    status: str = "new"
+
+    @handler
+    async def run(self, ctx: Context, email: str) -> bool:
+        assert_type(await ctx.service(Mailer).deliver(email, copies=2), int)
+        assert_type(ctx.service(Mailer).deliver.send(email), InvocationHandle[int])
+        clicked = ctx.promise("clicked", bool)
+        assert_type(clicked, DurablePromise[bool])
+        assert_type(await clicked, bool)
+        assert_type(await clicked.peek(), bool | None)
+        assert_type(await clicked.resolve(True), None)
+        assert_type(await clicked.reject("no"), None)
+        assert_type(await ctx.promise("anything"), Any)
+        assert_type(await ctx.all(clicked, ctx.promise("names", list[str])), tuple[bool, list[str]])
+        assert_type(await ctx.timeout(clicked, 5), bool)
+        return await clicked
+
+    @shared
+    async def peek(self) -> str:
+        return self.status
+
+
+async def services_and_workflows() -> None:
+    async with App(Mailer, Signup) as app:
+        assert_type(app.service(Mailer), Mailer)
+        assert_type(await app.service(Mailer).deliver("a@b"), int)
+        handle = await app.service(Mailer).deliver.options(idempotency_key="k").send("a@b")
+        assert_type(await handle.result(), int)
+        assert_type(await app.object(Signup, "u1").run("a@b"), bool)
+        assert_type(await app.object(Signup, "u1").peek(), str)
 
 
 async def outside() -> None:

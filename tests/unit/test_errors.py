@@ -36,11 +36,14 @@ CODES = {
     "MisusedFuture": ("misused_future", 500),
     "Overloaded": ("overloaded", 429),
     "PayloadTooLarge": ("payload_too_large", 413),
+    "PromiseCompleted": ("promise_already_completed", 409),
+    "PromiseRejected": ("promise_rejected", 500),
     "RetriesExhausted": ("retries_exhausted", 500),
     "TickSkipped": ("tick_skipped", 409),
     "SerializationError": ("not_serializable", 500),
     "StateDecodeError": ("stored_data_mismatch", 500),
     "StateWriteRefused": ("state_write_in_shared_handler", 500),
+    "StorageError": ("storage_error", 503),
     "TerminalError": ("terminal_error", 500),
     "UndeclaredState": ("undeclared_state", 500),
     "UnknownAwakeable": ("unknown_awakeable", 404),
@@ -48,6 +51,7 @@ CODES = {
     "UnknownInvocation": ("unknown_invocation", 404),
     "UnknownService": ("unknown_service", 404),
     "UnsetState": ("unset_state", 500),
+    "WrongKind": ("wrong_kind", 400),
     "WrongStatus": ("wrong_status", 409),
 }
 DEFINED = {

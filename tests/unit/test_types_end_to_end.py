@@ -383,7 +383,7 @@ class Mistaken(VirtualObject):
             "awakeable": lambda: ctx.awakeable(Unstorable),
             "run": lambda: ctx.run(make_unstorable),
             "step": lambda: ctx.step(type=list[Unstorable]).run(make_unstorable),
-            "object": lambda: ctx.object(Unstorable, "k"),
+            "object": lambda: ctx.object(Unstorable, "k"),  # type: ignore[type-var]
             "set": lambda: ctx.set("name", 1, Unstorable),
             "policy": lambda: RetryPolicy(factor=0),
         }

@@ -1,0 +1,202 @@
+"""Durable promises: the first completion counts, and whoever waits gets it, in memory or not.
+
+Promise: what completes a promise, what it completes, and all that wait for it are in one batch. So a crash finds a
+promise open and everybody waiting, or completed and everybody told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from actors.errors import BadArguments, PromiseCompleted, PromiseRejected, SerializationError, failure_text
+from actors.journal import Kind
+from actors.object_state import ObjectState
+from actors.serde import ANY, Codec, codec_named
+from actors.storage import ObjectRecord
+from actors.virtual_object import ServiceDefinition
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.journal import Journal
+    from actors.partition import Partition
+
+
+class Completion(NamedTuple):
+    """`kind` is COMPLETED, with the value as JSON, or FAILED, with the failure."""
+
+    kind: int
+    text: str
+
+
+Waiter = tuple[int, int]  # seq of an open invocation, index of its command
+
+
+class WorkflowState(ObjectState):
+    """The state of a workflow and its promises: `completed` by name, and by name of an open one who waits for it.
+
+    A waiter may have left memory alone; it may also have ended. When the whole workflow leaves, its waiters are found
+    again in the journals of its open invocations, which are loaded with it.
+    """
+
+    __slots__ = ("completed", "waiters")
+
+    def __init__(self, definition: ServiceDefinition, record: ObjectRecord) -> None:
+        super().__init__(definition, record.state)
+        self.completed = {
+            row.name: Completion(Kind.FAILED if row.failed else Kind.COMPLETED, row.value) for row in record.promises
+        }
+        self.waiters: dict[str, set[Waiter]] = {}
+        for seq, rows in record.journal.items():
+            answered = {row.ref for row in rows if row.kind >= Kind.COMPLETED}
+            for row in rows:
+                if row.kind == Kind.PROMISE and row.idx not in answered:
+                    self.waiters.setdefault(row.name or "", set()).add((seq, row.idx))
+
+
+class Promises:
+    """What handlers of a workflow ask of its promises. Their object is in memory: they run on it."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+
+    def wait(self, invocation: Invocation, index: int, name: str) -> None:
+        """Complete the command with the promise's completion, now or when there is one."""
+        if self._begun(invocation, index):
+            return
+        state = _state(invocation)
+        found = state.completed.get(name)
+        if found is None:
+            state.waiters.setdefault(name, set()).add((invocation.seq, index))
+        else:
+            self._partition.complete(invocation, index, *found)
+
+    def peek(self, invocation: Invocation, index: int, name: str) -> None:
+        """Complete the command with what there is now."""
+        if not self._begun(invocation, index):
+            found = _state(invocation).completed.get(name)
+            self._partition.complete(invocation, index, *(found or (Kind.COMPLETED, None)))
+
+    def complete_for(self, caller: Invocation, index: int, name: str, kind: int, text: str, codec: Codec) -> None:
+        """Complete a promise for a handler, whose own command is completed in the same batch."""
+        if self._begun(caller, index):
+            return
+        wanted = Completion(Kind.COMPLETED, text)
+        if kind == Kind.REJECT_PROMISE:
+            wanted = Completion(
+                Kind.FAILED, failure_text(PromiseRejected(ANY.decode(text) or "rejected without a reason"))
+            )
+        if self._cold(_state(caller), name):
+            working = self._partition.loop.create_task(self._complete(caller, index, name, wanted, codec))
+            self._partition.add_work(caller, index, working)
+        else:
+            self._complete_now(caller, index, name, wanted, codec)
+
+    def ended(self, invocation: Invocation, journal: Journal) -> None:
+        """It waits for no promise any more."""
+        state = invocation.mailbox.state if invocation.mailbox is not None else None
+        if isinstance(state, WorkflowState) and state.waiters:
+            for entry in journal.commands:
+                if entry.kind == Kind.PROMISE and entry.name in state.waiters:
+                    _discard(state, entry.name, (invocation.seq, entry.idx))
+
+    def _begun(self, invocation: Invocation, index: int) -> bool:
+        """Whether the command has its answer, or this process is about to get it."""
+        journal = invocation.journal
+        return (
+            index == 0
+            or journal is None
+            or index in journal.completed
+            or (invocation.work is not None and index in invocation.work)
+        )
+
+    def _cold(self, state: WorkflowState, name: str) -> set[int]:
+        open_ones = self._partition.open
+        return {seq for seq, _ in state.waiters.get(name, ()) if seq not in open_ones}
+
+    async def _complete(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
+        """The same with waiters that have left memory: they come back first. The caller's end cancels this."""
+        partition = self._partition
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                asked: set[int] = set()  # and are held; one that is not here all the same has ended
+                while cold := self._cold(_state(caller), name) - asked:
+                    asked |= cold
+                    await stack.enter_async_context(partition.loader.holding_all(cold))
+                self._complete_now(caller, index, name, wanted, codec)
+        except Exception as error:
+            if not partition.stopped:
+                partition.fail(error)
+
+    def _complete_now(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
+        """Without an await: all of it is in one batch."""
+        partition, state = self._partition, _state(caller)
+        found = state.completed.get(name)
+        refusal: PromiseCompleted | BadArguments | None = None
+        waiting: list[tuple[Invocation, int]] = []
+        if found is None:
+            waiting = [
+                (partition.open[seq], at) for seq, at in sorted(state.waiters.get(name, ())) if seq in partition.open
+            ]
+            refusal = _refused_by(waiting, name, wanted)
+        elif found.kind != wanted.kind or (found.text != wanted.text and not codec.equal(found.text, wanted.text)):
+            refusal = PromiseCompleted(
+                f"The promise {name!r} of {caller.service}/{caller.key} was completed before, in another way. The first "
+                "completion stands."
+            )
+        if refusal is not None:
+            partition.complete(caller, index, Kind.FAILED, failure_text(refusal))
+            return
+        if found is None:
+            state.completed[name] = wanted
+            state.waiters.pop(name, None)
+            self._store(caller, name, wanted)
+            for invocation, at in waiting:
+                partition.complete(invocation, at, *wanted)
+        partition.complete(caller, index, Kind.COMPLETED, None)
+
+    def _store(self, caller: Invocation, name: str, wanted: Completion) -> None:
+        partition, mailbox = self._partition, caller.mailbox
+        assert mailbox is not None
+        batch = partition.committer.batch
+        # Without a run it may be one before it, or one after its end: the clean-up finds out.
+        unclaimed = int(mailbox.current is None)
+        failed = int(wanted.kind == Kind.FAILED)
+        row = (caller.service, caller.key, name, failed, wanted.text, partition.now_ms(), unclaimed)
+        batch.workflows.append(("completed", row))
+        partition.touch()
+
+
+def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Completion) -> BadArguments | None:
+    """What is wrong with a value for those who wait, or None."""
+    if wanted.kind == Kind.FAILED:
+        return None
+    for invocation, index in waiting:
+        future = invocation.attempt.future(index) if invocation.attempt is not None else None
+        command = invocation.journal.command(index) if invocation.journal is not None else None
+        codec = future.codec if future is not None else None
+        if codec is None and command is not None:  # no attempt is there to say: the journal knows the type's name
+            codec = codec_named(ANY.decode(str(command.value)))
+        if codec is None:
+            continue
+        try:
+            codec.decode(wanted.text)
+        except SerializationError as error:
+            return BadArguments(
+                f"{invocation.address} waits for the promise {name!r} as {codec.name}: {error} It stays open."
+            )
+    return None
+
+
+def _state(invocation: Invocation) -> WorkflowState:
+    state = invocation.mailbox.state if invocation.mailbox is not None else None
+    assert isinstance(state, WorkflowState)
+    return state
+
+
+def _discard(state: WorkflowState, name: str, waiter: Waiter) -> None:
+    waiters = state.waiters[name]
+    waiters.discard(waiter)
+    if not waiters:
+        del state.waiters[name]

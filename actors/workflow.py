@@ -1,0 +1,35 @@
+"""Workflows: one handler that runs once for each key, and others beside it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from actors.errors import DefinitionError
+from actors.virtual_object import Kind, ServiceDefinition, VirtualObject
+
+
+class Workflow(VirtualObject):
+    """Base class of workflows. The one `@handler`, under any name, is the workflow itself: it runs once for each key.
+
+    A second call or send of it with the same arguments gets the first one's outcome, with others IdempotencyMismatch, as
+    long as the run is kept: until `Limits.idempotency_retention` after its end, or `app.purge`. Then its state and promises
+    are forgotten with it, and the key may run anew. `@shared` handlers read its state before, while and after it
+    runs, and talk to it through `ctx.promise(name, type)`.
+    """
+
+    __slots__ = ()
+    __kind__: ClassVar[Kind] = "workflow"
+
+    @classmethod
+    def _check_kind(cls, definition: ServiceDefinition) -> None:
+        runs = [handler.name for handler in definition.handlers.values() if handler.once]
+        if not runs:
+            raise DefinitionError(
+                f"class {cls.__qualname__}: a Workflow has one @handler, which is what runs once for each key, and this one "
+                "has none. Decorate it; in a base class make it abstract too (@handler above @abstractmethod)."
+            )
+        if len(runs) > 1:
+            raise DefinitionError(
+                f"class {cls.__qualname__}: a Workflow runs one @handler once for each key, and this one has {len(runs)}: "
+                f"{', '.join(runs)}. Make the others @shared (they may complete and await promises), or derive from VirtualObject."
+            )
