@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, handler, migration, shared
+from actors import App, Context, Service, TerminalError, VirtualObject, Workflow, handler, migration, shared
 from actors.check import MOST_TIMEOUTS, OBJECTS_PER_PAGE, Check, Finding, Report, check
 from actors.errors import DefinitionError
 from actors.rehearsal import Misfit
@@ -672,3 +672,60 @@ async def test_nothing_is_written_through_a_snapshot(tmp_path: Path) -> None:
             await snapshot.commit(batch())
     finally:
         await snapshot.close()
+
+
+class Letters(Service):
+    @handler
+    async def write(self, ctx: Context, to: str) -> str:
+        await ctx.run(done.append, to)
+        return await ctx.awakeable(str)
+
+
+class Signup(Workflow):
+    status: str = "new"
+
+    @handler
+    async def run(self, ctx: Context) -> str:
+        self.status = "waiting"
+        assert await ctx.promise("early", str).peek() is None
+        await ctx.promise("sent", str).resolve("yes")
+        return await ctx.promise("clicked", str)
+
+    @shared
+    async def follow(self, ctx: Context) -> str:
+        return await ctx.promise("never", str)
+
+
+async def test_services_and_workflows_are_replayed_too(storage: str) -> None:
+    async with running(storage, Letters, Signup) as app:
+        await app.service(Letters).write.send("me")
+        await app.object(Signup, "u").run.send()
+        await app.object(Signup, "u").follow.send()
+        await until(app, "blocked", "blocked", "blocked")
+    report = await checked(storage, Letters, Signup)
+    assert report.ok and report.counts.invocations == 3
+
+    class Changed(Service, name="Letters"):
+        @handler
+        async def write(self, ctx: Context, to: str) -> str:
+            return await ctx.awakeable(str)
+
+    class Renamed(Workflow, name="Signup"):
+        status: str = "new"
+
+        @handler
+        async def run(self, ctx: Context) -> str:
+            self.status = "waiting"
+            assert await ctx.promise("early", str).peek() is None
+            await ctx.promise("sent", str).resolve("no")
+            return await ctx.promise("clicked", str)
+
+        @shared
+        async def follow(self, ctx: Context) -> str:
+            return await ctx.promise("other", str)
+
+    found = {
+        (one.service, one.key, one.handler, one.kind) for one in (await checked(storage, Changed, Renamed)).findings
+    }
+    kind = "journal"
+    assert found == {("Letters", "", "write", kind), ("Signup", "u", "run", kind), ("Signup", "u", "follow", kind)}

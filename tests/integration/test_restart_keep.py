@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
+from actors import Context, Limits, Service, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import AppNotRunning, BadArguments, CannotKeep, InvocationKilled, WrongStatus
 from actors.handlers import InvocationHandle
 from actors.storage import StorageError
@@ -693,3 +693,33 @@ async def test_a_step_result_that_holds_a_moment_is_kept_as_it_is() -> None:
         again = await w.app.restart(handle.id, keep=2)
         await w.settle()
         assert await _outcome(w, again) == "2024-01-02 True", "the id in the result has become its own"
+
+
+class Letters(Service):
+    @handler
+    async def write(self, ctx: Context, to: str) -> str:
+        await ctx.run(happened.append, to)
+        raise TerminalError(await ctx.awakeable(str))
+
+
+class Signup(Workflow):
+    @handler
+    async def run(self, ctx: Context) -> None:
+        await ctx.run(happened.append, "run")
+        raise TerminalError("ended")
+
+
+async def test_a_service_is_restarted_from_a_position_and_a_workflow_is_not() -> None:
+    async with World(Letters, Signup) as w:
+        letter = await w.app.service(Letters).write.send("me")
+        run = await w.app.object(Signup, "u").run.send()
+        await w.settle()
+        await w.app.kill(letter.id)
+        again = await w.app.restart(letter.id, keep=2)
+        await w.settle()
+        assert (await w.app.describe(again.id)).key == ""
+        (waiting,) = await w.app.awakeables()
+        assert waiting.invocation_id == again.id
+        assert sorted(happened) == ["me", "run"], "no step is done again"
+        with pytest.raises(CannotKeep, match="promises of a workflow"):
+            await w.app.restart(run.id, keep=1)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 
-from actors import Context, Limits, VirtualObject, handler, schedule, shared
+from actors import Context, Limits, Service, VirtualObject, handler, schedule, shared
 from actors.errors import BadArguments, InvocationCancelled, TickSkipped, WrongStatus
 from tests.world import World
 
@@ -662,3 +662,62 @@ async def test_nothing_is_written_for_an_app_without_schedules() -> None:
     async with At("2026-03-01T10:00:30", Plain) as world:
         assert world.disk.commits == 0
         assert world.clock.next_due_ms() is None
+
+
+class Cleaning(Service):
+    @schedule("0 * * * *")
+    @handler
+    async def sweep(self, ctx: Context) -> str:
+        note(ctx)
+        assert ctx.key == ""
+        await ctx.sleep(1)
+        return ctx.headers["schedule-due"]
+
+
+async def test_a_service_needs_no_key_and_its_ticks_run_once_across_crashes() -> None:
+    async with At("2026-03-01T10:30:00", Cleaning) as world:
+        (info,) = await world.app.invocations(status="scheduled")
+        assert (info.service, info.key, info.idempotency_key) == (
+            "Cleaning",
+            "",
+            "@schedule 0 * * * * UTC 2026-03-01T11:00:00Z",
+        )
+        await world.down_until("2026-03-01T10:40:00")
+        assert world.pending() == ["2026-03-01T11:00:00Z"], "the tick that waits is found again"
+        await world.until("2026-03-01T11:00:00")
+        await world.down_until("2026-03-01T11:00:00")
+        assert world.pending() == ["2026-03-01T12:00:00Z"]
+        await world.until("2026-03-01T11:30:00")
+        assert world.outcomes() == ["2026-03-01T11:00:00Z ok"]
+
+
+async def test_a_tick_of_a_service_that_was_cancelled_does_not_come_back() -> None:
+    async with At("2026-03-01T10:30:00", Cleaning) as world:
+        (info,) = await world.app.invocations(status="scheduled")
+        await world.app.cancel(info.id)
+        assert world.pending() == ["2026-03-01T12:00:00Z"]
+        await world.crash()
+        world.classes = (Hourly,)
+        await world.start()
+        assert world.pending() == ["2026-03-01T11:00:00Z"], "that of the other class"
+        await world.crash()
+        world.classes = (Cleaning,)
+        await world.start()
+        assert world.pending() == ["2026-03-01T12:00:00Z"], "what was cancelled is over"
+
+
+async def test_a_tick_of_a_class_that_has_become_a_service_is_placed_anew() -> None:
+    class Keyed(VirtualObject, name="Cleaning"):
+        @schedule("0 * * * *", key="k")
+        @handler
+        async def sweep(self, ctx: Context) -> None:
+            note(ctx)
+
+    async with At("2026-03-01T10:30:00", Keyed) as world:
+        for classes in ((Cleaning,), (Keyed,)):
+            await world.crash()
+            world.classes = classes
+            await world.start()
+            assert world.pending() == ["2026-03-01T11:00:00Z"]
+        await world.until("2026-03-01T11:00:00")
+        assert len(ran) == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import Context, VirtualObject, handler, schedule, shared
+from actors import Context, Service, VirtualObject, Workflow, handler, schedule, shared
 from actors.cron import CronLine, due_of, line_of
 from actors.errors import DefinitionError
 from actors.virtual_object import definition_of
@@ -292,3 +292,19 @@ async def test_a_scheduled_handler_is_an_ordinary_one_too() -> None:
             return title
 
     assert await Report().make("by hand") == "by hand"
+
+
+def test_a_service_takes_no_key_and_a_workflow_no_schedule() -> None:
+    with pytest.raises(DefinitionError, match=r"a Service has no keys. Remove key="):
+
+        class Keyed(Service):
+            @schedule("0 3 * * *", key="k")
+            @handler
+            async def make(self) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"a workflow runs once for each key"):
+
+        class Flow(Workflow):
+            @schedule("0 3 * * *", key="k")
+            @handler
+            async def run(self) -> None: ...
