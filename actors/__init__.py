@@ -1,15 +1,17 @@
 """Durable virtual objects, services and workflows as classes, on a journal in SQLite."""
 
-from actors.app import App, run
+from actors.app import App
 from actors.context import Context
 from actors.errors import ActorsError, TerminalError
+from actors.fields import field
 from actors.handlers import handler, shared
 from actors.limits import Limits
 from actors.migrations import migration
 from actors.retry import RetryPolicy
+from actors.runner import run
 from actors.schedules import schedule
 from actors.service import Service
-from actors.virtual_object import VirtualObject, field
+from actors.virtual_object import VirtualObject
 from actors.workflow import Workflow
 
 __all__ = [

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import gc
 import inspect
 import logging
 import random as random_module
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
 from actors.awakeables import Payload
+from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
 from actors.committer import Store
 from actors.context import checked_key, key_for
@@ -22,7 +21,6 @@ from actors.errors import (
     AppNotRunning,
     BadArguments,
     DefinitionError,
-    MisusedFuture,
     UnknownInvocation,
     UnknownService,
 )
@@ -31,20 +29,15 @@ from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
 from actors.limits import Limits
+from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of
 from actors.operations import Operations
 from actors.partition import Partition
 from actors.placements import Message
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
-from actors.storage import Flag, InvocationRow, SqliteStore, Status
+from actors.storage import InvocationRow, SqliteStore, Status
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
-
-uvloop: Any
-try:
-    import uvloop
-except ImportError:  # Windows
-    uvloop = None
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
@@ -53,140 +46,8 @@ R = TypeVar("R")
 
 log = logging.getLogger("actors")
 
-_DEFAULT_COLLECTOR = (700, 2000)  # the first threshold of CPython, to 3.11 and from 3.12
 POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
-
-
-class ClientCall(Call[R]):
-    """A call made from outside, under way. Awaiting it gives the value once it is durable."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[R]) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[Any, None, R]:
-        return self._future.__await__()
-
-
-class KeyedCall(Call[R]):
-    """A call under an idempotency key, under way: it may stand for an earlier one."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: asyncio.Task[R]) -> None:
-        self._task = task
-
-    def __await__(self) -> Generator[Any, None, R]:
-        return (yield from _done(self._task).__await__())
-
-
-class ClientHandle(InvocationHandle[R]):
-    """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
-
-    __slots__ = ("_accepted", "_app", "_id", "_seq")
-
-    def __init__(self, app: App, seq: int, accepted: asyncio.Future[None] | None) -> None:
-        self._app = app
-        self._seq = seq
-        self._accepted = accepted
-        self._id = app._running().ids.invocation(seq)
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
-        if self._accepted is not None:
-            yield from self._accepted.__await__()
-        return self
-
-    async def result(self) -> R:
-        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is not kept any more."""
-        result: R = await self._app._result(self._seq)
-        return result
-
-    async def cancel(self) -> None:
-        """Ask it to end: `App.cancel` with its id."""
-        await self._app.cancel(self._id)
-
-
-class KeyedHandle(InvocationHandle[R]):
-    """A send under an idempotency key. Await it, then `id` and `previously_accepted` are known."""
-
-    __slots__ = ("_app", "_ids", "_placed")
-
-    def __init__(self, app: App, placed: asyncio.Task[tuple[int, bool]]) -> None:
-        self._app = app
-        self._ids = app._running().ids
-        self._placed = placed
-
-    @property
-    def id(self) -> str:
-        return self._ids.invocation(self._known()[0])
-
-    @property
-    def previously_accepted(self) -> bool:
-        """Whether an earlier request had taken the key."""
-        return not self._known()[1]
-
-    def _known(self) -> tuple[int, bool]:
-        if not self._placed.done():
-            raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
-            )
-        return self._placed.result()
-
-    def __await__(self) -> Generator[Any, None, KeyedHandle[R]]:
-        yield from _done(self._placed).__await__()
-        return self
-
-    async def result(self) -> R:
-        """The outcome of the invocation the key stands for."""
-        seq, _ = await _done(self._placed)
-        result: R = await self._app._result(seq)
-        return result
-
-    async def cancel(self) -> None:
-        """Ask it to end: `App.cancel` with its id."""
-        await self
-        await self._app.cancel(self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class InvocationInfo:
-    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback.
-
-    `held` says that a person paused it: it stays paused when the app starts again.
-    """
-
-    id: str
-    service: str
-    key: str
-    handler: str
-    status: str
-    failed_attempts: int
-    accepted_at: datetime.datetime
-    ended_at: datetime.datetime | None
-    reason: str | None
-    idempotency_key: str | None = None
-    restarted_from: str | None = None
-    cancel_requested: bool = False
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AwakeableInfo:
-    """An awakeable nobody has completed."""
-
-    id: str
-    invocation_id: str
-    service: str
-    key: str
-    handler: str
-    since: datetime.datetime
-    deadline: datetime.datetime | None
 
 
 class App:
@@ -419,22 +280,7 @@ class App:
         return self._info(row)
 
     def _info(self, row: InvocationRow) -> InvocationInfo:
-        ids = self._running().ids
-        return InvocationInfo(
-            ids.invocation(row.seq),
-            row.service,
-            row.shown_key,
-            row.handler,
-            Status.NAMES[row.status],
-            row.attempts,
-            _moment(row.accepted_ms),
-            _moment(row.ended_ms) if row.ended_ms is not None else None,
-            row.reason,
-            row.idempotency_key or None,
-            ids.invocation(row.restart_of) if row.restart_of is not None else None,
-            bool(row.flags & Flag.CANCELLED),
-            bool(row.flags & Flag.HELD),
-        )
+        return InvocationInfo.of(row, self._running().ids)
 
     async def invocations(
         self,
@@ -451,7 +297,7 @@ class App:
         An empty `key` means those of Services. `before` is the id of the last one of the page before. Raises BadArguments for an unknown status.
         """
         partition = self._running()
-        statuses = _statuses(status)
+        statuses = statuses_of(status)
         last = 2**62 if before is None else partition.ids.read_invocation(before)
         await partition.committer.flushed()
         return [self._info(row) for row in await partition.store.listed(service, key, handler, statuses, last, limit)]
@@ -513,9 +359,9 @@ class App:
         partition.check_running()
         seq = partition.ids.read_invocation(id)
         # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
-        done = await _done(self._task(operation(partition.operations, seq)))
+        result = await done(self._task(operation(partition.operations, seq)))
         await partition.committer.flushed()
-        return done
+        return result
 
     def _tell_paused(self, invocation: Invocation) -> None:
         assert self._on_paused is not None
@@ -539,8 +385,8 @@ class App:
                 service,
                 key,
                 handler,
-                _moment(since_ms),
-                _moment(deadline_ms) if deadline_ms is not None else None,
+                moment(since_ms),
+                moment(deadline_ms) if deadline_ms is not None else None,
             )
             for seq, index, service, key, handler, since_ms, deadline_ms in await partition.store.pending_awakeables(
                 limit
@@ -589,34 +435,6 @@ class App:
         return await future
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run(main)`, on uvloop where it is installed.
-
-    The garbage collector is told to look less often while it runs, unless its thresholds were set already: many messages
-    are under way at once, and looking through them again and again costs an eighth of the time. They leave no cycles.
-    """
-    collector = gc.get_threshold()
-    if collector[0] in _DEFAULT_COLLECTOR:
-        gc.set_threshold(20_000, *collector[1:])
-    try:
-        if uvloop is None:
-            return asyncio.run(main)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(main)
-    finally:
-        gc.set_threshold(*collector)
-
-
-async def _done(task: asyncio.Task[T]) -> T:
-    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes."""
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if task.cancelled():
-            raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
-        raise
-
-
 def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
     if invocation.waiters is None:
         invocation.waiters = []
@@ -635,24 +453,6 @@ async def _logged(told: Awaitable[Any]) -> None:
         await told
     except Exception:
         log.exception("on_paused raised; the invocation stays paused")
-
-
-def _statuses(status: str | Sequence[str] | None) -> list[int]:
-    if status is None:
-        return []
-    found: list[int] = []
-    for name in [status] if isinstance(status, str) else status:
-        if name == "open":
-            found += range(Status.SUCCEEDED)
-        elif name in Status.NAMES:
-            found.append(Status.NAMES.index(name))
-        else:
-            raise BadArguments(f"status={name!r} is none of {', '.join(Status.NAMES)}, or open.")
-    return found
-
-
-def _moment(ms: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
 
 
 def database_path(storage: str) -> str:

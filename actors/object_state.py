@@ -21,8 +21,9 @@ from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.exactness import ATOMS
+from actors.fields import FieldDefinition
 from actors.type_names import type_name
-from actors.virtual_object import FieldDefinition, Served, ServiceDefinition
+from actors.virtual_object import Served, ServiceDefinition
 
 _new = object.__new__
 

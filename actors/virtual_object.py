@@ -3,89 +3,20 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
-import inspect
 import sys
-import typing
-from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from actors.errors import DefinitionError, SerializationError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
-from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options, address
+from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
+from actors.errors import DefinitionError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
+from actors.fields import FieldDefinition, default_of
+from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.migrations import Migration, Migrations, checked_version
+from actors.references import Reference, reference_class
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
-from actors.serde import Codec, codec_for
 
 T = TypeVar("T")
-_MISSING: Any = object()
-
-
-class _Factory:
-    __slots__ = ("make",)
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-@overload
-def field(*, default: T) -> T: ...
-
-
-@overload
-def field(*, default_factory: Callable[[], T]) -> T: ...
-
-
-def field(*, default: Any = _MISSING, default_factory: Callable[[], Any] | None = None) -> Any:
-    """A state attribute's default: a value, copied for each key, or a factory called for each key."""
-    if (default is _MISSING) == (default_factory is None):
-        raise DefinitionError("field() wants either default= or default_factory=.")
-    return default if default_factory is None else _Factory(default_factory)
-
-
-class FieldDefinition:
-    """One durable attribute. `default_text` is the JSON of its default, None if it has none."""
-
-    __slots__ = ("_constant", "codec", "default_text", "name")
-
-    def __init__(self, where: str, name: str, annotation: Any, default: Any) -> None:
-        self.name = name
-        self.codec: Codec = codec_for(annotation, f"{where}.{name}")
-        self.default_text: str | None = None
-        self._constant: Any = _MISSING
-        if default is _MISSING:
-            return
-        if isinstance(default, dataclasses.Field):
-            raise DefinitionError(f"{where}.{name}: this is the field of dataclasses. Use 'from actors import field'.")
-        try:
-            value = default.make() if isinstance(default, _Factory) else default
-            self.default_text = self.codec.encode(value)
-            again = self.codec.encode(default.make()) if isinstance(default, _Factory) else self.default_text
-        except SerializationError as error:
-            raise DefinitionError(f"{where}.{name}: the default does not fit its type: {error}") from None
-        except Exception as error:
-            raise DefinitionError(f"{where}.{name}: default_factory raised {error!r}.") from error
-        if not self.codec.equal(self.default_text, again):
-            raise DefinitionError(
-                f"{where}.{name}: default_factory returns something else each time, so the default of a key would change "
-                "whenever it is loaded. Assign such a value in a handler (ctx.uuid(), ctx.now()) instead."
-            )
-        value = self.codec.decode(self.default_text)
-        self.default_text = self.codec.dump(value)
-        if type(value) in self.codec.atoms:
-            self._constant = value
-
-    @property
-    def has_default(self) -> bool:
-        return self.default_text is not None
-
-    def default(self) -> Any:
-        """A default that shares nothing changeable with another key's."""
-        if self._constant is not _MISSING:
-            return self._constant
-        assert self.default_text is not None
-        return self.codec.decode(self.default_text)
 
 
 class ServiceDefinition:
@@ -118,16 +49,16 @@ class ServiceDefinition:
         self.name: str = cls.__dict__.get("__service_name__") or cls.__name__
         self.retry: RetryPolicy | None = cls.__retry__
         check_name(self.name, f"class {cls.__qualname__}")
-        self.annotations = _annotations_of(cls, cls, namespace)
+        self.annotations = annotations_of(cls, cls, namespace)
         handlers, owners = _handlers_of(cls)
         self.version: int = cls.__state_version__
         self.migrations = Migrations.of(cls, self.version)
-        bindings = _type_arguments(cls)
+        bindings = type_arguments(cls)
         states: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
             for name, annotation in self._annotated(base, namespace).items():
-                if not _is_constant(annotation):
-                    states[name] = _bound(annotation, bindings.get(base))
+                if not is_constant(annotation):
+                    states[name] = bound(annotation, bindings.get(base))
         for name in states:
             if name in handlers or name in _RESERVED:
                 raise DefinitionError(
@@ -135,7 +66,7 @@ class ServiceDefinition:
                     "something the runtime uses. Rename one of them."
                 )
         self.fields = [
-            FieldDefinition(cls.__qualname__, name, annotation, _default_of(cls, name))
+            FieldDefinition(cls.__qualname__, name, annotation, default_of(cls, name))
             for name, annotation in states.items()
         ]
         self.fields_by_name = {declared.name: declared for declared in self.fields}
@@ -143,8 +74,8 @@ class ServiceDefinition:
         for declared, owner in owners.items():
             if declared.hints is None:
                 where = declared.function.__qualname__
-                declared.hints = _resolved(declared.function, _scopes(owner, cls, namespace), where)
-            hints = {name: _bound(hint, bindings.get(owner)) for name, hint in declared.hints.items()}
+                declared.hints = resolved(declared.function, scopes(owner, cls, namespace), where)
+            hints = {name: bound(hint, bindings.get(owner)) for name, hint in declared.hints.items()}
             self.inline[declared] = HandlerDefinition(self, declared, hints)
         self.handlers: dict[str, HandlerDefinition] = {}
         for declared in handlers.values():
@@ -156,7 +87,7 @@ class ServiceDefinition:
             self.handlers[declared.name] = self.inline[declared]
         self.schedules = schedules_of(self, handlers.values())
         self.reader = _reader_class(cls)
-        self.reference = _reference_class(self, handlers)
+        self.reference = reference_class(self, handlers)
 
     def keyed(self, dispatcher: Dispatcher, key: str) -> Reference:
         """A reference to one object or workflow. Raises WrongKind for a service."""
@@ -184,7 +115,7 @@ class ServiceDefinition:
             return known.annotations
         if base in (object, Served, Generic) or "__kind__" in base.__dict__:
             return {}
-        return _annotations_of(base, self.cls, namespace)
+        return annotations_of(base, self.cls, namespace)
 
 
 _RESERVED = frozenset(
@@ -346,85 +277,6 @@ class _Inline:
         return attempt.context
 
 
-class Reference:
-    """Stands for one object of a class: `ref.handler(...)`, `ref.handler.send(...)`."""
-
-    __slots__ = ("_dispatcher", "_key")
-    _definition: ClassVar[ServiceDefinition]
-    _names: ClassVar[str]
-
-    def __init__(self, dispatcher: Dispatcher, key: str) -> None:
-        self._dispatcher = dispatcher
-        self._key = key
-
-    def __getattr__(self, name: str) -> Any:
-        definition = type(self)._definition
-        if name in definition.fields_by_name:
-            raise AttributeError(
-                f"{definition.name}.{name} is state and lives with the object; a reference cannot read it. "
-                "Write a @shared handler that returns it."
-            )
-        raise AttributeError(f"{definition.name} has no handler {name!r}. Its handlers: {self._names}.")
-
-    def __copy__(self) -> Reference:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Reference:
-        return self
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self!r} belongs to a running app and cannot be pickled. Pass the key on, and make a reference from it there."
-        )
-
-    def __repr__(self) -> str:
-        return f"<{address(type(self)._definition.name, self._key)}>"
-
-
-class _ReferenceHandler:
-    __slots__ = ("__doc__", "_definition")
-
-    def __init__(self, definition: HandlerDefinition) -> None:
-        self._definition = definition
-        self.__doc__ = definition.function.__doc__
-
-    def __get__(self, reference: Reference | None, owner: Any) -> Any:
-        if reference is None:
-            return self
-        return BoundHandler(reference._dispatcher, self._definition, reference._key)
-
-
-class _ReferenceState:
-    """Refuses an assignment; reading goes on to Reference.__getattr__, which says why not."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, reference: Reference | None, owner: Any) -> Any:
-        raise AttributeError(self._name)
-
-    def __set__(self, reference: Reference, value: Any) -> None:
-        raise AttributeError(
-            f"{reference._definition.name}.{self._name} is state and lives with the object; a reference cannot set it. "
-            "Write a handler that does."
-        )
-
-
-def _reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any, Any, Any]]) -> type[Reference]:
-    members: dict[str, Any] = {name: _ReferenceState(name) for name in service.fields_by_name}
-    for attribute, declared in handlers.items():
-        members[attribute] = _ReferenceHandler(service.handlers[declared.name])
-    members |= {
-        "__slots__": (),
-        "__doc__": service.cls.__doc__,
-        "_definition": service,
-        "_names": ", ".join(sorted(handlers)) or "none",
-    }
-    return type(f"{service.cls.__name__}Reference", (Reference,), members)
-
-
 def definition_of(cls: Any) -> ServiceDefinition:
     """The definition of a served class. Raises DefinitionError for anything else, and for an abstract class."""
     definition = getattr(cls, "__actors__", None)
@@ -466,90 +318,6 @@ def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Han
                     f"class {cls.__qualname__}: the handler {attribute!r} is no static or class method."
                 )
     return found, owners
-
-
-def _annotations_of(owner: type, cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
-    """The annotations in the body of `owner`, resolved while `cls`, it or a subclass of it, is made."""
-    holder = type(
-        owner.__name__, (), {"__annotations__": inspect.get_annotations(owner), "__module__": owner.__module__}
-    )
-    return _resolved(holder, _scopes(owner, cls, namespace), f"class {owner.__qualname__}")
-
-
-def _scopes(owner: type, cls: type, namespace: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Where names are looked for, beside the module of `owner`: the names around its class statement, then in its body.
-
-    `namespace`, the names around `cls`, comes last if that is another class: there the same name may mean another type.
-    """
-    yield namespace if owner is cls else {}
-    module = getattr(sys.modules.get(owner.__module__), "__dict__", {})
-    yield {**vars(owner), **module, **(namespace if owner is cls else {})}
-    yield namespace
-
-
-def _resolved(of: Any, scopes: Iterator[dict[str, Any]], where: str) -> dict[str, Any]:
-    reason: Exception | None = None
-    for names in scopes:
-        try:
-            return typing.get_type_hints(of, localns=names, include_extras=True)
-        except Exception as error:  # whatever evaluating an annotation may raise
-            reason = error
-    raise DefinitionError(
-        f"{where}: an annotation cannot be resolved ({reason}). Define or import the type before this class; a name "
-        "imported only under TYPE_CHECKING does not exist at run time."
-    )
-
-
-def _is_constant(annotation: Any) -> bool:
-    """Whether the annotation says that the attribute belongs to the class, not to its objects."""
-    return (typing.get_origin(annotation) or annotation) in (ClassVar, Final)
-
-
-Bindings = dict[Any, Any]  # type variables and what stands for them
-
-
-def _type_arguments(cls: type) -> dict[type, Bindings]:
-    """For each generic base class, directly or indirectly, what its type variables are in `cls`."""
-    found: dict[type, Bindings] = {}
-
-    def look(derived: type, known: Bindings) -> None:
-        for base in derived.__dict__.get("__orig_bases__", derived.__bases__):
-            origin = typing.get_origin(base) or base
-            if origin in (Generic, typing.Protocol):
-                continue
-            arguments = typing.get_args(base)
-            parameters = getattr(origin, "__parameters__", ()) if arguments else ()
-            found[origin] = {p: _bound(a, known) for p, a in zip(parameters, arguments, strict=False)}
-            look(origin, found[origin])
-
-    look(cls, {})
-    return found
-
-
-def _bound(hint: Any, known: Bindings | None) -> Any:
-    """`hint` with its type variables replaced by what is known of them."""
-    if not known:
-        return hint
-    if isinstance(hint, TypeVar):
-        return known.get(hint, hint)
-    parameters = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
-    if not parameters:
-        return hint
-    generic: Any = hint
-    return generic[tuple(known.get(p, p) for p in parameters)]
-
-
-def _default_of(cls: type, name: str) -> Any:
-    value = inspect.getattr_static(cls, name, _MISSING)
-    if (
-        isinstance(value, (property, staticmethod, classmethod, Migration))
-        or inspect.isfunction(value)
-        or inspect.isdatadescriptor(value)
-    ):
-        raise DefinitionError(
-            f"class {cls.__qualname__}: {name!r} is annotated as state but is a method or property. Rename one."
-        )
-    return value
 
 
 def _reader_class(cls: type[Served]) -> type[Served]:

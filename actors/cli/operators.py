@@ -16,7 +16,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from actors.app import run
+from actors import run
 from actors.cli.asking import Request, Verdict, ask
 from actors.cli.database import database_file, statuses_named, visiting
 from actors.cli.tables import show_awakeables, show_invocation, show_invocations

@@ -9,8 +9,7 @@ import asyncio
 import os
 import sys
 
-from actors import App, Context, RetryPolicy, VirtualObject, handler
-from actors.app import run
+from actors import App, Context, RetryPolicy, VirtualObject, handler, run
 
 
 def note(what: str) -> str:

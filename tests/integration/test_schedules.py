@@ -10,6 +10,7 @@ import pytest
 
 from actors import Context, Limits, Service, VirtualObject, handler, schedule, shared
 from actors.errors import BadArguments, InvocationCancelled, TickSkipped, WrongStatus
+from actors.virtual_object import Served
 from tests.world import World
 
 ran: list[str] = []  # due times, as the handlers saw them
@@ -80,7 +81,7 @@ def ms(moment: str) -> int:
 class At(World):
     """A world that begins at a moment."""
 
-    def __init__(self, moment: str, *classes: type[VirtualObject], **options: Any) -> None:
+    def __init__(self, moment: str, *classes: type[Served], **options: Any) -> None:
         super().__init__(*classes, **options)
         start_at(self, moment)
 

@@ -1,0 +1,123 @@
+"""What somebody outside holds of what they have called or sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from actors.errors import AppNotRunning, MisusedFuture
+from actors.futures import Call
+from actors.handlers import InvocationHandle
+
+if TYPE_CHECKING:
+    from actors.app import App
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ClientCall(Call[R]):
+    """A call made from outside, under way. Awaiting it gives the value once it is durable."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[R]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self._future.__await__()
+
+
+class KeyedCall(Call[R]):
+    """A call under an idempotency key, under way: it may stand for an earlier one."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[R]) -> None:
+        self._task = task
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return (yield from done(self._task).__await__())
+
+
+class ClientHandle(InvocationHandle[R]):
+    """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
+
+    __slots__ = ("_accepted", "_app", "_id", "_seq")
+
+    def __init__(self, app: App, seq: int, accepted: asyncio.Future[None] | None) -> None:
+        self._app = app
+        self._seq = seq
+        self._accepted = accepted
+        self._id = app._running().ids.invocation(seq)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
+        if self._accepted is not None:
+            yield from self._accepted.__await__()
+        return self
+
+    async def result(self) -> R:
+        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is not kept any more."""
+        result: R = await self._app._result(self._seq)
+        return result
+
+    async def cancel(self) -> None:
+        """Ask it to end: `App.cancel` with its id."""
+        await self._app.cancel(self._id)
+
+
+class KeyedHandle(InvocationHandle[R]):
+    """A send under an idempotency key. Await it, then `id` and `previously_accepted` are known."""
+
+    __slots__ = ("_app", "_ids", "_placed")
+
+    def __init__(self, app: App, placed: asyncio.Task[tuple[int, bool]]) -> None:
+        self._app = app
+        self._ids = app._running().ids
+        self._placed = placed
+
+    @property
+    def id(self) -> str:
+        return self._ids.invocation(self._known()[0])
+
+    @property
+    def previously_accepted(self) -> bool:
+        """Whether an earlier request had taken the key."""
+        return not self._known()[1]
+
+    def _known(self) -> tuple[int, bool]:
+        if not self._placed.done():
+            raise MisusedFuture(
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+            )
+        return self._placed.result()
+
+    def __await__(self) -> Generator[Any, None, KeyedHandle[R]]:
+        yield from done(self._placed).__await__()
+        return self
+
+    async def result(self) -> R:
+        """The outcome of the invocation the key stands for."""
+        seq, _ = await done(self._placed)
+        result: R = await self._app._result(seq)
+        return result
+
+    async def cancel(self) -> None:
+        """Ask it to end: `App.cancel` with its id."""
+        await self
+        await self._app.cancel(self.id)
+
+
+async def done(task: asyncio.Task[T]) -> T:
+    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
+        raise

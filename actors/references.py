@@ -1,0 +1,89 @@
+"""What stands for an object outside of it: `ref.handler(...)` calls, `ref.handler.send(...)` sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, address
+
+if TYPE_CHECKING:
+    from actors.virtual_object import ServiceDefinition
+
+
+class Reference:
+    """Stands for one object of a class: `ref.handler(...)`, `ref.handler.send(...)`."""
+
+    __slots__ = ("_dispatcher", "_key")
+    _definition: ClassVar[ServiceDefinition]
+    _names: ClassVar[str]
+
+    def __init__(self, dispatcher: Dispatcher, key: str) -> None:
+        self._dispatcher = dispatcher
+        self._key = key
+
+    def __getattr__(self, name: str) -> Any:
+        definition = type(self)._definition
+        if name in definition.fields_by_name:
+            raise AttributeError(
+                f"{definition.name}.{name} is state and lives with the object; a reference cannot read it. "
+                "Write a @shared handler that returns it."
+            )
+        raise AttributeError(f"{definition.name} has no handler {name!r}. Its handlers: {self._names}.")
+
+    def __copy__(self) -> Reference:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Reference:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} belongs to a running app and cannot be pickled. Pass the key on, and make a reference from it there."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{address(type(self)._definition.name, self._key)}>"
+
+
+class _ReferenceHandler:
+    __slots__ = ("__doc__", "_definition")
+
+    def __init__(self, definition: HandlerDefinition) -> None:
+        self._definition = definition
+        self.__doc__ = definition.function.__doc__
+
+    def __get__(self, reference: Reference | None, owner: Any) -> Any:
+        if reference is None:
+            return self
+        return BoundHandler(reference._dispatcher, self._definition, reference._key)
+
+
+class _ReferenceState:
+    """Refuses an assignment; reading goes on to Reference.__getattr__, which says why not."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, reference: Reference | None, owner: Any) -> Any:
+        raise AttributeError(self._name)
+
+    def __set__(self, reference: Reference, value: Any) -> None:
+        raise AttributeError(
+            f"{reference._definition.name}.{self._name} is state and lives with the object; a reference cannot set it. "
+            "Write a handler that does."
+        )
+
+
+def reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any, Any, Any]]) -> type[Reference]:
+    members: dict[str, Any] = {name: _ReferenceState(name) for name in service.fields_by_name}
+    for attribute, declared in handlers.items():
+        members[attribute] = _ReferenceHandler(service.handlers[declared.name])
+    members |= {
+        "__slots__": (),
+        "__doc__": service.cls.__doc__,
+        "_definition": service,
+        "_names": ", ".join(sorted(handlers)) or "none",
+    }
+    return type(f"{service.cls.__name__}Reference", (Reference,), members)

@@ -1,0 +1,37 @@
+"""The launcher: an event loop as quick as the machine offers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+uvloop: Any
+try:
+    import uvloop
+except ImportError:  # Windows
+    uvloop = None
+
+T = TypeVar("T")
+
+
+_DEFAULT_COLLECTOR = (700, 2000)  # the first threshold of CPython, to 3.11 and from 3.12
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run(main)`, on uvloop where it is installed.
+
+    The garbage collector is told to look less often while it runs, unless its thresholds were set already: many messages
+    are under way at once, and looking through them again and again costs an eighth of the time. They leave no cycles.
+    """
+    collector = gc.get_threshold()
+    if collector[0] in _DEFAULT_COLLECTOR:
+        gc.set_threshold(20_000, *collector[1:])
+    try:
+        if uvloop is None:
+            return asyncio.run(main)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main)
+    finally:
+        gc.set_threshold(*collector)
