@@ -101,8 +101,8 @@ BUGS = [
     Bug(
         "a completion does not wake a stored invocation",
         "actors/partition.py",
-        "            invocation.status = Status.RUNNING\n            self.mark(invocation)\n",
-        "            invocation.status = Status.RUNNING\n",
+        "            invocation.status = _RUNNING\n            self.mark(invocation)\n",
+        "            invocation.status = _RUNNING\n",
     ),
     Bug(
         "the completion of another's awakeable is forgotten by a crash",
@@ -204,7 +204,7 @@ BUGS = [
     ),
     Bug(
         "a snapshot does not say which version it is of",
-        "actors/attempt.py",
+        "actors/recorder.py",
         "packed_state(self.snapshot), version if version > 1 else None)",
         "packed_state(self.snapshot), None)",
     ),

@@ -731,6 +731,7 @@ class Stubborn(VirtualObject):
     @handler
     async def go(self, ctx: Context, how: str) -> None:
         begun[0].set()
+        swallowed = happened  # it goes on when the interpreter ends, and the module's names are gone
         while True:
             try:
                 if how == "sleep":
@@ -744,8 +745,8 @@ class Stubborn(VirtualObject):
                 else:
                     await asyncio.Event().wait()
             except BaseException:
-                happened.append("swallowed")
-                if len(happened) > 10_000:
+                swallowed.append("swallowed")
+                if len(swallowed) > 10_000:
                     raise
 
 

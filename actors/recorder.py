@@ -1,0 +1,339 @@
+"""An attempt's dealings with its journal: commands are matched or recorded, completions shown in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from actors.context import inside_step
+from actors.errors import (
+    ActorsError,
+    AttemptEnded,
+    DeterminismError,
+    InvocationCancelled,
+    JournalTooLong,
+    MisusedFuture,
+    PayloadTooLarge,
+    SerializationError,
+    TerminalError,
+)
+from actors.futures import DurableFuture, JournaledFuture
+from actors.journal import Entry, Journal, Kind, Replay, packed_state
+from actors.object_state import ObjectState
+from actors.serde import ANY, Codec
+from actors.upgrades import record_version
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+STUBBORN = 3  # refusals that a closed handler may swallow
+
+_COMPLETED = Kind.COMPLETED  # a global is read at half the cost of a class attribute
+_NOTHING = Entry(0, 0, None, None, 0, None, 0)  # what a handler is given that swallows every AttemptEnded in a loop
+_inside_step = inside_step.get
+
+
+class Recorder:
+    """What a handler asks for through its context ends here. `stepping` while its code runs, `ended` when it must not any more."""
+
+    __slots__ = (
+        "_closing",
+        "_effects",
+        "_futures",
+        "_placements",
+        "_refused",
+        "_replay",
+        "_stop_error",
+        "_throw",
+        "ended",
+        "invocation",
+        "partition",
+        "snapshot",
+        "state",
+        "stepping",
+        "told",
+    )
+
+    def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
+        self.partition = partition
+        self.invocation = invocation
+        self.state = state
+        self.ended = False
+        self.stepping = False
+        self.told = False  # of a cancellation
+        self.snapshot: dict[str, str] | None = None  # what a shared handler reads
+        self._replay: Replay | None = None
+        self._futures: dict[int, JournaledFuture[Any]] | None = None
+        self._effects: list[JournaledFuture[Any]] | None = None
+        self._placements: dict[int, JournaledFuture[Any]] | None = None
+        self._throw: BaseException | None = None  # what the handler's next step raises
+        self._stop_error: ActorsError | None = None
+        self._closing = False
+        self._refused = 0
+
+    def wake(self) -> None:
+        """Something happened that may let the handler go on."""
+        raise NotImplementedError
+
+    def answered(self) -> bool:
+        """Whether the handler has come to its outcome."""
+        raise NotImplementedError
+
+    # --- completions --------------------------------------------------------------------------------------------------
+
+    def _show_until(self, future: DurableFuture[Any]) -> bool:
+        """Show completions, one by one, until `future` is done. False if there are not enough of them yet.
+
+        A cancellation among them ends the wait too.
+        """
+        while not future.done():
+            if not self._show_next():
+                return False
+            if self._throw is not None:
+                return True
+        return True
+
+    def _show_all(self) -> None:
+        while self._throw is None and self._show_next():
+            pass
+
+    def _show_next(self) -> bool:
+        replay = self._replay
+        if replay is None:
+            if self.invocation.journal is None:
+                return False
+            replay = self._replay = Replay(self.invocation.journal)  # all there is in it arrived from outside
+        entry = replay.completion()
+        if entry is None:
+            return False
+        kind = entry.kind
+        if kind == _COMPLETED and self._futures is not None and entry.ref is not None:
+            known = self._futures.get(entry.ref)
+            if known is not None:
+                replay.shown()
+                known._complete(entry)
+                return True
+        if kind == Kind.CANCELLED:
+            self.told = True
+            if not self.answered():
+                self._throw = InvocationCancelled()
+        else:
+            assert entry.ref is not None
+            future = self._futures.get(entry.ref) if kind == Kind.FAILED and self._futures is not None else None
+            if self._placements is not None and (kind == Kind.PLACED or kind == Kind.FAILED):
+                placement = self._placements.get(entry.ref)
+                if placement is not None:
+                    placement._complete(entry)
+                    future = future or placement
+            if future is None:  # answers a command the code has not asked for again yet
+                return False
+            if not future.done():
+                future._complete(entry)
+        replay.shown()
+        return True
+
+    def future(self, index: int) -> JournaledFuture[Any] | None:
+        return self._futures.get(index) if self._futures is not None else None
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def command(
+        self,
+        kind: int,
+        name: str | None = None,
+        value: str | bytes | None = None,
+        codec: Codec | None = None,
+    ) -> Entry | None:
+        """The durable point before a command: state is recorded first, then the command is matched with the journal.
+
+        The recorded entry, or None if the command is new and the caller must `record` it. Does not return, but raises
+        AttemptEnded, if the attempt is over or the journal says otherwise.
+        """
+        if self._refused > STUBBORN:
+            return _NOTHING
+        self.flush()
+        if self._replay is None:
+            return None
+        recorded = self._replay.expected()
+        if recorded is None:
+            return None
+        if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, value, codec):
+            raise self._stop(self._replay.mismatch(recorded, kind, name, value))
+        self._replay.advance()
+        return recorded
+
+    def matches_call(self, kind: int, target: Any, name: str, args_text: str) -> Entry | None:
+        """`command` for calls and sends, whose arguments are compared by the types of the callee."""
+        if self._refused > STUBBORN:
+            return _NOTHING
+        self.flush()
+        if self._replay is None or (recorded := self._replay.expected()) is None:
+            return None
+        value = recorded.value
+        if recorded.kind == kind and recorded.name == name and value is None:  # it was refused for want of room
+            self._replay.advance()
+            return recorded
+        if recorded.kind == kind and recorded.name == name and isinstance(value, str):
+            try:
+                if value == args_text or target.same_arguments(value, args_text):
+                    self._replay.advance()
+                    return recorded
+            except SerializationError:
+                pass  # the callee's types changed since: what is recorded is not what is asked
+        raise self._stop(self._replay.mismatch(recorded, kind, name, args_text))
+
+    def record(
+        self,
+        kind: int,
+        name: str | None = None,
+        value: str | bytes | None = None,
+        ref: int | None = None,
+        before: str | None = None,
+    ) -> Entry:
+        """Append a new command to the journal, in memory and in the open batch."""
+        invocation = self.invocation
+        journal = invocation.journal
+        if journal is None:
+            journal = invocation.journal = Journal()
+        replay = self._replay
+        if replay is None:
+            replay = self._replay = Replay(journal)
+        if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
+            version = invocation.handler.service.version  # type: ignore[union-attr]
+            self.record(Kind.SNAPSHOT, None, packed_state(self.snapshot), version if version > 1 else None)
+        if value is not None and len(value) > self.partition.max_payload:
+            raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
+        if journal.size >= self.partition.limits.max_journal:
+            raise self._too_long(journal)
+        entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
+        self.partition.write_entry(invocation, entry)
+        replay.advance()
+        return entry
+
+    def _too_large(self, value: str | bytes, what: str) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"{what} takes {len(value):,} characters; max_payload of the app allows {self.partition.max_payload:,}. Keep "
+            "what is large elsewhere and store where it is."
+        )
+
+    def _too_long(self, journal: Journal) -> JournalTooLong:
+        return JournalTooLong(
+            f"This invocation has {journal.size:,} journal entries; max_journal of the app allows no more. Split the "
+            "work: let the handler send itself a message and go on there."
+        )
+
+    def expect(self, future: JournaledFuture[Any]) -> None:
+        """`future` waits for the completion of the command with its index."""
+        if self._futures is None:
+            self._futures = {}
+        self._futures[future.command] = future
+        if not self.stepping and self._replay is not None and self._replay.completion() is not None:
+            self.wake()  # a task of the handler's own asks: what is recorded may answer it at once
+
+    def expect_placement(self, future: JournaledFuture[Any]) -> None:
+        """`future` is done when the message of the command with its index is an invocation. None ends before."""
+        if self._placements is None:
+            self._placements = {}
+        self._placements[future.command] = future
+        self.must_finish(future)
+
+    def must_finish(self, future: JournaledFuture[Any]) -> None:
+        """The invocation must not end before `future` is done, awaited or not."""
+        if self._effects is None:
+            self._effects = []
+        self._effects.append(future)
+
+    def flush(self) -> None:
+        """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
+        if self.ended or self._stop_error is not None:
+            self._refuse()
+        if not self.stepping and isinstance(asyncio.current_task(), Recorder):
+            raise MisusedFuture(
+                "This context belongs to another invocation. A context is valid in the handler it was handed to: use the one "
+                "of this handler."
+            )
+        if _inside_step():
+            raise MisusedFuture(
+                "The context was used inside a step. A step is done once and its result recorded, so what it asks for would be "
+                "missing on the next attempt: call ctx in the handler, before or after the step."
+            )
+        self._record_changes()
+
+    def _record_changes(self) -> None:
+        if self.snapshot is not None:
+            if (
+                self._replay is not None
+                and (first := self._replay.expected()) is not None
+                and first.kind == Kind.SNAPSHOT
+            ):
+                self._replay.advance()
+            return
+        changes = self.state.changes()
+        if changes is not None:
+            new = self._replay is None or self._replay.expected() is None
+            try:
+                self._check_room(changes, journaled=new)  # a replay must meet a refusal again: it left no trace
+            except TerminalError:
+                self.state._compare_all_anew()  # none of them is recorded; the handler may go on
+                raise
+            for name, text in changes.items():
+                self.write(name, text)
+
+    def _check_room(self, changes: dict[str, str | None], journaled: bool = True) -> None:
+        """Raise PayloadTooLarge or JournalTooLong before the first of these writes is recorded."""
+        longest = self.partition.max_payload
+        for name, text in changes.items():
+            if text is not None and len(text) > longest:
+                raise self._too_large(text, f"The state {name!r}")
+        journal = self.invocation.journal
+        if journaled and journal is not None and journal.size + len(changes) > self.partition.limits.max_journal:
+            raise self._too_long(journal)
+
+    def _refuse(self) -> None:
+        """Nothing is asked of this attempt any more."""
+        if self.ended and not self._closing:
+            raise MisusedFuture(
+                "This context belongs to an invocation that is over, or has begun another attempt. A context is valid in "
+                "the handler it was handed to, until that ends."
+            )
+        self._refused += 1
+        raise AttemptEnded()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the handler swallows what should end it. Its next await never returns: only that ends such a loop."""
+        return self._refused > STUBBORN
+
+    def write(self, name: str, text: str | None, codec: Codec | None = None) -> None:
+        """Record one state write as a command of its own; None deletes the name."""
+        kind = Kind.SET if text is not None else Kind.CLEAR
+        recorded = self._replay.expected() if self._replay is not None else None
+        if codec is not None:  # not checked by `flush`
+            self._check_room({name: text}, journaled=recorded is None)
+        if recorded is None:
+            before = self.state.texts.get(name)
+            self.state.put(name, text, replayed=False)
+            version = self.invocation.handler.service.version  # type: ignore[union-attr]
+            self.record(kind, name, text, version if version > 1 else None, before)
+            self.partition.write_state(self.invocation, name, text)
+            if self.state.foreign:
+                record_version(self.partition, self.invocation, self.state)
+            return
+        field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
+        codec = codec or (field.codec if field is not None else ANY)
+        assert self._replay is not None
+        if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, text, codec):
+            raise self._stop(self._replay.mismatch(recorded, kind, name, text))
+        self._replay.advance()
+        self.state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
+
+    def _stop(self, error: DeterminismError) -> AttemptEnded:
+        self._stop_error = error
+        return AttemptEnded()
+
+
+def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec | None) -> bool:
+    if recorded == asked:
+        return True
+    return codec is not None and isinstance(recorded, str) and isinstance(asked, str) and codec.equal(recorded, asked)
