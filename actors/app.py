@@ -338,7 +338,8 @@ class App:
         Kept commands without an answer go on: steps run, sleeps and deadlines end when they would have, awakeables stay
         open under new ids. Where the kept entries hold the old invocation's id, or those of its awakeables, the new one's
         are put in. State it wrote is set to what the kept commands wrote; the rest is as it is now. It has no idempotency
-        key, and nobody waits for it.
+        key, and nobody waits for it. A workflow's run begins anew with empty state and without promises, and is from now on
+        what its key stands for; it takes no `keep`.
 
         Raises BadId, UnknownInvocation, WrongStatus if it is open, BadArguments if `keep` is no position of its journal,
         CannotKeep (see `actors.restarts`) with the highest position that works, or what any new message may raise.
@@ -348,7 +349,7 @@ class App:
         return ClientHandle(self, invocation.seq, None)
 
     async def purge(self, id: str) -> None:
-        """Forget an ended invocation, its journal and its idempotency key.
+        """Forget an ended invocation, its journal and its idempotency key; of a workflow's run its state and promises too.
 
         Raises BadId, UnknownInvocation, or WrongStatus if it is open.
         """

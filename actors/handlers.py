@@ -225,9 +225,10 @@ class Handler(Generic[Q, R, F]):
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
     def __call__(self, *args: Never, **kwargs: Never) -> Never:
+        owner = self.function.__qualname__.rpartition(".")[0].rpartition(".")[2]
         raise TypeError(
             f"{self.function.__qualname__} is a handler and belongs to an object. Call it through a reference: "
-            f"app.object({self.function.__qualname__.rpartition('.')[0].rpartition('.')[2]}, key).{self.name}(...)."
+            f"app.object({owner}, key).{self.name}(...), of a Service app.service({owner}).{self.name}(...)."
         )
 
     # Q is what the function takes, P what is left of it after a context: callers pass no context. F is the function once

@@ -22,8 +22,8 @@ class Limits:
     invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
     (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries (JournalTooLong).
 
-    Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key for
-    `idempotency_retention`, however many.
+    Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key, and runs of
+    workflows with their state and promises, for `idempotency_retention`, however many.
     """
 
     max_objects: int = 100_000
