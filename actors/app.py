@@ -36,7 +36,7 @@ from actors.placements import Message
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
-from actors.storage import InvocationRow, SqliteStore, Status
+from actors.storage import RUN, InvocationRow, SqliteStore, Status
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 
 T = TypeVar("T")
@@ -223,7 +223,8 @@ class App:
         text, values = target.encode(args, kwargs)
         if options.idempotency_key is not None or target.once:
             return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
-        return ClientCall(partition.accept_call(target, key, text, values, options.headers))
+        invocation, future = partition.accept_call(target, key, text, values, options.headers)
+        return ClientCall(self, invocation, future)
 
     def dispatch_send(
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
@@ -412,6 +413,17 @@ class App:
         seq, index = partition.ids.read_awakeable(id)
         await partition.awakeables.complete(seq, index, Payload(Kind.FAILED, reason=reason))
 
+    async def _flushed(self) -> None:
+        if self._partition is not None:
+            await self._partition.committer.flushed()
+
+    async def _again(self, invocation: Invocation) -> Any:
+        """The outcome of a call that was awaited before."""
+        if not invocation.ended:
+            return await self._result(invocation.seq)
+        await self._flushed()
+        return invocation.result()
+
     async def _result(self, seq: int) -> Any:
         partition = self._running()
         partition.check_running()
@@ -423,7 +435,8 @@ class App:
                 raise UnknownInvocation()
             if row.status >= Status.SUCCEEDED:
                 definition = self._services.get(row.service)
-                return outcome_of(definition.handlers.get(row.handler) if definition else None, row.status, row.outcome)
+                handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition else None
+                return outcome_of(handler, row.status, row.outcome)
             future: asyncio.Future[Any] = partition.loop.create_future()
             async with partition.loader.holding(seq) as restored:
                 if restored is None:

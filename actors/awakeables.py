@@ -90,9 +90,8 @@ class Awakeables:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
-                if payload.kind == Kind.COMPLETED and invocation.attempt is None:
-                    self._partition.revive(invocation)
-                    await self._partition.turn_taken()
+                if payload.kind == Kind.COMPLETED:
+                    await self._partition.loader.replayed(invocation, index)
                 if not invocation.ended:
                     self._apply_now(invocation, seq, index, payload)
                     if then is not None:

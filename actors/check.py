@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from actors.app import App
-from actors.errors import DefinitionError, SerializationError, StateDecodeError
+from actors.errors import DefinitionError, SerializationError, StateDecodeError, short_reason
 from actors.ids import IdMint
+from actors.invocation import changed_kind
 from actors.object_state import ObjectState
 from actors.rehearsal import Misfit, Rehearsals, Stage
-from actors.storage import InvocationRow, ObjectRecord
+from actors.storage import RUN, Flag, InvocationRow, Mode, ObjectRecord, Status
 from actors.storage.snapshot import Snapshot, take
 from actors.upgrades import migrated
 from actors.virtual_object import ServiceDefinition
@@ -194,10 +195,15 @@ class Check:
             self._page.findings.append(Finding(misfit.kind, definition.name, key, None, None, misfit.message))
 
     async def _invocation(self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord) -> None:
-        handler = definition.handlers.get(row.handler)
+        if row.flags & Flag.TICK and row.status == Status.SCHEDULED:
+            return  # the start withdraws it if no schedule places it now; it runs with the arguments of then
+        handler = definition.handler(row.handler, row.idempotency_key == RUN)
         if handler is None:
             known = ", ".join(sorted(definition.handlers))
             self._found(row, Misfit("handler", f"{row.service} has no handler {row.handler!r}. Its handlers: {known}."))
+            return
+        if (row.shared == Mode.KEYLESS) != (handler.mode == Mode.KEYLESS):
+            self._found(row, Misfit("handler", changed_kind(row.service, row.shared)))
             return
         try:
             handler.decode(row.args)
@@ -214,6 +220,8 @@ class Check:
                 self._watch(self._item)
                 assert self._rehearsals is not None
                 misfit = await self._rehearsals.replay(definition, row, journal, record.state)
+            except Exception as error:  # of ours: the rest is worth a look all the same
+                misfit = Misfit("crash", f"The check itself failed here: {short_reason(error)}.")
             finally:
                 self._watch(0)
             if misfit is not None and misfit.kind == "timeout":

@@ -12,21 +12,28 @@ from actors.handlers import InvocationHandle
 
 if TYPE_CHECKING:
     from actors.app import App
+    from actors.invocation import Invocation
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class ClientCall(Call[R]):
-    """A call made from outside, under way. Awaiting it gives the value once it is durable."""
+    """A call made from outside, under way. Awaiting it gives the value once it is durable.
 
-    __slots__ = ("_future",)
+    Whoever is cancelled while it awaits takes its future along, so each has one of its own.
+    """
 
-    def __init__(self, future: asyncio.Future[R]) -> None:
-        self._future = future
+    __slots__ = ("_app", "_awaited", "_invocation")
+
+    def __init__(self, app: App, invocation: Invocation, future: asyncio.Future[R]) -> None:
+        self._app = app
+        self._invocation = invocation
+        self._awaited: asyncio.Future[R] | None = future  # the first one's
 
     def __await__(self) -> Generator[Any, None, R]:
-        return self._future.__await__()
+        future, self._awaited = self._awaited, None
+        return (future if future is not None else self._app._again(self._invocation)).__await__()
 
 
 class KeyedCall(Call[R]):
@@ -57,8 +64,11 @@ class ClientHandle(InvocationHandle[R]):
         return self._id
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
-        if self._accepted is not None:
-            yield from self._accepted.__await__()
+        accepted, self._accepted = self._accepted, None
+        if accepted is None:  # it is somebody else's, whose cancellation takes it along
+            yield from self._app._flushed().__await__()
+        else:
+            yield from accepted.__await__()
         return self
 
     async def result(self) -> R:

@@ -32,8 +32,8 @@ from actors.placements import Message
 from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for, value_codec
 from actors.service import Service
-from actors.storage import Mode
-from actors.type_names import type_name
+from actors.storage import OWN_KEY, Mode
+from actors.type_names import shortened, type_name
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
@@ -620,11 +620,13 @@ class StepOptions:
 def _check_name(name: str, what: str) -> None:
     """Raise BadArguments for a name that cannot be stored."""
     try:
-        if isinstance(name, str) and name and name.encode():
+        if isinstance(name, str) and 0 < len(name) <= 1000 and name.encode():
             return
     except UnicodeEncodeError:
         pass
-    raise BadArguments(f"{what} wants a non-empty str of Unicode text as the name, got {name!r}.")
+    raise BadArguments(
+        f"{what} wants a str of 1 to 1,000 characters of Unicode text as the name, got {shortened(name)}."
+    )
 
 
 def _step_name(function: Any) -> str:
@@ -671,13 +673,15 @@ def key_for(target: HandlerDefinition, key: str) -> str:
 def checked_key(key: str) -> str:
     """`key`, if it can name an object. Raises BadKey."""
     if type(key) is str and key:
-        if key.isascii() and "\x00" not in key:
+        if key.isascii() and "\x00" not in key and key[0] != OWN_KEY:
             return key
         try:
             key.encode()
         except UnicodeEncodeError:
             raise BadKey(f"The object key {key!r} is not valid Unicode text.") from None
-        if "\x00" not in key:
+        if "\x00" not in key and key[0] != OWN_KEY:
             return key
     hint = f" Use str({key!r})." if isinstance(key, int) else ""
-    raise BadKey(f"An object key is a non-empty str without NUL characters, got {key!r}.{hint}")
+    raise BadKey(
+        f"An object key is a non-empty str without NUL characters that does not begin with U+0001, got {shortened(key)}.{hint}"
+    )

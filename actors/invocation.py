@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors.errors import SerializationError, failure_error
 from actors.handlers import HandlerDefinition, address
 from actors.journal import Journal
-from actors.storage import Flag, InvocationRow, Mode, Status
+from actors.storage import OWN_KEY, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
@@ -233,6 +233,19 @@ class Invocation:
     def result(self) -> Any:
         """What it has returned. Raises the TerminalError it has failed with, or SerializationError."""
         return self.value if self.value is not MISSING else outcome_of(self.handler, self.status, self.outcome)
+
+
+def own_key(seq: int) -> str:
+    """The key of an invocation of a keyless service: that of no object, in case the class has become one, or was one."""
+    return f"{OWN_KEY}{seq}"
+
+
+def changed_kind(service: str, mode: int) -> str:
+    """Why an invocation of this mode cannot go on, now that its class is a Service, or is none any more."""
+    return (
+        f"{service} was {'a' if mode == Mode.KEYLESS else 'no'} Service when this was accepted. Serve the class under another "
+        "name, and keep the one before until its invocations have ended."
+    )
 
 
 def outcome_of(handler: HandlerDefinition | None, status: int, outcome: str | None) -> Any:

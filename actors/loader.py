@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from actors.partition import Partition
 
 OBJECTS_PER_READ = 500
+TURNS_TO_REPLAY = 20  # of the loop, for a handler that is replayed to where it waits
 
 
 class Holding:
@@ -107,6 +108,20 @@ class Loader:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self.unpin(future.result())
             raise
+
+    async def replayed(self, invocation: Invocation, index: int) -> None:
+        """Replay an invocation that waits, and is held here, until it has asked for the command: then its type is known.
+
+        One that backs off or is paused is left alone, and nobody knows.
+        """
+        partition = self._partition
+        if invocation.attempt is None:
+            partition.revive(invocation)
+        for _ in range(TURNS_TO_REPLAY):
+            if invocation.attempt is None or invocation.attempt.future(index) is not None:
+                return
+            await partition.turn_taken()
+            await asyncio.sleep(0)  # it may let the loop go first on its way
 
     def found(self, seq: int) -> Invocation | None:
         return self._partition.open.get(seq)

@@ -121,6 +121,13 @@ class ObjectState:
         self.texts = self.stored
         self.instance = None
 
+    def forget(self) -> None:
+        """The database holds nothing of it from now on, not even a version."""
+        self.stored.clear()
+        self.version = 1
+        self.foreign = self._definition is not None and self._definition.version != 1
+        self.discard()
+
     def renew(self, stored: dict[str, str], version: int) -> None:
         """What the database holds is of `version` from now on, which is that of the class."""
         self.stored.clear()

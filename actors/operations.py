@@ -7,7 +7,7 @@ key, and none that it touched waits for one that has ended.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from actors.errors import (
@@ -73,13 +73,16 @@ class Operations:
                 )
             self._go_on(invocation)
 
-    async def restart(self, seq: int, keep: int = 0) -> Invocation:
-        """Accept the message of an ended invocation once more, as a new one, with its journal up to position `keep`."""
+    async def restart(self, seq: int, keep: int = 0, then: Callable[[Invocation], None] | None = None) -> Invocation:
+        """Accept the message of an ended invocation once more, as a new one, with its journal up to position `keep`.
+
+        `then` is called in the batch that accepts it.
+        """
         partition = self._partition
         await partition.committer.flushed()
         journal = await partition.store.journal(seq) if keep else []
         row = await self._ended(seq)  # after its journal: it has not been removed in between
-        target = partition.handler(row.service, row.handler)
+        target = partition.handler(row.service, row.handler, run=row.idempotency_key == RUN)
         if (row.shared == Mode.KEYLESS) != (target.mode == Mode.KEYLESS):
             raise WrongKind(
                 f"{row.service} was {'a' if row.shared == Mode.KEYLESS else 'no'} Service when this was accepted. Send the message anew."
@@ -90,7 +93,7 @@ class Operations:
                 raise CannotKeep(
                     f"keep={keep} cannot be done: the promises of a workflow are those of one run. Restart it from its input."
                 )
-            return await partition.workflows.restart(seq, target, row)
+            return await partition.workflows.restart(seq, target, row, then)
         key = row.shown_key
         kept = Prefix(row, journal, keep)
         async with contextlib.AsyncExitStack() as stack:
@@ -107,16 +110,20 @@ class Operations:
             extras.headers, extras.restart_of = row.headers, row.restart_of or seq
             if keep:
                 kept.copy(partition, invocation)
+            if then is not None:
+                then(invocation)
             return invocation
 
-    async def purge(self, seq: int) -> None:
-        """Forget an ended invocation and its journal."""
+    async def purge(self, seq: int, then: Callable[[], None] | None = None) -> None:
+        """Forget an ended invocation and its journal. `then` is called in the batch in which it goes."""
         row = await self._ended(seq)
         if row.idempotency_key == RUN:
-            if await self._partition.workflows.purge([seq]):
+            if await self._partition.workflows.purge([seq], then):
                 return
             row = await self._ended(seq)  # it was restarted meanwhile: now it is one of many
         self._partition.retention.purge([seq], row.idempotency_key is not None and not row.flags & Flag.TICK)
+        if then is not None:
+            then()
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
         """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""

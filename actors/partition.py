@@ -41,7 +41,7 @@ from actors.errors import (
 )
 from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
-from actors.invocation import MISSING, Invocation, Work
+from actors.invocation import MISSING, Invocation, Work, changed_kind, own_key
 from actors.journal import Entry, Journal, Kind
 from actors.limits import Limits
 from actors.loader import Loader
@@ -56,7 +56,17 @@ from actors.retention import Retention
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.steps import Step
-from actors.storage import Flag, InvocationRow, JournalRow, Mode, ObjectRecord, OpenedDatabase, Status, StorageError
+from actors.storage import (
+    RUN,
+    Flag,
+    InvocationRow,
+    JournalRow,
+    Mode,
+    ObjectRecord,
+    OpenedDatabase,
+    Status,
+    StorageError,
+)
 from actors.ticks import Ticks
 from actors.timers import DELIVER, RETRY
 from actors.virtual_object import ServiceDefinition, definition_of
@@ -161,6 +171,7 @@ class Partition:
         if opened.requests:
             await self.requests.apply(opened.requests)
             self._held = False
+            self._revived.clear()
             self._schedule_turn()
 
     # --- turns ----------------------------------------------------------------------------------------------------------
@@ -210,9 +221,11 @@ class Partition:
 
     def _replay_revived(self, mark: _Mark) -> None:
         """While turns are held, at the start: no code goes on, but what was revived is replayed to where it waits."""
-        revived, self._revived = self._revived, []
+        again = [attempt for attempt in self._revived if attempt.scheduled]  # some let the loop go first on their way
         try:
-            for attempt in revived:
+            for attempt in again:
+                if attempt in self._ready:
+                    self._ready.remove(attempt)
                 attempt.run()
         except Exception as error:
             self.fail(error)
@@ -220,13 +233,13 @@ class Partition:
 
     # --- accepting ------------------------------------------------------------------------------------------------------
 
-    def handler(self, service: str, name: str) -> HandlerDefinition:
-        """Raises UnknownService or UnknownHandler."""
+    def handler(self, service: str, name: str, run: bool = False) -> HandlerDefinition:
+        """`run` for what was accepted as the run of a workflow: see ServiceDefinition. Raises UnknownService or UnknownHandler."""
         definition = self.services.get(service)
         if definition is None:
             served = ", ".join(sorted(self.services)) or "none"
             raise UnknownService(f"No service {service!r} in this app. Served: {served}. Add the class to App(...).")
-        handler = definition.handlers.get(name)
+        handler = definition.handler(name, run)
         if handler is None:
             known = ", ".join(sorted(definition.handlers)) or "none"
             raise UnknownHandler(f"{service} has no handler {name!r}. Its handlers: {known}.")
@@ -270,7 +283,7 @@ class Partition:
     ) -> Invocation:
         """Take a message in, as part of the open batch. `check_room` has said that it can be."""
         # Only a keyless service has no key: each of its invocations has a mailbox of its own.
-        invocation = Invocation(seq, target, key or str(seq), args_text, args, self.clock.now_ms())
+        invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
         invocation.parent = parent
         invocation.parent_index = parent_index
         if headers:
@@ -334,7 +347,7 @@ class Partition:
         args_text: str,
         args: tuple[Any, ...] | None,
         headers: dict[str, str] | None,
-    ) -> asyncio.Future[Any]:
+    ) -> tuple[Invocation, asyncio.Future[Any]]:
         """Take a call in from outside; the future has its outcome once that is durable.
 
         Nobody was told yet that the call was accepted, so its row can wait: for the load of a cold object, with which it
@@ -354,7 +367,7 @@ class Partition:
             self._next = seq + 1
         else:
             seq = self.next_number()
-        invocation = Invocation(seq, target, key or str(seq), args_text, args, self.clock.now_ms())
+        invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
         if headers:
             invocation.more().headers = _headers_text(headers).decode()
         self.open[seq] = invocation
@@ -362,7 +375,7 @@ class Partition:
         invocation.waiters = [future]
         if mailbox is None or mailbox.state is None:
             self._enqueue(invocation)
-            return future
+            return invocation, future
         invocation.mailbox = mailbox
         if mailbox.current is None and not invocation.shared:  # _deliver and start, for what is most frequent
             mailbox.recent = True
@@ -378,7 +391,7 @@ class Partition:
             batch.invocations.append(invocation)
             if not self._turn_scheduled:  # it waits behind another one: nothing else would write it
                 self._schedule_turn()
-        return future
+        return invocation, future
 
     def check_running(self) -> None:
         if self.stopped:
@@ -448,10 +461,7 @@ class Partition:
             self._schedule_turn()
 
     def _pause_unknown(self, invocation: Invocation) -> None:
-        reason = (
-            f"{invocation.service} was {'a' if invocation.mode == KEYLESS else 'no'} Service when this was accepted. Serve "
-            "the class under another name, and keep the one before until its invocations have ended."
-        )
+        reason = changed_kind(invocation.service, invocation.mode)
         try:
             self.handler(invocation.service, invocation.handler_name)
         except (UnknownService, UnknownHandler) as error:
@@ -463,7 +473,7 @@ class Partition:
     def restore(self, row: InvocationRow, journal: list[JournalRow] | None) -> Invocation:
         """Bring a stored open invocation into memory, asleep."""
         definition = self.services.get(row.service)
-        handler = definition.handlers.get(row.handler) if definition is not None else None
+        handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
         if handler is not None and (row.shared == KEYLESS) != (handler.mode == KEYLESS):
             handler = None
         invocation = Invocation.restored(row, handler, Journal.restored(journal) if journal else None)

@@ -14,7 +14,7 @@ from actors.errors import BadArguments, PromiseCompleted, PromiseRejected, Seria
 from actors.journal import Kind
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec, codec_named
-from actors.storage import ObjectRecord
+from actors.storage import ObjectRecord, Status
 from actors.virtual_object import ServiceDefinition
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Promises:
             wanted = Completion(
                 Kind.FAILED, failure_text(PromiseRejected(ANY.decode(text) or "rejected without a reason"))
             )
-        if self._cold(_state(caller), name):
+        if self._unready(_state(caller), name):
             working = self._partition.loop.create_task(self._complete(caller, index, name, wanted, codec))
             self._partition.add_work(caller, index, working)
         else:
@@ -111,19 +111,27 @@ class Promises:
             or (invocation.work is not None and index in invocation.work)
         )
 
-    def _cold(self, state: WorkflowState, name: str) -> set[int]:
-        open_ones = self._partition.open
-        return {seq for seq, _ in state.waiters.get(name, ()) if seq not in open_ones}
+    def _unready(self, state: WorkflowState, name: str) -> set[Waiter]:
+        """Those who wait and are not in memory, or not with their code and of a type that this process has not met."""
+        open_ones, found = self._partition.open, set[Waiter]()
+        for seq, index in state.waiters.get(name, ()):
+            invocation = open_ones.get(seq)
+            if invocation is None or (invocation.status == Status.BLOCKED and _waits_as(invocation, index) is None):
+                found.add((seq, index))
+        return found
 
     async def _complete(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
-        """The same with waiters that have left memory: they come back first. The caller's end cancels this."""
+        """The same with waiters that are not ready: they come back first. The caller's end cancels this."""
         partition = self._partition
         try:
             async with contextlib.AsyncExitStack() as stack:
-                asked: set[int] = set()  # and are held; one that is not here all the same has ended
-                while cold := self._cold(_state(caller), name) - asked:
-                    asked |= cold
-                    await stack.enter_async_context(partition.loader.holding_all(cold))
+                asked: set[Waiter] = set()  # and are held; one that is not here all the same has ended
+                while unready := self._unready(_state(caller), name) - asked:
+                    asked |= unready
+                    await stack.enter_async_context(partition.loader.holding_all(seq for seq, _ in unready))
+                    for seq, at in unready:
+                        if (waiting := partition.open.get(seq)) is not None:
+                            await partition.loader.replayed(waiting, at)
                 self._complete_now(caller, index, name, wanted, codec)
         except Exception as error:
             if not partition.stopped:
@@ -173,11 +181,7 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
     if wanted.kind == Kind.FAILED:
         return None
     for invocation, index in waiting:
-        future = invocation.attempt.future(index) if invocation.attempt is not None else None
-        command = invocation.journal.command(index) if invocation.journal is not None else None
-        codec = future.codec if future is not None else None
-        if codec is None and command is not None:  # no attempt is there to say: the journal knows the type's name
-            codec = codec_named(ANY.decode(str(command.value)))
+        codec = _waits_as(invocation, index)
         if codec is None:
             continue
         try:
@@ -187,6 +191,16 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
                 f"{invocation.address} waits for the promise {name!r} as {codec.name}: {error} It stays open."
             )
     return None
+
+
+def _waits_as(invocation: Invocation, index: int) -> Codec | None:
+    """The type it waits for; None if nobody here knows it."""
+    future = invocation.attempt.future(index) if invocation.attempt is not None else None
+    if future is not None:
+        return future.codec
+    command = invocation.journal.command(index) if invocation.journal is not None else None
+    # No attempt is there to say: the journal knows the type's name.
+    return codec_named(ANY.decode(str(command.value))) if command is not None else None
 
 
 def _state(invocation: Invocation) -> WorkflowState:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("actors")
 
 KEEP_ANSWERS_MS = 3_600_000  # for a command line that is still there to read them
-_OPERATIONS = ("cancel", "kill", "pause", "resume", "purge")
+_OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
 
 
 class Requests:
@@ -81,8 +81,7 @@ class Requests:
             if request.operation in ("resolve", "reject"):
                 await self._complete(request)
             else:
-                # No await of these operations comes after their effect, so the answer joins it in the open batch.
-                self._answer(request, await self._operate(request))
+                await self._operate(request)
         except TerminalError as error:
             self._answer(request, refusal=error)
         except Exception as error:
@@ -95,18 +94,23 @@ class Requests:
                 request, refusal=TerminalError(f"This failed inside the app: {short_reason(error)}. See its log.")
             )
 
-    async def _operate(self, request: RequestRow) -> dict[str, str]:
-        partition = self._partition
-        operation = request.operation
-        if operation == "restart":
-            seq = partition.ids.read_invocation(request.target)
-            keep: Any = _decoded(request.argument) if request.argument is not None else 0
-            restarted = await partition.operations.restart(seq, checked_keep(keep))
-            return {"invocation": partition.ids.invocation(restarted.seq)}
+    async def _operate(self, request: RequestRow) -> None:
+        partition, operation = self._partition, request.operation
         if operation not in _OPERATIONS:
             raise BadArguments(f"No operation is called {operation!r}. Use a command line of the release the app runs.")
-        await getattr(partition.operations, operation)(partition.ids.read_invocation(request.target))
-        return {}
+        seq = partition.ids.read_invocation(request.target)
+        if operation == "restart":
+            keep: Any = _decoded(request.argument) if request.argument is not None else 0
+            await partition.operations.restart(
+                seq,
+                checked_keep(keep),
+                lambda restarted: self._answer(request, {"invocation": partition.ids.invocation(restarted.seq)}),
+            )
+        elif operation == "purge":
+            await partition.operations.purge(seq, lambda: self._answer(request))
+        else:
+            await getattr(partition.operations, operation)(seq)
+            self._answer(request)  # no await of these operations comes after their effect: it is in the open batch
 
     async def _complete(self, request: RequestRow) -> None:
         partition = self._partition

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from actors.cron import due_of, line_of
 from actors.errors import InvocationCancelled, TickSkipped
 from actors.handlers import address
-from actors.invocation import Invocation
+from actors.invocation import Invocation, own_key
 from actors.storage import Flag, InvocationRow, Status
 from actors.timers import DELIVER
 
@@ -170,15 +170,16 @@ class Ticks:
             series.running = None
         elif series.pending == tick.seq:
             series.pending = None
-            self._place(series, series.next(series.due_ms, self._partition.clock.now_ms()))
+            # If the clock was wrong when it was placed, so is its successor, and will be found to be.
+            self._place(series, series.next(series.due_ms, self._partition.clock.now_ms()), series.placed_ms)
 
     # --- placing and withdrawing --------------------------------------------------------------------------------------
 
-    def _place(self, series: _Series, due_ms: int) -> None:
-        """Make the tick of this due time pending."""
+    def _place(self, series: _Series, due_ms: int, placed_ms: int = 0) -> None:
+        """Make the tick of this due time pending. `placed_ms` is when that was decided, if not now."""
         partition, schedule = self._partition, series.schedule
-        seq, now_ms = partition.next_number(), partition.clock.now_ms()
-        tick = Invocation(seq, schedule.handler, schedule.key or str(seq), schedule.args_text, None, now_ms)
+        seq, now_ms = partition.next_number(), max(placed_ms, partition.clock.now_ms())
+        tick = Invocation(seq, schedule.handler, schedule.key or own_key(seq), schedule.args_text, None, now_ms)
         extras = tick.more()
         extras.flags = Flag.TICK
         extras.idempotency_key = schedule.line.tick_key(due_ms)

@@ -89,6 +89,13 @@ class ServiceDefinition:
         self.reader = _reader_class(cls)
         self.reference = reference_class(self, handlers)
 
+    def handler(self, name: str, run: bool) -> HandlerDefinition | None:
+        """The handler an invocation was accepted for; `run` if as the run of a workflow, whose handler may be renamed."""
+        found = self.handlers.get(name)
+        if found is None and run:
+            return next((handler for handler in self.handlers.values() if handler.once), None)
+        return found
+
     def keyed(self, dispatcher: Dispatcher, key: str) -> Reference:
         """A reference to one object or workflow. Raises WrongKind for a service."""
         if self.kind == "service":

@@ -7,11 +7,11 @@ that was completed before anybody ran the workflow waits for the run as long as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import UnknownInvocation, WrongStatus
-from actors.object_state import ObjectState
+from actors.object_state import VERSION_NAME, ObjectState
 from actors.placements import run_claim
 from actors.promises import WorkflowState
 from actors.storage import RUN, Status
@@ -58,10 +58,10 @@ class Workflows:
 
     # --- forgetting -------------------------------------------------------------------------------------------------------
 
-    async def purge(self, seqs: Sequence[int]) -> int:
+    async def purge(self, seqs: Sequence[int], then: Callable[[], None] | None = None) -> int:
         """Forget ended invocations that were accepted under a key, and of those that are runs the workflow.
 
-        How many: one that was replaced by a restart meanwhile is left alone.
+        How many: one that was replaced by a restart meanwhile is left alone. `then` is called in the batch, if there is any.
         """
         partition = self._partition
         runs = await partition.store.runs(seqs)
@@ -76,22 +76,28 @@ class Workflows:
                 for mailbox in held:
                     self._forget(mailbox)
                 partition.retention.purge(seqs, keyed=True)
+                if then is not None and seqs:
+                    then()
             if runs:
                 await partition.committer.flushed()  # from now on the store finds no run
         return len(seqs)
 
     def _forget(self, mailbox: Mailbox) -> None:
-        """The state and the promises go. Who waits for a promise goes on waiting: the next run may complete it."""
+        """The state and the promises go. Who waits for a promise goes on waiting: the next run may complete it.
+
+        If the class is an object's by now, the state is its own.
+        """
         partition, state = self._partition, mailbox.state
         assert state is not None
         batch, address = partition.committer.batch, (mailbox.service, mailbox.key)
-        for name in state.stored:
-            batch.state.pop((*address, name), None)
-        state.stored.clear()
-        state.discard()
         if isinstance(state, WorkflowState):
             state.completed.clear()
-        self._record(mailbox, ("promises forgotten", address), ("state forgotten", address))
+        self._record(mailbox, ("promises forgotten", address))
+        if mailbox.service not in partition.services or self._is_workflow(mailbox.service):
+            for name in (*state.stored, VERSION_NAME):
+                batch.state.pop((*address, name), None)
+            state.forget()
+            self._record(mailbox, ("state forgotten", address))
 
     def _record(self, mailbox: Mailbox, *facts: WorkflowFact) -> None:
         """Until they are with the disk the object stays in memory: what would be loaded is older."""
@@ -136,8 +142,13 @@ class Workflows:
 
     # --- running again ----------------------------------------------------------------------------------------------------
 
-    async def restart(self, seq: int, target: HandlerDefinition, row: InvocationRow) -> Invocation:
-        """Run the workflow once more, with the arguments of one of its runs, from an empty state and without promises."""
+    async def restart(
+        self, seq: int, target: HandlerDefinition, row: InvocationRow, then: Callable[[Invocation], None] | None = None
+    ) -> Invocation:
+        """Run the workflow once more, with the arguments of one of its runs, from an empty state and without promises.
+
+        `then` is called in the batch that accepts it.
+        """
         partition = self._partition
         async with partition.placements.alone([run_claim(row.service, row.key)]):
             await partition.committer.flushed()
@@ -159,5 +170,7 @@ class Workflows:
                 )
                 extras = invocation.more()
                 extras.headers, extras.restart_of = row.headers, row.restart_of or seq
+                if then is not None:
+                    then(invocation)
             await partition.committer.flushed()  # from now on the store finds this run
         return invocation

@@ -18,6 +18,7 @@ from actors.storage.errors import (
     StorageFull,
 )
 from actors.storage.records import (
+    OWN_KEY,
     RUN,
     Batch,
     Flag,
@@ -47,6 +48,7 @@ __all__ = [
     "JournalRow",
     "Mode",
     "ObjectRecord",
+    "OWN_KEY",
     "OpenedDatabase",
     "OwnershipLost",
     "PlaceRow",

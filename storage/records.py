@@ -26,11 +26,12 @@ class Mode:
 
     EXCLUSIVE = 0
     SHARED = 1
-    KEYLESS = 2  # of a service: its `key` is its own number as text, so that it has a mailbox of its own
+    KEYLESS = 2  # of a service: its `key` is OWN_KEY and its own number, so that it has a mailbox of its own
 
     NAMES = ("exclusive", "shared", "keyless")
 
 
+OWN_KEY = "\x01"  # how the keys of invocations of keyless services begin, and those of no object
 RUN = ""  # the idempotency key of a workflow's run: no other request has an empty one
 
 

@@ -52,12 +52,15 @@ class ManualClock:
             alarm.callback()
         self._now_ms = max(self._now_ms, target_ms)
 
-    def set_to(self, target_ms: int) -> None:
+    def set_to(self, target_ms: int, *, noticed: bool = True) -> None:
         """Set the clock, back or ahead, as a person does, or a machine that slept.
 
-        Whoever waits is called at once, perhaps early, as the machine's clock does within a minute.
+        Whoever waits is called, perhaps early, as the machine's clock does within a minute: at once, or if it is not
+        `noticed` yet, by the next call of this.
         """
         self._now_ms = target_ms
+        if not noticed:
+            return
         waiting, self._alarms = sorted(self._alarms), []
         for _, _, alarm in waiting:
             if not alarm.cancelled:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
 from tests.world import World
 
 
@@ -84,3 +88,55 @@ async def test_a_shared_handler_calls_another_object_of_its_own_class_by_type_of
 
     async with World(Node) as world:
         assert await world.app.object(Node, "a").read_other("b") == 3
+
+
+class Slow(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context) -> list[int]:
+        await ctx.awakeable()
+        return [1]
+
+    @shared
+    async def read(self, ctx: Context) -> list[int]:
+        return [2]
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_whoever_is_cancelled_while_awaiting_a_call_takes_nothing_from_the_others(suspended: bool) -> None:
+    limits = Limits(suspend_after=timedelta(seconds=1))
+    async with World(Slow, limits=limits) as world:
+
+        async def waiter() -> list[int]:
+            return await call
+
+        call = world.app.object(Slow, "a").wait()
+        waiting = [asyncio.create_task(waiter()) for _ in range(3)]
+        await world.settle()
+        waiting[0].cancel()
+        if suspended:
+            await world.pass_time(2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await call
+        (info,) = await world.app.awakeables()
+        await world.app.resolve_awakeable(info.id)
+        assert await waiting[1] == await waiting[2] == await call == [1]
+        assert waiting[0].cancelled()
+
+
+async def test_a_read_and_a_handle_may_be_awaited_again_after_a_cancellation(storage: str) -> None:
+    async with App(Slow, storage=storage) as app:
+        call = app.object(Slow, "a").read()
+        handle = app.object(Slow, "b").wait.send()
+
+        async def waiter(awaited: Any) -> Any:
+            return await awaited
+
+        waiting = [asyncio.create_task(waiter(awaited)) for awaited in (call, handle)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert all(task.cancelled() for task in waiting)
+        assert await call == [2] == await call
+        assert (await handle).id == handle.id

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, Service, TerminalError, VirtualObject, Workflow, handler, migration, shared
+from actors import App, Context, Service, TerminalError, VirtualObject, Workflow, handler, migration, schedule, shared
 from actors.check import MOST_TIMEOUTS, OBJECTS_PER_PAGE, Check, Finding, Report, check
 from actors.errors import DefinitionError
 from actors.rehearsal import Misfit
@@ -729,3 +729,38 @@ async def test_services_and_workflows_are_replayed_too(storage: str) -> None:
     }
     kind = "journal"
     assert found == {("Letters", "", "write", kind), ("Signup", "u", "run", kind), ("Signup", "u", "follow", kind)}
+
+
+async def test_a_class_that_has_become_a_service_or_none_is_reported(storage: str) -> None:
+    class Late(VirtualObject):
+        @handler
+        async def go(self, ctx: Context) -> str:
+            return await ctx.awakeable(str)
+
+    class LateService(Service, name="Late"):
+        @handler
+        async def go(self, ctx: Context) -> str:
+            return await ctx.awakeable(str)
+
+    async with running(storage, Late) as app:
+        await app.object(Late, "k").go.send()
+        await app.object(Late, "l").go.options(delay=1000).send()
+        await until(app, "blocked", "scheduled")
+    report = await checked(storage, LateService)
+    assert [finding.kind for finding in report.findings] == ["handler", "handler"]
+    assert all("Late was no Service when this was accepted" in finding.message for finding in report.findings)
+
+
+async def test_a_tick_that_the_next_start_would_withdraw_breaks_nothing(storage: str) -> None:
+    class Nightly(VirtualObject):
+        @schedule("0 3 * * *", key="n")
+        @handler
+        async def make(self, count: int = 1) -> None: ...
+
+    class Without(VirtualObject, name="Nightly"):
+        @handler
+        async def other(self) -> None: ...
+
+    async with running(storage, Nightly) as app:
+        await until(app, "scheduled")
+    assert (await checked(storage, Without)).ok

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, Workflow, handler, shared
+from actors import Context, Limits, TerminalError, VirtualObject, Workflow, handler, serde, shared
 from actors.errors import (
     BadArguments,
     DeterminismError,
@@ -463,3 +464,42 @@ async def test_a_workflow_that_waits_for_another_promise_on_replay_is_paused() -
         info = await world.app.describe(sent.id)
         assert info.status == "paused" and "recorded was promise 'a' with \"int\"" in (info.reason or "")
         assert DeterminismError.error == "journal_mismatch"
+
+
+async def test_a_waiter_whose_type_this_process_has_not_met_is_asked_before_its_promise_is_completed() -> None:
+    @dataclass
+    class Answer:
+        yes: bool
+
+    class Asked(Workflow):
+        @handler
+        async def run(self, ctx: Context, pause: bool) -> bool:
+            if pause:
+                await asyncio.sleep(0)
+            return (await ctx.promise("p", list[Answer]))[0].yes
+
+        @shared
+        async def give(self, ctx: Context, value: list[dict[str, Any]]) -> None:
+            await ctx.promise("p", list[dict[str, Any]]).resolve(value)
+
+    async with World(Asked) as world:
+        for key, pause in (("a", False), ("b", True)):
+            run = await world.app.object(Asked, key).run.send(pause)
+            await world.restart()
+            serde._CACHE.pop(list[Answer])  # as in a process of its own
+            with pytest.raises(BadArguments, match="waits for the promise 'p'"):
+                await world.app.object(Asked, key).give([{"yes": "maybe"}])
+            await world.app.object(Asked, key).give([{"yes": True}])
+            assert await world.app.invocation(run.id).result() is True
+
+
+async def test_a_promise_has_a_name_of_bounded_length() -> None:
+    class Named(Workflow):
+        @handler
+        async def run(self, ctx: Context, length: int) -> None:
+            await ctx.promise("p" * length, str).resolve("x")
+
+    async with World(Named) as world:
+        await world.app.object(Named, "a").run(1000)
+        with pytest.raises(TerminalError, match="1 to 1,000 characters"):
+            await world.app.object(Named, "b").run(1001)

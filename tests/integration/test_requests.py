@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, handler
+from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import AppNotRunning, DefinitionError
 from actors.handlers import InvocationHandle
 from actors.storage import StorageError
@@ -529,3 +529,43 @@ async def test_answers_that_nobody_has_read_are_removed_after_an_hour() -> None:
 def test_an_interval_that_is_none_is_refused(poll: Any) -> None:
     with pytest.raises((TerminalError, DefinitionError)):
         App(Job, poll=poll)
+
+
+class Counted(VirtualObject):
+    n: int = 0
+
+    @handler
+    async def add(self) -> int:
+        self.n += 1
+        return self.n
+
+    @shared
+    async def get(self) -> int:
+        return self.n
+
+
+class Flow(Workflow):
+    @handler
+    async def run(self, ctx: Context) -> None:
+        ctx.object(Counted, "c").add.send()
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("commit", range(1, 6))
+@pytest.mark.parametrize("operation", ["restart", "purge"])
+async def test_no_crash_does_what_is_asked_of_a_workflow_twice(operation: str, commit: int, written: bool) -> None:
+    async with World(Flow, Counted, poll=0.25) as world:
+        run = await world.app.object(Flow, "k").run.send()
+        await world.settle()
+        world.disk.query("INSERT INTO request (operation, target, asked_ms) VALUES (?, ?, 0)", operation, run.id)
+        world.store.crash_at_commit(commit, written=written)
+        await world.pass_time(0.25)
+        await world.restart()
+        await world.pass_time(0.25)
+        (answer,) = world.disk.query("SELECT answer FROM request")
+        assert json.loads(answer[0]).get("ok") is True, answer
+        if operation == "restart":
+            assert world.disk.query("SELECT count(*) FROM invocation WHERE restart_of IS NOT NULL") == [(1,)]
+            assert await world.app.object(Counted, "c").get() == 2
+        else:
+            assert world.disk.query("SELECT count(*) FROM invocation WHERE service = 'Flow'") == [(0,)]

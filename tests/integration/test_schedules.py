@@ -722,3 +722,22 @@ async def test_a_tick_of_a_class_that_has_become_a_service_is_placed_anew() -> N
             assert world.pending() == ["2026-03-01T11:00:00Z"]
         await world.until("2026-03-01T11:00:00")
         assert len(ran) == 1
+
+
+async def test_a_cancelled_tick_of_a_clock_that_was_wrong_is_followed_by_one_of_the_right_time() -> None:
+    async with At("2027-03-01T10:30:00", Hourly) as world:
+        world.clock.set_to(ms("2026-03-01T10:30:00"), noticed=False)
+        (info,) = await world.app.invocations(status="scheduled")
+        await world.app.cancel(info.id)
+        await world.sleeps_until("2026-03-01T10:30:30")
+        await world.until("2026-03-01T12:30:00")
+        assert ran == ["2026-03-01T11:00:00+00:00", "2026-03-01T12:00:00+00:00"]
+
+
+async def test_the_same_is_found_out_by_the_next_process() -> None:
+    async with At("2027-03-01T10:30:00", Hourly) as world:
+        world.clock.set_to(ms("2026-03-01T10:30:00"), noticed=False)
+        (info,) = await world.app.invocations(status="scheduled")
+        await world.app.cancel(info.id)
+        await world.down_until("2026-03-01T10:30:10")
+        assert world.pending() == ["2026-03-01T11:00:00Z"]

@@ -13,6 +13,7 @@ import pytest
 
 from actors import Context, Limits, RetryPolicy, Service, TerminalError, VirtualObject, handler
 from actors.errors import (
+    BadKey,
     DeadlockError,
     IdempotencyMismatch,
     InvocationCancelled,
@@ -21,6 +22,7 @@ from actors.errors import (
     UndeclaredState,
     WrongKind,
 )
+from actors.storage import OWN_KEY
 from tests.world import World
 
 ran: list[str] = []
@@ -403,3 +405,31 @@ async def test_what_was_accepted_by_a_service_is_paused_when_an_object_takes_its
         for waiting in await world.app.awakeables():
             await world.app.resolve_awakeable(waiting.id, "x")
         assert await world.app.invocation(late.id).result() == "x"
+
+
+class Wait(Service):
+    @handler
+    async def go(self, ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+
+class WaitObject(VirtualObject, name="Wait"):
+    @handler
+    async def go(self, ctx: Context) -> str:
+        return ctx.key
+
+
+async def test_an_invocation_of_a_service_holds_no_object_of_the_class_it_has_become() -> None:
+    async with World(Wait) as world:
+        handle = await world.app.service(Wait).go.send()
+        await world.settle()
+        ((key, seq),) = world.disk.query("SELECT key, seq FROM invocation")
+        await world.crash()
+        world.classes = (WaitObject,)
+        await world.start()
+        assert await world.app.object(WaitObject, str(seq)).go() == str(seq)
+        with pytest.raises(BadKey, match=r"begin with U.0001"):
+            world.app.object(WaitObject, key)
+        with pytest.raises(BadKey, match=r"begin with U.0001"):
+            world.app.object(WaitObject, OWN_KEY + "ä")
+        assert (await world.app.describe(handle.id)).key == ""

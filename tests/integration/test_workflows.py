@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, Workflow, handler, shared
+from actors import Context, Limits, TerminalError, VirtualObject, Workflow, handler, migration, shared
 from actors.errors import (
     BadArguments,
     DeadlockError,
@@ -502,3 +502,103 @@ async def test_many_early_promises_are_forgotten_slice_by_slice() -> None:
         for _ in range(40):
             await _settled(world)
         assert _rows(world, "promise") == 0
+
+
+# --- workflows and the other ways of a class to change --------------------------------------------------------------------
+
+
+class Versioned(Workflow, version=2):
+    cents: int = 0
+
+    @migration(from_version=1)
+    @staticmethod
+    def in_cents(state: dict[str, Any]) -> dict[str, Any]:
+        return {name: value * 100 for name, value in state.items()}
+
+    @handler
+    async def run(self, ctx: Context, n: int) -> int:
+        self.cents = n
+        await ctx.sleep(1)
+        return self.cents
+
+    @shared
+    async def peek(self) -> int:
+        return self.cents
+
+
+@pytest.mark.parametrize("how", ["restart", "purge", "expire"])
+async def test_what_follows_a_forgotten_run_is_of_the_version_of_the_class(how: str) -> None:
+    async with World(Versioned, limits=Limits(retention=None, idempotency_retention=timedelta(hours=1))) as world:
+        flow = world.app.object(Versioned, "k")
+        first = await flow.run.send(5)
+        await world.pass_time(2)
+        if how == "restart":
+            await world.app.restart(first.id)
+        elif how == "purge":
+            await world.app.purge(first.id)
+        else:
+            await world.pass_time(3700)
+        again = await flow.run.send(5)
+        await world.pass_time(2)
+        assert await again.result() == 5
+        assert dict(world.disk.query("SELECT name, value FROM object_state")) == {"": "2", "cents": "5"}
+        await world.restart()
+        assert await world.app.object(Versioned, "k").peek() == 5
+
+
+class Mailer(Workflow):
+    n: int = 0
+
+    @handler
+    async def go(self) -> int:
+        self.n += 1
+        return self.n
+
+
+class MailerObject(VirtualObject, name="Mailer"):
+    n: int = 0
+
+    @handler
+    async def go(self) -> int:
+        self.n += 1
+        return self.n
+
+
+@pytest.mark.parametrize("how", ["purge", "expire"])
+async def test_the_state_of_a_class_that_is_an_objects_by_now_outlives_its_run(how: str) -> None:
+    limits = Limits(retention=None, idempotency_retention=timedelta(hours=1))
+    async with World(Mailer, limits=limits) as world:
+        run = await world.app.object(Mailer, "a").go.send()
+        assert await run.result() == 1
+        await world.crash()
+        world.classes = (MailerObject,)
+        await world.start()
+        assert await world.app.object(MailerObject, "a").go() == 2
+        if how == "purge":
+            await world.app.purge(run.id)
+        else:
+            await world.pass_time(3700)
+        assert world.disk.query("SELECT count(*) FROM invocation WHERE idempotency_key = ''") == [(0,)]
+        assert await world.app.object(MailerObject, "a").go() == 3
+
+
+class Renamed(Workflow, name="Mailer"):
+    n: int = 0
+
+    @handler
+    async def send_all(self) -> int:
+        self.n += 1
+        return self.n
+
+
+async def test_the_handler_of_a_run_may_be_renamed() -> None:
+    async with World(Mailer) as world:
+        run = await world.app.object(Mailer, "a").go.send()
+        assert await run.result() == 1
+        await world.crash()
+        world.classes = (Renamed,)
+        await world.start()
+        assert await world.app.object(Renamed, "a").send_all() == 1, "it has run"
+        assert await world.app.invocation(run.id).result() == 1
+        again = await world.app.restart(run.id)
+        assert await again.result() == 1, "from an empty state"
