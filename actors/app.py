@@ -10,7 +10,7 @@ import random as random_module
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
@@ -79,6 +79,8 @@ class App:
             if isinstance(cls, (list, tuple, set)):
                 raise DefinitionError("App(...) wants the classes one by one: App(Counter, Order), not a list of them.")
             definition = definition_of(cls)
+            if self._services.get(definition.name) is definition:
+                raise DefinitionError(f"class {cls.__qualname__} is given to App(...) twice.")
             if definition.name in self._services:
                 raise DefinitionError(
                     f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(..., name='...')."
@@ -160,6 +162,13 @@ class App:
             if self._threads is not None:
                 self._threads.shutdown(wait=False, cancel_futures=True)
             await partition.store.close()
+
+    if not TYPE_CHECKING:  # checkers refuse a plain 'with', and should go on to
+
+        def __enter__(self) -> None:
+            raise TypeError("An App is started and closed on the event loop: write 'async with', not 'with'.")
+
+        def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> App:
         await self.start()
@@ -477,5 +486,10 @@ def database_path(storage: str) -> str:
     if isinstance(storage, str) and storage.startswith(prefix) and len(storage) > len(prefix):
         return storage[len(prefix) :]
     raise DefinitionError(
-        f"storage={storage!r} is not understood. Use 'sqlite:///file.db', or 'sqlite://' for memory only."
+        f"storage={storage!r} is not understood. Use {_example(storage)!r}, or 'sqlite://' for memory only."
     )
+
+
+def _example(storage: object) -> str:
+    plain = isinstance(storage, str) and storage and "://" not in storage
+    return f"sqlite:///{storage}" if plain else "sqlite:///file.db"

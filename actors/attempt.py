@@ -31,7 +31,7 @@ from actors.invocation import MISSING
 from actors.journal import Journal, MigratedReplay, Replay
 from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder
-from actors.storage import Status
+from actors.storage import Flag, Status
 from actors.upgrades import read, record_version, upgrade
 from actors.virtual_object import Served
 
@@ -397,7 +397,13 @@ class Attempt(Recorder):
 
     def _pause(self, error: ActorsError) -> None:
         self.close()
-        self.partition.pause(self.invocation, str(error), error)
+        reason = str(error)
+        if isinstance(error, DeterminismError) and self.invocation.has(Flag.CONTINUES):
+            reason += (
+                " It was restarted with a part of another one's journal: if it began with other state than that one, kill it, "
+                "and restart with another keep=, or without."
+            )
+        self.partition.pause(self.invocation, reason, error)
 
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""

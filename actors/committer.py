@@ -286,7 +286,7 @@ def _reply(future: asyncio.Future[Any], ended: Invocation | None) -> None:
     try:
         future.set_result(ended.result())
     except Exception as error:
-        refuse(future, error)
+        future.set_exception(error)  # asyncio says so at its end if nobody has looked at it
 
 
 def refuse(future: asyncio.Future[Any], error: BaseException) -> None:

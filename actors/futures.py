@@ -26,6 +26,7 @@ class Call(Generic[T_co]):
     """Something under way that can be awaited for its value. Awaiting twice gives the same value."""
 
     __slots__ = ()
+    __actors_advice__ = "It is a call under way: was await forgotten?"
 
     def __await__(self) -> Generator[Any, None, T_co]:
         raise TypeError(f"{type(self).__name__} cannot be awaited")
@@ -46,6 +47,19 @@ class DurableFuture(Call[T]):
     def done(self) -> bool:
         """Whether awaiting would return at once."""
         return self._state != 0
+
+    __actors_advice__ = "It is a future: was await forgotten?"
+
+    if not TYPE_CHECKING:  # checkers refuse all of these, and should go on to
+
+        def _misused(self, *_):
+            raise MisusedFuture(
+                f"This is a future of the context, {type(self).__name__}, and was used like its value. Write await before it."
+            )
+
+        __bool__ = __int__ = __float__ = __len__ = __iter__ = __getitem__ = __contains__ = __format__ = _misused
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _misused
+        __lt__ = __le__ = __gt__ = __ge__ = _misused
 
     def __await__(self) -> Generator[Any, None, T]:
         if self._state == 0:

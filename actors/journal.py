@@ -276,7 +276,7 @@ class Replay:
         asked = describe(kind, name, value)
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{recorded!r}; asked for now was {asked}. "
+            f"{recorded!r}; asked for now was {asked}. {_hint(recorded)}"
             "Handlers must take the same steps on each attempt: put what is random, timed or external into ctx.run, "
             "and finish or cancel open invocations before changing the steps of a handler.",
             recorded.idx,
@@ -287,7 +287,7 @@ class Replay:
     def unfinished(self, recorded: Entry) -> DeterminismError:
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{recorded!r}; now the handler ended without asking for it. "
+            f"{recorded!r}; now the handler ended without asking for it. {_hint(recorded)}"
             "Handlers must take the same steps on each attempt: finish open invocations before removing a step.",
             recorded.idx,
             repr(recorded),
@@ -298,11 +298,18 @@ class Replay:
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
             f"{recorded!r}; now the handler waits for something that no journal "
-            "entry completes before it. Handlers must take the same steps on each attempt.",
+            f"entry completes before it. {_hint(recorded)}"
+            "Handlers must take the same steps on each attempt.",
             recorded.idx,
             repr(recorded),
             "the handler waits for something else",
         )
+
+
+def _hint(recorded: Entry) -> str:
+    if recorded.kind != Kind.SET:
+        return ""
+    return f"If the function of a step assigns {recorded.name!r}, which no replay repeats: return the value, and assign it in the handler. "
 
 
 class MigratedReplay(Replay):

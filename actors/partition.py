@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -77,6 +78,7 @@ log = logging.getLogger("actors")
 # A global is read at half the cost of a class attribute.
 _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
 
+SLOW_S = 0.5  # a turn that takes longer is worth a warning
 STEPS_PER_TURN = 2000  # then other callbacks of the loop get their chance
 NUMBERS_RESERVED = 1_000_000  # see next_number
 KEYLESS = Mode.KEYLESS
@@ -190,10 +192,14 @@ class Partition:
         left = STEPS_PER_TURN
         self.turn_ms = self.clock.now_ms()
         self._in_turn = True
+        began = perf_counter()
         try:
             while ready and left:
                 left -= 1
-                ready.popleft().run()
+                attempt = ready.popleft()
+                attempt.run()
+            if left < STEPS_PER_TURN and (seconds := perf_counter() - began) > SLOW_S:
+                self._was_slow(attempt, seconds, STEPS_PER_TURN - left)
         except Exception as error:  # of ours: what handlers raise does not come this far
             self.fail(error)
         finally:
@@ -203,6 +209,18 @@ class Partition:
                 self.loop.call_soon(self._turn, context=self._variables)
             else:
                 self._turn_scheduled = False
+
+    def _was_slow(self, last: Attempt | _Mark, seconds: float, count: int) -> None:
+        """Handlers share the loop with everything else: say so when one holds it."""
+        who = self.label(last.invocation) if isinstance(last, Attempt) else "a handler"
+        if count > 1:
+            who = f"One or more of {count:,} handlers, the last of them {who},"
+        log.warning(
+            "%s held the event loop for %.1f s: nothing else ran meanwhile. What blocks or computes for long belongs into "
+            "ctx.run(function, ...), which runs it in a thread.",
+            who,
+            seconds,
+        )
 
     def now_ms(self) -> int:
         """The time to record: within a turn that of its beginning."""
@@ -672,7 +690,11 @@ class Partition:
             if policy.on_exhausted == "fail":
                 self._fail_exhausted(invocation, extras.attempts, error)
                 return
-            self.pause(invocation, f"Paused after {extras.attempts} failed attempts. The last error:\n{reason}", error)
+            self.pause(
+                invocation,
+                f"Paused after {extras.attempts} failed attempt{'s' if extras.attempts > 1 else ''}. The last error:\n{reason}",
+                error,
+            )
             return
         delay_ms = policy.delay_ms(extras.attempts, self.rng)
         invocation.status = Status.BACKING_OFF

@@ -125,7 +125,7 @@ class Recorder:
                 placement = self._placements.get(entry.ref)
                 if placement is not None:
                     placement._complete(entry)
-                    future = future or placement
+                    future = placement if future is None else future
             if future is None:  # answers a command the code has not asked for again yet
                 return False
             if not future.done():

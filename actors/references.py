@@ -16,6 +16,7 @@ class Reference:
     __slots__ = ("_dispatcher", "_key")
     _definition: ClassVar[ServiceDefinition]
     _names: ClassVar[str]
+    __actors_advice__ = "It is a reference: pass the key, and address the object there with ctx.object(...)."
 
     def __init__(self, dispatcher: Dispatcher, key: str) -> None:
         self._dispatcher = dispatcher

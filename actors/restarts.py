@@ -11,8 +11,9 @@ did has been done once. Whatever would break that is refused, naming the highest
   the old one wrote goes back to what it was after the last kept command. And any state write while the object is busy,
   because what runs before the new invocation might write too.
 
-Without a kept write nothing goes back: the new handler finds the state as it is now. If its first steps depend on what
-has changed since, they do not fit what was kept, and it is paused.
+Without a kept write, what the old one wrote goes back too, if it is as the old one left it and the object is idle.
+Otherwise the new handler finds the state as it is now; if its first steps depend on what has changed since, they do not
+fit what was kept, and it is paused.
 
 Kept commands are not done again, apart from those that never had an answer: steps, attachments, completions of others'
 awakeables begin anew with the replay, sleeps and deadlines get timers, awakeables stay open.
@@ -61,6 +62,7 @@ class Prefix:
         self._whole = Journal.restored(list(journal))
         self._commands = [entry for entry in self._whole.commands if entry.idx <= keep]
         self._keep = keep
+        self._as_it_is = False
         # No command stands behind what is left out in between, so all of them keep their positions.
         self.entries = [
             entry
@@ -82,17 +84,19 @@ class Prefix:
     def state(self) -> dict[str, str | None]:
         """What the object's state goes back to, by name, in JSON text; None for a name that is not set.
 
-        All the old one wrote is then as it was after the last kept command, or nothing is touched if none of those writes.
+        All the old one wrote is then as it was after the last kept command: a handler takes its steps by what it finds. It
+        stays as it is if nothing is kept but the input, or if it cannot go back and none of the kept commands writes.
         """
-        kept = _written(self._commands)
-        return {**self._whole.undone(), **kept} if kept else {}
+        if self._as_it_is or not self._commands:
+            return {}
+        return {**self._whole.undone(), **_written(self._commands)}
 
     def check_busy(self) -> None:
-        """The object is busy. Raises CannotKeep if state goes back."""
+        """The object is busy. Raises CannotKeep if a kept command writes state."""
         self._check_write("writes state, and the object is busy", " Or try again when it is idle.")
 
     def check_state(self, state: ObjectState, target: HandlerDefinition) -> None:
-        """Raises CannotKeep if state is to go back that is not as this invocation left it.
+        """The object is idle. Raises CannotKeep if a kept command writes state that is not as this invocation left it.
 
         An atomic one must have left it as it found it: only then can the new one, if it fails, put that back.
         """
@@ -109,6 +113,7 @@ class Prefix:
         for entry in self._commands:
             if entry.kind in (Kind.SET, Kind.CLEAR):
                 raise self._refusal(entry.idx, why, otherwise)
+        self._as_it_is = True
 
     def copy(self, partition: Partition, invocation: Invocation) -> None:
         """Give all of it to a new invocation that was accepted in this very step."""

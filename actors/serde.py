@@ -18,7 +18,7 @@ import msgspec
 from actors.errors import DefinitionError, SerializationError
 from actors.exactness import ATOMS, MAX_DEPTH, TooDeep, difference, same
 from actors.models import decode_model, encode_model, is_model, model_hides
-from actors.type_names import said, shortened, type_name
+from actors.type_names import advice, said, shortened, type_name
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_model)
 
@@ -74,7 +74,7 @@ class Codec:
             restored = self._decoder.decode(text)
         except Exception as error:
             raise SerializationError(
-                f"{shortened(value)} is not a valid {self.name}: {said(error)}. {_ADVICE}"
+                f"{shortened(value)} is not a valid {self.name}: {said(error)}. {advice(value, _ADVICE)}"
             ) from None
         try:
             if same(value, restored):
@@ -84,14 +84,16 @@ class Codec:
             reason = f"it is nested more than {MAX_DEPTH} levels deep"
         except Exception as error:  # a user's __eq__, or an attribute that was deleted
             reason = f"it cannot be compared with what was stored: {said(error)}"
-        raise SerializationError(f"{shortened(value)} cannot be stored as {self.name}: {reason}. {_ADVICE}")
+        raise SerializationError(
+            f"{shortened(value)} cannot be stored as {self.name}: {reason}. {advice(value, _ADVICE)}"
+        )
 
     def _dump(self, value: Any) -> str:
         try:
             return _encoder.encode(value).decode()
         except Exception as error:
             raise SerializationError(
-                f"{shortened(value)} cannot be stored as {self.name}: {said(error)}. {_ADVICE}"
+                f"{shortened(value)} cannot be stored as {self.name}: {said(error)}. {advice(value, _ADVICE)}"
             ) from None
 
     def _encode(self, value: Any) -> str:
@@ -219,7 +221,8 @@ def _dump_float(value: Any) -> str:
 
 def _wrong(value: Any, expected: str) -> SerializationError:
     return SerializationError(
-        f"Expected {expected}, got {shortened(value)} of type {type(value).__name__}. Convert the value, or change the annotation."
+        f"Expected {expected}, got {shortened(value)} of type {type(value).__name__}. "
+        + advice(value, "Convert the value, or change the annotation.")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -134,6 +135,12 @@ class Step:
             return
         policy = self._policy
         if policy is None:
+            command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
+            name = command.name if command is not None else ""
+            note = f"Raised by the step {name!r}. Only a TerminalError of a step reaches the handler's except."
+            with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
             partition.step_failed(self._invocation, self.index, error)
             return
         now = partition.clock.now_ms()

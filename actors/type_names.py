@@ -44,6 +44,12 @@ def shortened(value: Any) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
+def advice(value: Any, otherwise: str) -> str:
+    """What to do about a value that does not belong where it is: what its own class says, or `otherwise`."""
+    own = getattr(type(value), "__actors_advice__", None)
+    return own if isinstance(own, str) else otherwise
+
+
 def said(error: BaseException) -> str:
     """What an exception says, with its class when that is not obvious."""
     try:

@@ -128,7 +128,7 @@ class ServiceDefinition:
 _RESERVED = frozenset(
     {"_actors_attempt", "_bind_inline", "_check_kind", "__actors__", "__kind__", "__service_name__", "__retry__"}
     | {"__dict__", "__weakref__"}
-    | {"__state_version__", ""}  # the empty name is that of the version in the database
+    | {"__state_version__", "__actors_advice__", ""}  # the empty name is that of the version in the database
 )
 _RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
 
@@ -164,6 +164,9 @@ class Served(metaclass=_Meta):
     __retry__: ClassVar[RetryPolicy | None] = None
     __actors__: ClassVar[Any] = None
     __state_version__: ClassVar[int] = 1
+    __actors_advice__: ClassVar[str] = (
+        "It is the object itself: pass its key, and address it there with ctx.object(...)."
+    )
 
     def __init_subclass__(
         cls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 
 
@@ -37,10 +38,16 @@ class DatabaseInUse(StorageError):
     def __init__(self, path: str, pid: int | None) -> None:
         self.path = path
         self.pid = pid
+        other = "or give this app a file of its own with App(..., storage='sqlite:///other.db')."
+        if pid == os.getpid():
+            super().__init__(
+                f"{path} is in use by another App of this process. One database file belongs to one running app: share that "
+                f"app, {other}"
+            )
+            return
         owner = f"process {pid}" if pid is not None else "another process"
         super().__init__(
-            f"{path} is in use by {owner}. One database file belongs to one running app: stop that process, "
-            "or give this app a file of its own with App(..., storage='sqlite:///other.db')."
+            f"{path} is in use by {owner}. One database file belongs to one running app: stop that process, {other}"
         )
 
 

@@ -723,3 +723,46 @@ async def test_a_service_is_restarted_from_a_position_and_a_workflow_is_not() ->
         assert sorted(happened) == ["me", "run"], "no step is done again"
         with pytest.raises(CannotKeep, match="promises of a workflow"):
             await w.app.restart(run.id, keep=1)
+
+
+class Guarded(VirtualObject):
+    stage: str = "new"
+
+    @handler
+    async def reserve(self, ctx: Context) -> str:
+        if self.stage == "new":
+            await ctx.run(happened.append, "reserving")
+        self.stage = "reserved"
+        await ctx.run(happened.append, "told")
+        raise TerminalError("ended")
+
+    @handler
+    async def put(self, stage: str) -> None:
+        self.stage = stage
+
+
+@pytest.mark.parametrize(("keep", "told"), [(0, 2), (1, 2), (2, 2), (3, 2), (4, 1), (5, 1)])
+async def test_a_restart_finds_the_state_by_which_the_kept_steps_were_taken(keep: int, told: int) -> None:
+    async with World(Guarded) as w:
+        first = await w.app.object(Guarded, "k").reserve.send()
+        await w.settle()
+        again = await w.app.restart(first.id, keep=keep)
+        with pytest.raises(TerminalError, match="ended"):
+            await again.result()
+        assert sorted(happened) == ["reserving"] + ["told"] * told
+
+
+async def test_state_that_cannot_go_back_stays_and_a_handler_that_does_not_fit_it_says_why() -> None:
+    async with World(Guarded) as w:
+        first = await w.app.object(Guarded, "k").reserve.send()
+        await w.settle()
+        await w.app.object(Guarded, "k").put("new")
+        again = await w.app.restart(first.id, keep=2)
+        with pytest.raises(TerminalError, match="ended"):
+            await again.result()
+        await w.app.object(Guarded, "k").put("elsewhere")
+        again = await w.app.restart(first.id, keep=2)
+        await w.settle()
+        info = await w.app.describe(again.id)
+        assert info.status == "paused" and info.reason is not None
+        assert "restarted with a part of another one's journal" in info.reason

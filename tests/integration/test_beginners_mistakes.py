@@ -1,0 +1,163 @@
+"""What people get wrong at first: each mistake is met where it is made, and the message says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import actors
+from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler
+from actors.errors import BadArguments, DefinitionError, MisusedFuture
+from actors.storage import DatabaseInUse
+from tests.world import World
+
+_USES: dict[str, Callable[[Any], Any]] = {
+    "added": lambda value: value + 1,
+    "added to": lambda value: 1 + value,
+    "compared": lambda value: value > 1,
+    "tested": lambda value: 1 if value else 2,
+    "iterated": lambda value: list(value),
+    "indexed": lambda value: value[0],
+    "formatted": lambda value: f"{value}",
+    "converted": lambda value: int(value),
+}
+
+
+class Forgetful(VirtualObject):
+    """Whoever forgets an await."""
+
+    kept: int = 0
+
+    @handler
+    async def use(self, ctx: Context, how: str) -> None:
+        _USES[how](ctx.run(int, 3))
+
+    @handler
+    async def give_back(self, ctx: Context) -> int:
+        return ctx.run(int, 3)  # type: ignore[return-value]
+
+    @handler
+    async def keep(self, ctx: Context) -> None:
+        self.kept = ctx.run(int, 3)  # type: ignore[assignment]
+
+    @handler
+    async def take(self, ctx: Context, value: int) -> int:
+        return value
+
+    @handler
+    async def take_any(self, value: Any) -> None: ...
+
+
+@pytest.mark.parametrize("how", _USES)
+async def test_a_future_that_is_used_like_its_value_ends_the_invocation_at_once(how: str) -> None:
+    async with World(Forgetful) as world:
+        with pytest.raises(MisusedFuture, match="Write await before it"):
+            await world.app.object(Forgetful, "k").use(how)
+
+
+async def test_a_future_where_a_value_belongs_reminds_of_await() -> None:
+    async with World(Forgetful) as world:
+        forgetful = world.app.object(Forgetful, "k")
+        for call in (forgetful.give_back(), forgetful.keep()):
+            with pytest.raises(TerminalError, match="was await forgotten"):
+                await call
+        with pytest.raises(BadArguments, match="was await forgotten"):
+            forgetful.take(forgetful.take(1))  # type: ignore[arg-type]
+
+
+async def test_an_object_or_a_reference_as_an_argument_is_answered_with_its_key() -> None:
+    async with World(Forgetful) as world:
+        forgetful = world.app.object(Forgetful, "k")
+        for value in (forgetful, Forgetful()):
+            with pytest.raises(
+                BadArguments, match=r"pass (the|its) key, and address (the object|it) there with ctx.object"
+            ):
+                forgetful.take_any(value)
+
+
+class Blocking(VirtualObject):
+    @handler
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251
+
+
+async def test_a_handler_that_holds_the_event_loop_is_warned_about(
+    storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with App(Blocking, storage=storage) as app:
+        await app.object(Blocking, "k").sleep(0)
+        assert not caplog.records
+        await app.object(Blocking, "k").sleep(0.6)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Blocking/k/sleep" in record.getMessage() and "held the event loop for 0." in record.getMessage()
+
+
+class Failing(VirtualObject):
+    @handler
+    async def fail(self) -> None:
+        raise TerminalError("nobody looks")
+
+    @handler
+    async def step(self, ctx: Context) -> None:
+        def opened() -> None:
+            raise OSError("no route")
+
+        try:
+            await ctx.run(opened)
+        except OSError:
+            raise AssertionError("only a TerminalError reaches the handler") from None
+
+
+async def test_a_call_that_fails_and_that_nobody_awaits_is_reported_as_asyncio_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with World(Failing) as world:
+        world.app.object(Failing, "k").fail()
+        await world.settle()
+        await asyncio.sleep(0)
+    assert "nobody looks" in caplog.text and "never retrieved" in caplog.text
+
+
+async def test_the_log_names_the_step_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    async with World(Failing, retry=RetryPolicy(max_attempts=1, on_exhausted="fail")) as world:
+        with pytest.raises(TerminalError):
+            await world.app.object(Failing, "k").step()
+    assert "Raised by the step 'opened'. Only a TerminalError of a step reaches the handler's except." in caplog.text
+
+
+async def test_two_apps_of_one_process_on_one_file_are_told_apart_from_two_processes(storage: str) -> None:
+    async with App(Failing, storage=storage):
+        with pytest.raises(DatabaseInUse, match="another App of this process"):
+            await App(Failing, storage=storage).start()
+
+
+def test_an_app_is_entered_with_async_with() -> None:
+    with pytest.raises(TypeError, match="'async with'"), App(Failing):  # type: ignore[attr-defined]
+        pass
+
+
+def test_a_class_that_is_given_twice_is_named() -> None:
+    with pytest.raises(DefinitionError, match="Failing is given to App"):
+        App(Failing, Failing)
+
+
+def test_a_plain_path_is_answered_with_the_url_that_was_meant() -> None:
+    with pytest.raises(DefinitionError, match=r"'sqlite:///order\.db'"):
+        App(Failing, storage="order.db")
+
+
+async def main() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(main, r"run\(main\(\)\)"), (None, r"run\(main\(\), of an 'async def main\(\)'\)")]
+)
+def test_run_wants_a_coroutine_and_says_how_to_get_one(given: Any, meant: str) -> None:
+    with pytest.raises(TypeError, match=meant):
+        actors.run(given)
