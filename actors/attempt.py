@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any
 
+from actors import failures
 from actors.context import Context
 from actors.errors import (
     ActorsError,
@@ -23,8 +23,6 @@ from actors.errors import (
     StateDecodeError,
     TerminalError,
     failure_text,
-    printable,
-    short_reason,
 )
 from actors.futures import DurableFuture
 from actors.invocation import MISSING
@@ -303,7 +301,7 @@ class Attempt(Recorder):
         elif isinstance(error, TerminalError):
             self._terminated(error)
         else:
-            self.partition.attempt_failed(self.invocation, error)
+            failures.attempt_failed(self.partition, self.invocation, error)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise error
 
@@ -403,7 +401,7 @@ class Attempt(Recorder):
                 " It was restarted with a part of another one's journal: if it began with other state than that one, kill it, "
                 "and restart with another keep=, or without."
             )
-        self.partition.pause(self.invocation, reason, error)
+        failures.pause(self.partition, self.invocation, reason, error)
 
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
@@ -485,12 +483,3 @@ class Attempt(Recorder):
 
 
 _stubborn: list[Any] = []
-
-
-def reason_of(error: BaseException) -> str:
-    """The traceback kept with an invocation. Bounded: it is rewritten at each failed attempt."""
-    try:
-        text = printable("".join(traceback.format_exception(error)))
-    except Exception:  # its class, or one of its causes, cannot even be shown
-        text = short_reason(error)
-    return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]

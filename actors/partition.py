@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from random import Random
-from time import perf_counter
 from typing import Any
 
 import msgspec
 
+from actors import endings, failures
 from actors.alarms import Alarms
 from actors.attachments import Attachments
-from actors.attempt import Attempt, reason_of
+from actors.attempt import Attempt
 from actors.awakeables import Awakeables
 from actors.clock import Clock
 from actors.committer import Committer, Store, refuse
@@ -29,16 +29,13 @@ from actors.deadlocks import Deadlocks
 from actors.errors import (
     AppNotRunning,
     DefinitionError,
-    InvocationCancelled,
     MailboxFull,
     Overloaded,
     PayloadTooLarge,
-    RetriesExhausted,
     TerminalError,
     UnknownHandler,
     UnknownService,
     failure_text,
-    short_reason,
 )
 from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
@@ -69,7 +66,8 @@ from actors.storage import (
     StorageError,
 )
 from actors.ticks import Ticks
-from actors.timers import DELIVER, RETRY
+from actors.timers import DELIVER
+from actors.turns import NUMBERS_RESERVED, Ledger, Mark
 from actors.virtual_object import ServiceDefinition, definition_of
 from actors.workflows import Workflows
 
@@ -78,27 +76,11 @@ log = logging.getLogger("actors")
 # A global is read at half the cost of a class attribute.
 _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
 
-SLOW_S = 0.5  # a turn that takes longer is worth a warning
-STEPS_PER_TURN = 2000  # then other callbacks of the loop get their chance
-NUMBERS_RESERVED = 1_000_000  # see next_number
 KEYLESS = Mode.KEYLESS
 _headers_text = msgspec.json.Encoder().encode
 
 
-class _Mark:
-    """Stands in the queue of attempts for somebody who waits for those before it."""
-
-    __slots__ = ("passed",)
-
-    def __init__(self, passed: asyncio.Future[None]) -> None:
-        self.passed = passed
-
-    def run(self) -> None:
-        if not self.passed.done():
-            self.passed.set_result(None)
-
-
-class Partition:
+class Partition(Ledger):
     """See the module. Seams are arguments: store, clock, random numbers, executor, loop."""
 
     def __init__(
@@ -149,11 +131,11 @@ class Partition:
         # Inside a shared handler, type(self) is the class's reader.
         self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
-        self._ready: deque[Attempt | _Mark] = deque()
+        self._ready: deque[Attempt | Mark] = deque()
         self._revived: list[Attempt] = []  # while turns are held
         self._turn_scheduled = self._in_turn = self._held = False
         # What this process has paused: coming back into memory is no reason to try it again.
-        self._paused_here: set[int] = set()
+        self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
         self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
@@ -178,77 +160,6 @@ class Partition:
 
     # --- turns ----------------------------------------------------------------------------------------------------------
 
-    def make_ready(self, attempt: Attempt) -> None:
-        self._ready.append(attempt)
-        if not self._turn_scheduled:
-            self._schedule_turn()
-
-    def _schedule_turn(self) -> None:
-        self._turn_scheduled = True
-        self.loop.call_soon(self._turn, context=self._variables)
-
-    def _turn(self) -> None:
-        ready = self._ready
-        left = STEPS_PER_TURN
-        self.turn_ms = self.clock.now_ms()
-        self._in_turn = True
-        began = perf_counter()
-        try:
-            while ready and left:
-                left -= 1
-                attempt = ready.popleft()
-                attempt.run()
-            if left < STEPS_PER_TURN and (seconds := perf_counter() - began) > SLOW_S:
-                self._was_slow(attempt, seconds, STEPS_PER_TURN - left)
-        except Exception as error:  # of ours: what handlers raise does not come this far
-            self.fail(error)
-        finally:
-            self._in_turn = False
-            self.committer.kick()
-            if ready:
-                self.loop.call_soon(self._turn, context=self._variables)
-            else:
-                self._turn_scheduled = False
-
-    def _was_slow(self, last: Attempt | _Mark, seconds: float, count: int) -> None:
-        """Handlers share the loop with everything else: say so when one holds it."""
-        who = self.label(last.invocation) if isinstance(last, Attempt) else "a handler"
-        if count > 1:
-            who = f"One or more of {count:,} handlers, the last of them {who},"
-        log.warning(
-            "%s held the event loop for %.1f s: nothing else ran meanwhile. What blocks or computes for long belongs into "
-            "ctx.run(function, ...), which runs it in a thread.",
-            who,
-            seconds,
-        )
-
-    def now_ms(self) -> int:
-        """The time to record: within a turn that of its beginning."""
-        return self.turn_ms if self._in_turn else self.clock.now_ms()
-
-    async def turn_taken(self) -> None:
-        """Return when every handler that can go on now has done so."""
-        if self._held:
-            mark = _Mark(self.loop.create_future())
-            self.loop.call_soon(self._replay_revived, mark, context=self._variables)
-            await mark.passed
-        elif self._ready:
-            mark = _Mark(self.loop.create_future())
-            self._ready.append(mark)
-            await mark.passed
-
-    def _replay_revived(self, mark: _Mark) -> None:
-        """While turns are held, at the start: no code goes on, but what was revived is replayed to where it waits."""
-        again = [attempt for attempt in self._revived if attempt.scheduled]  # some let the loop go first on their way
-        try:
-            for attempt in again:
-                if attempt in self._ready:
-                    self._ready.remove(attempt)
-                attempt.run()
-        except Exception as error:
-            self.fail(error)
-        mark.run()
-
     # --- accepting ------------------------------------------------------------------------------------------------------
 
     def handler(self, service: str, name: str, run: bool = False) -> HandlerDefinition:
@@ -272,19 +183,6 @@ class Partition:
                 f"class {cls.__qualname__} is not served by this app. Add it: App({cls.__name__}, ...)."
             )
         return definition
-
-    def next_number(self) -> int:
-        """A number never given out before, not even by a process that crashed before it wrote anything down.
-
-        The file holds a bound far above; it is raised, in an ordinary batch, long before it is reached.
-        """
-        number = self._next
-        self._next = number + 1
-        if number >= self._reserve_at:
-            self._reserve_at = number + NUMBERS_RESERVED // 2
-            self.committer.batch.reserve_to = number + NUMBERS_RESERVED
-            self.touch()
-        return number
 
     def accept(
         self,
@@ -484,7 +382,7 @@ class Partition:
             self.handler(invocation.service, invocation.handler_name)
         except (UnknownService, UnknownHandler) as error:
             reason = str(error)
-        self.pause(invocation, reason, DefinitionError(reason))
+        failures.pause(self, invocation, reason, DefinitionError(reason))
 
     # --- cold objects ---------------------------------------------------------------------------------------------------
 
@@ -528,7 +426,7 @@ class Partition:
         """
         invocation.mailbox = mailbox
         if invocation.status in (Status.BLOCKED, Status.BACKING_OFF) or (
-            invocation.status == Status.PAUSED and (invocation.has(Flag.HELD) or invocation.seq in self._paused_here)
+            invocation.status == Status.PAUSED and (invocation.has(Flag.HELD) or invocation.seq in self.paused_here)
         ):
             if invocation.shared:
                 mailbox.readers += 1
@@ -545,38 +443,6 @@ class Partition:
         del self._objects[mailbox.service][mailbox.key]
 
     # --- what goes into the batch ---------------------------------------------------------------------------------------
-
-    def touch(self) -> None:
-        if not self._turn_scheduled:
-            self._schedule_turn()
-
-    def mark(self, invocation: Invocation) -> None:
-        """The invocation's row of the end of this batch is to be written."""
-        batch = self.committer.batch
-        if invocation.dirty_in != batch.number:
-            invocation.dirty_in = batch.number
-            batch.invocations.append(invocation)
-            if not self._turn_scheduled:
-                self._schedule_turn()
-
-    def write_state(self, invocation: Invocation, name: str, text: str | None) -> None:
-        batch = self.committer.batch
-        batch.state[invocation.service, invocation.key, name] = text
-        invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
-
-    def write_entry(self, invocation: Invocation, entry: Entry) -> None:
-        batch = self.committer.batch
-        if invocation.shared:
-            # A journal needs its invocation, and a shared call may not have been written yet; nor may it leave memory
-            # before its journal is written.
-            self.mark(invocation)
-        else:
-            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
-        batch.journal.append(
-            (invocation.seq, entry.idx, entry.kind, entry.name, entry.ref, entry.value, entry.before, entry.at_ms)
-        )
-        if not self._turn_scheduled:
-            self._schedule_turn()
 
     # --- completions ----------------------------------------------------------------------------------------------------
 
@@ -644,13 +510,6 @@ class Partition:
                 journal.append(Kind.PLACED, None, str(seq), index, None, self.now_ms()),
             )
 
-    def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
-        """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
-        if invocation.work is not None:
-            invocation.work.pop(index, None)
-        if invocation.attempt is not None:
-            self.attempt_failed(invocation, error)
-
     def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None:
         """Call back at `due_ms`, not before. In memory only."""
 
@@ -673,75 +532,6 @@ class Partition:
 
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 
-    def attempt_failed(self, invocation: Invocation, error: BaseException) -> None:
-        """A transient error: back off, or give up as the policy says when it is used up."""
-        if self._ends_cancelled(invocation, reason_of(error)):
-            return
-        self.close_attempt(invocation)
-        extras = invocation.more()
-        now = self.clock.now_ms()
-        if extras.failing_since_ms is None:
-            extras.failing_since_ms = now
-        extras.attempts += 1
-        reason = extras.reason = reason_of(error)
-        handler = invocation.handler
-        policy = (handler.retry if handler is not None else None) or self.retry
-        if policy.exhausted(extras.attempts, now - extras.failing_since_ms):
-            if policy.on_exhausted == "fail":
-                self._fail_exhausted(invocation, extras.attempts, error)
-                return
-            self.pause(
-                invocation,
-                f"Paused after {extras.attempts} failed attempt{'s' if extras.attempts > 1 else ''}. The last error:\n{reason}",
-                error,
-            )
-            return
-        delay_ms = policy.delay_ms(extras.attempts, self.rng)
-        invocation.status = Status.BACKING_OFF
-        self.mark(invocation)
-        self.residence.rests(invocation)
-        self.alarms.add(now + delay_ms, invocation, RETRY)
-        log.warning(
-            "%s: attempt %d failed, next in %.1f s. %s",
-            self.label(invocation),
-            extras.attempts,
-            delay_ms / 1000,
-            reason,
-        )
-
-    def _fail_exhausted(self, invocation: Invocation, attempts: int, error: BaseException) -> None:
-        log.error("%s failed for good after %d attempts. %s", self.label(invocation), attempts, reason_of(error))
-        failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {short_reason(error)}.")
-        self.end(invocation, failure)
-
-    def pause(self, invocation: Invocation, reason: str, error: BaseException) -> None:
-        """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes."""
-        if self._ends_cancelled(invocation, reason):
-            return
-        self.close_attempt(invocation)
-        invocation.more().reason = reason
-        invocation.status = Status.PAUSED
-        self._paused_here.add(invocation.seq)
-        self.mark(invocation)
-        self.residence.rests(invocation)
-        log.error(
-            "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
-            self.label(invocation),
-            reason,
-        )
-        if self.on_paused is not None:
-            self.committer.gate(functools.partial(self.on_paused, invocation))
-
-    def _ends_cancelled(self, invocation: Invocation, reason: str) -> bool:
-        """Whether this attempt was to be told of a cancellation and did not come that far: then there is no other."""
-        if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.told):
-            return False
-        if invocation.journal is not None and not invocation.journal.cancelled:
-            return False  # it still waits for the calls that are cancelled first
-        invocation.more().reason = reason
-        self.end(invocation, InvocationCancelled())
-        return True
-
     def end(self, invocation: Invocation, error: TerminalError) -> None:
         """Fail an invocation without its code. Whoever waits for it must be in memory."""
         self.close_attempt(invocation)
@@ -759,9 +549,6 @@ class Partition:
             invocation.parent = None  # it has ended: nobody waits any more
         self.close_attempt(invocation)
         self.finish(invocation, Status.FAILED, failure_text(error))
-
-    def label(self, invocation: Invocation) -> str:
-        return f"{invocation.address} ({self.ids.invocation(invocation.seq)})"
 
     def close_attempt(self, invocation: Invocation) -> None:
         attempt, invocation.attempt = invocation.attempt, None
@@ -800,13 +587,13 @@ class Partition:
                     self.committer.reply(future, invocation, written_in)
         del self.open[invocation.seq]
         if invocation.journal is not None:
-            self._clean_up(invocation, invocation.journal)
+            endings.clean_up(self, invocation, invocation.journal)
         if invocation.parent is not None:
             parent, index = self.open.get(invocation.parent), invocation.parent_index
             if parent is not None and index is not None:
                 self.complete(parent, index, Kind.COMPLETED if status == _SUCCEEDED else Kind.FAILED, outcome)
         if invocation.extras is not None:
-            self._finish_rare(invocation)
+            endings.finish_rare(self, invocation)
         if mailbox is None:  # its time has not come
             self.alarms.cancel(invocation.position, invocation.seq, DELIVER)
             return
@@ -826,60 +613,6 @@ class Partition:
                 self.residence.over(mailbox)
         else:
             mailbox.remove(invocation)
-
-    def _finish_rare(self, invocation: Invocation) -> None:
-        extras = invocation.extras
-        assert extras is not None
-        self._paused_here.discard(invocation.seq)
-        self.alarms.cancel_retry(invocation.seq)
-        if invocation.status == Status.SUCCEEDED:
-            extras.reason = None
-        if extras.flags & Flag.ATTACHED:
-            self.attachments.ended(invocation.seq, invocation.status, invocation.outcome)
-        if extras.flags & Flag.TICK:
-            self.ticks.ended(invocation)
-
-    def _clean_up(self, invocation: Invocation, journal: Journal) -> None:
-        """Nothing of an ended invocation may still go off."""
-        work, invocation.work = invocation.work, None
-        if work:
-            self._cancel_work(invocation, journal, work)
-        for entry in journal.commands:
-            kind = entry.kind
-            if (
-                (kind == Kind.SLEEP or kind == Kind.AWAKEABLE)
-                and entry.ref is not None
-                and entry.idx not in journal.completed
-            ):
-                self.alarms.cancel(entry.ref, invocation.seq, entry.idx)
-        if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
-            self._roll_back(invocation, journal)
-        if invocation.handler is not None and invocation.handler.service.kind == "workflow":
-            self.promises.ended(invocation, journal)
-
-    def _cancel_work(self, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> None:
-        for index, piece in work.items():
-            piece.cancel()
-            command = journal.command(index)
-            if invocation.status == Status.SUCCEEDED and command is not None and command.kind == Kind.RUN:
-                log.warning(
-                    "%s returned before its step %s was done, which was cut short. Await every ctx.run(...)",
-                    self.label(invocation),
-                    command.name,
-                )
-
-    def _roll_back(self, invocation: Invocation, journal: Journal) -> None:
-        """The state goes back to what it was when the invocation began."""
-        mailbox = invocation.mailbox
-        assert mailbox is not None and mailbox.state is not None
-        stored = mailbox.state.stored
-        for name, text in journal.rolled_back(stored).items():
-            if text is None:
-                stored.pop(name, None)
-            else:
-                stored[name] = text
-            self.write_state(invocation, name, text)
-        mailbox.state.discard()
 
     # --- the end of the partition -----------------------------------------------------------------------------------------
 
@@ -907,7 +640,7 @@ class Partition:
         self.ticks.stop()
         self.loader.abandon(error)
         for waiting in self._ready:
-            if isinstance(waiting, _Mark):
+            if isinstance(waiting, Mark):
                 waiting.run()
         self._ready.clear()
         for invocation in list(self.open.values()):

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from actors import packing
+from actors import failures, packing
 from actors.context import inside_step
 from actors.errors import (
     PayloadTooLarge,
@@ -141,7 +141,7 @@ class Step:
             with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
-            partition.step_failed(self._invocation, self.index, error)
+            failures.step_failed(partition, self._invocation, self.index, error)
             return
         now = partition.clock.now_ms()
         if self._failures == 0:

@@ -125,8 +125,8 @@ BUGS = [
     Bug(
         "a pause by an operator is forgotten by a restart",
         "actors/partition.py",
-        "and (invocation.has(Flag.HELD) or invocation.seq in self._paused_here)",
-        "and invocation.seq in self._paused_here",
+        "and (invocation.has(Flag.HELD) or invocation.seq in self.paused_here)",
+        "and invocation.seq in self.paused_here",
     ),
     Bug(
         "an idempotency key is not looked for on disk",
@@ -136,9 +136,9 @@ BUGS = [
     ),
     Bug(
         "the state of an atomic handler stays when it fails",
-        "actors/partition.py",
-        "            self._roll_back(invocation, journal)\n",
-        "            pass\n",
+        "actors/endings.py",
+        "        _roll_back(partition, invocation, journal)\n",
+        "        pass\n",
     ),
     Bug(
         "a cycle of waits is not looked for",

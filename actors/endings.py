@@ -1,0 +1,73 @@
+"""What an invocation that has ended may leave behind, and what it must not."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from actors.journal import Journal, Kind
+from actors.storage import Flag, Status
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation, Work
+    from actors.partition import Partition
+
+log = logging.getLogger("actors")
+
+
+def finish_rare(partition: Partition, invocation: Invocation) -> None:
+    extras = invocation.extras
+    assert extras is not None
+    partition.paused_here.discard(invocation.seq)
+    partition.alarms.cancel_retry(invocation.seq)
+    if invocation.status == Status.SUCCEEDED:
+        extras.reason = None
+    if extras.flags & Flag.ATTACHED:
+        partition.attachments.ended(invocation.seq, invocation.status, invocation.outcome)
+    if extras.flags & Flag.TICK:
+        partition.ticks.ended(invocation)
+
+
+def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> None:
+    """Nothing of an ended invocation may still go off."""
+    work, invocation.work = invocation.work, None
+    if work:
+        _cancel_work(partition, invocation, journal, work)
+    for entry in journal.commands:
+        kind = entry.kind
+        if (
+            (kind == Kind.SLEEP or kind == Kind.AWAKEABLE)
+            and entry.ref is not None
+            and entry.idx not in journal.completed
+        ):
+            partition.alarms.cancel(entry.ref, invocation.seq, entry.idx)
+    if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
+        _roll_back(partition, invocation, journal)
+    if invocation.handler is not None and invocation.handler.service.kind == "workflow":
+        partition.promises.ended(invocation, journal)
+
+
+def _cancel_work(partition: Partition, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> None:
+    for index, piece in work.items():
+        piece.cancel()
+        command = journal.command(index)
+        if invocation.status == Status.SUCCEEDED and command is not None and command.kind == Kind.RUN:
+            log.warning(
+                "%s returned before its step %s was done, which was cut short. Await every ctx.run(...)",
+                partition.label(invocation),
+                command.name,
+            )
+
+
+def _roll_back(partition: Partition, invocation: Invocation, journal: Journal) -> None:
+    """The state goes back to what it was when the invocation began."""
+    mailbox = invocation.mailbox
+    assert mailbox is not None and mailbox.state is not None
+    stored = mailbox.state.stored
+    for name, text in journal.rolled_back(stored).items():
+        if text is None:
+            stored.pop(name, None)
+        else:
+            stored[name] = text
+        partition.write_state(invocation, name, text)
+    mailbox.state.discard()

@@ -1,0 +1,109 @@
+"""What becomes of an invocation whose attempt fails: it backs off, is paused, or ends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+from actors.errors import InvocationCancelled, RetriesExhausted, printable, short_reason
+from actors.storage import Flag, Status
+from actors.timers import RETRY
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+    from actors.partition import Partition
+
+log = logging.getLogger("actors")
+
+
+def step_failed(partition: Partition, invocation: Invocation, index: int, error: BaseException) -> None:
+    """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
+    if invocation.work is not None:
+        invocation.work.pop(index, None)
+    if invocation.attempt is not None:
+        attempt_failed(partition, invocation, error)
+
+
+def attempt_failed(partition: Partition, invocation: Invocation, error: BaseException) -> None:
+    """A transient error: back off, or give up as the policy says when it is used up."""
+    if _ends_cancelled(partition, invocation, reason_of(error)):
+        return
+    partition.close_attempt(invocation)
+    extras = invocation.more()
+    now = partition.clock.now_ms()
+    if extras.failing_since_ms is None:
+        extras.failing_since_ms = now
+    extras.attempts += 1
+    reason = extras.reason = reason_of(error)
+    handler = invocation.handler
+    policy = (handler.retry if handler is not None else None) or partition.retry
+    if policy.exhausted(extras.attempts, now - extras.failing_since_ms):
+        if policy.on_exhausted == "fail":
+            _fail_exhausted(partition, invocation, extras.attempts, error)
+            return
+        pause(
+            partition,
+            invocation,
+            f"Paused after {extras.attempts} failed attempt{'s' if extras.attempts > 1 else ''}. The last error:\n{reason}",
+            error,
+        )
+        return
+    delay_ms = policy.delay_ms(extras.attempts, partition.rng)
+    invocation.status = Status.BACKING_OFF
+    partition.mark(invocation)
+    partition.residence.rests(invocation)
+    partition.alarms.add(now + delay_ms, invocation, RETRY)
+    log.warning(
+        "%s: attempt %d failed, next in %.1f s. %s",
+        partition.label(invocation),
+        extras.attempts,
+        delay_ms / 1000,
+        reason,
+    )
+
+
+def _fail_exhausted(partition: Partition, invocation: Invocation, attempts: int, error: BaseException) -> None:
+    log.error("%s failed for good after %d attempts. %s", partition.label(invocation), attempts, reason_of(error))
+    failure = RetriesExhausted(f"The handler failed {attempts} times; the last error was {short_reason(error)}.")
+    partition.end(invocation, failure)
+
+
+def pause(partition: Partition, invocation: Invocation, reason: str, error: BaseException) -> None:
+    """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes."""
+    if _ends_cancelled(partition, invocation, reason):
+        return
+    partition.close_attempt(invocation)
+    invocation.more().reason = reason
+    invocation.status = Status.PAUSED
+    partition.paused_here.add(invocation.seq)
+    partition.mark(invocation)
+    partition.residence.rests(invocation)
+    log.error(
+        "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
+        partition.label(invocation),
+        reason,
+    )
+    if partition.on_paused is not None:
+        partition.committer.gate(functools.partial(partition.on_paused, invocation))
+
+
+def _ends_cancelled(partition: Partition, invocation: Invocation, reason: str) -> bool:
+    """Whether this attempt was to be told of a cancellation and did not come that far: then there is no other."""
+    if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.told):
+        return False
+    if invocation.journal is not None and not invocation.journal.cancelled:
+        return False  # it still waits for the calls that are cancelled first
+    invocation.more().reason = reason
+    partition.end(invocation, InvocationCancelled())
+    return True
+
+
+def reason_of(error: BaseException) -> str:
+    """The traceback kept with an invocation. Bounded: it is rewritten at each failed attempt."""
+    try:
+        text = printable("".join(traceback.format_exception(error)))
+    except Exception:  # its class, or one of its causes, cannot even be shown
+        text = short_reason(error)
+    return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]
