@@ -16,7 +16,6 @@ from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
 from actors.committer import Store
-from actors.context import checked_key, key_for
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -28,6 +27,7 @@ from actors.futures import Call
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
+from actors.keys import checked_key, key_for
 from actors.limits import Limits
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of
 from actors.operations import Operations

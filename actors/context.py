@@ -9,16 +9,13 @@ import json
 import random
 import typing
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from actors import futures
+from actors.combinators import Combinators, with_timeout
 from actors.durable_promise import DurablePromise
 from actors.errors import (
     BadArguments,
-    BadKey,
-    MisusedFuture,
-    StateWriteRefused,
     TerminalError,
     WrongKind,
     failure_error,
@@ -28,12 +25,14 @@ from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, milliseconds
 from actors.invocation import Invocation
 from actors.journal import Kind
+from actors.keys import check_name, checked_key, key_for
+from actors.named_state import NamedState
 from actors.placements import Message
 from actors.retry import RetryPolicy
+from actors.sent_messages import PlacedMessage, SentMessage
 from actors.serde import ANY, Codec, codec_for, value_codec
 from actors.service import Service
-from actors.storage import OWN_KEY, Mode
-from actors.type_names import shortened, type_name
+from actors.type_names import type_name
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
@@ -52,55 +51,11 @@ P = ParamSpec("P")
 inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
 
 
-class SentMessage(InvocationHandle[T]):
-    """The handle of a message a handler sent."""
-
-    __slots__ = ("_id",)
-
-    def __init__(self, id: str) -> None:
-        self._id = id
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    def __await__(self) -> Generator[Any, None, SentMessage[T]]:
-        return self
-        yield
-
-    async def result(self) -> T:
-        raise MisusedFuture(
-            "A message sent one way has no result inside a handler. Call the handler and await it instead."
-        )
-
-
-class PlacedMessage(SentMessage[T]):
-    """The handle of a message sent under an idempotency key: await it to know which invocation it has become."""
-
-    __slots__ = ("_attempt", "_placed")
-
-    def __init__(self, attempt: Attempt, placed: JournaledFuture[Any]) -> None:
-        self._attempt = attempt
-        self._placed = placed
-
-    @property
-    def id(self) -> str:
-        if not self._placed.done():
-            raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
-            )
-        return self._attempt.partition.ids.invocation(self._placed._value)
-
-    def __await__(self) -> Generator[Any, None, PlacedMessage[T]]:
-        yield from self._placed.__await__()
-        return self
-
-
-class Context:
+class Context(NamedState, Combinators):
     """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
 
     __actors_context__ = True
-    __slots__ = ("_attempt", "_random")
+    __slots__ = ("_random",)
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -174,7 +129,7 @@ class Context:
         `type` declares the result's type where the function's own annotation does not.
         """
         if name is not None:
-            _check_name(name, "ctx.step")
+            check_name(name, "ctx.step")
         return StepOptions(self, name, type, retry)
 
     def _run(
@@ -295,7 +250,7 @@ class Context:
                 "ctx.promise belongs to a Workflow: there the handlers of one key share promises. In an object or a service use "
                 "ctx.awakeable and pass its id on."
             )
-        _check_name(name, "ctx.promise")
+        check_name(name, "ctx.promise")
         return DurablePromise(self._attempt, name, None if type is None else codec_for(type, "ctx.promise"))
 
     # --- other objects --------------------------------------------------------------------------------------------------
@@ -439,159 +394,10 @@ class Context:
             raise failure_error(entry.before or "{}")
         return SentMessage(attempt.partition.ids.invocation(entry.ref))
 
-    # --- state by name ----------------------------------------------------------------------------------------------------
-
-    @overload
-    def get(self, name: str, type: type[T], default: T) -> T: ...
-
-    @overload
-    def get(self, name: str, type: type[T]) -> T | None: ...
-
-    @overload
-    def get(self, name: str, type: Any = None, default: Any = None) -> Any: ...
-
-    def get(self, name: str, type: Any = None, default: Any = None) -> Any:
-        """A state value by name, declared or not; `default` if it is not set. A fresh copy: change it with `set`."""
-        if not name:
-            _check_name(name, "ctx.get")
-        attempt = self._attempt
-        attempt.flush()
-        texts = attempt.snapshot if attempt.snapshot is not None else attempt.state.texts
-        text = texts.get(name)
-        field = self._field(name)
-        if text is None:
-            return field.default() if field is not None and field.has_default and default is None else default
-        codec = codec_for(type, f"ctx.get({name!r})") if type is not None else field.codec if field is not None else ANY
-        return codec.decode(text)
-
-    def set(self, name: str, value: Any, type: Any = None) -> None:
-        """Set a state value by name. Undeclared names hold JSON types, or what `type` says."""
-        self._check_may_write(name)
-        field = self._field(name)
-        attempt = self._attempt
-        if field is not None:
-            attempt.flush()
-            setattr(attempt.state.instance, name, field.codec.decode(field.codec.encode(value)))
-            attempt.flush()
-            return
-        _check_name(name, "ctx.set")
-        codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
-        text = codec.encode(value)
-        attempt.flush()
-        before = attempt.state.texts.get(name)
-        if before is None or not codec.equal(before, text):
-            attempt.write(name, text, codec)
-
-    def clear(self, name: str) -> None:
-        """Delete one state value; a declared attribute goes back to its default."""
-        self._check_may_write(name)
-        if not name:
-            _check_name(name, "ctx.clear")
-        attempt = self._attempt
-        attempt.flush()
-        if self._field(name) is not None:
-            instance = attempt.state.instance
-            if name in instance.__dict__:
-                delattr(instance, name)
-            attempt.flush()
-        elif name in attempt.state.texts:
-            attempt.write(name, None)
-
-    def clear_all(self) -> None:
-        """Delete all state of this object."""
-        for name in self.state_keys():
-            self.clear(name)
-
-    def state_keys(self) -> list[str]:
-        """The names that are set, sorted. A declared attribute that still has its default is not among them."""
-        self._check_has_state()
-        self._attempt.flush()
-        snapshot = self._attempt.snapshot
-        return sorted(snapshot if snapshot is not None else self._attempt.state.texts)
-
-    def _field(self, name: str) -> Any:
-        return self._check_has_state().service.fields_by_name.get(name)
-
-    def _check_has_state(self) -> HandlerDefinition:
-        handler = self._attempt.invocation.handler
-        assert handler is not None
-        if handler.mode == Mode.KEYLESS:
-            raise WrongKind("A Service has no state. Keep it in a VirtualObject, by key.")
-        return handler
-
-    def _check_may_write(self, name: str) -> None:
-        if self._attempt.snapshot is not None:
-            raise StateWriteRefused(
-                f"ctx.set/clear of {name!r} in a shared handler. Shared handlers only read; use @handler."
-            )
-
-    # --- combinators ------------------------------------------------------------------------------------------------------
-
-    @overload
-    def all(self, one: Call[T], two: Call[U], /) -> DurableFuture[tuple[T, U]]: ...
-
-    @overload
-    def all(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[tuple[T, U, V]]: ...
-
-    @overload
-    def all(self, one: Call[T], two: Call[U], three: Call[V], four: Call[W], /) -> DurableFuture[tuple[T, U, V, W]]: ...
-
-    @overload
-    def all(self, *calls: Call[T]) -> DurableFuture[tuple[T, ...]]: ...
-
-    def all(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The values of all, in the order given. Fails as soon as one fails."""
-        return futures.all_of(self._attempt, calls)
-
-    @overload
-    def settle(self, one: Call[T], two: Call[U], /) -> DurableFuture[list[T | U | TerminalError]]: ...
-
-    @overload
-    def settle(
-        self, one: Call[T], two: Call[U], three: Call[V], /
-    ) -> DurableFuture[list[T | U | V | TerminalError]]: ...
-
-    @overload
-    def settle(self, *calls: Call[T]) -> DurableFuture[list[T | TerminalError]]: ...
-
-    def settle(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """Waits for all, whatever their outcome: a list of values and TerminalErrors in the order given."""
-        return futures.settled(self._attempt, calls)
-
-    @overload
-    def first(self, one: Call[T], two: Call[U], /) -> DurableFuture[T | U]: ...
-
-    @overload
-    def first(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[T | U | V]: ...
-
-    @overload
-    def first(self, *calls: Call[T]) -> DurableFuture[T]: ...
-
-    def first(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The first to complete, whether with a value or a failure. `done()` on the parts tells which."""
-        return futures.first_of(self._attempt, calls)
-
-    @overload
-    def any(self, one: Call[T], two: Call[U], /) -> DurableFuture[T | U]: ...
-
-    @overload
-    def any(self, one: Call[T], two: Call[U], three: Call[V], /) -> DurableFuture[T | U | V]: ...
-
-    @overload
-    def any(self, *calls: Call[T]) -> DurableFuture[T]: ...
-
-    def any(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The first value. Fails only if all fail."""
-        return futures.any_of(self._attempt, calls)
-
-    def as_completed(self, *calls: Call[T]) -> AsyncIterator[DurableFuture[T]]:
-        """`async for done in ctx.as_completed(a, b): value = await done`, in order of completion."""
-        return futures.as_completed(self._attempt, calls)
-
     def timeout(self, call: Call[T], duration: float | datetime.timedelta) -> DurableFuture[T]:
         """`call`, or DurableTimeout after `duration`. The deadline survives restarts; the call itself goes on."""
         duration_ms = milliseconds(duration, "ctx.timeout")
-        return futures.with_timeout(self._attempt, call, self._sleep(duration_ms), duration_ms / 1000)
+        return with_timeout(self._attempt, call, self._sleep(duration_ms), duration_ms / 1000)
 
 
 class StepOptions:
@@ -615,18 +421,6 @@ class StepOptions:
         """Like `ctx.run`, with these options."""
         name = self._name if self._name is not None else _step_name(function)
         return self._context._run(name, self._type, self._retry, function, args, kwargs)
-
-
-def _check_name(name: str, what: str) -> None:
-    """Raise BadArguments for a name that cannot be stored."""
-    try:
-        if isinstance(name, str) and 0 < len(name) <= 1000 and name.encode():
-            return
-    except UnicodeEncodeError:
-        pass
-    raise BadArguments(
-        f"{what} wants a str of 1 to 1,000 characters of Unicode text as the name, got {shortened(name)}."
-    )
 
 
 def _step_name(function: Any) -> str:
@@ -658,30 +452,4 @@ def _begun(invocation: Invocation, index: int) -> bool:
         index == 0
         or (journal is not None and index in journal.completed)
         or (invocation.work is not None and index in invocation.work)
-    )
-
-
-def key_for(target: HandlerDefinition, key: str) -> str:
-    """`key`, if it can name an object of this handler's class; a Service has the empty one. Raises BadKey or WrongKind."""
-    if target.service.kind != "service":
-        return checked_key(key)
-    if key == "":
-        return ""
-    raise WrongKind(f"{target.service.name} is a Service, which has no key. Pass '' as its key.")
-
-
-def checked_key(key: str) -> str:
-    """`key`, if it can name an object. Raises BadKey."""
-    if type(key) is str and key:
-        if key.isascii() and "\x00" not in key and key[0] != OWN_KEY:
-            return key
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            raise BadKey(f"The object key {key!r} is not valid Unicode text.") from None
-        if "\x00" not in key and key[0] != OWN_KEY:
-            return key
-    hint = f" Use str({key!r})." if isinstance(key, int) else ""
-    raise BadKey(
-        f"An object key is a non-empty str without NUL characters that does not begin with U+0001, got {shortened(key)}.{hint}"
     )

@@ -7,11 +7,11 @@ awaiting, combining or asking `done()` is decided again in the same way on repla
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actors import packing
-from actors.errors import DurableTimeout, MisusedFuture, SerializationError, TerminalError, failure_error
+from actors.errors import MisusedFuture, SerializationError, TerminalError, failure_error
 from actors.journal import Entry, Kind
 from actors.serde import Codec
 
@@ -175,134 +175,3 @@ class Awakeable(_Pair[T]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self))
-
-
-def _checked(attempt: Attempt, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
-    for future in futures:
-        if not isinstance(future, DurableFuture):
-            raise MisusedFuture(
-                f"ctx.{name} takes futures of this context (ctx.run, ctx.sleep, ctx.awakeable, calls made through ctx); "
-                f"got {type(future).__name__}. Pass them without awaiting them."
-            )
-        if future._attempt is not attempt:
-            raise MisusedFuture(
-                f"ctx.{name} got a future of another invocation. Futures cannot be shared between handlers."
-            )
-    return list(futures)  # type: ignore[arg-type]
-
-
-def all_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
-    """All values in the order given; fails with the first failure, without waiting for the rest."""
-    parts = _checked(attempt, futures, "all")
-    combined: DurableFuture[tuple[T, ...]] = DurableFuture(attempt)
-    left = len(parts)
-
-    def on_done(part: DurableFuture[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if part._error is not None:
-            combined._fail(part._error)
-        elif left == 0:
-            combined._succeed(tuple([p._value for p in parts]))
-
-    if not parts:
-        combined._succeed(())
-    for part in parts:
-        part._watch(on_done)
-    return combined
-
-
-def settled(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
-    """Waits for all; each place holds the value or the TerminalError. Never fails itself."""
-    parts = _checked(attempt, futures, "settle")
-    combined: DurableFuture[list[T | TerminalError]] = DurableFuture(attempt)
-    left = len(parts)
-
-    def on_done(_: DurableFuture[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            combined._succeed([p._value if p._error is None else p._error for p in parts])
-
-    if not parts:
-        combined._succeed([])
-    for part in parts:
-        part._watch(on_done)
-    return combined
-
-
-def first_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
-    """The first to complete, value or failure. `done()` on the parts tells which it was."""
-    parts = _checked(attempt, futures, "first")
-    if not parts:
-        raise MisusedFuture("ctx.first needs at least one future: with none it would wait for ever.")
-    combined: DurableFuture[T] = DurableFuture(attempt)
-
-    def on_done(part: DurableFuture[Any]) -> None:
-        if part._error is not None:
-            combined._fail(part._error)
-        else:
-            combined._succeed(part._value)
-
-    for part in parts:
-        part._watch(on_done)
-    return combined
-
-
-def any_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
-    """The first value; fails only when all have failed, with the last failure."""
-    parts = _checked(attempt, futures, "any")
-    if not parts:
-        raise MisusedFuture("ctx.any needs at least one future: with none it would wait for ever.")
-    combined: DurableFuture[T] = DurableFuture(attempt)
-    left = len(parts)
-
-    def on_done(part: DurableFuture[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if part._error is None:
-            combined._succeed(part._value)
-        elif left == 0:
-            combined._fail(part._error)
-
-    for part in parts:
-        part._watch(on_done)
-    return combined
-
-
-async def as_completed(attempt: Attempt, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
-    """The futures themselves, each when it is done, in order of completion."""
-    finished: list[DurableFuture[T]] = []
-    waiting: list[DurableFuture[None]] = []
-
-    def on_done(part: DurableFuture[Any]) -> None:
-        finished.append(part)
-        if waiting:
-            waiting.pop()._succeed(None)
-
-    parts = _checked(attempt, futures, "as_completed")
-    for part in parts:
-        part._watch(on_done)
-    for position in range(len(parts)):
-        if position == len(finished):
-            waiting.append(DurableFuture(attempt))
-            await waiting[0]
-        yield finished[position]
-
-
-def with_timeout(attempt: Attempt, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
-    """`future`, unless `timer` is done first: then DurableTimeout."""
-    (part,) = _checked(attempt, (future,), "timeout")
-    combined: DurableFuture[T] = DurableFuture(attempt)
-
-    def on_done(done: DurableFuture[Any]) -> None:
-        if done is timer:
-            combined._fail(DurableTimeout(f"Nothing arrived within {seconds:g} s."))
-        elif done._error is not None:
-            combined._fail(done._error)
-        else:
-            combined._succeed(done._value)
-
-    part._watch(on_done)
-    timer._watch(on_done)
-    return combined

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from actors.cron import CronLine
-from actors.errors import BadArguments, DefinitionError
+from actors.errors import BadArguments, BadKey, DefinitionError
 from actors.handlers import Handler, HandlerDefinition
+from actors.keys import checked_key
 from actors.storage import Mode
 
 if TYPE_CHECKING:
@@ -126,17 +127,7 @@ def _keys(target: HandlerDefinition, declared: Declared) -> Iterator[str]:
             f"@schedule {target.target}: on which object? Say key='...', or a list of keys: @schedule(..., key='daily')."
         )
     for one in key if isinstance(key, (list, tuple)) else [key]:
-        if type(one) is not str or not one or "\x00" in one or not _is_unicode(one):
-            raise DefinitionError(
-                f"@schedule {target.target}: an object key is a non-empty str of Unicode text without NUL characters, "
-                f"got {one!r}."
-            )
-        yield one
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        try:
+            yield checked_key(one)
+        except BadKey as error:
+            raise DefinitionError(f"@schedule {target.target}: {error}") from None

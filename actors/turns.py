@@ -79,14 +79,14 @@ class Turns:
         left = STEPS_PER_TURN
         self.turn_ms = self.clock.now_ms()
         self._in_turn = True
-        began = perf_counter()
+        began, last = perf_counter(), None
         try:
             while ready and left:
                 left -= 1
-                attempt = ready.popleft()
-                attempt.run()
-            if left < STEPS_PER_TURN and (seconds := perf_counter() - began) > SLOW_S:
-                self._was_slow(attempt, seconds, STEPS_PER_TURN - left)
+                last = ready.popleft()
+                last.run()
+            if last is not None and (seconds := perf_counter() - began) > SLOW_S:
+                self._was_slow(last, seconds, STEPS_PER_TURN - left)
         except Exception as error:  # of ours: what handlers raise does not come this far
             self.fail(error)
         finally:

@@ -746,6 +746,8 @@ class Stubborn(VirtualObject):
                     await asyncio.Event().wait()
             except BaseException:
                 swallowed.append("swallowed")
+                if asyncio is None:  # the interpreter ends
+                    return
                 if len(swallowed) > 10_000:
                     raise
 

@@ -217,9 +217,9 @@ def test_an_object_needs_a_key(key: Any) -> None:
     refused("on which object\\? Say key='...'", key=key)
 
 
-@pytest.mark.parametrize("key", ["", 5, b"k", "a\x00b", "\ud800", ["a", ""], [None], {"a"}])
+@pytest.mark.parametrize("key", ["", 5, b"k", "a\x00b", "\x01a", "\ud800", ["a", ""], [None], {"a"}])
 def test_a_key_that_can_name_no_object_is_refused(key: Any) -> None:
-    refused("an object key is a non-empty str", key=key)
+    refused("object key", key=key)
 
 
 def test_a_handler_with_required_parameters_is_refused() -> None:

@@ -1,0 +1,107 @@
+"""State by name: what `ctx.get`, `ctx.set` and `ctx.clear` do, declared or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from actors.errors import StateWriteRefused, WrongKind
+from actors.handlers import HandlerDefinition
+from actors.keys import check_name
+from actors.serde import ANY, codec_for
+from actors.storage import Mode
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+
+T = TypeVar("T")
+
+
+class NamedState:
+    """A part of `Context`, which sets `_attempt`."""
+
+    __slots__ = ("_attempt",)
+    _attempt: Attempt
+
+    @overload
+    def get(self, name: str, type: type[T], default: T) -> T: ...
+
+    @overload
+    def get(self, name: str, type: type[T]) -> T | None: ...
+
+    @overload
+    def get(self, name: str, type: Any = None, default: Any = None) -> Any: ...
+
+    def get(self, name: str, type: Any = None, default: Any = None) -> Any:
+        """A state value by name, declared or not; `default` if it is not set. A fresh copy: change it with `set`."""
+        if not name:
+            check_name(name, "ctx.get")
+        attempt = self._attempt
+        attempt.flush()
+        texts = attempt.snapshot if attempt.snapshot is not None else attempt.state.texts
+        text = texts.get(name)
+        field = self._field(name)
+        if text is None:
+            return field.default() if field is not None and field.has_default and default is None else default
+        codec = codec_for(type, f"ctx.get({name!r})") if type is not None else field.codec if field is not None else ANY
+        return codec.decode(text)
+
+    def set(self, name: str, value: Any, type: Any = None) -> None:
+        """Set a state value by name. Undeclared names hold JSON types, or what `type` says."""
+        self._check_may_write(name)
+        field = self._field(name)
+        attempt = self._attempt
+        if field is not None:
+            attempt.flush()
+            setattr(attempt.state.instance, name, field.codec.decode(field.codec.encode(value)))
+            attempt.flush()
+            return
+        check_name(name, "ctx.set")
+        codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
+        text = codec.encode(value)
+        attempt.flush()
+        before = attempt.state.texts.get(name)
+        if before is None or not codec.equal(before, text):
+            attempt.write(name, text, codec)
+
+    def clear(self, name: str) -> None:
+        """Delete one state value; a declared attribute goes back to its default."""
+        self._check_may_write(name)
+        if not name:
+            check_name(name, "ctx.clear")
+        attempt = self._attempt
+        attempt.flush()
+        if self._field(name) is not None:
+            instance = attempt.state.instance
+            if name in instance.__dict__:
+                delattr(instance, name)
+            attempt.flush()
+        elif name in attempt.state.texts:
+            attempt.write(name, None)
+
+    def clear_all(self) -> None:
+        """Delete all state of this object."""
+        for name in self.state_keys():
+            self.clear(name)
+
+    def state_keys(self) -> list[str]:
+        """The names that are set, sorted. A declared attribute that still has its default is not among them."""
+        self._check_has_state()
+        self._attempt.flush()
+        snapshot = self._attempt.snapshot
+        return sorted(snapshot if snapshot is not None else self._attempt.state.texts)
+
+    def _field(self, name: str) -> Any:
+        return self._check_has_state().service.fields_by_name.get(name)
+
+    def _check_has_state(self) -> HandlerDefinition:
+        handler = self._attempt.invocation.handler
+        assert handler is not None
+        if handler.mode == Mode.KEYLESS:
+            raise WrongKind("A Service has no state. Keep it in a VirtualObject, by key.")
+        return handler
+
+    def _check_may_write(self, name: str) -> None:
+        if self._attempt.snapshot is not None:
+            raise StateWriteRefused(
+                f"ctx.set/clear of {name!r} in a shared handler. Shared handlers only read; use @handler."
+            )

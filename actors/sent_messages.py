@@ -1,0 +1,59 @@
+"""What a handler holds of the messages it has sent."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from actors.errors import MisusedFuture
+from actors.futures import JournaledFuture
+from actors.handlers import InvocationHandle
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+
+T = TypeVar("T")
+
+
+class SentMessage(InvocationHandle[T]):
+    """The handle of a message a handler sent."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, id: str) -> None:
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def __await__(self) -> Generator[Any, None, SentMessage[T]]:
+        return self
+        yield
+
+    async def result(self) -> T:
+        raise MisusedFuture(
+            "A message sent one way has no result inside a handler. Call the handler and await it instead."
+        )
+
+
+class PlacedMessage(SentMessage[T]):
+    """The handle of a message sent under an idempotency key: await it to know which invocation it has become."""
+
+    __slots__ = ("_attempt", "_placed")
+
+    def __init__(self, attempt: Attempt, placed: JournaledFuture[Any]) -> None:
+        self._attempt = attempt
+        self._placed = placed
+
+    @property
+    def id(self) -> str:
+        if not self._placed.done():
+            raise MisusedFuture(
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+            )
+        return self._attempt.partition.ids.invocation(self._placed._value)
+
+    def __await__(self) -> Generator[Any, None, PlacedMessage[T]]:
+        yield from self._placed.__await__()
+        return self
