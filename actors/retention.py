@@ -74,6 +74,9 @@ class Retention:
             due = min((at for at in next_due if at is not None), default=None)
             if due is not None and not partition.stopped:
                 self.stop()
+                # No later than what ends right now is due, which need not be the same kind: it finds an alarm that is set.
+                assert self._shortest_ms is not None
+                due = min(due, partition.clock.now_ms() + self._shortest_ms)
                 self._alarm = partition.clock.call_at(due, self._ring)
                 self.armed = True
         except Exception as error:

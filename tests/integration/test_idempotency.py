@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -284,3 +285,29 @@ async def test_a_call_that_waits_for_who_is_attached_to_the_caller_is_a_deadlock
         with pytest.raises(DeadlockError, match="Caller/b/attach -> Caller/a/tell -> Caller/b/plain"):
             await telling
         assert await world.app.object(Caller, "b").plain() == "plain"
+
+
+class Noted(VirtualObject):
+    @handler
+    async def add(self, n: int) -> int:
+        return n
+
+
+@pytest.mark.parametrize("keyed_first", [False, True])
+async def test_the_shorter_of_two_retentions_is_kept_while_something_waits_for_the_longer_one(
+    keyed_first: bool,
+) -> None:
+    hour, week = timedelta(hours=1), timedelta(days=7)
+    retention, keyed = (hour, week) if keyed_first else (week, hour)
+    async with World(Noted, limits=Limits(retention=retention, idempotency_retention=keyed)) as world:
+        long = world.app.object(Noted, "long").add
+        short = world.app.object(Noted, "short").add
+        await (long.options(idempotency_key="k") if keyed_first else long)(1)
+        await world.settle()
+        for _ in range(3):
+            await world.pass_time(3601)  # the alarm that the first one has set, and any that follows
+        await (short if keyed_first else short.options(idempotency_key="k"))(1)
+        await world.settle()
+        for _ in range(3):
+            await world.pass_time(3601)
+        assert world.disk.query("SELECT key FROM invocation") == [("long",)]
