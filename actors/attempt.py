@@ -68,7 +68,13 @@ class Attempt(Recorder):
     )
 
     def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
-        super().__init__(partition, invocation, state)
+        self.partition = partition
+        self.invocation = invocation
+        self.state = state
+        self.ended = self.stepping = self.told = self._closing = False
+        self.snapshot = self._replay = self._futures = self._effects = self._placements = None
+        self._throw = self._stop_error = None
+        self._refused = self._suspicion = 0
         self.scheduled = True
         self._coroutine: Any = None
         self._context: Context | None = None
@@ -78,7 +84,6 @@ class Attempt(Recorder):
         self._outcome: tuple[int, str, Any] | None = None  # status, text, value
         self._variables: contextvars.Context | None = None
         self._caller: Mailbox | None = None
-        self._suspicion = 0
 
     @property
     def context(self) -> Context:

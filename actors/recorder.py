@@ -35,7 +35,10 @@ _inside_step = inside_step.get
 
 
 class Recorder:
-    """What a handler asks for through its context ends here. `stepping` while its code runs, `ended` when it must not any more."""
+    """What a handler asks for through its context ends here. `stepping` while its code runs, `ended` when it must not any more.
+
+    `Attempt` sets all of it: a constructor of its own would cost each message a call.
+    """
 
     __slots__ = (
         "_closing",
@@ -55,22 +58,21 @@ class Recorder:
         "told",
     )
 
-    def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
-        self.partition = partition
-        self.invocation = invocation
-        self.state = state
-        self.ended = False
-        self.stepping = False
-        self.told = False  # of a cancellation
-        self.snapshot: dict[str, str] | None = None  # what a shared handler reads
-        self._replay: Replay | None = None
-        self._futures: dict[int, JournaledFuture[Any]] | None = None
-        self._effects: list[JournaledFuture[Any]] | None = None
-        self._placements: dict[int, JournaledFuture[Any]] | None = None
-        self._throw: BaseException | None = None  # what the handler's next step raises
-        self._stop_error: ActorsError | None = None
-        self._closing = False
-        self._refused = 0
+    partition: Partition
+    invocation: Invocation
+    state: ObjectState
+    ended: bool
+    stepping: bool
+    told: bool  # of a cancellation
+    snapshot: dict[str, str] | None  # what a shared handler reads
+    _replay: Replay | None
+    _futures: dict[int, JournaledFuture[Any]] | None
+    _effects: list[JournaledFuture[Any]] | None
+    _placements: dict[int, JournaledFuture[Any]] | None
+    _throw: BaseException | None  # what the handler's next step raises
+    _stop_error: ActorsError | None
+    _closing: bool
+    _refused: int
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""
