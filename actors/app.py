@@ -92,6 +92,7 @@ class App:
                 )
             self._services[definition.name] = definition
         self._by_class: dict[type, ServiceDefinition] = {cls: definition_of(cls) for cls in classes}
+        self._keyed = {cls: known.reference for cls, known in self._by_class.items() if known.kind != "service"}
         if not classes:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
         self._path = database_path(storage)
@@ -192,7 +193,10 @@ class App:
 
         Raises UnknownService for a class the app does not serve, BadKey, or WrongKind for a Service.
         """
-        return self._definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+        reference = self._keyed.get(cls)
+        if reference is None:  # raises
+            return self._definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+        return reference(self, checked_key(key))  # type: ignore[return-value]
 
     def service(self, cls: type[S]) -> S:
         """A typed reference to a Service, which has no key: `await app.service(Mailer).deliver("a@b")`.
