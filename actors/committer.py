@@ -286,7 +286,8 @@ def _reply(future: asyncio.Future[Any], ended: Invocation | None) -> None:
     try:
         future.set_result(ended.result())
     except Exception as error:
-        future.set_exception(error)  # asyncio says so at its end if nobody has looked at it
+        # asyncio says so at its end if nobody has looked at it; without the traceback, which would hold it and delay that.
+        future.set_exception(error.with_traceback(None))
 
 
 def refuse(future: asyncio.Future[Any], error: BaseException) -> None:

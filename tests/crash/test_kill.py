@@ -20,12 +20,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = 4
+LIFELINE, _held = os.pipe()  # a child ends when this process does, however that ends
 KILLS = int(os.environ.get("KILLS", "200")) // SERIES
 
 
 def _start(folder: Path, incarnation: int, mode: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.crash.child", str(folder / "app.db"), str(folder / "diary")]
-    return subprocess.Popen([*command, str(incarnation), mode], cwd=ROOT, stderr=subprocess.PIPE)
+    return subprocess.Popen([*command, str(incarnation), mode], cwd=ROOT, stdin=LIFELINE, stderr=subprocess.PIPE)
 
 
 def _wait_for_ready(process: subprocess.Popen[bytes], diary: Path, count: int) -> None:
