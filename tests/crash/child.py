@@ -116,7 +116,7 @@ async def main(database: str, incarnation: str, mode: str) -> None:
 
 if __name__ == "__main__":
     database, diary, incarnation, mode = sys.argv[1:]
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(4)), daemon=True).start()
+    threading.Thread(target=lambda: (os.read(0, 1), os._exit(4)), daemon=True).start()
     DIARY = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         asyncio.run(main(database, incarnation, mode))
