@@ -106,7 +106,7 @@ class App:
         self._executor = executor
         if poll is None:
             poll = POLL if store is None and self._path != ":memory:" else 0
-        self._poll_ms = milliseconds(poll, "poll")
+        self._poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # what is no never is a millisecond at least
         self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -237,7 +237,7 @@ class App:
         if options.idempotency_key is not None or target.once:
             return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
         invocation, future = partition.accept_call(target, key, text, values, options.headers)
-        return ClientCall(self, invocation, future)
+        return ClientCall(self, partition, invocation, future)
 
     def dispatch_send(
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
@@ -425,17 +425,6 @@ class App:
         partition = self._running()
         seq, index = partition.ids.read_awakeable(id)
         await partition.awakeables.complete(seq, index, Payload(Kind.FAILED, reason=reason))
-
-    async def _flushed(self) -> None:
-        if self._partition is not None:
-            await self._partition.committer.flushed()
-
-    async def _again(self, invocation: Invocation) -> Any:
-        """The outcome of a call that was awaited before."""
-        if not invocation.ended:
-            return await self._result(invocation.seq)
-        await self._flushed()
-        return invocation.result()
 
     async def _result(self, seq: int) -> Any:
         partition = self._running()

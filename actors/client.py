@@ -13,6 +13,7 @@ from actors.handlers import InvocationHandle
 if TYPE_CHECKING:
     from actors.app import App
     from actors.invocation import Invocation
+    from actors.partition import Partition
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,16 +25,26 @@ class ClientCall(Call[R]):
     Whoever is cancelled while it awaits takes its future along, so each has one of its own.
     """
 
-    __slots__ = ("_app", "_awaited", "_invocation")
+    __slots__ = ("_app", "_awaited", "_invocation", "_partition")
 
-    def __init__(self, app: App, invocation: Invocation, future: asyncio.Future[R]) -> None:
+    def __init__(self, app: App, partition: Partition, invocation: Invocation, future: asyncio.Future[R]) -> None:
         self._app = app
+        self._partition = partition
         self._invocation = invocation
         self._awaited: asyncio.Future[R] | None = future  # the first one's
 
     def __await__(self) -> Generator[Any, None, R]:
         future, self._awaited = self._awaited, None
-        return (future if future is not None else self._app._again(self._invocation)).__await__()
+        return (future if future is not None else self._again()).__await__()
+
+    async def _again(self) -> R:
+        invocation = self._invocation
+        if not invocation.ended:
+            result: R = await self._app._result(invocation.seq)
+            return result
+        await self._partition.committer.flushed()  # of the process life it has ended in: a commit that failed says so
+        ended: R = invocation.result()
+        return ended
 
 
 class KeyedCall(Call[R]):
@@ -51,13 +62,15 @@ class KeyedCall(Call[R]):
 class ClientHandle(InvocationHandle[R]):
     """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
 
-    __slots__ = ("_accepted", "_app", "_id", "_seq")
+    __slots__ = ("_accepted", "_app", "_id", "_partition", "_seq")
 
     def __init__(self, app: App, seq: int, accepted: asyncio.Future[None] | None) -> None:
         self._app = app
         self._seq = seq
         self._accepted = accepted
-        self._id = app._running().ids.invocation(seq)
+        partition = app._running()
+        self._id = partition.ids.invocation(seq)
+        self._partition = partition if accepted is not None else None  # which is to say that it is durable
 
     @property
     def id(self) -> str:
@@ -65,10 +78,10 @@ class ClientHandle(InvocationHandle[R]):
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
         accepted, self._accepted = self._accepted, None
-        if accepted is None:  # it is somebody else's, whose cancellation takes it along
-            yield from self._app._flushed().__await__()
-        else:
+        if accepted is not None:
             yield from accepted.__await__()
+        elif self._partition is not None:  # the future is somebody else's, whose cancellation takes it along
+            yield from self._partition.committer.flushed().__await__()
         return self
 
     async def result(self) -> R:

@@ -330,8 +330,11 @@ def _attribute(error: TerminalError, name: str) -> Any:
 
 
 def failure_error(text: str) -> TerminalError:
-    """A new exception for a stored failure, of the class its stable code names."""
-    failure = _decode(text)
+    """A new exception for a stored failure, of the class its stable code names. What is none is a SerializationError."""
+    try:
+        failure = _decode(text)
+    except (msgspec.MsgspecError, TypeError) as unreadable:
+        return SerializationError(f"The stored failure {str(text)[:80]!r} cannot be read: {unreadable}.")
     error = _BY_CODE.get(failure.error, TerminalError)(failure.message, failure.code, failure.metadata)
     error.error = failure.error
     return error

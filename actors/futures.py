@@ -59,6 +59,7 @@ class DurableFuture(Call[T]):
 
         __bool__ = __int__ = __float__ = __len__ = __iter__ = __getitem__ = __contains__ = __format__ = _misused
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _misused
+        __mod__ = __floordiv__ = __pow__ = __neg__ = __abs__ = __and__ = __or__ = _misused
         __lt__ = __le__ = __gt__ = __ge__ = _misused
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -122,8 +123,7 @@ class JournaledFuture(DurableFuture[T]):
 
     def _complete(self, entry: Entry) -> None:
         if entry.kind == Kind.FAILED:
-            assert isinstance(entry.value, str)
-            self._fail(failure_error(entry.value))
+            self._fail(failure_error(entry.value))  # type: ignore[arg-type]
             return
         try:
             self._value = self._decoded(entry.value)

@@ -250,7 +250,8 @@ def changed_kind(service: str, mode: int) -> str:
 
 def outcome_of(handler: HandlerDefinition | None, status: int, outcome: str | None) -> Any:
     """A stored outcome: the value, or raises what the invocation failed with. Raises SerializationError if it does not decode."""
-    assert outcome is not None
+    if outcome is None:
+        raise SerializationError("The outcome of this invocation is missing in the file.")
     if status == Status.FAILED:
         raise failure_error(outcome)
     if handler is None:

@@ -117,11 +117,16 @@ class Loader:
         partition = self._partition
         if invocation.attempt is None:
             partition.revive(invocation)
-        for _ in range(TURNS_TO_REPLAY):
-            if invocation.attempt is None or invocation.attempt.future(index) is not None:
-                return
-            await partition.turn_taken()
-            await asyncio.sleep(0)  # it may let the loop go first on its way
+        attempt = invocation.attempt
+        try:
+            for _ in range(TURNS_TO_REPLAY):
+                if invocation.attempt is None or invocation.attempt.future(index) is not None:
+                    return
+                await partition.turn_taken()
+                await asyncio.sleep(0)  # it may let the loop go first on its way
+        finally:
+            if attempt is not None:
+                partition.replayed(attempt)
 
     def found(self, seq: int) -> Invocation | None:
         return self._partition.open.get(seq)

@@ -36,6 +36,7 @@ from actors.errors import (
     UnknownHandler,
     UnknownService,
     failure_text,
+    short_reason,
 )
 from actors.handlers import HandlerDefinition
 from actors.ids import IdMint
@@ -107,6 +108,10 @@ class Partition(Ledger):
         self._max_pending = limits.max_pending
         self._max_in_flight = limits.max_in_flight
         self.on_paused = on_paused
+        policies = [handler.retry for service in services.values() for handler in service.handlers.values()]
+        self.longest_retry_ms = round(
+            1000 * max(policy.max_interval for policy in (retry, *policies) if policy is not None)
+        )
         self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self.residence = Residence(self, limits.max_objects, limits.max_waiting, limits.suspend_after_ms)
         self.committer = Committer(store, loop, self.fail, self.residence.handed_over)
@@ -379,7 +384,12 @@ class Partition(Ledger):
     def _pause_unknown(self, invocation: Invocation) -> None:
         reason = changed_kind(invocation.service, invocation.mode)
         try:
-            self.handler(invocation.service, invocation.handler_name)
+            if (self.handler(invocation.service, invocation.handler_name).mode == KEYLESS) == (
+                invocation.mode == KEYLESS
+            ):
+                reason = (
+                    invocation.extras.reason if invocation.extras is not None else None
+                ) or reason  # see `restore`
         except (UnknownService, UnknownHandler) as error:
             reason = str(error)
         failures.pause(self, invocation, reason, DefinitionError(reason))
@@ -392,7 +402,16 @@ class Partition(Ledger):
         handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
         if handler is not None and (row.shared == KEYLESS) != (handler.mode == KEYLESS):
             handler = None
-        invocation = Invocation.restored(row, handler, Journal.restored(journal) if journal else None)
+        try:
+            restored, unreadable = Journal.restored(journal) if journal else None, None
+        except Exception as error:  # whatever a damaged row may raise
+            restored, handler = None, None
+            unreadable = (
+                f"The journal of {self.ids.invocation(row.seq)} cannot be read: {short_reason(error)}. Kill it."
+            )
+        invocation = Invocation.restored(row, handler, restored)
+        if unreadable is not None:
+            invocation.more().reason = unreadable
         if self.absent_waiters:
             invocation.waiters = self.absent_waiters.pop(row.seq, None)
         self.open[row.seq] = invocation
@@ -511,11 +530,12 @@ class Partition(Ledger):
             )
 
     def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None:
-        """Call back at `due_ms`, not before. In memory only."""
+        """Call back at `due_ms`, or when the clock is set back meanwhile. In memory only."""
+        seen_ms = self.clock.now_ms()
 
         def check() -> None:
             if not self.stopped:
-                if self.clock.now_ms() < due_ms:
+                if seen_ms <= self.clock.now_ms() < due_ms:
                     self.clock.call_at(due_ms, check)
                 else:
                     callback()
@@ -529,6 +549,13 @@ class Partition(Ledger):
             if self._held and invocation.attempt is not None:
                 self._ready.remove(invocation.attempt)
                 self._revived.append(invocation.attempt)
+
+    def replayed(self, attempt: Attempt) -> None:
+        """It was revived and has come to where it waits: what it is told from now on makes it go on in a turn like all others."""
+        if attempt in self._revived:
+            self._revived.remove(attempt)
+            if attempt.scheduled and attempt not in self._ready:
+                self._ready.append(attempt)
 
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 

@@ -43,11 +43,15 @@ class Timers:
         self._added: list[Timer] = []
         self._cancelled: set[tuple[int, int, int]] = set()
         self._alarm: Cancellable | None = None
+        self._seen_ms = 0  # what time it was last
         self._stopped = False
 
     async def open(self) -> None:
         """Read the first timers."""
         await self._read()
+        self._seen_ms = self._clock.now_ms()
+        if overlong := self._overlong_retries(self._seen_ms):
+            self._on_due(overlong)
 
     def add(self, timer: Timer) -> None:
         if self._horizon is not None and timer[:2] > self._horizon:
@@ -107,7 +111,8 @@ class Timers:
     def _ring(self) -> None:
         self._alarm = None
         now = self._clock.now_ms()
-        due: list[Timer] = []
+        due = self._overlong_retries(now) if now < self._seen_ms else []
+        self._seen_ms = now
         while self._heap and self._heap[0][0] <= now:
             timer = heapq.heappop(self._heap)
             if self._live.get((timer[2], timer[3])) is timer:
@@ -116,6 +121,14 @@ class Timers:
         self._arm()
         if due:
             self._on_due(due)
+
+    def _overlong_retries(self, now: int) -> list[Timer]:
+        """Retries that are further off than any policy says: the clock was ahead when they were planned. They are due."""
+        latest = now + self._partition.longest_retry_ms
+        found = sorted(timer for timer in self._live.values() if timer[3] == RETRY and timer[0] > latest)
+        for timer in found:
+            del self._live[timer[2], timer[3]]
+        return found
 
     async def _read_on(self) -> None:
         try:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
+from actors.errors import AppNotRunning
+from actors.storage import StorageError
 from tests.world import World
 
 
@@ -91,6 +93,13 @@ async def test_a_shared_handler_calls_another_object_of_its_own_class_by_type_of
 
 
 class Slow(VirtualObject):
+    counted: int = 0
+
+    @handler
+    async def count(self) -> int:
+        self.counted += 1
+        return self.counted
+
     @handler
     async def wait(self, ctx: Context) -> list[int]:
         await ctx.awakeable()
@@ -140,3 +149,19 @@ async def test_a_read_and_a_handle_may_be_awaited_again_after_a_cancellation(sto
         assert all(task.cancelled() for task in waiting)
         assert await call == [2] == await call
         assert (await handle).id == handle.id
+
+
+async def test_awaiting_again_acknowledges_nothing_that_was_lost() -> None:
+    async with World(Slow) as world:
+        assert await world.app.object(Slow, "a").read() == [2]
+        world.store.crash_at_commit(1, written=False)
+        handle, call = world.app.object(Slow, "a").wait.send(), world.app.object(Slow, "a").count()
+        for awaited in (call, handle):
+            with pytest.raises(StorageError):
+                await awaited
+        await world.crash()
+        await world.start()
+        for awaited in (call, handle):
+            with pytest.raises((StorageError, AppNotRunning)):
+                await awaited
+        assert await world.app.object(Slow, "a").count() == 1

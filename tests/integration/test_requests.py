@@ -569,3 +569,35 @@ async def test_no_crash_does_what_is_asked_of_a_workflow_twice(operation: str, c
             assert await world.app.object(Counted, "c").get() == 2
         else:
             assert world.disk.query("SELECT count(*) FROM invocation WHERE service = 'Flow'") == [(0,)]
+
+
+class Poison(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context) -> str:
+        answer = await ctx.awakeable(str)
+        happened.append(answer)
+        return answer
+
+
+async def test_no_request_at_the_start_lets_the_code_go_on_that_an_earlier_one_has_answered() -> None:
+    """Else what crashes the process could not be killed before it runs."""
+    happened.clear()
+    async with World(Poison) as world:
+        handles = [await world.app.object(Poison, key).wait.send() for key in ("a", "b")]
+        await world.settle()
+        ids = {info.invocation_id: info.id for info in await world.app.awakeables()}
+        await world.crash()
+        for operation, target, argument in (
+            ("resolve", ids[handles[0].id], '"poison"'),
+            ("resolve", ids[handles[1].id], '"fine"'),
+            ("kill", handles[0].id, None),
+        ):
+            world.disk.query(
+                "INSERT INTO request (operation, target, argument, asked_ms) VALUES (?, ?, ?, 0)",
+                operation, target, argument,
+            )  # fmt: skip
+        await world.start()
+        await world.settle()
+        assert happened == ["fine"]
+        assert (await world.app.describe(handles[0].id)).status == "failed"
+        assert await world.app.invocation(handles[1].id).result() == "fine"
