@@ -268,7 +268,7 @@ async def test_versions_are_never_shown_and_never_written_for_ordinary_classes()
         assert stored(world) == {"total": "1", "": "2"}
         assert world.disk.query("SELECT name, value FROM state") == [("total", "1")]
         for what in ("get", "set", "clear"):
-            with pytest.raises(BadArguments, match="non-empty str"):
+            with pytest.raises(BadArguments, match="1 to 1,000 characters"):
                 await call(world, "other", what)
         assert await call(world, "clear") == []
         assert world.disk.query("SELECT * FROM state") == []
