@@ -8,12 +8,29 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from actors import App, Limits, RetryPolicy
+from actors import App, Limits, RetryPolicy, TerminalError
+from actors.handlers import InvocationHandle
 from actors.storage import StorageError
 from actors.testing import Disk, InlineExecutor, ManualClock, SimulatedStore
 from actors.virtual_object import Served
 
 TURNS = 60  # of the loop; more than any test here needs to come to rest
+
+
+def limits(**others: Any) -> Limits:
+    """Limits that keep everything, if these do not say otherwise: tests look at what has ended."""
+    return Limits(**{"retention": None, "idempotency_retention": None, **others})
+
+
+async def outcome(handle: InvocationHandle[Any]) -> Any:
+    """The value, or the class of the error. With a limit: what hangs is to fail here, not by the limit of the test."""
+    try:
+        return await asyncio.wait_for(handle.result(), 5)
+    except TerminalError as error:
+        return type(error)
+
+
+_KEPT = limits()
 
 
 class World:
@@ -30,8 +47,7 @@ class World:
         self.disk = Disk()
         self.clock = ManualClock()
         self.retry = retry or RetryPolicy(max_attempts=5)
-        # By default everything is kept: tests look at what has ended.
-        self.limits = limits or Limits(retention=None, idempotency_retention=None)
+        self.limits = limits or _KEPT
         self.options = options
         self.rng: Random | None = None
         self.app: App = None  # type: ignore[assignment]
@@ -65,14 +81,21 @@ class World:
         await self.settle()
         return self.app
 
-    async def settle(self) -> None:
-        """Let everything happen that needs no time to pass."""
-        for _ in range(TURNS):
+    async def settle(self, rounds: int = 1) -> None:
+        """Let everything happen that needs no time to pass; what goes through memory and disk often needs more rounds."""
+        for _ in range(rounds * TURNS):
             await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
         await self.settle()
+
+    async def outcome(self, handle: InvocationHandle[Any]) -> Any:
+        """The same as `outcome`, by the id of the invocation: a restart has ended the handle."""
+        return await outcome(self.app.invocation(handle.id))
+
+    async def status(self, handle: InvocationHandle[Any]) -> str:
+        return (await self.app.describe(handle.id)).status
 
     def statuses(self) -> list[str]:
         return [row[0] for row in self.disk.query("SELECT status FROM invocations ORDER BY invocation")]

@@ -78,7 +78,7 @@ async def test_a_crash_at_any_commit_loses_no_completion(commits: int, method: s
             await world.app.send("Completer", "c", method, id)
         await world.settle()
         await world.restart()
-        assert await world.app.invocation(handle.id).result() == "yes"
+        assert await world.outcome(handle) == "yes"
         await world.pass_time(3600)
         assert set(world.statuses()) == {"succeeded"}
 

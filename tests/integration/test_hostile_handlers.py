@@ -26,11 +26,9 @@ from actors.errors import (
     RetriesExhausted,
     UnknownInvocation,
 )
-from actors.handlers import InvocationHandle
-from tests.world import World
+from tests.world import World, limits, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = {"retention": None, "idempotency_retention": None}
 SURROGATE = "\udc80"  # what os.fsdecode makes of a byte that is no UTF-8: no database stores it
 
 happened: list[str] = []
@@ -44,14 +42,6 @@ def _forget() -> None:
     happened.clear()
     switch.clear()
     stash.clear()
-
-
-async def _outcome(handle: InvocationHandle[Any]) -> Any:
-    """The value, or the class of the error. With a limit: what hangs is to fail here, not by the limit of the test."""
-    try:
-        return await asyncio.wait_for(handle.result(), 5)
-    except TerminalError as error:
-        return type(error)
 
 
 async def _on_both_sides_of_a_restart(world: World, check: Callable[[], Awaitable[None]]) -> None:
@@ -236,7 +226,7 @@ async def test_a_step_whose_error_no_future_can_carry_and_no_text_describe_ends(
     retry = RetryPolicy(max_attempts=2, initial_interval=0)
     async with App(Stepping, storage=storage, retry=retry, on_paused=lambda _: paused.set()) as app:
         handle = await app.object(Stepping, "retried").go.send(step, True)
-        assert await _outcome(handle) is RetriesExhausted
+        assert await outcome(handle) is RetriesExhausted
         handle = await app.object(Stepping, "plain").go.send(step, False)
         await asyncio.wait_for(paused.wait(), 5)
         info = await app.describe(handle.id)
@@ -301,7 +291,7 @@ async def test_tasks_of_a_handler_that_take_several_steps_each_are_replayed(
             await world.restart()
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "go")
-        assert await _outcome(world.app.invocation(handle.id)) == [2 * (3 * n + 30) for n in (1, 2, 3)]
+        assert await outcome(world.app.invocation(handle.id)) == [2 * (3 * n + 30) for n in (1, 2, 3)]
         assert sorted(happened) == sorted(f"step {n + ten}" for n in (1, 2, 3) for ten in (0, 10, 20))
 
 
@@ -345,7 +335,7 @@ async def test_a_timeout_of_asyncio_around_a_durable_wait_ends_the_invocation_at
     async with World(TimedOut) as world:
         handle = await world.app.object(TimedOut, "k").go.send(wait, catch)
         await world.settle()
-        assert await _outcome(handle) is MisusedFuture  # the 10 ms are asyncio's own
+        assert await outcome(handle) is MisusedFuture  # the 10 ms are asyncio's own
         for _ in range(3):
             await world.pass_time(100)
         await world.restart()
@@ -465,12 +455,12 @@ async def test_a_context_that_another_handler_stashed_is_refused_at_once_and_its
     async with World(Stash) as world:
         keeper = await world.app.object(Stash, "owner").keep.send(owner == "waits")
         await world.settle()
-        assert await _outcome(await world.app.object(Stash, "user").use.send(how)) is MisusedFuture
+        assert await outcome(await world.app.object(Stash, "user").use.send(how)) is MisusedFuture
         assert happened == ["attempt"]
         await world.restart()
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "mine")
-        assert await _outcome(world.app.invocation(keeper.id)) == ("mine" if owner == "waits" else "kept")
+        assert await outcome(world.app.invocation(keeper.id)) == ("mine" if owner == "waits" else "kept")
         await world.pass_time(10)
         assert happened == ["attempt"] and world.statuses() == ["succeeded", "failed"]
 
@@ -540,7 +530,7 @@ async def test_awakeables_are_typed_while_their_handler_is_not_there_to_say_what
             await world.app.resolve_awakeable(info.id, other)
         switch["broken"] = False
         await world.app.resume(handle.id)
-        assert await _outcome(handle) == right
+        assert await outcome(handle) == right
 
 
 @pytest.mark.parametrize("memory", ["the same process", "the next process"])
@@ -555,7 +545,7 @@ async def test_the_same_completion_is_accepted_again_after_the_end_and_another_o
         await world.settle()
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, right)
-        assert await _outcome(handle) == right
+        assert await outcome(handle) == right
         if memory == "the next process":
             await world.restart()
         await world.app.resolve_awakeable(info.id, right)
@@ -610,7 +600,7 @@ async def test_a_busy_object_does_not_starve_the_completion_of_an_awakeable() ->
         switch["busy"] = True
         await world.app.object(Busy, "b").tick.send()
         await asyncio.wait_for(world.app.resolve_awakeable(info.id, "x"), 5)
-        assert await _outcome(world.app.invocation(handle.id)) == "x"
+        assert await outcome(world.app.invocation(handle.id)) == "x"
         switch["busy"] = False
 
 
@@ -849,7 +839,7 @@ WRITTEN = [1, "short", [3], 2]
 
 @pytest.fixture
 def small() -> World:
-    return World(Fields, limits=Limits(max_payload=2000, **KEPT))  # type: ignore[arg-type]
+    return World(Fields, limits=limits(max_payload=2000))
 
 
 def _names(world: World) -> list[str]:
@@ -859,7 +849,7 @@ def _names(world: World) -> list[str]:
 async def test_a_value_that_is_refused_for_its_size_loses_no_other_change(small: World) -> None:
     """What had been compared before the refusal counted as stored: it was there until the restart only."""
     async with small as world:
-        assert await _outcome(await world.app.object(Fields, "k").too_large.send(True)) == "done"
+        assert await outcome(await world.app.object(Fields, "k").too_large.send(True)) == "done"
         assert happened == ["refused"]
 
         async def all_there() -> None:
@@ -873,7 +863,7 @@ async def test_a_value_that_is_refused_and_not_taken_back_fails_the_call_and_not
 ) -> None:
     """It is still there at the end, where the last changes become durable together or not at all."""
     async with small as world:
-        assert await _outcome(await world.app.object(Fields, "k").too_large.send(False)) is PayloadTooLarge
+        assert await outcome(await world.app.object(Fields, "k").too_large.send(False)) is PayloadTooLarge
 
         async def nothing_there() -> None:
             assert await world.app.object(Fields, "k").read() == [0, "", [], 0]
@@ -901,7 +891,7 @@ async def test_a_handler_that_goes_on_after_a_refused_value_is_replayed_to_the_s
         await _on_both_sides_of_a_restart(world, all_there)
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "go")
-        assert await _outcome(world.app.invocation(handle.id)) == "go"
+        assert await outcome(world.app.invocation(handle.id)) == "go"
         assert happened == ["refused"] * 2
         await _on_both_sides_of_a_restart(world, all_there)
 
@@ -910,9 +900,9 @@ async def test_a_handler_that_goes_on_after_a_refused_value_is_replayed_to_the_s
 @pytest.mark.parametrize("left", [0, 1, 3])
 async def test_a_write_that_no_longer_fits_into_the_journal_loses_no_other_change(left: int, by_name: bool) -> None:
     """With room for some of the changes only, none is recorded; at the end they need no room in the journal."""
-    async with World(Fields, limits=Limits(max_journal=10, **KEPT)) as world:  # type: ignore[arg-type]
+    async with World(Fields, limits=limits(max_journal=10)) as world:
         handle = await world.app.object(Fields, "k").journal_full.send(10 - left, by_name)
-        assert await _outcome(handle) == "done"
+        assert await outcome(handle) == "done"
         assert happened == ["refused"]
 
         async def all_there() -> None:
@@ -924,13 +914,13 @@ async def test_a_write_that_no_longer_fits_into_the_journal_loses_no_other_chang
 
 async def test_a_handler_whose_journal_is_full_is_replayed() -> None:
     """Its state writes are in the journal already: they need no room again."""
-    async with World(Fields, limits=Limits(max_journal=8, **KEPT)) as world:  # type: ignore[arg-type]
+    async with World(Fields, limits=limits(max_journal=8)) as world:
         handle = await world.app.object(Fields, "k").fills_its_journal.send()
         await world.settle()
         await world.restart()
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "go")
-        assert await _outcome(world.app.invocation(handle.id)) == "go"
+        assert await outcome(world.app.invocation(handle.id)) == "go"
         assert await world.app.object(Fields, "k").read() == WRITTEN
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
-from tests.world import World
+from tests.world import World, outcome
 
 
 class Payment(VirtualObject):
@@ -266,7 +266,7 @@ async def test_an_outcome_reaches_those_attached_to_it_whatever_crashes(commits:
         await world.restart()
         await world.pass_time(1)
         for info in await world.app.invocations(service="Caller"):
-            assert await world.app.invocation(info.id).result() == 1
+            assert await outcome(world.app.invocation(info.id)) == 1
 
 
 async def test_attaching_to_what_is_unknown_fails_and_to_oneself_is_a_deadlock() -> None:

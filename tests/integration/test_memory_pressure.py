@@ -13,8 +13,7 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning, InvocationCancelled, InvocationKilled, MailboxFull
-from actors.handlers import InvocationHandle
-from tests.world import World
+from tests.world import World, limits, outcome
 
 ran: list[str] = []
 
@@ -80,10 +79,6 @@ class Cell(VirtualObject):
         return self.total
 
 
-def _limits(max_objects: int = 100_000, **others: Any) -> Limits:
-    return Limits(max_objects=max_objects, retention=None, idempotency_retention=None, **others)
-
-
 async def _until(world: World, true: Callable[[], bool]) -> None:
     """Let everything happen that needs no time to pass, until this is so."""
     for _ in range(ROUNDS):
@@ -96,19 +91,6 @@ def _ended(world: World) -> bool:
     return set(world.statuses()) <= {"succeeded", "failed"}
 
 
-async def _fully_settled(world: World) -> None:
-    for _ in range(10):
-        await world.settle()
-
-
-async def _outcome(handle: InvocationHandle[Any]) -> Any:
-    """The value, or the class of the error. With a limit: what hangs is to fail here, not by the limit of the test."""
-    try:
-        return await asyncio.wait_for(handle.result(), 5)
-    except TerminalError as error:
-        return type(error)
-
-
 # --- timers and answers of what is not in memory ----------------------------------------------------------------------
 
 
@@ -118,7 +100,7 @@ async def test_all_sleepers_wake_in_time_however_few_objects_fit_into_memory(
     max_objects: int, sleepers: int, memory: str
 ) -> None:
     """Timers that are due together load their objects together: one that was evicted for the next lost its timer."""
-    async with World(Cell, limits=_limits(max_objects, suspend_after=1)) as world:
+    async with World(Cell, limits=limits(max_objects=max_objects, suspend_after=1)) as world:
         ids = [(await world.app.object(Cell, f"k{n}").nap.send()).id for n in range(sleepers)]
         await world.settle()
         if memory == "cold":
@@ -135,7 +117,7 @@ async def test_all_sleepers_wake_in_time_however_few_objects_fit_into_memory(
 @pytest.mark.parametrize("seed", range(6))
 async def test_all_sleepers_wake_although_each_read_takes_a_while(seed: int) -> None:
     """The same where loads, commits and timers overlap in another way each time."""
-    world = World(Cell, limits=_limits(2, suspend_after=1))
+    world = World(Cell, limits=limits(max_objects=2, suspend_after=1))
     world.rng = Random(seed)
     async with world:
         for n in range(60):
@@ -153,32 +135,32 @@ async def test_all_sleepers_wake_although_each_read_takes_a_while(seed: int) -> 
 @pytest.mark.parametrize("seed", range(20))
 async def test_a_timer_that_is_due_while_those_before_it_are_loaded_is_not_lost(seed: int) -> None:
     """One of them ends meanwhile, so that its timer is gone when it is looked for; the next one is due just then."""
-    world = World(Cell, limits=_limits())
+    world = World(Cell, limits=limits())
     world.rng = Random(seed)
     async with world:
         await world.app.object(Cell, "before").nap.send(9.999)
         ends = await world.app.object(Cell, "ends").wait_till.send(10)
         last = await world.app.object(Cell, "last").nap.send(10.001)
-        await _fully_settled(world)
+        await world.settle(10)
         await world.restart()
-        await _fully_settled(world)
+        await world.settle(10)
         (info,) = await world.app.awakeables()
         watching = asyncio.ensure_future(world.app.invocation(ends.id).result())
-        await _fully_settled(world)
+        await world.settle(10)
         world.clock.advance(10)
         resolving = asyncio.ensure_future(world.app.resolve_awakeable(info.id, "yes"))
         for _ in range(seed):
             await asyncio.sleep(0)
         world.clock.advance(0.002)
-        await _fully_settled(world)
+        await world.settle(10)
         await asyncio.gather(resolving, watching, return_exceptions=True)  # it may have timed out before
-        assert await _outcome(world.app.invocation(last.id)) == "last is up"
+        assert await outcome(world.app.invocation(last.id)) == "last is up"
 
 
 @pytest.mark.parametrize("max_objects", [1, 3, 20])
 async def test_callers_out_of_memory_get_their_answers_however_few_objects_fit(max_objects: int) -> None:
     """A caller was loaded for its answer, evicted before it got it, and then taken for one that had ended."""
-    async with World(Cell, limits=_limits(max_objects, suspend_after=1)) as world:
+    async with World(Cell, limits=limits(max_objects=max_objects, suspend_after=1)) as world:
         ids = [(await world.app.object(Cell, f"p{n}").call.send(f"c{n}")).id for n in range(40)]
         await world.settle()
         await world.restart()
@@ -193,7 +175,7 @@ async def test_what_is_written_is_read_again_although_the_object_leaves_memory_b
     seed: int,
 ) -> None:
     """An object that is loaded again before its last change is with the disk would count on from the past."""
-    world, rng = World(Cell, limits=_limits(1)), Random(seed)
+    world, rng = World(Cell, limits=limits(max_objects=1)), Random(seed)
     world.rng = Random(seed)
     async with world:
         calls = []
@@ -216,22 +198,22 @@ async def _value(call: Any) -> Any:
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])
 async def test_cold_invocations_that_are_killed_at_once_all_end(seed: int | None) -> None:
     """Each loads its object, and with room for one of them they evicted each other: some kills found nothing to end."""
-    world = World(Cell, limits=_limits(1, suspend_after=1))
+    world = World(Cell, limits=limits(max_objects=1, suspend_after=1))
     world.rng = None if seed is None else Random(seed)
     async with world:
         ids = [(await world.app.object(Cell, f"k{n}").wait.send()).id for n in range(8)]
-        await _fully_settled(world)
+        await world.settle(10)
         await world.restart()
         assert await asyncio.wait_for(asyncio.gather(*map(world.app.kill, ids)), 5) == [None] * 8
-        assert [await _outcome(world.app.invocation(id)) for id in ids] == [InvocationKilled] * 8
+        assert [await outcome(world.app.invocation(id)) for id in ids] == [InvocationKilled] * 8
         assert [await world.app.object(Cell, f"k{n}").put(1) for n in range(8)] == [1] * 8, "the keys are free again"
 
 
 LOADING = pytest.mark.parametrize("seed", [None, *range(6)])  # None: a store that answers at once
 
 
-def _loading(seed: int | None, **limits: Any) -> World:
-    world = World(Cell, limits=_limits(**limits))
+def _loading(seed: int | None, **others: Any) -> World:
+    world = World(Cell, limits=limits(**others))
     world.rng = None if seed is None else Random(seed)
     return world
 
@@ -244,11 +226,11 @@ async def test_what_is_ended_while_its_object_is_loading_never_runs(operation: s
         handle = world.app.object(Cell, "k").quick.send()
         behind = world.app.object(Cell, "k").put.send(1)
         await getattr(world.app, operation)(handle.id)
-        assert await _outcome(behind) == 1
+        assert await outcome(behind) == 1
         expected = InvocationCancelled if operation == "cancel" else InvocationKilled
-        assert await _outcome(handle) is expected
+        assert await outcome(handle) is expected
         await world.restart()
-        assert await _outcome(world.app.invocation(handle.id)) is expected
+        assert await outcome(world.app.invocation(handle.id)) is expected
         assert ran == [] and world.statuses() == ["failed", "succeeded"]
 
 
@@ -259,14 +241,14 @@ async def test_what_is_paused_while_its_object_is_loading_does_not_run_before_it
         handle = world.app.object(Cell, "k").quick.send()
         behind = world.app.object(Cell, "k").put.send(1)
         await world.app.pause(handle.id)
-        await _fully_settled(world)
+        await world.settle(10)
         assert ran == [] and world.statuses() == ["paused", "pending"]
         await world.restart()
-        await _fully_settled(world)
+        await world.settle(10)
         assert ran == [] and world.statuses() == ["paused", "pending"]
         await world.app.resume(handle.id)
-        assert await _outcome(world.app.invocation(handle.id)) == "quick"
-        assert await _outcome(world.app.invocation(behind.id)) == 1
+        assert await outcome(world.app.invocation(handle.id)) == "quick"
+        assert await outcome(world.app.invocation(behind.id)) == 1
         assert ran == ["quick"]
 
 
@@ -289,13 +271,13 @@ async def test_on_a_real_file_too_what_is_stopped_while_its_object_is_loading_ne
 @pytest.mark.parametrize("seed", range(8))
 async def test_what_is_killed_in_the_mailbox_while_its_object_comes_and_goes_never_runs(seed: int) -> None:
     """A row read before the end of its invocation was with the disk brought it back to life."""
-    world = World(Cell, limits=_limits(1, suspend_after=1))
+    world = World(Cell, limits=limits(max_objects=1, suspend_after=1))
     world.rng = Random(seed)
     async with world:
         holds = await world.app.object(Cell, "k").wait.send()
-        await _fully_settled(world)
+        await world.settle(10)
         queued = await world.app.object(Cell, "k").quick.send()
-        await _fully_settled(world)
+        await world.settle(10)
         await world.pass_time(5)
 
         async def kill() -> None:
@@ -311,16 +293,16 @@ async def test_what_is_killed_in_the_mailbox_while_its_object_comes_and_goes_nev
                 await reads[n % 3]
 
         await asyncio.wait_for(asyncio.gather(kill(), disturb()), 10)
-        assert await _outcome(world.app.invocation(queued.id)) is InvocationKilled
+        assert await outcome(world.app.invocation(queued.id)) is InvocationKilled
         await world.app.kill(holds.id)
-        await _fully_settled(world)
+        await world.settle(10)
         assert ran == [] and not [open for open in world.app._running().open.values() if open.handler_name == "quick"]
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_a_message_for_later_that_is_cancelled_answers_whoever_asks_and_whenever(seed: int) -> None:
     """Who asked while the cancellation was on its way to the disk restored it from its old row, and waited for ever."""
-    world = World(Cell, limits=_limits())
+    world = World(Cell, limits=limits())
     world.rng = Random(seed)
     async with world:
         handle = await world.app.object(Cell, "k").quick.options(delay=1000).send()
@@ -334,11 +316,10 @@ async def test_a_message_for_later_that_is_cancelled_answers_whoever_asks_and_wh
             return await what()
 
         asked = [
-            asyncio.ensure_future(later(turns, lambda: _outcome(world.app.invocation(handle.id))))
-            for turns in range(16)
+            asyncio.ensure_future(later(turns, lambda: outcome(world.app.invocation(handle.id)))) for turns in range(16)
         ]
         await later(seed % 5, lambda: world.app.cancel(handle.id))
-        await _fully_settled(world)
+        await world.settle(10)
         assert [one.done() for one in asked] == [True] * 16
         assert {one.result() for one in asked} == {InvocationCancelled}
         await world.pass_time(2000)
@@ -348,7 +329,7 @@ async def test_a_message_for_later_that_is_cancelled_answers_whoever_asks_and_wh
 
 async def test_what_is_paused_is_not_tried_again_for_being_loaded_again_but_by_the_next_process() -> None:
     """Only a new process may run mended code; paging the object in and out made an attempt each time."""
-    async with World(Cell, retry=RetryPolicy(max_attempts=1), limits=_limits(1)) as world:
+    async with World(Cell, retry=RetryPolicy(max_attempts=1), limits=limits(max_objects=1)) as world:
         handle = await world.app.object(Cell, "p").fails.send()
         await world.settle()
         for _ in range(5):
@@ -372,7 +353,7 @@ async def test_what_is_paused_is_not_tried_again_for_being_loaded_again_but_by_t
 
 async def test_readers_that_wait_leave_memory_when_there_are_too_many_or_they_wait_too_long() -> None:
     """A reader whose row was not written yet when its turn to leave came was not asked again."""
-    async with World(Cell, limits=_limits(max_waiting=2, suspend_after=10)) as world:
+    async with World(Cell, limits=limits(max_waiting=2, suspend_after=10)) as world:
         handles = [await world.app.object(Cell, f"k{n}").watch.send() for n in range(10)]
         calls = [asyncio.ensure_future(_value(world.app.object(Cell, f"c{n}").watch())) for n in range(10)]
         await world.settle()
@@ -385,7 +366,7 @@ async def test_readers_that_wait_leave_memory_when_there_are_too_many_or_they_wa
         assert len(world.app._running().open) == 0
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "seen")
-        assert [await _outcome(handle) for handle in handles] == ["seen"] * 10
+        assert [await outcome(handle) for handle in handles] == ["seen"] * 10
         assert await asyncio.gather(*calls) == ["seen"] * 10
 
 
@@ -423,7 +404,7 @@ async def test_on_a_real_file_too_who_waits_for_a_message_for_later_is_told_when
 @pytest.mark.parametrize("memory", ["in memory", "suspended"])
 async def test_callers_that_gave_up_waiting_are_let_go(memory: str) -> None:
     """Polling with wait_for left one future behind each time, for as long as the invocation was open."""
-    async with World(Cell, limits=_limits(suspend_after=10)) as world:
+    async with World(Cell, limits=limits(suspend_after=10)) as world:
         handle = await world.app.object(Cell, "k").wait.send()
         await world.settle()
         if memory == "suspended":
@@ -464,7 +445,7 @@ async def test_what_is_ended_after_a_day_of_idleness_has_ended_now(operation: st
 
 async def test_a_keyed_message_of_a_handler_to_a_full_mailbox_fails_and_does_not_take_the_key() -> None:
     """It was recorded as accepted, with the number of an invocation that never was."""
-    async with World(Cell, limits=_limits(max_pending=1)) as world:
+    async with World(Cell, limits=limits(max_pending=1)) as world:
         holds = await world.app.object(Cell, "full").wait.send()
         await world.settle()
         await world.app.object(Cell, "full").put.send(1)
@@ -478,10 +459,10 @@ async def test_a_keyed_message_of_a_handler_to_a_full_mailbox_fails_and_does_not
         await world.restart()
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "go on")
-        assert await _outcome(world.app.invocation(sender.id)) == MailboxFull.error
+        assert await outcome(world.app.invocation(sender.id)) == MailboxFull.error
         assert set(ran) == {MailboxFull.error}, "its replay meets the same refusal, although there is room now"
         again = await world.app.object(Cell, "full").quick.options(idempotency_key="once").send()
-        assert not again.previously_accepted and await _outcome(again) == "quick"
+        assert not again.previously_accepted and await outcome(again) == "quick"
 
 
 async def test_a_keyed_message_of_a_handler_that_nobody_awaits_fails_the_same_way() -> None:
@@ -493,9 +474,9 @@ async def test_a_keyed_message_of_a_handler_that_nobody_awaits_fails_the_same_wa
             ctx.object(Cell, "full").quick.options(idempotency_key="once").send()
             return "done"
 
-    async with World(Cell, Careless, limits=_limits(max_pending=1)) as world:
+    async with World(Cell, Careless, limits=limits(max_pending=1)) as world:
         await world.app.object(Cell, "full").wait.send()
         await world.settle()
         await world.app.object(Cell, "full").put.send(1)
-        assert await _outcome(await world.app.object(Careless, "c").go.send()) == "done"
+        assert await outcome(await world.app.object(Careless, "c").go.send()) == "done"
         assert world.disk.query("SELECT count(*) FROM invocation WHERE idempotency_key IS NOT NULL") == [(0,)]

@@ -9,7 +9,6 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadId, InvocationCancelled, InvocationKilled, UnknownInvocation, WrongStatus
-from actors.handlers import InvocationHandle
 from tests.world import World
 
 happened: list[str] = []
@@ -173,17 +172,6 @@ MEMORY = {"in memory": _stay, "after a restart": _restart, "suspended": _suspend
 everywhere = pytest.mark.parametrize("where", MEMORY)
 
 
-async def _outcome(world: World, handle: InvocationHandle[Any]) -> Any:
-    try:
-        return await world.app.invocation(handle.id).result()
-    except TerminalError as error:
-        return type(error)
-
-
-async def _status(world: World, handle: InvocationHandle[Any]) -> str:
-    return (await world.app.describe(handle.id)).status
-
-
 @everywhere
 async def test_a_cancelled_handler_is_told_once_at_its_await_and_may_go_on_awaiting(where: str) -> None:
     async with world() as w:
@@ -197,7 +185,7 @@ async def test_a_cancelled_handler_is_told_once_at_its_await_and_may_go_on_await
         assert (await w.app.describe(handle.id)).cancel_requested
         await w.restart()
         await w.pass_time(2)
-        assert await _outcome(w, handle) is InvocationCancelled
+        assert await w.outcome(handle) is InvocationCancelled
         assert happened == ["leaf cancelled", "leaf cancelled", "leaf cleaned up"], "the second one is the replay"
         assert await w.app.object(Leaf, "l").note("next") == "next"
 
@@ -215,7 +203,7 @@ async def test_calls_are_cancelled_before_those_who_wait_for_them(where: str) ->
         assert happened == ["leaf cancelled", "leaf cleaned up", "root InvocationCancelled"]
         await w.pass_time(1)
         assert happened[3:] == ["root cleaned up"]
-        assert await _outcome(w, handle) is InvocationCancelled
+        assert await w.outcome(handle) is InvocationCancelled
         assert await w.app.object(Leaf, "sent").read() == ["spared"]
         assert set(w.statuses()) == {"failed", "succeeded"}
 
@@ -227,7 +215,7 @@ async def test_a_handler_that_waits_for_two_calls_is_told_when_both_are_over() -
         await w.app.cancel(handle.id)
         await w.pass_time(1)
         assert happened[-1] == "root InvocationCancelled" and len(happened) == 5
-        assert await _outcome(w, handle) is InvocationCancelled
+        assert await w.outcome(handle) is InvocationCancelled
 
 
 async def test_a_call_that_goes_on_in_spite_of_its_cancellation_is_waited_for() -> None:
@@ -236,7 +224,7 @@ async def test_a_call_that_goes_on_in_spite_of_its_cancellation_is_waited_for() 
         await w.settle()
         await w.app.cancel(handle.id)
         await w.pass_time(2)
-        assert await _outcome(w, handle) is InvocationCancelled
+        assert await w.outcome(handle) is InvocationCancelled
         assert happened == ["root InvocationCancelled", "root cleaned up"]
         assert sorted(w.statuses()) == ["failed", "succeeded", "succeeded"]
 
@@ -253,12 +241,12 @@ async def test_what_has_not_started_ends_without_running(where: str, operation: 
         for handle in (second, later):
             await getattr(w.app, operation)(handle.id)
         expected = InvocationCancelled if operation == "cancel" else InvocationKilled
-        assert await _outcome(w, second) is expected and await _outcome(w, later) is expected
-        assert await _status(w, first) == "blocked"
+        assert await w.outcome(second) is expected and await w.outcome(later) is expected
+        assert await w.status(first) == "blocked"
         (info,) = await w.app.awakeables()
         await w.app.resolve_awakeable(info.id, "go")
         await w.pass_time(200)
-        assert await _outcome(w, third) == "third"
+        assert await w.outcome(third) == "third"
         assert await w.app.object(Leaf, "l").read() == ["leaf", "third"]
         assert w.disk.query("SELECT count(*) FROM timer") == [(0,)]
 
@@ -271,11 +259,11 @@ async def test_cancelling_what_does_not_come_to_an_await_ends_it(status: str, wh
         handle = await w.app.object(Leaf, "l").fails.send()
         await w.settle()
         await w.pass_time(0.001)
-        assert await _status(w, handle) == status
+        assert await w.status(handle) == status
         await MEMORY[where](w)
         await w.app.cancel(handle.id)
         await w.pass_time(0.001)
-        assert await _outcome(w, handle) is InvocationCancelled
+        assert await w.outcome(handle) is InvocationCancelled
         assert "OSError: always" in str((await w.app.describe(handle.id)).reason) or where == "after a restart"
         assert await w.app.object(Leaf, "l").note("next") == "next"
 
@@ -288,7 +276,7 @@ async def test_killing_ends_an_invocation_and_its_calls_without_their_code(where
         await MEMORY[where](w)
         await w.app.kill(handle.id)
         await w.settle()
-        assert await _outcome(w, handle) is InvocationKilled
+        assert await w.outcome(handle) is InvocationKilled
         assert happened == []
         assert sorted(w.statuses()) == ["failed", "failed", "failed", "succeeded"]
         assert await w.app.object(Leaf, "l").note("next") == "next"
@@ -305,7 +293,7 @@ async def test_killing_a_called_one_fails_the_call(where: str) -> None:
         (called,) = await w.app.invocations(handler="wait")
         await w.app.kill(called.id)
         await w.pass_time(2)
-        assert await _outcome(w, handle) is InvocationKilled
+        assert await w.outcome(handle) is InvocationKilled
         assert happened == ["root InvocationKilled", "root cleaned up"]
 
 
@@ -319,8 +307,8 @@ async def test_a_reader_that_waits_can_be_cancelled_and_killed(where: str) -> No
         await w.app.cancel(one.id)
         await w.app.kill(two.id)
         await w.settle()
-        assert await _outcome(w, one) is InvocationCancelled
-        assert await _outcome(w, two) is InvocationKilled
+        assert await w.outcome(one) is InvocationCancelled
+        assert await w.outcome(two) is InvocationKilled
 
 
 @everywhere
@@ -337,10 +325,10 @@ async def test_a_paused_invocation_keeps_its_key_until_it_is_resumed(where: str)
         await w.pass_time(100)
         info = await w.app.describe(handle.id)
         assert (info.status, info.held) == ("paused", True) and "operator" in str(info.reason)
-        assert await _status(w, behind) == "pending"
+        assert await w.status(behind) == "pending"
         await w.app.resume(handle.id)
         await w.settle()
-        assert await _outcome(w, handle) == "done" and await _outcome(w, behind) == 1
+        assert await w.outcome(handle) == "done" and await w.outcome(behind) == 1
         assert not (await w.app.describe(handle.id)).held
 
 
@@ -356,10 +344,10 @@ async def test_a_message_paused_in_the_mailbox_keeps_its_place_there(where: str)
         await w.app.kill(first.id)
         await w.settle()
         await w.restart()
-        assert await _status(w, second) == "paused" and await _status(w, third) == "pending"
+        assert await w.status(second) == "paused" and await w.status(third) == "pending"
         await w.app.resume(second.id)
         await w.settle()
-        assert await _outcome(w, third) == "third"
+        assert await w.outcome(third) == "third"
         assert await w.app.object(Leaf, "l").read() == ["leaf", "second", "third"]
 
 
@@ -370,9 +358,9 @@ async def test_a_message_resumed_in_the_mailbox_waits_for_its_turn() -> None:
         await w.app.pause(second.id)
         await w.app.resume(second.id)
         await w.settle()
-        assert await _status(w, second) == "pending"
+        assert await w.status(second) == "pending"
         await w.app.kill(first.id)
-        assert await _outcome(w, second) == "second"
+        assert await w.outcome(second) == "second"
 
 
 async def test_an_invocation_that_backs_off_can_be_resumed_at_once_and_begins_its_policy_anew() -> None:
@@ -430,7 +418,7 @@ async def test_an_operation_on_what_has_ended_is_refused_and_changes_nothing(ope
         await handle.result()
         with pytest.raises(WrongStatus, match="succeeded"):
             await getattr(w.app, operation)(handle.id)
-        assert await _outcome(w, handle) == "x"
+        assert await w.outcome(handle) == "x"
 
 
 @pytest.mark.parametrize("operation", ["restart", "purge", "resume"])
@@ -440,7 +428,7 @@ async def test_an_operation_on_what_is_running_is_refused_and_changes_nothing(op
         await w.settle()
         with pytest.raises(WrongStatus):
             await getattr(w.app, operation)(handle.id)
-        assert await _status(w, handle) == "blocked"
+        assert await w.status(handle) == "blocked"
 
 
 async def test_a_message_whose_time_has_not_come_cannot_be_paused() -> None:
@@ -458,7 +446,7 @@ async def test_a_handler_cancels_another_invocation_exactly_once(where: str) -> 
         await MEMORY[where](w)
         assert await w.app.object(Root, "r").cancel(waiting.id) == "cancelled"
         await w.pass_time(2)
-        assert await _outcome(w, waiting) is InvocationCancelled
+        assert await w.outcome(waiting) is InvocationCancelled
         assert await w.app.object(Root, "r").cancel(waiting.id) == "cancelled", "what has ended is left alone"
         unknown = w.app._running().ids.invocation(10**6)
         assert await w.app.object(Root, "r").cancel(unknown) == "unknown_invocation"
@@ -476,7 +464,7 @@ async def test_an_atomic_handler_that_fails_leaves_the_state_as_it_found_it(endi
         elif ending != "failure":
             await getattr(w.app, ending)(handle.id)
         await w.pass_time(5)
-        assert issubclass(await _outcome(w, handle), TerminalError)
+        assert issubclass(await w.outcome(handle), TerminalError)
         assert await w.app.object(Careful, "c").show() == [5, []]
         await w.restart()
         assert await w.app.object(Careful, "c").show() == [5, []]
@@ -489,7 +477,7 @@ async def test_an_atomic_handler_that_succeeds_keeps_its_state() -> None:
         handle = await w.app.object(Careful, "c").all_or_nothing.send(False)
         for _ in range(2):
             await w.pass_time(1)
-        assert await _outcome(w, handle) == 111
+        assert await w.outcome(handle) == 111
         await w.restart()
         assert await w.app.object(Careful, "c").show() == [111, ["before", "after"]]
 
@@ -549,7 +537,7 @@ async def test_the_time_limit_of_a_policy_runs_from_the_first_failure_across_res
     async with World(Late, retry=policy) as w:
         handle = await w.app.object(Late, "k").fail_later.send()
         await w.pass_time(1001)
-        assert await _status(w, handle) == "backing-off"
+        assert await w.status(handle) == "backing-off"
         for _ in range(10):
             await w.restart()
             await w.pass_time(12)
@@ -621,5 +609,5 @@ async def test_a_handler_that_meets_a_full_mailbox_meets_it_again_on_replay() ->
         await w.app.resolve_awakeable(info.id, "go")
         await w.restart()
         await w.pass_time(2)
-        assert await _outcome(w, handle) == ["mailbox_full", "mailbox_full"]
+        assert await w.outcome(handle) == ["mailbox_full", "mailbox_full"]
         assert await w.app.object(Leaf, "l").read() == ["leaf", "0", "1", "2"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, Workflow, handler, serde, shared
+from actors import Context, TerminalError, VirtualObject, Workflow, handler, serde, shared
 from actors.errors import (
     BadArguments,
     DeterminismError,
@@ -20,7 +20,7 @@ from actors.errors import (
     SerializationError,
     WrongKind,
 )
-from tests.world import World
+from tests.world import World, limits, outcome
 
 ran: list[str] = []
 
@@ -151,15 +151,6 @@ def _gate(world: World) -> Gate:
     return world.app.object(Gate, "g")
 
 
-def _limits(**others: Any) -> Limits:
-    return Limits(retention=None, idempotency_retention=None, **others)
-
-
-async def _settled(world: World) -> None:
-    for _ in range(5):
-        await world.settle()
-
-
 WAYS: list[tuple[str, Any]] = [
     ("one", 1),
     ("untyped", 1),
@@ -175,7 +166,7 @@ WAYS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("memory", ["warm", "suspended", "restarted", "before"])
 @pytest.mark.parametrize(("how", "expected"), WAYS, ids=[how for how, _ in WAYS])
 async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected: Any, memory: str) -> None:
-    async with World(Gate, limits=_limits(suspend_after=1)) as world:
+    async with World(Gate, limits=limits(suspend_after=1)) as world:
 
         async def complete() -> None:
             if how not in ("own", "unawaited"):
@@ -185,7 +176,7 @@ async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected:
         if memory == "before":
             await complete()
         sent = await _gate(world).run.send(how)
-        await _settled(world)
+        await world.settle(5)
         if memory == "suspended":
             await world.pass_time(2)
             if how not in ("own", "unawaited"):
@@ -205,7 +196,7 @@ async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected:
 async def test_a_crash_at_any_commit_loses_no_completion_and_shows_none_twice(
     how: str, commit: int, written: bool
 ) -> None:
-    async with World(Gate, limits=_limits()) as world:
+    async with World(Gate, limits=limits()) as world:
 
         async def complete(name: str) -> str:
             return await _gate(world).resolve_any(name, "s" if (how, name) == ("all", "b") else 5)
@@ -216,7 +207,7 @@ async def test_a_crash_at_any_commit_loses_no_completion_and_shows_none_twice(
         acknowledged = []
         for name in ("b", "a"):
             task = asyncio.ensure_future(complete(name))
-            await _settled(world)
+            await world.settle(5)
             if world.store.crashed:
                 await asyncio.gather(task, return_exceptions=True)
                 break
@@ -285,9 +276,9 @@ async def test_each_key_and_name_is_a_promise_of_its_own() -> None:
 
 @pytest.mark.parametrize("memory", ["warm", "suspended", "restarted"])
 async def test_a_value_the_waiting_type_refuses_fails_at_the_resolver_and_leaves_it_open(memory: str) -> None:
-    async with World(Gate, limits=_limits(suspend_after=1)) as world:
+    async with World(Gate, limits=limits(suspend_after=1)) as world:
         sent = await _gate(world).run.send("one")
-        await _settled(world)
+        await world.settle(5)
         if memory == "suspended":
             await world.pass_time(2)
         elif memory == "restarted":
@@ -338,7 +329,7 @@ async def test_a_peek_shows_on_replay_what_it_showed_before() -> None:
 
 @pytest.mark.parametrize("first", ["promise", "alarm"])
 async def test_a_race_with_a_timeout_is_decided_once(first: str) -> None:
-    async with World(Gate, limits=_limits(suspend_after=1)) as world:
+    async with World(Gate, limits=limits(suspend_after=1)) as world:
         sent = await _gate(world).run.send("timeout")
         await world.pass_time(5)
         if first == "promise":
@@ -357,16 +348,16 @@ async def test_a_race_with_a_timeout_is_decided_once(first: str) -> None:
 @pytest.mark.parametrize("seed", [None, 1, 2, 3, 4])
 async def test_readers_that_left_memory_alone_are_told_too(seed: int | None, max_objects: int) -> None:
     """The run stays, its readers go: the completion has to bring them back first."""
-    world = World(Gate, limits=_limits(max_waiting=1, max_objects=max_objects))
+    world = World(Gate, limits=limits(max_waiting=1, max_objects=max_objects))
     world.rng = Random(seed) if seed is not None else None
     async with world:
         readers = [await _gate(world).wait.send(name) for name in "aabab"]
         run = await _gate(world).run.send("one")
         gone = await _gate(world).wait.send("a")
-        await _settled(world)
+        await world.settle(5)
         await world.app.kill(gone.id)
         others = [await world.app.object(Gate, f"other{n}").wait.send("a") for n in range(3)]
-        await _settled(world)
+        await world.settle(5)
         assert len(world.app._running().open) <= 2
         results = await asyncio.gather(
             _gate(world).resolve("a", 1),
@@ -375,44 +366,44 @@ async def test_readers_that_left_memory_alone_are_told_too(seed: int | None, max
             return_exceptions=True,
         )
         assert sorted(map(str, results)) == ["None", "None", "promise_already_completed"]
-        await _settled(world)
-        assert [await one.result() for one in readers] == [1, 1, 3, 1, 3]
-        assert await run.result() == 1
+        await world.settle(5)
+        assert [await outcome(one) for one in readers] == [1, 1, 3, 1, 3]
+        assert await outcome(run) == 1
         for n, other in enumerate(others):
             await world.app.object(Gate, f"other{n}").resolve("a", n)
-            assert await other.result() == n
+            assert await outcome(other) == n
 
 
 @pytest.mark.parametrize("commit", range(1, 6))
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_completion_that_waits_for_readers_survives_a_crash(commit: int, written: bool) -> None:
-    async with World(Gate, limits=_limits(max_waiting=1)) as world:
+    async with World(Gate, limits=limits(max_waiting=1)) as world:
         readers = [await _gate(world).wait.send("a") for _ in range(3)]
         await _gate(world).run.send("one")
-        await _settled(world)
+        await world.settle(5)
         resolving = await _gate(world).resolve.send("a", 1)
         world.store.crash_at_commit(commit, written=written)
-        await _settled(world)
+        await world.settle(5)
         await world.restart()
-        await _settled(world)
+        await world.settle(5)
         assert await asyncio.wait_for(world.app.invocation(resolving.id).result(), 5) is None
-        assert [await world.app.invocation(one.id).result() for one in readers] == [1, 1, 1]
+        assert [await world.outcome(one) for one in readers] == [1, 1, 1]
         assert await _gate(world).run("one") == 1
 
 
 async def test_a_killed_resolver_completes_all_or_nothing() -> None:
     for turns in range(30):
-        world = World(Gate, limits=_limits(max_waiting=1))
+        world = World(Gate, limits=limits(max_waiting=1))
         world.rng = Random(turns)
         async with world:
             readers = [await _gate(world).wait.send("a") for _ in range(3)]
             await _gate(world).run.send("one")
-            await _settled(world)
+            await world.settle(5)
             resolving = await _gate(world).resolve.send("a", 1)
             for _ in range(turns):
                 await asyncio.sleep(0)
             await asyncio.gather(world.app.kill(resolving.id), return_exceptions=True)
-            await _settled(world)
+            await world.settle(5)
             completed = await _gate(world).peek("a") is not None
             statuses = {(await world.app.describe(one.id)).status for one in readers}
             assert statuses == ({"succeeded"} if completed else {"blocked"})

@@ -294,4 +294,4 @@ async def test_a_retry_that_has_begun_is_begun_again_after_a_crash() -> None:
         assert len(attempts) == 2 and world.store.crashed
         await world.restart()
         await world.pass_time(1)
-        assert await world.app.invocation(handle.id).result() == "done"
+        assert await world.outcome(handle) == "done"

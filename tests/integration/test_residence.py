@@ -116,7 +116,7 @@ async def test_a_caller_in_this_process_gets_its_answer_although_both_left_memor
         for _ in range(3):
             await _resolve_all(world)
             await world.pass_time(2)
-        assert sorted(await asyncio.gather(*calls)) == [f"called by k{n}!" for n in range(3)]
+        assert sorted(await asyncio.wait_for(asyncio.gather(*calls), 5)) == [f"called by k{n}!" for n in range(3)]
 
 
 async def _awaited(call: Any) -> Any:

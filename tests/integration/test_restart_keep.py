@@ -173,13 +173,6 @@ async def _position(w: World, handle: InvocationHandle[Any], name: str = "note",
     return int(found[-1 if last else 0][0])
 
 
-async def _outcome(w: World, handle: InvocationHandle[Any]) -> Any:
-    try:
-        return await w.app.invocation(handle.id).result()
-    except TerminalError as error:
-        return type(error)
-
-
 def _copies(w: World) -> list[str]:
     """The status of each invocation that was restarted from another one."""
     return [status for (status,) in w.disk.query("SELECT status FROM invocations WHERE restarted_from IS NOT NULL")]
@@ -218,7 +211,7 @@ async def _ended(w: World, kind: str) -> InvocationHandle[Any]:
     handle = await w.app.object(Kinds, "k").ended.send(kind, await _helper(w, kind))
     await w.settle()
     await _live(w, kind)
-    assert isinstance(await _outcome(w, handle), list)
+    assert isinstance(await w.outcome(handle), list)
     return handle
 
 
@@ -226,11 +219,11 @@ async def _ended(w: World, kind: str) -> InvocationHandle[Any]:
 async def test_a_kept_command_with_its_answer_is_not_done_again_and_what_follows_is(kind: str) -> None:
     async with world() as w:
         handle = await _ended(w, kind)
-        first = await _outcome(w, handle)
+        first = await w.outcome(handle)
         done = list(happened)
         again = await w.app.restart(handle.id, keep=await _position(w, handle) - 1)
         await w.settle()  # no time passes, and nobody answers anything
-        found = await _outcome(w, again)
+        found = await w.outcome(again)
         assert happened == [*done, "after"]
         if kind == "own_ids":  # it has names of its own
             assert found[0][0] == again.id and found[0][1] != first[0][1] and found[0][1] == found[0][2]
@@ -245,7 +238,7 @@ async def test_a_restart_that_is_cut_short_anywhere_is_there_as_a_whole_or_not_a
     for commit in range(1, 6):
         async with world() as w:
             handle = await _ended(w, kind)
-            first = await _outcome(w, handle)
+            first = await w.outcome(handle)
             state = w.disk.query("SELECT name, value FROM state WHERE service = 'Kinds' AND name = 'status'")
             keep = await _position(w, handle) - 1
             happened.clear()
@@ -262,7 +255,7 @@ async def test_a_restart_that_is_cut_short_anywhere_is_there_as_a_whole_or_not_a
             assert w.disk.query("SELECT name, value FROM state WHERE service = 'Kinds' AND name = 'status'") == state
             if _copies(w) and kind != "own_ids":
                 (copy,) = await w.app.invocations(handler="ended", limit=1)
-                assert await _outcome(w, w.app.invocation(copy.id)) == first
+                assert await w.outcome(w.app.invocation(copy.id)) == first
 
 
 async def _killed(w: World, kind: str, helper: str = "") -> tuple[InvocationHandle[Any], int]:
@@ -271,7 +264,7 @@ async def _killed(w: World, kind: str, helper: str = "") -> tuple[InvocationHand
     await w.settle()
     position = await _position(w, handle, last=True) - 1
     await w.app.kill(handle.id)
-    assert await _outcome(w, handle) is InvocationKilled
+    assert await w.outcome(handle) is InvocationKilled
     assert w.disk.query("SELECT count(*) FROM timer") == [(0,)]
     return handle, position
 
@@ -299,7 +292,7 @@ async def test_a_restart_that_keeps_what_is_open_is_there_as_a_whole_or_not_at_a
             for info in await w.app.awakeables():
                 await w.app.resolve_awakeable(info.id, "go")
             await w.pass_time(6)
-            assert (await _outcome(w, w.app.invocation(copy.id)))[0] == "go"
+            assert (await w.outcome(w.app.invocation(copy.id)))[0] == "go"
             assert w.disk.query("SELECT count(*) FROM timer") == [(0,)]
 
 
@@ -332,7 +325,7 @@ async def test_an_open_step_runs_in_the_new_invocation(where: str) -> None:
         hold[-1].set()
         await w.settle()
         await _answer(w, again)
-        assert await _outcome(w, again) == ["go", "step ends"]
+        assert await w.outcome(again) == ["go", "step ends"]
 
 
 @everywhere
@@ -346,7 +339,7 @@ async def test_an_open_sleep_ends_when_it_would_have(where: str) -> None:
         await w.pass_time(1.9)
         assert (await w.app.describe(again.id)).status in ("blocked", "running")
         await w.pass_time(0.2)
-        assert await _outcome(w, again) == ["go", None]
+        assert await w.outcome(again) == ["go", None]
 
 
 async def test_an_open_sleep_whose_time_has_passed_ends_at_once() -> None:
@@ -356,7 +349,7 @@ async def test_an_open_sleep_whose_time_has_passed_ends_at_once() -> None:
         again = await w.app.restart(handle.id, keep=position)
         await w.pass_time(0.001)
         await _answer(w, again)
-        assert await _outcome(w, again) == ["go", None]
+        assert await w.outcome(again) == ["go", None]
 
 
 @everywhere
@@ -376,7 +369,7 @@ async def test_an_open_awakeable_stays_open_under_a_new_id(where: str) -> None:
                 await w.app.resolve_awakeable(id, "for the one that is gone")
         await _answer(w, again, last=False)
         await _answer(w, again)
-        assert await _outcome(w, again) == ["go", "go"]
+        assert await w.outcome(again) == ["go", "go"]
 
 
 async def test_the_deadline_of_an_open_awakeable_is_kept() -> None:
@@ -387,7 +380,7 @@ async def test_the_deadline_of_an_open_awakeable_is_kept() -> None:
         await w.settle()
         await _answer(w, again)
         await w.pass_time(11)
-        assert issubclass(await _outcome(w, again), TimeoutError)
+        assert issubclass(await w.outcome(again), TimeoutError)
 
 
 @everywhere
@@ -400,7 +393,7 @@ async def test_an_open_attachment_is_made_again(where: str) -> None:
         await _cut(w, where)
         await _answer(w, again)
         await _answer(w, target)
-        assert await _outcome(w, again) == ["go", "go"]
+        assert await w.outcome(again) == ["go", "go"]
         assert w.disk.query("SELECT count(*) FROM attachment") == [(0,)]
 
 
@@ -416,7 +409,7 @@ async def test_an_open_call_is_refused_with_the_highest_position_that_works() ->
     async with World(Caller, Other) as w:
         handle = await w.app.object(Caller, "c").forgets.send()
         await w.settle()
-        assert await _outcome(w, handle) == "ended first"
+        assert await w.outcome(handle) == "ended first"
         for keep in (3, 4, 5):
             with pytest.raises(
                 CannotKeep, match=r"entry 3, call 'Other/o/wait', is a call .* position that works is 2"
@@ -425,7 +418,7 @@ async def test_an_open_call_is_refused_with_the_highest_position_that_works() ->
         assert len(w.statuses()) == 2
         again = await w.app.restart(handle.id, keep=2)
         await w.settle()
-        assert await _outcome(w, again) == "ended first"
+        assert await w.outcome(again) == "ended first"
         assert happened == ["run", "after", "after"]
 
 
@@ -477,7 +470,7 @@ async def test_what_follows_a_cancellation_cannot_be_kept() -> None:
         again = await w.app.restart(handle.id, keep=4)
         await w.settle()
         await _answer(w, again)
-        assert await _outcome(w, again) == "done"
+        assert await w.outcome(again) == "done"
         assert happened == ["run", "clean up"]
 
 
@@ -502,7 +495,7 @@ async def test_the_order_of_kept_completions_is_kept() -> None:
         await w.settle()
         again = await w.app.restart(handle.id, keep=2)
         await w.settle()
-        assert await _outcome(w, again) == await _outcome(w, handle) == ["two", "one"]
+        assert await w.outcome(again) == await w.outcome(handle) == ["two", "one"]
 
 
 # --- state ----------------------------------------------------------------------------------------------------------------
@@ -520,7 +513,7 @@ async def test_a_kept_write_is_there_once_and_its_handler_finds_what_it_had_foun
         await _ended(w, "set")
         again = await _restart_after_the_write(w)
         await w.settle()
-        assert await _outcome(w, again) == ["before", "after", "written"]
+        assert await w.outcome(again) == ["before", "after", "written"]
         assert happened == ["set", "after", "after"]
 
 
@@ -548,7 +541,7 @@ async def test_a_restart_that_keeps_a_write_wants_an_idle_object() -> None:
         await w.app.kill(busy.id)
         again = await _restart_after_the_write(w)
         await w.settle()
-        assert await _outcome(w, again) == ["new", "after", "written"]
+        assert await w.outcome(again) == ["new", "after", "written"]
 
 
 async def test_a_restart_that_keeps_no_write_waits_its_turn() -> None:
@@ -560,7 +553,7 @@ async def test_a_restart_that_keeps_no_write_waits_its_turn() -> None:
         assert (await w.app.describe(again.id)).status == "pending"
         await w.app.kill(busy.id)
         await w.settle()
-        assert await _outcome(w, again) == ["run", "after", "new"]
+        assert await w.outcome(again) == ["run", "after", "new"]
         assert happened == ["run", "after", "after"]
 
 
@@ -589,7 +582,7 @@ async def test_state_goes_back_to_what_it_was_after_the_last_kept_command() -> N
         await w.settle()
         await w.restart()
         await _answer(w, again)
-        assert await _outcome(w, again) == [0, 2, 1]
+        assert await w.outcome(again) == [0, 2, 1]
         assert happened == ["one", "two", "two"]
 
 
@@ -607,7 +600,7 @@ async def test_the_writes_of_an_atomic_handler_that_failed_are_kept_and_undone_i
         again = await w.app.restart(handle.id, keep=3)
         await w.settle()
         await w.restart()
-        assert await _outcome(w, again) == (TerminalError if fails_again else "began")
+        assert await w.outcome(again) == (TerminalError if fails_again else "began")
         assert w.disk.query("SELECT value FROM state") == [('"before"' if fails_again else '"began"',)]
         assert happened.count("run") == 1 and happened.count("after") == 2
 
@@ -630,24 +623,24 @@ async def test_a_reader_keeps_its_snapshot() -> None:
         again = await w.app.restart(handle.id, keep=3)
         fresh = await w.app.restart(handle.id)
         await w.settle()
-        assert await _outcome(w, again) == ["run", "new", "after"]
-        assert await _outcome(w, fresh) == ["run", "newer", "after"]
+        assert await w.outcome(again) == ["run", "new", "after"]
+        assert await w.outcome(fresh) == ["run", "newer", "after"]
 
 
 async def test_a_restart_of_a_restart_still_draws_the_random_numbers_of_the_first() -> None:
     async with world() as w:
         handle = await _ended(w, "random")
-        first = await _outcome(w, handle)
+        first = await w.outcome(handle)
         for _ in range(2):
             handle = await w.app.restart(handle.id, keep=await _position(w, handle) - 1)
             await w.settle()
-            assert await _outcome(w, handle) == first
+            assert await w.outcome(handle) == first
         fresh = await w.app.restart(handle.id)
         await w.settle()
-        assert await _outcome(w, fresh) != first, "as new, it draws its own"
+        assert await w.outcome(fresh) != first, "as new, it draws its own"
         again = await w.app.restart(fresh.id, keep=await _position(w, fresh) - 1)
         await w.settle()
-        assert await _outcome(w, again) == await _outcome(w, fresh)
+        assert await w.outcome(again) == await w.outcome(fresh)
 
 
 async def test_an_idempotency_key_and_those_who_wait_stay_with_the_old_one() -> None:
@@ -673,7 +666,7 @@ async def test_code_that_does_not_fit_what_was_kept_pauses_and_corrupts_nothing(
         info = await w.app.describe(again.id)
         assert info.status == "paused" and "recorded was run 'other'" in str(info.reason)
         await w.app.kill(again.id)
-        assert await _outcome(w, again) is InvocationKilled
+        assert await w.outcome(again) is InvocationKilled
 
 
 async def test_a_step_result_that_holds_a_moment_is_kept_as_it_is() -> None:
@@ -689,10 +682,10 @@ async def test_a_step_result_that_holds_a_moment_is_kept_as_it_is() -> None:
         ctx_id = w.app._running().ids.invocation(w.app._running()._next)
         handle = await w.app.object(Clocked, "c").go.send()
         await w.settle()
-        assert handle.id == ctx_id and await _outcome(w, handle) == "2024-01-02 True"
+        assert handle.id == ctx_id and await w.outcome(handle) == "2024-01-02 True"
         again = await w.app.restart(handle.id, keep=2)
         await w.settle()
-        assert await _outcome(w, again) == "2024-01-02 True", "the id in the result has become its own"
+        assert await w.outcome(again) == "2024-01-02 True", "the id in the result has become its own"
 
 
 class Letters(Service):

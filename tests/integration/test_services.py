@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ from actors.errors import (
     WrongKind,
 )
 from actors.storage import OWN_KEY
-from tests.world import World
+from tests.world import World, limits
 
 ran: list[str] = []
 looks: list[Callable[[], int]] = []  # what a step looks at
@@ -120,23 +119,14 @@ class Order(VirtualObject):
         return sum(await ctx.all(first, second))
 
 
-def _limits(**others: Any) -> Limits:
-    return Limits(retention=None, idempotency_retention=None, **others)
-
-
 def _in_memory(world: World) -> tuple[int, int]:
     """Invocations, and mailboxes of the service."""
     partition = world.app._running()
     return len(partition.open), len(partition._objects["Mailer"])
 
 
-async def _settled(world: World) -> None:
-    for _ in range(5):
-        await world.settle()
-
-
 async def test_many_run_at_once_and_none_waits_for_another() -> None:
-    async with World(Mailer, Order, limits=_limits(max_pending=1)) as world:
+    async with World(Mailer, Order, limits=limits(max_pending=1)) as world:
         mailer = world.app.service(Mailer)
         handles = [await mailer.wait.send(f"m{n}") for n in range(50)]
         await world.settle()
@@ -159,30 +149,30 @@ async def test_a_call_costs_memory_only_while_there_is_something_to_do() -> None
 
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
 async def test_those_that_wait_cost_disk_and_no_memory(seed: int | None) -> None:
-    world = World(Mailer, limits=_limits(max_waiting=3, max_objects=1))
+    world = World(Mailer, limits=limits(max_waiting=3, max_objects=1))
     world.rng = Random(seed) if seed is not None else None
     async with world:
         handles = [await world.app.service(Mailer).wait.send(f"m{n}") for n in range(40)]
-        await _settled(world)
+        await world.settle(5)
         invocations, mailboxes = _in_memory(world)
         assert invocations <= 3 and mailboxes <= 3
         for _ in ("in this process", "after a crash"):
             half = (await world.app.awakeables())[::2]
             await asyncio.gather(*[world.app.resolve_awakeable(info.id, "x") for info in half])
-            await _settled(world)
+            await world.settle(5)
             await world.restart()
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "x")
         assert [await world.app.invocation(handle.id).result() for handle in handles] == ["x"] * 40
-        await _settled(world)
+        await world.settle(5)
         assert _in_memory(world)[0] == 0
 
 
 async def test_those_that_back_off_or_are_paused_leave_memory_too() -> None:
     retry = RetryPolicy(initial_interval=1, max_interval=1, max_attempts=2)
-    async with World(Mailer, retry=retry, limits=_limits()) as world:
+    async with World(Mailer, retry=retry, limits=limits()) as world:
         handle = await world.app.service(Mailer).fails.send(3)
-        await _settled(world)
+        await world.settle(5)
         assert world.statuses() == ["backing-off"] and _in_memory(world) == (0, 0)
         await world.pass_time(2)
         assert world.statuses() == ["paused"] and _in_memory(world) == (0, 0)
@@ -193,7 +183,7 @@ async def test_those_that_back_off_or_are_paused_leave_memory_too() -> None:
 
 
 async def test_an_idle_object_is_not_displaced_by_services_that_come_and_go() -> None:
-    async with World(Mailer, Order, limits=_limits(max_objects=1)) as world:
+    async with World(Mailer, Order, limits=limits(max_objects=1)) as world:
         await world.app.object(Order, "o").plain()
         for n in range(20):
             await world.app.service(Mailer).quick(n)
@@ -204,13 +194,13 @@ async def test_an_idle_object_is_not_displaced_by_services_that_come_and_go() ->
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("commit", range(1, 7))
 async def test_a_crash_at_any_commit_loses_and_repeats_nothing(commit: int, written: bool) -> None:
-    async with World(Mailer, limits=_limits()) as world:
+    async with World(Mailer, limits=limits()) as world:
         sent = await world.app.service(Mailer).deliver.send("a")
         world.store.crash_at_commit(commit, written=written)
-        await _settled(world)
+        await world.settle(5)
         with_step = ran.count("sent to a")
         await world.restart()
-        await _settled(world)
+        await world.settle(5)
         assert await world.app.invocation(sent.id).result() == "'' sent to a"
         assert world.statuses() == ["succeeded"]
         assert ran.count("sent to a") in (with_step, with_step + 1)
@@ -226,7 +216,7 @@ async def test_no_step_starts_before_its_invocation_is_on_disk_not_even_of_a_cal
 
 
 async def test_timers_delays_and_sends_to_itself_work() -> None:
-    async with World(Mailer, limits=_limits(suspend_after=1)) as world:
+    async with World(Mailer, limits=limits(suspend_after=1)) as world:
         nap = await world.app.service(Mailer).nap.send(10)
         late = await world.app.service(Mailer).deliver.options(delay=20).send("late")
         await world.app.service(Mailer).send_to_itself.send(3)
@@ -254,7 +244,7 @@ async def test_a_service_in_between_hides_no_cycle() -> None:
 
 
 async def test_a_service_in_between_hides_no_cycle_from_memory_limits() -> None:
-    async with World(Mailer, Order, limits=_limits(max_waiting=1, max_objects=1)) as world:
+    async with World(Mailer, Order, limits=limits(max_waiting=1, max_objects=1)) as world:
         with pytest.raises(DeadlockError):
             await asyncio.wait_for(world.app.object(Order, "a").cycle(), 5)
 
@@ -275,7 +265,7 @@ async def test_idempotency_keys_belong_to_a_handler_of_the_service() -> None:
 
 
 async def test_the_limit_of_calls_in_flight_holds() -> None:
-    async with World(Mailer, limits=_limits(max_in_flight=5)) as world:
+    async with World(Mailer, limits=limits(max_in_flight=5)) as world:
         calls = [world.app.service(Mailer).wait(f"m{n}") for n in range(5)]
         with pytest.raises(Overloaded):
             world.app.service(Mailer).wait("one more")
@@ -306,7 +296,7 @@ async def test_people_see_an_empty_key_everywhere(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("memory", ["warm", "suspended", "restarted"])
 async def test_operators_reach_an_invocation_wherever_it_is(memory: str) -> None:
-    async with World(Mailer, limits=_limits(suspend_after=1)) as world:
+    async with World(Mailer, limits=limits(suspend_after=1)) as world:
         mailer = world.app.service(Mailer)
         cancelled, killed, held, purged = [await mailer.wait.send(name) for name in ("a", "b", "c", "d")]
         await world.settle()
@@ -329,13 +319,13 @@ async def test_operators_reach_an_invocation_wherever_it_is(memory: str) -> None
         assert (await world.app.describe(held.id)).status == "paused"
         await world.app.resume(held.id)
         again = await world.app.restart(killed.id)
-        await _settled(world)
+        await world.settle(5)
         assert (await world.app.describe(again.id)).restarted_from == killed.id
         assert (await world.app.describe(again.id)).key == ""
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "x")
         assert await world.app.invocation(held.id).result() == await world.app.invocation(again.id).result() == "x"
-        await _settled(world)
+        await world.settle(5)
         assert _in_memory(world) == (0, 0)
 
 
@@ -383,7 +373,7 @@ def _object_named_mailer() -> type[VirtualObject]:
 
 
 async def test_what_was_accepted_by_a_service_is_paused_when_an_object_takes_its_name() -> None:
-    async with World(Mailer, limits=_limits()) as world:
+    async with World(Mailer, limits=limits()) as world:
         sent = await world.app.service(Mailer).wait.send("x")
         late = await world.app.service(Mailer).wait.options(delay=5).send("later")
         ended = await world.app.service(Mailer).deliver.send("y")

@@ -22,7 +22,7 @@ from actors.errors import (
 )
 from actors.storage import Batch
 from actors.testing import Disk, SimulatedStore
-from tests.world import World
+from tests.world import World, limits
 
 ran: list[str] = []
 
@@ -100,18 +100,9 @@ class Signpost(VirtualObject):
         return await ctx.object(Circle, ctx.key).run()
 
 
-def _limits(**others: Any) -> Limits:
-    return Limits(**{"retention": None, "idempotency_retention": None, **others})
-
-
 def _rows(world: World, table: str) -> int:
     ((count,),) = world.disk.query(f"SELECT count(*) FROM {table}")
     return int(count)
-
-
-async def _settled(world: World) -> None:
-    for _ in range(5):
-        await world.settle()
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
@@ -125,7 +116,7 @@ async def test_whoever_runs_it_gets_the_one_run_before_while_and_after_it_runs(s
         again = await app.object(Signup, "u").run.send("a@b", None)
         assert (again.id, again.previously_accepted) == (sent.id, True)
         assert await app.object(Caller, "c2").send("u", "a@b") == sent.id
-        await _settled(world)
+        await world.settle(5)
         assert await app.object(Signup, "u").look() == ["waiting", "a@b", "seen", "status"]
         await app.object(Signup, "u").click("yes")
         assert list(await asyncio.gather(*calls)) == ["a@b yes"] * 2
@@ -197,7 +188,7 @@ async def test_a_run_that_would_wait_for_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("memory", ["warm", "suspended", "restarted"])
 async def test_operators_reach_a_run_wherever_it_is(memory: str) -> None:
-    async with World(Signup, Caller, limits=_limits(suspend_after=1)) as world:
+    async with World(Signup, Caller, limits=limits(suspend_after=1)) as world:
         ids = {}
         for name in ("cancelled", "killed", "held"):
             ids[name] = (await world.app.object(Signup, name).run.send(name)).id
@@ -242,7 +233,7 @@ async def test_while_the_run_is_open_it_is_neither_purged_nor_restarted() -> Non
 
 @pytest.mark.parametrize("memory", ["warm", "restarted", "cold"])
 async def test_what_is_purged_is_forgotten_as_a_whole_and_the_key_runs_anew(memory: str) -> None:
-    async with World(Signup, limits=_limits(max_objects=1)) as world:
+    async with World(Signup, limits=limits(max_objects=1)) as world:
         id = await _ended(world)
         if memory == "restarted":
             await world.restart()
@@ -256,7 +247,7 @@ async def test_what_is_purged_is_forgotten_as_a_whole_and_the_key_runs_anew(memo
         with pytest.raises(UnknownInvocation):
             await world.app.describe(id)
         anew = world.app.object(Signup, "u").run("c@d")
-        await _settled(world)
+        await world.settle(5)
         assert await world.app.object(Signup, "u").look() == ["waiting", "c@d", "seen", "status"]
         await world.restart()
         await world.app.object(Signup, "u").click("second")
@@ -295,7 +286,7 @@ class LateDisk(Disk):
 
 async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
     """Its object may not leave memory and come back before the batch that forgets it is with the disk."""
-    world = World(Signup, limits=_limits(max_objects=1))
+    world = World(Signup, limits=limits(max_objects=1))
     world.disk.close()
     world.disk = LateDisk()
     async with world:
@@ -306,17 +297,17 @@ async def test_what_is_purged_is_not_read_again_from_the_past() -> None:
         async def before_purge() -> None:
             store.late.clear()
             writing.append(asyncio.ensure_future(_write(world, "other")))
-            await _settled(world)  # its batch is on its way, and that of the purge will have to wait for it
+            await world.settle(5)  # its batch is on its way, and that of the purge will have to wait for it
 
         store.before_purge = before_purge
         purging = asyncio.ensure_future(world.app.purge(id))
         for _ in range(3):
-            await _settled(world)
+            await world.settle(5)
         for n in range(8):
             assert await _look(world, f"another{n}") == ["new"]  # each would displace it
         assert store.looked == 2 and not purging.done()
         look = asyncio.ensure_future(_look(world, "u"))
-        await _settled(world)
+        await world.settle(5)
         store.late.set()
         await asyncio.gather(purging, *writing)
         assert await look == ["new"]
@@ -335,7 +326,7 @@ async def test_a_replay_completes_no_promise_of_the_next_run() -> None:
     async with World(Signup) as world:
         id = (await world.app.object(Signup, "u").run.send("a@b")).id
         clicking = await world.app.object(Signup, "u").click_and_wait.send("yes")
-        await _settled(world)
+        await world.settle(5)
         await world.app.purge(id)
         await world.restart()
         (waiting,) = await world.app.awakeables()
@@ -351,7 +342,7 @@ async def test_a_purge_that_meets_a_crash_forgets_all_or_nothing(commit: int, wr
         id = await _ended(world)
         world.store.crash_at_commit(commit, written=written)
         purging = asyncio.ensure_future(world.app.purge(id))
-        await _settled(world)
+        await world.settle(5)
         await world.restart()
         await asyncio.gather(purging, return_exceptions=True)
         kept = {_rows(world, "promise"), _rows(world, "object_state") // 2}
@@ -380,10 +371,10 @@ async def test_a_run_is_kept_as_long_as_those_under_a_key_and_takes_all_with_it(
 
 
 async def test_a_restart_runs_it_once_more_from_an_empty_state_and_without_promises() -> None:
-    async with World(Signup, limits=_limits(retention=10)) as world:
+    async with World(Signup, limits=limits(retention=10)) as world:
         id = await _ended(world)
         again = await world.app.restart(id)
-        await _settled(world)
+        await world.settle(5)
         assert again.id != id
         assert (await world.app.describe(again.id)).restarted_from == id
         assert await world.app.object(Signup, "u").look() == ["waiting", "a@b", "seen", "status"]
@@ -415,7 +406,7 @@ async def test_a_restart_that_meets_a_crash_leaves_one_run(commit: int, written:
         id = await _ended(world)
         world.store.crash_at_commit(commit, written=written)
         restarting = asyncio.ensure_future(world.app.restart(id))
-        await _settled(world)
+        await world.settle(5)
         await world.restart()
         await asyncio.gather(restarting, return_exceptions=True)
         ((newest,),) = world.disk.query("SELECT seq FROM invocation WHERE idempotency_key = ''")
@@ -434,7 +425,7 @@ async def test_restarts_and_purges_at_the_same_time_leave_one_run_or_none() -> N
             running = [world.app.object(Signup, "u").run("a@b") for _ in range(2)]
             done = await asyncio.gather(*operations, return_exceptions=True)
             assert {type(one) for one in done if isinstance(one, BaseException)} <= {WrongStatus, UnknownInvocation}
-            await _settled(world)
+            await world.settle(5)
             assert _rows(world, "invocation WHERE idempotency_key = ''") <= 1
             assert _rows(world, "invocation WHERE status < 6") <= 1
             await world.app.object(Signup, "u").click("last")
@@ -443,7 +434,7 @@ async def test_restarts_and_purges_at_the_same_time_leave_one_run_or_none() -> N
 
 
 async def test_a_reader_that_waits_goes_on_waiting_for_the_next_run() -> None:
-    async with World(Signup, limits=_limits(suspend_after=1)) as world:
+    async with World(Signup, limits=limits(suspend_after=1)) as world:
         sent = await world.app.object(Signup, "u").run.send("a@b")
         watching = await world.app.object(Signup, "u").watch.send()
         await world.pass_time(5)
@@ -483,7 +474,7 @@ async def test_a_promise_nobody_runs_a_workflow_for_is_forgotten_in_the_end(memo
         if memory == "restarted":
             await world.restart()
         await world.pass_time(50)
-        await _settled(world)
+        await world.settle(5)
         assert world.disk.query("SELECT key FROM promise ORDER BY 1") == [("later",), ("u2",)]
         assert await world.app.object(Signup, "u0").clicked() is None
         await world.app.object(Signup, "u0").click("another")
@@ -496,11 +487,11 @@ async def test_many_early_promises_are_forgotten_slice_by_slice() -> None:
     async with World(Signup, limits=Limits(max_objects=10, idempotency_retention=timedelta(seconds=5))) as world:
         for n in range(1200):
             world.app.object(Signup, f"u{n}").click.send("early")
-        await _settled(world)
+        await world.settle(5)
         assert _rows(world, "promise") == 1200
         await world.pass_time(6)
         for _ in range(40):
-            await _settled(world)
+            await world.settle(5)
         assert _rows(world, "promise") == 0
 
 
