@@ -83,8 +83,14 @@ class Page:
                 lines.append(line)
             else:
                 room = max(self.width - indent, NARROWEST // 2)
+                margin = line[: len(line) - len(line.lstrip())]  # a traceback keeps its shape
                 lines += textwrap.wrap(
-                    line, room, break_long_words=False, break_on_hyphens=False, expand_tabs=False
+                    line,
+                    room,
+                    subsequent_indent=margin,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                    expand_tabs=False,
                 ) or [""]
         return lines
 
