@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
@@ -64,7 +65,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Counts:
-    """How much was looked at. `outdated` objects would be migrated; `unserved` have state only, of a class not served."""
+    """How much was looked at. `outdated` objects, of older versions, would be migrated; `unserved` have state only, of a class not served."""
 
     objects: int = 0
     outdated: int = 0
@@ -144,13 +145,17 @@ class Check:
         self._rehearsals: Rehearsals | None = None
 
     async def pages(self, after: tuple[str, str] = ("", ""), item: int = 0) -> AsyncIterator[Page]:
-        """The pages behind `after`, whose last item had the number `item`. Raises StorageError."""
+        """The pages behind `after`, whose last item had the number `item`.
+
+        Raises StorageError, or DefinitionError if nothing that is stored belongs to a class of the app.
+        """
         self._item = item
         opened = await self._snapshot.open()
         try:
             stage = Stage(self._services, self._snapshot, self._limits, opened.secret)
             self._ids = stage.ids
             self._rehearsals = Rehearsals(stage, self._timeout_s, self._monotonic)
+            await self._refuse_wrong_file()
             while keys := await self._snapshot.objects(after, OBJECTS_PER_PAGE):
                 self._page = Page(keys[-1], item)
                 for (service, key), record in zip(keys, await self._snapshot.load_objects(keys), strict=True):
@@ -163,6 +168,15 @@ class Check:
                 self._rehearsals.close()
             await self._snapshot.close()
 
+    async def _refuse_wrong_file(self) -> None:
+        stored = await self._snapshot.services()
+        if stored and not any(service in self._services for service in stored):
+            raise DefinitionError(
+                f"None of what is stored belongs to a class of this app (stored: {_some(stored)}; served: "
+                f"{_some(self._services)}). Is this the right file? A class that was renamed keeps its records with name="
+                f"{stored[0]!r}."
+            )
+
     async def _object(self, service: str, key: str, record: ObjectRecord) -> None:
         counts = self._page.counts
         definition = self._services.get(service)
@@ -170,18 +184,26 @@ class Check:
         counts.invocations += len(record.invocations)
         if definition is None:
             counts.unserved += not record.invocations
-            served = ", ".join(sorted(self._services))
             for row in record.invocations:
-                self._found(row, Misfit("service", f"No class {service!r} in this app. Served: {served}."))
+                said = (
+                    f"No class {service!r} in this app. Served: {_some(self._services)}. Serve it, or if it was renamed, "
+                    f"name it back, also with name={service!r}; or end these invocations first, with the release that has it: "
+                    f"actors invocations cancel --service {quote(service)}"
+                )
+                self._found(row, Misfit("service", said))
             return
-        if record.state:
-            self._state(definition, key, record)
+        misfit = self._state(definition, key, record) if record.state else None
+        at, held = len(self._page.findings), 0
         for row in record.invocations:
-            await self._invocation(definition, row, record)
+            held += await self._invocation(definition, row, record, misfit)
+        if misfit is not None:
+            also = f" {held} open invocation{'s' if held > 1 else ''} would be paused for that." if held else ""
+            found = Finding(misfit.kind, definition.name, key, None, None, misfit.message + also)
+            self._page.findings.insert(at, found)
 
-    def _state(self, definition: ServiceDefinition, key: str, record: ObjectRecord) -> None:
+    def _state(self, definition: ServiceDefinition, key: str, record: ObjectRecord) -> Misfit | None:
         state = ObjectState(definition, dict(record.state))
-        self._page.counts.outdated += state.foreign and bool(state.stored)
+        self._page.counts.outdated += state.version < definition.version and bool(state.stored)
         misfit = self._skipped(definition.name, "")
         if misfit is None:
             try:
@@ -191,28 +213,35 @@ class Check:
                 misfit = Misfit("state", str(error))
             finally:
                 self._watch(0)
-        if misfit is not None:
-            self._page.findings.append(Finding(misfit.kind, definition.name, key, None, None, misfit.message))
+        return misfit
 
-    async def _invocation(self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord) -> None:
+    async def _invocation(
+        self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord, of_state: Misfit | None
+    ) -> bool:
+        """Whether what is wrong with it is only `of_state`, what is wrong with the state: that is told once."""
         if row.flags & Flag.TICK and row.status == Status.SCHEDULED:
-            return  # the start withdraws it if no schedule places it now; it runs with the arguments of then
+            return False  # the start withdraws it if no schedule places it now; it runs with the arguments of then
         handler = definition.handler(row.handler, row.idempotency_key == RUN)
         if handler is None:
             known = ", ".join(sorted(definition.handlers))
-            self._found(row, Misfit("handler", f"{row.service} has no handler {row.handler!r}. Its handlers: {known}."))
-            return
+            said = (
+                f"{row.service} has no handler {row.handler!r}. Its handlers: {known}. Name it back, also with "
+                f"@handler(name={row.handler!r}); or end these invocations first, with the release that has it: actors "
+                f"invocations cancel --service {quote(row.service)} --handler {quote(row.handler)}"
+            )
+            self._found(row, Misfit("handler", said))
+            return False
         if (row.shared == Mode.KEYLESS) != (handler.mode == Mode.KEYLESS):
             self._found(row, Misfit("handler", changed_kind(row.service, row.shared)))
-            return
+            return False
         try:
             handler.decode(row.args)
         except SerializationError as error:
             self._found(row, Misfit("arguments", str(error)))
-            return
+            return False
         journal = record.journal.get(row.seq, [])
         if not journal:
-            return  # its code has recorded nothing yet: whatever it does is new
+            return False  # its code has recorded nothing yet: whatever it does is new
         misfit = self._skipped(row.service, row.handler)
         if misfit is None:
             self._page.counts.replayed += 1
@@ -226,8 +255,12 @@ class Check:
                 self._watch(0)
             if misfit is not None and misfit.kind == "timeout":
                 self._timeouts[row.service, row.handler] += 1
-        if misfit is not None:
-            self._found(row, misfit)
+        if misfit is None:
+            return False
+        if of_state is not None and misfit == of_state and misfit.kind == "state":
+            return True
+        self._found(row, misfit)
+        return False
 
     def _skipped(self, service: str, handler: str) -> Misfit | None:
         """Begin the next item; why it is not looked at, if it is not."""
@@ -263,13 +296,13 @@ async def check(app: App, path: str | None = None, *, timeout_s: float = TIMEOUT
 
     The app must not run. `timeout_s` bounds a replay that waits for something not durable; one that blocks the thread is
     not interrupted: the command line checks in a process of its own, which can be killed. `most` findings of each kind are
-    kept. Raises DefinitionError for an app whose file is memory, DatabaseInUse, DatabaseForeign, or StorageError.
+    kept. Raises DefinitionError for an app whose file is memory or to which nothing in the file belongs, DatabaseInUse, DatabaseForeign, or StorageError.
     """
     report = Report()
     with TemporaryDirectory(prefix="actors-check-") as folder:
-        target = str(Path(folder) / "copy.db")
-        take(file_of(app, path), target)
-        async for page in Check(app, Snapshot(target), timeout_s=timeout_s).pages():
+        source, target = file_of(app, path), str(Path(folder) / "copy.db")
+        take(source, target)
+        async for page in Check(app, Snapshot(target, source), timeout_s=timeout_s).pages():
             report.add(page, most)
     return report
 
@@ -280,6 +313,11 @@ def file_of(app: App, path: str | None) -> str:
     if found == ":memory:":
         raise DefinitionError("This app keeps its records in memory only. Name the file to check.")
     return found
+
+
+def _some(names: Collection[str], most: int = 10) -> str:
+    shown = sorted(names)[:most]
+    return ", ".join(shown) + (", ..." if len(names) > most else "")
 
 
 def timeouts_of(findings: Collection[Finding]) -> Counter[tuple[str, str]]:

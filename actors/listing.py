@@ -68,18 +68,20 @@ class AwakeableInfo:
 
 
 def statuses_of(status: str | Sequence[str] | None) -> list[int]:
-    """The stored numbers of one or several names, "open" among them; none for None. Raises BadArguments."""
+    """The stored numbers of one or several names, "open" and "ended" among them; none for None. Raises BadArguments."""
     if status is None:
         return []
-    found: list[int] = []
+    found: set[int] = set()
     for name in [status] if isinstance(status, str) else status:
         if name == "open":
-            found += range(Status.SUCCEEDED)
+            found.update(range(Status.SUCCEEDED))
+        elif name == "ended":
+            found.update((Status.SUCCEEDED, Status.FAILED))
         elif name in Status.NAMES:
-            found.append(Status.NAMES.index(name))
+            found.add(Status.NAMES.index(name))
         else:
-            raise BadArguments(f"status={name!r} is none of {', '.join(Status.NAMES)}, or open.")
-    return found
+            raise BadArguments(f"{name!r} is no status. There are {', '.join(Status.NAMES)}, open and ended.")
+    return sorted(found)
 
 
 def moment(ms: int) -> datetime.datetime:

@@ -265,8 +265,18 @@ def _decoded(definition: ServiceDefinition, field: FieldDefinition, text: str) -
     except SerializationError as error:
         raise StateDecodeError(
             f"The stored state of {definition.cls.__qualname__}.{field.name} no longer fits its type: {error}. "
-            "Change the annotation back, or let it accept the stored form too."
+            + how_to_mend(definition)
         ) from None
+
+
+def how_to_mend(definition: ServiceDefinition) -> str:
+    """What to do about state that does not fit, unless a migration has made it."""
+    base = "Workflow" if definition.kind == "workflow" else "VirtualObject"
+    return (
+        "Change the annotation back, let it accept the stored form too, or count up: class "
+        f"{definition.cls.__name__}({base}, version={definition.version + 1}) with "
+        f"@migration(from_version={definition.version})."
+    )
 
 
 def refuse_changes(definition: ServiceDefinition, instance: Served, texts: dict[str, str]) -> None:

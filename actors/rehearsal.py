@@ -7,6 +7,7 @@ what would reach beyond the journal is cut off here.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -151,7 +152,9 @@ class Rehearsal(Attempt):
         if error is _NEW_GROUND:
             self.found(None)
         elif isinstance(error, DeterminismError):
-            self.found(Misfit("journal", str(error), error.index, error.recorded, error.asked))
+            recorded, asked = _in_seconds(error.recorded), _in_seconds(error.asked)
+            said = str(error).replace(error.recorded, recorded).replace(error.asked, asked)
+            self.found(Misfit("journal", said, error.index, recorded, asked))
         else:
             self.found(Misfit("state", str(error)))
 
@@ -169,7 +172,7 @@ class Rehearsal(Attempt):
                     "error",
                     f"The handler raises where it went on before: {said}",
                     recorded.idx if recorded is not None else None,
-                    repr(recorded) if recorded is not None else "the handler waits",
+                    _in_seconds(repr(recorded)) if recorded is not None else "the handler waits",
                     f"raises {said}",
                 )
             )
@@ -266,13 +269,19 @@ class Rehearsals:
                         f"The handler did not come to its next recorded command within {self._timeout_s:g} s. It awaits "
                         "something that is not durable, such as asyncio.sleep.",
                         recorded.idx if recorded is not None else None,
-                        repr(recorded) if recorded is not None else None,
+                        _in_seconds(repr(recorded)) if recorded is not None else None,
                     )
                 )
 
 
 def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
     return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _in_seconds(command: str) -> str:
+    """The text of a command, which for a sleep has its milliseconds as a name: sleep '1500' is sleep 1.5 s."""
+    sleep = re.fullmatch(r"sleep '(\d+)'", command)
+    return command if sleep is None else f"sleep {int(sleep[1]) / 1000:g} s"
 
 
 def _short(value: Any) -> str:

@@ -64,26 +64,30 @@ class Requests:
         try:
             taken = await partition.store.take_requests(partition.clock.now_ms() - KEEP_ANSWERS_MS)
             if taken:
-                await self.apply(taken)
+                await self.apply(taken, left=False)
         except Exception as error:
             if not partition.stopped:
                 partition.fail(error)
         self._arm()
 
-    async def apply(self, requests: Sequence[RequestRow]) -> None:
-        """Do them, one after the other. Returns once all answers are durable; raises StorageError."""
+    async def apply(self, requests: Sequence[RequestRow], *, left: bool = True) -> None:
+        """Do them, one after the other. Returns once all answers are durable; raises StorageError.
+
+        `left` says that they stood in the file when the app started: nobody may be there to read that one is refused, so
+        the log says it.
+        """
         for request in requests:
-            await self._apply(request)
+            await self._apply(request, logging.WARNING if left else logging.INFO)
         await self._partition.committer.flushed()
 
-    async def _apply(self, request: RequestRow) -> None:
+    async def _apply(self, request: RequestRow, level: int) -> None:
         try:
             if request.operation in ("resolve", "reject"):
                 await self._complete(request)
             else:
                 await self._operate(request)
         except TerminalError as error:
-            self._answer(request, refusal=error)
+            self._answer(request, refusal=error, level=level)
         except Exception as error:
             partition = self._partition
             partition.check_running()
@@ -125,13 +129,18 @@ class Requests:
         await partition.awakeables.apply(seq, index, payload, lambda: self._answer(request))
 
     def _answer(
-        self, request: RequestRow, result: dict[str, str] | None = None, refusal: TerminalError | None = None
+        self,
+        request: RequestRow,
+        result: dict[str, str] | None = None,
+        refusal: TerminalError | None = None,
+        level: int = logging.INFO,
     ) -> None:
         partition = self._partition
         text = failure_text(refusal) if refusal else msgspec.json.encode({"ok": True, **(result or {})}).decode()
         partition.committer.batch.answered.append((text, partition.clock.now_ms(), request.number))
         partition.touch()
-        log.info(
+        log.log(
+            level,
             "The command line asked for: %s of %s. %s",
             request.operation,
             request.target,

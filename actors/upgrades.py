@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
 from actors.journal import Entry, unpacked_state
-from actors.object_state import VERSION_NAME, ObjectState, materialize
+from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize
 from actors.virtual_object import Served, ServiceDefinition
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ def migrated(
     except StateDecodeError as error:
         if version == definition.version:
             raise
+        names = [step.name for start, step in sorted(definition.migrations.steps.items()) if start >= version]
         raise StateDecodeError(
             f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit then: "
-            f"{error} It is left as it is."
+            f"{str(error).removesuffix(how_to_mend(definition))}Mend the migration {' or '.join(names)}; the state is left as it is."
         ) from None
     return result

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from actors.storage import schema
 from actors.storage.errors import DatabaseForeign, StorageError, translated, translated_os
 from actors.storage.inspection import inspect
 from actors.storage.lock import FileLock
-from actors.storage.records import Batch
+from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.store import SqliteStore
 
 
@@ -77,10 +79,42 @@ def _stamp(path: str) -> tuple[int, int, bool]:
 
 
 class Snapshot(SqliteStore):
-    """A copy made by `take`. It is brought to the schema of this release when it is opened, and then only read."""
+    """A copy made by `take`. It is brought to the schema of this release when it is opened, and then only read.
+
+    `original` is the file it is a copy of, if errors are to name that one.
+    """
+
+    def __init__(self, path: str, original: str | None = None) -> None:
+        super().__init__(path)
+        self._original = original
+
+    async def open(self) -> OpenedDatabase:
+        try:
+            return await super().open()
+        except StorageError as error:
+            raise self._of_original(error) from error
+
+    async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
+        try:
+            return await super()._read(sql, parameters)
+        except StorageError as error:
+            raise self._of_original(error) from error
+
+    def _of_original(self, error: StorageError) -> StorageError:
+        cause = error.__cause__
+        if self._original is None or not isinstance(cause, sqlite3.Error):
+            return error
+        return translated(cause, self._original)
 
     async def commit(self, batch: Batch) -> None:
         raise StorageError("A snapshot is only read.")
+
+    async def services(self) -> list[str]:
+        """The names of all classes that have state or open invocations."""
+        found = await self._read(
+            "SELECT DISTINCT service FROM object_state UNION SELECT DISTINCT service FROM invocation WHERE status < 6"
+        )
+        return [service for (service,) in found]
 
     async def totals(self) -> tuple[int, int]:
         """How many objects have state, and how many invocations are open."""

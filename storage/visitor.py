@@ -19,6 +19,7 @@ from actors.storage import schema
 from actors.storage.errors import DatabaseForeign, DatabaseTooOld, StorageError, translated, translated_os
 from actors.storage.inspection import inspect
 from actors.storage.lock import held
+from actors.storage.records import InvocationRow
 from actors.storage.store import SqliteStore
 
 
@@ -27,6 +28,8 @@ class Visitor(SqliteStore):
 
     async def enter(self, *, asks: bool) -> bytes:
         """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError and its kinds."""
+        if os.path.isdir(self.path):
+            raise StorageError(f"There is no file {self.path}: it is a folder. Name the database of the app in it.")
         if not os.path.isfile(self.path):
             raise StorageError(f"There is no file {self.path}. Name the database of the app.")
         known = len(self._migrations)
@@ -64,6 +67,14 @@ class Visitor(SqliteStore):
         return held(self.path)
 
     # --- reading --------------------------------------------------------------------------------------------------------
+
+    async def ahead(self, row: InvocationRow) -> tuple[int, InvocationRow | None]:
+        """How many exclusive invocations of its object come before this one, and the first of them."""
+        among = "FROM invocation WHERE service = ? AND key = ? AND status < 6 AND status > 0 AND shared = 0 AND position < ? "
+        of = (row.service, row.key, row.position)
+        ((count,),) = await self._read(f"SELECT count(*) {among}", of)
+        first = await self._read(f"SELECT * {among} ORDER BY position LIMIT 1", of)
+        return int(count), InvocationRow._make(first[0]) if first else None
 
     async def story(self, seq: int) -> list[tuple[Any, ...]]:
         """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order."""
@@ -113,8 +124,17 @@ class Visitor(SqliteStore):
 
     async def asked(self) -> int:
         """How many requests nobody has answered."""
-        ((count,),) = await self._read("SELECT count(*) FROM request WHERE answer IS NULL")
-        return int(count)
+        return len(await self.requests())
+
+    async def requests(self) -> list[tuple[Any, ...]]:
+        """(number, operation, target, argument, asked_ms, taken) of the requests nobody has answered, in order."""
+        return [
+            tuple(row)
+            for row in await self._read(
+                "SELECT number, operation, target, argument, asked_ms, taken FROM request WHERE answer IS NULL "
+                "ORDER BY number"
+            )
+        ]
 
     async def answers(self, numbers: Sequence[int]) -> dict[int, str]:
         """The answers that are there, by number. Each is given once: it is removed."""

@@ -21,7 +21,7 @@ from actors.storage import Status
 
 LOOK_EVERY = 0.03  # seconds between two looks for answers
 
-LEFT = "no app runs on this file; the next one that starts on it does this before anything else"
+LEFT = "left for the next app that starts on this file; it may still refuse it: see its log"
 TAKEN = "the app has begun this and does not answer; it will be done, if only at the next start"
 WITHDRAWN = "the app did not answer within {:g} s; the request is withdrawn, and nothing was done"
 
@@ -59,13 +59,18 @@ class Verdict:
 async def ask(database: Database, requests: Sequence[Request], wait: float) -> list[Verdict]:
     """A verdict for each, in order. `wait` is how many seconds nothing may happen before it gives up."""
     verdicts: dict[Request, Verdict] = {}
-    if not database.visitor.owned():
-        queued = await database.visitor.asked()
-        for request in requests:
-            try:
+    owned = database.visitor.owned()
+    queued = set() if owned else {target for _, _, target, *_ in await database.visitor.requests()}
+    for request in requests:
+        try:
+            if request.operation in ("resolve", "reject"):
+                database.awakeable(request.target)
+            else:
+                database.seq(request.target)
+            if not owned:
                 await _check(database, request, queued)
-            except TerminalError as error:
-                verdicts[request] = Verdict(request, "refused", str(error), error.error, error.code)
+        except TerminalError as error:
+            verdicts[request] = Verdict(request, "refused", str(error), error.error, error.code)
     asking = [request for request in requests if request not in verdicts]
     if asking:
         rows = [(one.operation, one.target, one.argument) for one in asking]
@@ -82,17 +87,20 @@ async def ask(database: Database, requests: Sequence[Request], wait: float) -> l
     return [verdicts[request] for request in requests]
 
 
-async def _check(database: Database, request: Request, queued: int) -> None:
-    """What is certain although no app runs: raise what it would refuse with, rather than leave a request in vain."""
+async def _check(database: Database, request: Request, queued: set[str]) -> None:
+    """What is certain although no app runs: raise what it would refuse with, rather than leave a request in vain.
+
+    `queued` are the ids for which requests wait already: what those will have done by then is not certain.
+    """
     if request.operation in ("resolve", "reject"):
-        seq, index = database.ids.read_awakeable(request.target)
+        seq, index = database.awakeable(request.target)
         rows = await database.visitor.journal(seq)
         if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
             raise UnknownAwakeable("No open awakeable has this id.")
         return
     row = await database.find(request.target)
     if request.operation in ("restart", "purge"):
-        if row.status < Status.SUCCEEDED and not queued:  # else that may be what ends it
+        if row.status < Status.SUCCEEDED and request.target not in queued:  # else that may be what ends it
             raise not_ended()
     elif row.status >= Status.SUCCEEDED:
         raise ended_already(row.status)

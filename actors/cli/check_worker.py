@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from actors import App
 from actors.check import Check, Page, file_of
 from actors.cli.target import BadTarget, load_app
 from actors.errors import DefinitionError
@@ -97,12 +98,23 @@ class Worker:
         except (BadTarget, StorageError, DefinitionError) as error:
             self._tell(Told(usage=str(error)))
             return 2
-        snapshot = Snapshot(str(copy))
+        try:
+            await self._check(app, Snapshot(str(copy), file_of(app, orders.db)))
+        except (StorageError, DefinitionError) as error:  # a damaged page, or the wrong file
+            self._tell(Told(usage=str(error)))
+            return 2
+        self._tell(Told(done=True))
+        return 0
+
+    async def _check(self, app: App, snapshot: Snapshot) -> None:
+        orders = self._orders
         watched = Watched(Path(orders.folder) / "item")
         if orders.item == 0:
             await snapshot.open()
-            self._tell(Told(total=sum(await snapshot.totals())))
-            await snapshot.close()
+            try:
+                self._tell(Told(total=sum(await snapshot.totals())))
+            finally:
+                await snapshot.close()
         check = Check(
             app,
             snapshot,
@@ -111,11 +123,11 @@ class Worker:
             dead=dict(orders.dead),
             timeouts=Counter({(service, handler): n for service, handler, n in orders.timeouts}),
         )
-        async for page in check.pages(orders.after, orders.item):
-            self._tell(Told(page=page))
-        watched.close()
-        self._tell(Told(done=True))
-        return 0
+        try:
+            async for page in check.pages(orders.after, orders.item):
+                self._tell(Told(page=page))
+        finally:
+            watched.close()
 
 
 def _die_with(stdin: int) -> None:

@@ -12,18 +12,20 @@ from actors import run
 from actors.check import TIMEOUT_S
 from actors.cli.checking import BadUsage, CheckFailed, Checking
 from actors.cli.demo import Demo, DemoFailed
-from actors.cli.operators import awakeables, invocations
+from actors.cli.operators import awakeables, invocations, misplaced_option, requests
 from actors.cli.report import as_json, progress_on, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="virtual-actors")
+@misplaced_option
 def cli() -> None:
     """Durable virtual objects on asyncio and SQLite."""
 
 
 cli.add_command(invocations)
 cli.add_command(awakeables)
+cli.add_command(requests)
 
 
 @cli.command()

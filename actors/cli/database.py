@@ -12,7 +12,7 @@ import click
 
 from actors.app import database_path
 from actors.cli.timeline import Line, decoded
-from actors.errors import BadArguments, DefinitionError, UnknownInvocation
+from actors.errors import BadId, DefinitionError, UnknownInvocation
 from actors.handlers import address
 from actors.ids import IdMint
 from actors.storage import Flag, InvocationRow, Mode, Status, Visitor
@@ -25,9 +25,9 @@ EVERYTHING = 2**62
 def database_file(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """The path in what was given: a path, or the URL that App takes."""
     try:
-        path = database_path(value) if value.startswith("sqlite:") else value
-    except DefinitionError as error:
-        raise click.BadParameter(error.message) from None
+        path = database_path(value) if value.startswith("sqlite:") or "://" in value else value
+    except DefinitionError:
+        raise click.BadParameter(f"{value!r} is not understood. Give a path, or sqlite:///path.") from None
     if path == ":memory:":
         raise click.BadParameter("a database in memory is known to its own process only.")
     if not path or "\x00" in path:
@@ -42,9 +42,21 @@ class Database:
         self.visitor = visitor
         self.ids = ids
 
+    def seq(self, id: str) -> int:
+        """What the id of an invocation stands for. Raises BadId."""
+        if id.startswith("prom_1"):
+            raise BadId(f"{id!r} is an awakeable, and no invocation: see actors awakeables list.")
+        return self.ids.read_invocation(id)
+
+    def awakeable(self, id: str) -> tuple[int, int]:
+        """The same of an awakeable: its invocation and its position. Raises BadId."""
+        if id.startswith("inv_1"):
+            raise BadId(f"{id!r} is an invocation, and no awakeable: actors invocations show tells what it waits for.")
+        return self.ids.read_awakeable(id)
+
     async def find(self, id: str) -> InvocationRow:
         """Raises BadId or UnknownInvocation."""
-        row = await self.visitor.invocation(self.ids.read_invocation(id))
+        row = await self.visitor.invocation(self.seq(id))
         if row is None:
             raise UnknownInvocation()
         return row
@@ -65,8 +77,8 @@ class Database:
             "handler": row.handler,
             "mode": Mode.NAMES[row.shared],
             "status": Status.NAMES[row.status],
-            "accepted_at": _moment(row.accepted_ms),
-            "ended_at": _moment(row.ended_ms),
+            "accepted_at": moment_text(row.accepted_ms),
+            "ended_at": moment_text(row.ended_ms),
             "failed_attempts": row.attempts,
             "arguments": json.loads(row.args),
             "headers": json.loads(row.headers) if row.headers is not None else {},
@@ -101,6 +113,10 @@ class Database:
             for at, position, entry, name, completes, called, value, _ in await self.visitor.story(row.seq)
         ]
 
+    async def due(self, seq: int) -> dict[int, str]:
+        """By position, when what an invocation waits for is due: the end of a sleep, the deadline of an awakeable."""
+        return {row[1]: row[7] for row in await self.visitor.story(seq) if row[7] is not None}
+
     async def awakeables(self, limit: int, **wanted: str | int | None) -> list[Facts]:
         """Those nobody has completed, the oldest first. `wanted` is what columns of the view must hold."""
         return [
@@ -131,22 +147,8 @@ async def visiting(path: str, *, asks: bool = False) -> AsyncIterator[Database]:
         await visitor.close()
 
 
-def statuses_named(names: tuple[str, ...]) -> list[int]:
-    """The numbers of these statuses, "open" among them. Raises BadArguments."""
-    found: set[int] = set()
-    for name in names:
-        if name == "open":
-            found.update(range(Status.SUCCEEDED))
-        elif name == "ended":
-            found.update((Status.SUCCEEDED, Status.FAILED))
-        elif name in Status.NAMES:
-            found.add(Status.NAMES.index(name))
-        else:
-            raise BadArguments(f"{name!r} is no status. There are {', '.join(Status.NAMES)}, open and ended.")
-    return sorted(found)
-
-
-def _moment(ms: int | None) -> str | None:
+def moment_text(ms: int | None) -> str | None:
+    """Milliseconds since the epoch in UTC and ISO 8601."""
     if ms is None:
         return None
     moment = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)

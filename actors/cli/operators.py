@@ -1,4 +1,4 @@
-"""`actors invocations …` and `actors awakeables …`: for whoever looks after an app, running or not.
+"""`actors invocations …`, `actors awakeables …`, `actors requests …`: for whoever looks after an app, running or not.
 
 Exit codes: 0 done, or left for the next start; 1 refused, or not answered; 2 used in a wrong way.
 """
@@ -10,7 +10,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -18,10 +18,13 @@ from rich.console import Console
 
 from actors import run
 from actors.cli.asking import Request, Verdict, ask
-from actors.cli.database import database_file, statuses_named, visiting
-from actors.cli.tables import show_awakeables, show_invocation, show_invocations
+from actors.cli.database import Database, database_file, moment_text, visiting
+from actors.cli.layout import Page
+from actors.cli.tables import show_awakeables, show_invocation, show_invocations, show_requests
+from actors.cli.waits import waits_of
 from actors.errors import BadArguments
-from actors.storage import ActorsError, InvocationRow
+from actors.listing import statuses_of
+from actors.storage import ActorsError, InvocationRow, Status
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -34,8 +37,12 @@ SENSIBLE = {
     "restart": ("ended",),
     "purge": ("ended",),
 }
+# What it may have an effect on: more than this must not be asked for.
+POSSIBLE = {**SENSIBLE, "pause": (*SENSIBLE["pause"], "paused")}
 DONE = {"cancel": "cancellation requested", "pause": "paused", "resume": "resumed", "purge": "purged", "kill": "killed"}
 DONE |= {"restart": "restarted as", "resolve": "resolved", "reject": "rejected"}
+
+STALE = "No app runs on this file; this is as of its last commit."
 
 database_option = click.option(
     "--db",
@@ -72,7 +79,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "statuses",
             multiple=True,
             metavar="STATUS",
-            help="paused, failed, open, ended, …; several times.",
+            help=f"{', '.join(Status.NAMES)}, open or ended; several times.",
         ),
         click.option("--handler", metavar="NAME"),
         click.option("--key", metavar="KEY"),
@@ -113,10 +120,21 @@ def _encodable(text: str) -> bool:
     return True
 
 
+def misplaced_db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        group = ctx.command_path
+        command = f"{group} invocations list" if ctx.parent is None else f"{group} list"
+        raise click.UsageError(f"--db goes after the command, for example: {command} --db {value}")
+
+
+misplaced_option = click.option("--db", hidden=True, expose_value=False, callback=misplaced_db)
+
+
 # --- invocations ------------------------------------------------------------------------------------------------------------
 
 
 @click.group()
+@misplaced_option
 def invocations() -> None:
     """Look at invocations, and cancel, kill, pause, resume, restart or purge them."""
 
@@ -141,14 +159,17 @@ async def list_invocations(
     async with visiting(db) as database:
         rows = await database.matching(service, key, handler, numbers, limit + 1)
         found = [database.facts(row) for row in rows[:limit]]
+        stale = _is_stale(database, rows)
     if as_json:
         _print_json(found)
     elif not found:
         click.echo("No invocation matches.")
     else:
-        show_invocations(_console(), found, _now())
+        show_invocations(_page(), found, _now())
         if len(rows) > limit:
             click.echo(f"These are the newest {limit}; --limit shows more.")
+        if stale:
+            click.echo(STALE)
     return 0
 
 
@@ -164,6 +185,8 @@ async def show(id: str, db: str, as_json: bool) -> int:
         facts = database.facts(row)
         story = await database.story(row)
         awakeables = await database.awakeables(-1, invocation=row.seq)
+        waits = await waits_of(database, row, story)
+        stale = _is_stale(database, [row])
     if as_json:
         entries = [
             {
@@ -177,9 +200,11 @@ async def show(id: str, db: str, as_json: bool) -> int:
             }
             for line in story
         ]
-        _print_json({**facts, "journal": entries, "awakeables": awakeables})
+        _print_json({**facts, "journal": entries, "awakeables": awakeables, "waits_for": waits})
     else:
-        show_invocation(_console(), facts, story, awakeables, _now())
+        show_invocation(_page(), facts, story, waits, _now())
+        if stale:
+            click.echo(f"\n{STALE}")
     return 0
 
 
@@ -202,6 +227,8 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
         if bool(ids) == filtered:
             raise click.UsageError(f"Name the ids to {name}, or say which with --service, --key, --handler, --status.")
         numbers = _numbers(statuses or SENSIBLE[name])
+        if statuses:
+            numbers = _possible(name, numbers)
         argument = None if keep is None else str(keep)
         async with visiting(db, asks=True) as database:
             if filtered:
@@ -229,8 +256,30 @@ def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
     question = f"{name.capitalize()} {count} of {', '.join(services)}?"
     if yes:
         click.echo(f"{name.capitalize()}: {count} of {', '.join(services)}.", err=True)
-    else:
-        click.confirm(question, abort=True, err=True)
+        return
+    try:
+        sure = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        click.echo("\nNothing was done: there is nobody to ask. Add --yes.", err=True)
+        sys.exit(1)
+    if not sure:
+        raise click.Abort
+
+
+class Position(click.ParamType[int]):
+    name = "position"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not isinstance(value, int) and not (value.isascii() and value.isdecimal()):
+            self._refuse(value, param, ctx)
+        return int(value)
+
+    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        self.fail(
+            f"{value!r} is no position: a whole number from 0, as `actors invocations show` prints them.", param, ctx
+        )
 
 
 _operation("cancel", "Ask invocations to end: what they call first, then they are told at their next await.")
@@ -242,7 +291,7 @@ _operation(
     "Do ended invocations once more, as new ones: from the input, or with some of the journal kept.",
     click.option(
         "--keep",
-        type=click.IntRange(0),
+        type=Position(),
         metavar="N",
         help="Keep the journal up to position N: what was done up to there is not done again.",
     ),
@@ -254,6 +303,7 @@ _operation("purge", "Forget ended invocations and their journals.")
 
 
 @click.group()
+@misplaced_option
 def awakeables() -> None:
     """Look at what waits for an answer from outside, and give it."""
 
@@ -277,7 +327,7 @@ async def list_awakeables(
     elif not found:
         click.echo("Nothing waits for an answer.")
     else:
-        show_awakeables(_console(), found[:limit], _now())
+        show_awakeables(_page(), found[:limit], _now())
         if len(found) > limit:
             click.echo(f"These are the oldest {limit}; --limit shows more.")
     return 0
@@ -297,7 +347,11 @@ async def resolve(id: str, value: str, text: bool, db: str, wait: float, as_json
     if text or not _is_json(value):
         argument = json.dumps(value)
     async with visiting(db, asks=True) as database:
-        return _report(await ask(database, [Request("resolve", id, argument)], wait), as_json)
+        verdicts = await ask(database, [Request("resolve", id, argument)], wait)
+    for verdict in verdicts:
+        if verdict.error == BadArguments.error and argument == value:
+            verdict.message += " VALUE was read as JSON; --text takes it as text."
+    return _report(verdicts, as_json)
 
 
 @awakeables.command("reject")
@@ -313,6 +367,67 @@ async def reject(id: str, reason: str, db: str, wait: float, as_json: bool) -> i
         return _report(await ask(database, [Request("reject", id, json.dumps(reason))], wait), as_json)
 
 
+# --- requests ----------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+@misplaced_option
+def requests() -> None:
+    """Look at what was left in the file for the next app that starts on it, and take it back."""
+
+
+@requests.command("list")
+@database_option
+@json_option
+@reporting
+async def list_requests(db: str, as_json: bool) -> int:
+    """List the requests that no app has answered, in the order in which they will be done."""
+    async with visiting(db) as database:
+        found = [
+            {
+                "number": number,
+                "operation": str(operation),
+                "id": str(target),
+                "argument": None if argument is None else str(argument),
+                "asked_at": moment_text(asked_ms),
+                "taken": taken is not None,
+            }
+            for number, operation, target, argument, asked_ms, taken in await database.visitor.requests()
+        ]
+    if as_json:
+        _print_json(found)
+    elif not found:
+        click.echo("Nothing is asked for.")
+    else:
+        show_requests(_page(), found, _now())
+    return 0
+
+
+@requests.command("withdraw")
+@click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[NUMBER]...")
+@click.option("--all", "all_", is_flag=True, help="All that are listed.")
+@database_option
+@reporting
+async def withdraw(numbers: tuple[int, ...], all_: bool, db: str) -> int:
+    """Take requests back, by their numbers in the list: they are not done."""
+    if bool(numbers) == all_:
+        raise click.UsageError("Name the numbers to withdraw, or --all.")
+    async with visiting(db, asks=True) as database:
+        if all_:
+            numbers = tuple(number for number, *_ in await database.visitor.requests())
+            if not numbers:
+                click.echo("Nothing is asked for.")
+        gone = await database.visitor.withdraw(numbers)
+    for number in dict.fromkeys(numbers):
+        if number in gone:
+            click.echo(f"{number} withdrawn")
+        else:
+            click.echo(
+                f"{number}: no such request waits; it was done, refused or withdrawn, or an app has begun it", err=True
+            )
+    return 0 if gone == set(numbers) else 1
+
+
 # --- what they share ---------------------------------------------------------------------------------------------------------
 
 
@@ -325,18 +440,32 @@ def _report(verdicts: Sequence[Verdict], as_json: bool) -> int:
             request = verdict.request
             if verdict.what == "done":
                 click.echo(f"{request.target} {DONE[request.operation]} {verdict.invocation or ''}".rstrip())
-            elif verdict.what == "left":
-                click.echo(f"{request.target}: {verdict.message}")
             else:
-                click.echo(f"{request.target}: {verdict.message}", err=True)
+                named = verdict.message.startswith(repr(request.target))
+                click.echo(verdict.message if named else f"{request.target}: {verdict.message}", err=not verdict.fine)
     return 0 if all(verdict.fine for verdict in verdicts) else 1
 
 
 def _numbers(statuses: tuple[str, ...]) -> list[int]:
     try:
-        return statuses_named(statuses)
+        return statuses_of(statuses)
     except BadArguments as error:
         raise click.BadParameter(error.message, param_hint="--status") from None
+
+
+def _possible(name: str, numbers: list[int]) -> list[int]:
+    """Those of the statuses on which the operation may have an effect. Raises click.BadParameter if it is none."""
+    possible = statuses_of(POSSIBLE[name])
+    found = [number for number in numbers if number in possible]
+    if not found:
+        words = ", ".join(Status.NAMES[number] for number in possible)
+        raise click.BadParameter(f"{name} has an effect on these only: {words}.", param_hint="--status")
+    return found
+
+
+def _is_stale(database: Database, rows: Sequence[InvocationRow]) -> bool:
+    """Whether some of them look as if they were going on, and nothing does."""
+    return not database.visitor.owned() and any(row.status < Status.SUCCEEDED for row in rows)
 
 
 def _is_json(text: str) -> bool:
@@ -351,8 +480,8 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=False)
+def _page() -> Page:
+    return Page(Console(highlight=False))
 
 
 def _now() -> datetime.datetime:

@@ -1,4 +1,4 @@
-"""What `actors check` shows: a bar while it works, then a table for each kind of problem and a summary, or JSON."""
+"""What `actors check` shows: a bar while it works, then what was found, by kind, and a summary, or JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from actors.check import KINDS, Finding, Report
+from actors.cli.layout import Page, count, safe
 from actors.handlers import address
-
-WIDTH = 140  # characters, where no terminal says another
 
 
 @contextlib.contextmanager
@@ -41,53 +38,46 @@ def as_json(report: Report) -> str:
 
 
 def show(report: Report, console: Console) -> None:
-    if not console.is_terminal:
-        console.width = WIDTH
+    page = Page(console)
     for kind, title in KINDS.items():
         found = [finding for finding in report.findings if finding.kind == kind]
         if found:
-            console.print(_table(title, found, report.problems[kind]))
+            page.line(f"{title} ({report.problems[kind]:,})", style="bold")
+            for finding in found:
+                page.line()
+                _finding(page, finding)
             if len(found) < report.problems[kind]:
-                console.print(f"... and {report.problems[kind] - len(found):,} more.")
-            console.print()
+                page.line()
+                page.line(f"  ... and {report.problems[kind] - len(found):,} more. --limit shows more.")
+            page.line()
     counts = report.counts
-    console.print(
-        f"{counts.objects:,} objects, {counts.invocations:,} open invocations, {counts.replayed:,} of them replayed."
+    page.text(
+        f"{count(counts.objects, 'object')}, {count(counts.invocations, 'open invocation')}, "
+        f"{counts.replayed:,} of them replayed."
     )
     if counts.outdated:
-        console.print(f"{counts.outdated:,} objects hold state of an older version and would be migrated.")
+        s = "s" if counts.outdated == 1 else ""
+        page.text(f"{count(counts.outdated, 'object')} hold{s} state of an older version and would be migrated.")
     if counts.unserved:
-        console.print(
-            f"{counts.unserved:,} objects have state of classes this app does not serve; it was not looked at."
+        has = "has" if counts.unserved == 1 else "have"
+        page.text(
+            f"{count(counts.unserved, 'object')} {has} state of a class this app does not serve; it was not looked at."
         )
     if report.ok:
-        console.print("Nothing would break.", style="bold green")
+        page.line("Nothing would break.", style="bold green")
     else:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(report.problems.items()))
-        console.print(f"{sum(report.problems.values()):,} problems: {kinds}.", style="bold red")
+        page.text(f"{count(sum(report.problems.values()), 'problem')}: {kinds}.", style="bold red")
 
 
-def _table(title: str, findings: list[Finding], number: int) -> Table:
-    of_invocations = any(finding.invocation is not None for finding in findings)
-    of_journal = any(finding.recorded is not None for finding in findings)
-    table = Table(title=f"{title} ({number:,})", title_justify="left", title_style="bold")
-    table.add_column("object", overflow="fold")
-    if of_invocations:
-        table.add_column("invocation", overflow="fold")
-    if of_journal:
-        table.add_column("entry", justify="right")
-        table.add_column("recorded", overflow="fold")
-        table.add_column("asked for now", overflow="fold")
-    else:
-        table.add_column("what", overflow="fold", ratio=1)
-    for finding in findings:
-        cells = [address(finding.service, finding.key, finding.handler or "")]
-        if of_invocations:
-            cells.append(finding.invocation or "")
-        if of_journal:
-            index = "" if finding.index is None else str(finding.index)
-            cells += [index, finding.recorded or "", finding.asked or finding.message]
-        else:
-            cells.append(finding.message)
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _finding(page: Page, finding: Finding) -> None:
+    page.line("  " + safe(address(finding.service, finding.key, finding.handler or "")), style="bold")
+    facts = [
+        ("invocation", finding.invocation),
+        ("entry", None if finding.index is None else str(finding.index)),
+        ("recorded", finding.recorded),
+        ("asked now", finding.asked),
+    ]
+    page.facts([(name, safe(value), "") for name, value in facts if value is not None], indent=4)
+    if finding.kind != "journal":  # that one says the same in a sentence
+        page.text(safe(finding.message, lines=True), indent=4)

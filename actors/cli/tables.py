@@ -7,13 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from actors.cli.database import Facts
+from actors.cli.layout import Page, safe
 from actors.cli.timeline import Line, told
+from actors.cli.waits import told_wait
 from actors.handlers import address
 
 STYLES = {
@@ -26,57 +23,73 @@ STYLES = {
 }
 
 
-def show_invocations(console: Console, found: Sequence[Facts], now: datetime.datetime) -> None:
-    table = _table()
-    table.add_column("id", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("object and handler", overflow="fold")
-    table.add_column("age", justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(one["id"], _status(one["status"]), shown(target(one)), age(one["accepted_at"], now))
-    console.print(table)
+def show_invocations(page: Page, found: Sequence[Facts], now: datetime.datetime) -> None:
+    rows = [
+        [
+            (one["id"], ""),
+            (one["status"], STYLES.get(one["status"], "")),
+            (age(one["accepted_at"], now), ""),
+            (safe(target(one)), ""),
+        ]
+        for one in found
+    ]
+    page.columns(("id", "status", "age", "object and handler"), rows, right=("age",))
 
 
-def show_awakeables(console: Console, found: Sequence[Facts], now: datetime.datetime) -> None:
-    table = _table()
-    table.add_column("id", no_wrap=True)
-    table.add_column("type", overflow="fold", max_width=12)
-    table.add_column("object and handler", overflow="fold")
-    table.add_column("age", justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(one["id"], shown(one["type"] or ""), shown(target(one)), age(one["since"], now))
-    console.print(table)
+def show_awakeables(page: Page, found: Sequence[Facts], now: datetime.datetime) -> None:
+    rows = [
+        [(one["id"], ""), (age(one["since"], now), ""), (safe(f"{target(one)} ({one['type'] or 'any type'})"), "")]
+        for one in found
+    ]
+    page.columns(("id", "age", "object, handler and type"), rows, right=("age",))
+
+
+def show_requests(page: Page, found: Sequence[Facts], now: datetime.datetime) -> None:
+    rows = [
+        [
+            (str(one["number"]), ""),
+            (age(one["asked_at"], now), ""),
+            (safe(" ".join([one["operation"], one["id"], one["argument"] or ""])).rstrip(), ""),
+        ]
+        for one in found
+    ]
+    page.columns(("number", "age", "request"), rows, right=("number", "age"))
 
 
 def show_invocation(
-    console: Console, facts: Facts, story: Sequence[Line], awakeables: Sequence[Facts], now: datetime.datetime
+    page: Page, facts: Facts, story: Sequence[Line], waits: Sequence[Facts], now: datetime.datetime
 ) -> None:
-    console.print(Text(_safe(target(facts)), style="bold"))
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _details(facts, now):
-        table.add_row(name, value if isinstance(value, Text) else shown(value))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    page.line(safe(target(facts)), style="bold")
+    page.facts(
+        [
+            (name, safe(value), STYLES.get(facts["status"], "") if name == "status" else "")
+            for name, value in _details(facts, now)
+        ]
+    )
     if facts["reason"]:
-        console.print("\nreason", style="bold")
-        console.print(Padding(shown(facts["reason"].rstrip()), (0, 0, 0, 2)))
-    console.print("\njournal", style="bold")
-    console.print(Padding(_timeline(story), (0, 0, 0, 2)))
-    if awakeables:
-        console.print("\nwaits for", style="bold")
-        for one in awakeables:
-            until = f", until {one['deadline']}" if one["deadline"] else ""
-            console.print(Padding(shown(f"{one['id']}\n  {one['type']}, since {one['since']}{until}"), (0, 0, 0, 2)))
+        page.line()
+        page.line("reason", style="bold")
+        page.text(safe(facts["reason"].rstrip(), lines=True), indent=2)
+    page.line()
+    page.line("journal", style="bold")
+    page.columns(("position", "seconds", "entry"), _timeline(story), right=("position", "seconds"), indent=2)
+    if waits:
+        page.line()
+        page.line("waits for", style="bold")
+        for wait in waits:
+            first, *more = told_wait(wait)
+            page.text(safe(first), indent=2)
+            for line in more:
+                page.line("    " + safe(line))
 
 
-def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str | Text]]:
-    status = _status(facts["status"])
+def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str]]:
+    status = facts["status"]
     if facts["held"]:
-        status.append(" by an operator", style="default")
+        status += " by an operator"
     if facts["cancel_requested"]:
-        status.append(", cancellation requested", style="default")
-    details: list[tuple[str, str | Text]] = [("id", facts["id"]), ("status", status)]
+        status += ", cancellation requested"
+    details = [("id", facts["id"]), ("status", status)]
     details.append(("accepted", f"{facts['accepted_at']}, {age(facts['accepted_at'], now)} ago"))
     if facts["ended_at"]:
         details.append(("ended", f"{facts['ended_at']}, {age(facts['ended_at'], now)} ago"))
@@ -101,16 +114,15 @@ def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str | Text
     return details
 
 
-def _timeline(story: Sequence[Line]) -> Table:
-    table = _table()
-    table.add_column("position", justify="right", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("entry", overflow="fold")
+def _timeline(story: Sequence[Line]) -> list[list[tuple[str, str]]]:
+    rows: list[list[tuple[str, str]]] = []
     for line in story:
         seconds = (line.at - story[0].at).total_seconds()
-        # What a restart has kept was recorded before it was accepted.
-        table.add_row(str(line.position), f"{seconds:.3f}" if seconds >= 0 else "kept", shown(told(line, story)))
-    return table
+        # What a restart has kept was recorded before it was accepted. The outcome has no position that --keep takes.
+        position = "" if line.entry in ("output", "failure") else str(line.position)
+        at = f"{seconds:.3f}" if seconds >= 0 else "kept"
+        rows.append([(position, ""), (at, ""), (safe(told(line, story)), "")])
+    return rows
 
 
 def target(facts: Facts) -> str:
@@ -126,22 +138,5 @@ def age(since: str, now: datetime.datetime) -> str:
     return f"{seconds} s"
 
 
-def shown(text: str) -> Text:
-    """`text` as it is, whatever it looks like, but for what a terminal would obey."""
-    return Text(_safe(text), overflow="fold")
-
-
-def _safe(text: str) -> str:
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _status(name: str) -> Text:
-    return Text(name, style=STYLES.get(name, ""))
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)

@@ -6,8 +6,17 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 
 from actors import App
+from actors.virtual_object import Served
+
+# What importing a module fails with if it runs the app: the import is done inside of a running loop.
+_STARTS_A_LOOP = (
+    "cannot be called from a running event loop",
+    "event loop is already running",
+    "another loop is running",
+)
 
 
 class BadTarget(Exception):
@@ -19,15 +28,25 @@ def load_app(target: str) -> App:
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise BadTarget(f"{target!r} names no app. Write module:app, for example shop:app or shop.main:app.")
+    if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
+        dotted = module_name.removesuffix(".py").replace(os.sep, "/").strip("./").replace("/", ".")
+        raise BadTarget(f"{module_name!r} is a file, and not the name of a module. Write {dotted}:{name}, without .py.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        with warnings.catch_warnings():
+            # Of a module that starts its app, which the running loop refuses. What is wrong is told below.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise BadTarget(f"There is no module {module_name!r}, here or installed.") from None
         raise BadTarget(_failed(module_name, error)) from None
     except Exception as error:
+        if isinstance(error, RuntimeError) and any(said in str(error) for said in _STARTS_A_LOOP):
+            raise BadTarget(
+                f"Importing {module_name!r} starts the app. Put run(main()) under if __name__ == '__main__':"
+            ) from None
         raise BadTarget(_failed(module_name, error)) from None
     except SystemExit as error:
         raise BadTarget(f"The module {module_name!r} ends the process when it is imported ({error!r}).") from None
@@ -38,8 +57,16 @@ def load_app(target: str) -> App:
         return found
     apps = sorted(f"{module_name}:{known}" for known, value in vars(module).items() if isinstance(value, App))
     hint = f"It has {' and '.join(apps)}." if apps else "Write there: app = App(...), outside of any function."
-    what = "There is no" if found is None else f"A {type(found).__name__}, and no App, is"
-    raise BadTarget(f"{what} {name!r} in the module {module_name!r}. {hint}")
+    if isinstance(found, type) and issubclass(found, Served):
+        kind = {"object": "VirtualObject", "service": "Service", "workflow": "Workflow"}[found.__kind__]
+        if len(apps) == 1:
+            hint = f"name the App: {apps[0]}"
+        else:
+            hint = f"name the App. {hint}"
+        raise BadTarget(f"{name!r} is a {kind} class; {hint}")
+    if found is None:
+        raise BadTarget(f"There is no {name!r} in the module {module_name!r}. {hint}")
+    raise BadTarget(f"{name!r} in the module {module_name!r} is no App, but of type {type(found).__name__}. {hint}")
 
 
 def _failed(module_name: str, error: Exception) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 
-from actors import App, Context, RetryPolicy, VirtualObject, handler, run
+from actors import App, Context, RetryPolicy, VirtualObject, Workflow, handler, run, shared
 
 
 def note(what: str) -> str:
@@ -39,17 +39,32 @@ class Patient(VirtualObject):
     async def fail(self, ctx: Context) -> None:
         raise OSError("out of order")
 
+    @handler
+    async def ask(self, ctx: Context, whom: str) -> None:
+        await ctx.object(Patient, whom).operate()
+
+    @shared
+    async def look(self) -> str:
+        return self.status
+
+
+class Study(Workflow):
+    @handler
+    async def run(self, ctx: Context, what: str) -> bool:
+        return await ctx.promise("consent", bool)
+
 
 async def _forever() -> None:
     await asyncio.Event().wait()
 
 
 async def main(path: str) -> None:
-    async with App(Patient, storage=f"sqlite:///{path}", retry=RetryPolicy(max_attempts=1)) as app:
+    async with App(Patient, Study, storage=f"sqlite:///{path}", retry=RetryPolicy(max_attempts=1)) as app:
         print("ready", flush=True)
         while line := (await asyncio.to_thread(sys.stdin.readline)).rstrip("\n"):
             handler, key, *args = line.split("\t")
-            print((await app.send("Patient", key, handler, *args)).id, flush=True)
+            service, _, name = handler.rpartition(".")
+            print((await app.send(service or "Patient", key, name, *args)).id, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import io
 import json
 import os
 import re
@@ -18,8 +20,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from actors.cli.asking import LEFT
 from actors.cli.commands import cli
+from actors.cli.layout import Page
+from actors.cli.tables import show_invocations
 from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import image
 
@@ -72,10 +78,14 @@ class Clinic:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "actors", *arguments, "--db", str(self.path)]
 
-    def actors(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def actors(self, *arguments: str, stdin: str = "", columns: int | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        if columns is not None:
+            environment["COLUMNS"] = str(columns)
         return subprocess.run(
             self.command(*arguments),
             cwd=ROOT,
+            env=environment,
             input=stdin,
             capture_output=True,
             text=True,
@@ -130,20 +140,43 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_list_fits_80_columns_and_cuts_no_id(clinic: Clinic) -> None:
-    hostile = "a long key with \x1b[31mcolours\x07, [bold]markup[/] and ünicode, that does not fit any column at all"
+    hostile = "a long key with \x1b[31mcolours\x07, [bold]markup[/] and ünicode,\x0bthat does not fit any column at all"
     ids = [waiting(clinic, "ann"), clinic.send("fail", hostile), clinic.send("operate", "bob")]
     clinic.wait_for(lambda: clinic.query("SELECT count(*) FROM invocations WHERE status = 'paused'") == [(1,)])
     for beside in ("an app", "none"):
         if beside == "none":
             clinic.kill()
-        done = clinic.actors("invocations", "list")
+        done = clinic.actors("invocations", "list", columns=80)
         assert (done.returncode, done.stderr) == (0, ""), beside
         lines = done.stdout.splitlines()
         assert max(map(len, lines)) <= 80
+        assert all(line == line.rstrip() for line in lines), "a pipe gets no padding"
+        assert ("No app runs on this file; this is as of its last commit." in lines) == (beside == "none")
         assert [line.split()[0] for line in lines if line.startswith("inv_1")] == ids[::-1]
         assert "\x1b" not in done.stdout and "\x07" not in done.stdout
-        assert "[bold]markup[/]" in re.sub(r"\s{3,}", " ", done.stdout)
-        assert re.search(r"blocked +Patient/ann/treat +\d+ s", done.stdout)
+        assert "[bold]markup[/]" in done.stdout
+        assert re.search(r"blocked +\d+ s  Patient/ann/treat$", done.stdout, re.MULTILINE)
+        piped = clinic.actors("invocations", "list").stdout.splitlines()
+        (line,) = [line for line in piped if "a long key" in line]
+        assert line.startswith(ids[1]) and line.endswith("ünicode,\\x0bthat does not fit any column at all/fail")
+
+
+def test_a_terminal_is_wrapped_between_words_and_a_key_with_a_line_break_stays_on_its_line() -> None:
+    facts = {
+        "id": "inv_1" + "x" * 27,
+        "status": "blocked",
+        "accepted_at": "2026-01-01T00:00:00Z",
+        "service": "Order",
+        "key": "first\nsecond " + "word " * 20,
+        "handler": "go",
+    }
+    out = io.StringIO()
+    page = Page(Console(file=out, force_terminal=True, width=80, color_system=None, highlight=False))
+    show_invocations(page, [facts], datetime.datetime(2026, 1, 1, 0, 1, tzinfo=datetime.UTC))
+    lines = out.getvalue().splitlines()
+    assert lines[1] == f"{facts['id']}  blocked  1 min", "the rest has lines of its own"
+    assert lines[2].startswith("    Order/first\\nsecond word word") and max(map(len, lines)) <= 80
+    assert "".join(lines[2:]).count("word") == 20 and all(line == line.rstrip() for line in lines)
 
 
 def test_filters_limits_and_json_select_what_is_listed(clinic: Clinic) -> None:
@@ -185,11 +218,38 @@ def test_an_invocation_is_shown_with_its_journal_and_what_it_waits_for(clinic: C
     facts = json.loads(run("invocations", "show", id, "--db", str(clinic.path), "--json").output)
     assert [entry["position"] for entry in facts["journal"]] == list(range(5))
     assert [one["id"] for one in facts["awakeables"]] == [awakeable]
+    (wait,) = facts["waits_for"]
+    assert (wait["for"], wait["id"], wait["position"]) == ("awakeable", awakeable, 4)
+    assert re.search(rf"waits for\n  awakeable\(str\), until \S+Z\n    {awakeable}\n", done.output)
     (listed,) = json.loads(run("awakeables", "list", "--db", str(clinic.path), "--json").output)
     assert listed == facts["awakeables"][0] and listed["type"] == "str"
     table = run("awakeables", "list", "--db", str(clinic.path)).output
     assert awakeable in table and max(map(len, table.splitlines())) <= 80
     assert run("awakeables", "list", "--db", str(clinic.path), "--key", "x").output == "Nothing waits for an answer.\n"
+
+
+def test_what_an_invocation_waits_behind_and_for_is_shown(clinic: Clinic) -> None:
+    first = waiting(clinic)
+    second, third = clinic.send("operate", "ann"), clinic.send("operate", "ann")
+    nurse = clinic.send("ask", "nurse", "ann")
+    reader = clinic.send("look", "ann")
+    clinic.wait_for(lambda: clinic.query("SELECT count(*) FROM invocations WHERE status = 'blocked'") == [(2,)])
+    study = clinic.send("Study.run", "s", "x")
+    clinic.wait_for(lambda: clinic.status(study) == "blocked")
+    for id, expected in (
+        (second, f"  Patient/ann/treat, which is blocked\n    {first}\n"),
+        (third, f"  Patient/ann/treat, which is blocked, and 1 more before this one\n    {first}\n"),
+        (study, '  promise "consent"\n'),
+    ):
+        shown = clinic.actors("invocations", "show", id).stdout
+        assert shown.endswith(f"\nwaits for\n{expected}"), shown
+    shown = clinic.actors("invocations", "show", nurse).stdout
+    assert re.search(r"waits for\n  Patient/ann/operate, which is pending\n    inv_1\S+\n$", shown), shown
+    assert "waits for" not in clinic.actors("invocations", "show", reader).stdout
+    clinic.actors("invocations", "kill", first)
+    ended = clinic.actors("invocations", "show", first).stdout
+    assert "waits for" not in ended
+    assert re.search(r"\n            +\d+\.\d{3}  fails: The invocation was killed", ended), "no position to keep"
 
 
 def test_a_failed_and_a_paused_one_are_shown_with_their_reasons(clinic: Clinic) -> None:
@@ -242,6 +302,7 @@ def test_an_awakeable_is_resolved_with_json_or_text_and_its_type_is_checked(clin
     refused = clinic.actors("awakeables", "resolve", awakeable, "5")
     assert refused.returncode == 1 and refused.stdout == ""
     assert "waits for str" in refused.stderr and "It stays open." in refused.stderr
+    assert refused.stderr.endswith(" VALUE was read as JSON; --text takes it as text.\n")
     done = clinic.actors("awakeables", "resolve", awakeable, "5", "--text")
     assert (done.returncode, done.stdout) == (0, f"{awakeable} resolved\n")
     clinic.wait_for(lambda: clinic.status(id) == "succeeded")
@@ -262,8 +323,14 @@ def test_what_the_app_refuses_is_told_in_its_words_and_the_rest_is_done(clinic: 
     assert done.stdout == f"{ids[1]} killed\n"
     assert done.stderr.splitlines() == [
         f"{ids[0]}: The invocation has ended already: it failed.",
-        "nonsense: 'nonsense' is not an invocation id: one starts with 'inv_1'. Pass it on exactly as it was given.",
+        "'nonsense' is not an invocation id: one starts with 'inv_1'. Pass it on exactly as it was given.",
     ]
+    awakeable = clinic.actors("invocations", "kill", "prom_1x", ids[0])
+    assert awakeable.stderr.splitlines()[0] == (
+        "'prom_1x' is an awakeable, and no invocation: see actors awakeables list."
+    )
+    assert "is an invocation, and no awakeable" in clinic.actors("awakeables", "resolve", ids[0]).stderr
+    assert "see actors awakeables list" in clinic.actors("invocations", "show", "prom_1x").stderr
     as_json = json.loads(clinic.actors("invocations", "restart", ids[0], "--keep", "99", "--json").stdout)
     assert as_json[0]["outcome"] == "refused" and as_json[0]["error"] == "bad_arguments"
 
@@ -275,6 +342,12 @@ def test_filters_say_how_many_and_ask_first(clinic: Clinic) -> None:
     asked = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked", stdin="n\n")
     assert asked.returncode == 1 and "Kill 3 invocations of Patient? [y/N]" in asked.stderr
     assert {clinic.status(id) for id in ids} == {"blocked"}
+    nobody = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked")
+    assert nobody.returncode == 1 and "there is nobody to ask. Add --yes." in nobody.stderr
+    assert {clinic.status(id) for id in ids} == {"blocked"}
+    useless = clinic.actors("invocations", "purge", "--status", "paused")
+    assert useless.returncode == 2
+    assert "purge has an effect on these only: succeeded, failed." in useless.stderr
     done = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked", stdin="y\n")
     assert done.returncode == 0 and sorted(done.stdout.split()[::2]) == sorted(ids)
     done = clinic.actors("invocations", "kill", "--handler", "fail", "--yes")
@@ -320,7 +393,7 @@ def test_a_request_whose_app_is_killed_before_it_answers_is_done_once_by_the_nex
     clinic.kill()
     said, errors = asking.communicate(timeout=TIMEOUT)
     assert (asking.returncode, errors) == (0, "")
-    assert said == f"{id}: no app runs on this file; the next one that starts on it does this before anything else\n"
+    assert said == f"{id}: {LEFT}\n"
     for _ in range(2):
         clinic.start()
         clinic.kill()
@@ -354,10 +427,7 @@ def test_what_is_asked_for_while_no_app_runs_is_done_before_the_next_one_goes_on
     clinic.kill()
     done = clinic.actors("invocations", operation, id)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        done.stdout
-        == f"{id}: no app runs on this file; the next one that starts on it does this before anything else\n"
-    )
+    assert done.stdout == f"{id}: {LEFT}\n"
     assert clinic.status(id) in ("pending", "running")
     clinic.start()
     assert clinic.status(id) == {"kill": "failed", "pause": "paused"}[operation]
@@ -365,7 +435,7 @@ def test_what_is_asked_for_while_no_app_runs_is_done_before_the_next_one_goes_on
 
 
 def test_what_is_certain_is_refused_although_no_app_runs(clinic: Clinic) -> None:
-    id, other = waiting(clinic), waiting(clinic, "bob")
+    id, other, third = waiting(clinic), waiting(clinic, "bob"), waiting(clinic, "carl")
     assert clinic.actors("invocations", "kill", id).returncode == 0
     clinic.kill()
     db = ("--db", str(clinic.path))
@@ -373,15 +443,38 @@ def test_what_is_certain_is_refused_although_no_app_runs(clinic: Clinic) -> None
         (("invocations", "kill", id), "has ended already: it failed"),
         (("invocations", "restart", other), "has not ended. Cancel or kill it first."),
         (("invocations", "pause", "inv_1AAAA"), "is not an invocation id of this app"),
-        (("awakeables", "resolve", id, "x"), "is not an awakeable id"),
+        (("awakeables", "resolve", id, "x"), "is an invocation, and no awakeable"),
+        (("awakeables", "resolve", "nonsense"), "is not an awakeable id"),
     ):
         done = run(*arguments, *db)
         assert done.exit_code == 1 and message in done.stderr, arguments
     assert clinic.query("SELECT count(*) FROM request") == [(0,)]
     assert run("invocations", "kill", other, *db).exit_code == 0
     assert run("invocations", "restart", other, *db).exit_code == 0, "what was asked for before may end it"
+    assert run("invocations", "purge", third, *db).exit_code == 1, "nothing was asked for that may end this one"
     clinic.start()
     assert clinic.query("SELECT count(*) FROM invocations WHERE restarted_from IS NOT NULL") == [(1,)]
+
+
+def test_requests_that_were_left_are_listed_and_withdrawn(clinic: Clinic) -> None:
+    ids = [waiting(clinic, key) for key in "abc"]
+    clinic.kill()
+    db = ("--db", str(clinic.path))
+    assert run("requests", "list", *db).output == "Nothing is asked for.\n"
+    assert run("requests", "withdraw", "--all", *db).output == "Nothing is asked for.\n"
+    assert run("invocations", "kill", *ids, *db).exit_code == 0
+    found = json.loads(run("requests", "list", *db, "--json").output)
+    assert [(one["operation"], one["id"], one["taken"]) for one in found] == [("kill", id, False) for id in ids]
+    one, two, three = (str(request["number"]) for request in found)
+    listed = run("requests", "list", *db).output.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == [one, two, three] and listed[1].endswith(f"kill {ids[0]}")
+    assert run("requests", "withdraw", one, *db).output == f"{one} withdrawn\n"
+    again = run("requests", "withdraw", one, two, *db)
+    assert (again.exit_code, again.stdout) == (1, f"{two} withdrawn\n")
+    assert again.stderr.startswith(f"{one}: no such request waits")
+    clinic.start()
+    assert [clinic.status(id) for id in ids] == ["blocked", "blocked", "failed"]
+    assert run("requests", "withdraw", three, *db).exit_code == 1, "it is done"
 
 
 def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: Path) -> None:
@@ -409,7 +502,14 @@ def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: P
         (("invocations", "purge", "--status", ""), "'' is no status"),
         (("invocations", "list", "--limit", "0"), "--limit"),
         (("invocations", "restart", "inv_1x", "--keep", "-1"), "--keep"),
-        (("invocations", "restart", "inv_1x", "--keep", "two"), "--keep"),
+        (("invocations", "restart", "inv_1x", "--keep", "two"), "'two' is no position: a whole number from 0"),
+        (("invocations", "list", "--db", "postgres://x"), "'postgres://x' is not understood"),
+        (("--db", "x", "invocations", "list"), "--db goes after the command, for example: actors invocations list"),
+        (("awakeables", "--db", "x", "list"), "for example: actors awakeables list --db x"),
+        (("invocations", "resume", "--status", "ended"), "resume has an effect on these only: backing-off, paused"),
+        (("requests", "withdraw"), "Name the numbers to withdraw, or --all"),
+        (("requests", "withdraw", "1", "--all"), "Name the numbers to withdraw, or --all"),
+        (("requests", "withdraw", "x"), "'x'"),
         (("invocations", "kill", "inv_1x", "--keep", "2"), "No such option"),
         (("invocations", "show"), "ID"),
         (("invocations", "kill", "inv_1x", "--wait", "-1"), "--wait"),
@@ -435,3 +535,4 @@ def test_a_file_that_is_not_there_is_refused_and_not_created(tmp_path: Path) -> 
         done = run(*arguments, "--db", str(tmp_path / "none.db"))
         assert done.exit_code == 1 and "There is no file" in done.stderr
     assert os.listdir(tmp_path) == []
+    assert "it is a folder" in run("invocations", "list", "--db", str(tmp_path)).stderr

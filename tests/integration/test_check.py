@@ -275,7 +275,7 @@ async def test_a_changed_handler_is_reported_with_what_was_recorded_and_what_is_
     assert finding.recorded in ("run '_note'", "set state 'step' with \"begun\"")
     assert finding.asked in {
         "another step": ["run '_another'"],
-        "another kind of command": ["sleep '1000'"],
+        "another kind of command": ["sleep 1 s"],
         "another field": ["set state 'other' with \"begun\""],
         "another value": ["set state 'step' with \"BEGUN\""],
     }.get(name, ["the handler ended"])
@@ -299,7 +299,7 @@ async def test_a_handler_that_waits_before_its_next_recorded_command_is_reported
     await blocked(storage, _flow(original))
     finding = await only(storage, _flow(waits_first))
     assert (finding.kind, finding.asked) == ("journal", "the handler waits for something else")
-    assert finding.recorded == "sleep '10000'"
+    assert finding.recorded == "sleep 10 s"
 
 
 def _note_of_replay() -> Any:
@@ -339,10 +339,20 @@ async def test_what_is_gone_does_not_decode_or_fit_is_reported_by_kind(storage: 
         async def other(self) -> None: ...
 
     finding = await only(storage, Order)
-    assert (finding.kind, finding.message) == ("handler", "Order has no handler 'go'. Its handlers: other.")
+    assert finding.kind == "handler" and finding.message.startswith("Order has no handler 'go'. Its handlers: other. ")
+    assert "@handler(name='go')" in finding.message
+    assert finding.message.endswith("actors invocations cancel --service Order --handler go")
 
+    async with running(storage, Other) as app:
+        await app.object(Other, "o").do.options(delay=60).send()
     finding = await only(storage, Other)
-    assert (finding.kind, finding.message) == ("service", "No class 'Order' in this app. Served: Other.")
+    assert finding.kind == "service" and finding.message.startswith("No class 'Order' in this app. Served: Other. ")
+    assert "name='Order'" in finding.message
+    assert finding.message.endswith("actors invocations cancel --service Order")
+    with shell(storage.removeprefix("sqlite:///")) as connection:
+        connection.execute("DELETE FROM invocation WHERE service = 'Other'")
+    with pytest.raises(DefinitionError, match=r"\(stored: Order; served: Other\). Is this the right file\?"):
+        await check(app_of(storage, Other))
 
     class Argument(VirtualObject, name="Order"):
         total: int = 0
@@ -372,6 +382,7 @@ async def test_what_is_gone_does_not_decode_or_fit_is_reported_by_kind(storage: 
     state = report.findings[0]
     assert (state.kind, state.handler, state.invocation) == ("state", None, None)
     assert "total" in state.message and "no longer fits its type" in state.message
+    assert state.message.endswith("class State(VirtualObject, version=2) with @migration(from_version=1).")
 
 
 async def test_a_migration_that_raises_and_state_of_a_newer_release_are_reported(storage: str) -> None:
@@ -399,8 +410,34 @@ async def test_a_migration_that_raises_and_state_of_a_newer_release_are_reported
     assert finding.kind == "state" and "Order/o cannot be migrated" in finding.message and "KeyError" in finding.message
     async with running(storage, Order) as app:
         await app.object(Order, "new").put()
-    finding = await only(storage, First)
+    report = await checked(storage, First)
+    (finding,) = report.findings
     assert finding.key == "new" and "a newer release has written it" in finding.message
+    assert report.counts.outdated == 0, "it is newer, and will not be migrated"
+
+
+async def test_state_that_does_not_fit_after_a_migration_is_told_once_with_the_migration_to_mend(storage: str) -> None:
+    def halved(state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "total": state["total"] / 2}
+
+    class Order(VirtualObject, version=2):
+        total: int = 0
+        step = migration(from_version=1)(halved)
+
+        @handler
+        async def go(self, ctx: Context, n: int) -> None:
+            self.total += n
+            await ctx.awakeable()
+
+    await blocked(storage, Versions.first(), "go", 5)
+    async with running(storage, Versions.first()) as app:
+        await app.send("Order", "o", "go", 1)
+        await until(app, "blocked", "pending")
+    finding = await only(storage, Order)
+    assert (finding.kind, finding.invocation) == ("state", None)
+    assert "does not fit int" in finding.message and "halved; the state is left as it is." in finding.message
+    assert "Change the annotation" not in finding.message
+    assert finding.message.endswith("1 open invocation would be paused for that.")
 
 
 async def test_a_recorded_result_that_does_not_decode_is_reported(storage: str) -> None:

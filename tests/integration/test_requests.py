@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
-from actors.errors import AppNotRunning, DefinitionError
+from actors.errors import AppNotRunning, BadArguments, DefinitionError
 from actors.handlers import InvocationHandle
 from actors.storage import StorageError
 from actors.testing import Disk, SimulatedStore
@@ -301,6 +302,37 @@ async def test_asking_a_handler_for_its_type_at_the_start_lets_no_other_go_on() 
         assert [answer(w, number).get("error", "done") for number in numbers] == ["done", "bad_arguments", "done"]
         await w.settle()
         assert happened == []
+
+
+async def test_only_what_was_left_and_is_refused_at_the_start_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever left it has gone, and reads no answer; a command line that waits tells it itself."""
+    caplog.set_level(logging.INFO, "actors")
+    async with world() as w:
+        handle = await w.app.object(Job, "j").add.send()
+        await w.settle()
+        ask(w, "pause", handle.id)
+        await _look(w)
+        assert "Refused" in caplog.text and [record for record in caplog.records if record.levelno > logging.INFO] == []
+        caplog.clear()
+        await w.crash()
+        ask(w, "restart", handle.id)
+        ask(w, "kill", handle.id)
+        await w.start()
+        (warning,) = [record for record in caplog.records if record.levelno > logging.INFO]
+        assert warning.getMessage() == (
+            f"The command line asked for: kill of {handle.id}. Refused: The invocation has ended already: it succeeded."
+        )
+
+
+async def test_the_same_words_for_statuses_serve_the_app_and_the_command_line() -> None:
+    async with world() as w:
+        done = await w.app.object(Job, "j").add.send()
+        await w.app.object(Job, "k").wait.send()
+        await w.settle()
+        assert [info.id for info in await w.app.invocations(status="ended")] == [done.id]
+        assert len(await w.app.invocations(status=["ended", "open", "blocked"])) == 2
+        with pytest.raises(BadArguments, match=r"'angry' is no status\. There are scheduled, .*, open and ended"):
+            await w.app.invocations(status="angry")
 
 
 async def test_requests_at_the_start_are_done_without_a_poll_too() -> None:

@@ -1,0 +1,79 @@
+"""What an open invocation waits for: those before it, or what it has asked for and not got yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.cli.database import Database, Facts, moment_text
+from actors.cli.timeline import Line
+from actors.handlers import address
+from actors.storage import InvocationRow, Mode, Status
+
+
+async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:
+    """[{"for", "position"?, "name"?, "id"?, "status"?, "until"?, "before"?}], in the order in which it was asked for.
+
+    "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many are to end before it.
+    """
+    if row.status == Status.SCHEDULED:
+        return [{"for": "time", "until": moment_text(row.position)}]
+    if row.status == Status.PENDING and row.shared == Mode.EXCLUSIVE:
+        number, first = await database.visitor.ahead(row)
+        if first is not None:
+            return [{**_invocation(database, first), "before": number}]
+    if row.status >= Status.SUCCEEDED:
+        return []
+    due = await database.due(row.seq)
+    answered = {line.completes for line in story if line.completes is not None and line.entry != "placed"}
+    placed = {line.completes: line.value for line in story if line.entry == "placed"}
+    found: list[Facts] = []
+    for line in story:
+        if line.position in answered:
+            continue
+        at: Facts = {"position": line.position}
+        if line.entry in ("call", "attach"):
+            seq = placed.get(line.position, line.called)
+            called = await database.visitor.invocation(seq) if isinstance(seq, int) else None
+            known = {"for": "invocation", "name": line.name} if called is None else _invocation(database, called)
+            found.append({**known, **at})
+        elif line.entry == "promise":
+            found.append({"for": "promise", "name": line.name, **at})
+        elif line.entry == "awakeable":
+            id, until = database.ids.awakeable(row.seq, line.position), due.get(line.position)
+            found.append({"for": "awakeable", "name": line.name, "id": id, "until": until, **at})
+        elif line.entry == "sleep":
+            found.append({"for": "sleep", "until": due.get(line.position), **at})
+        elif line.entry == "run":
+            found.append({"for": "step", "name": line.name, **at})
+    return found
+
+
+def _invocation(database: Database, row: InvocationRow) -> Facts:
+    name = address(row.service, row.shown_key, row.handler)
+    return {
+        "for": "invocation",
+        "name": name,
+        "id": database.ids.invocation(row.seq),
+        "status": Status.NAMES[row.status],
+    }
+
+
+def told_wait(wait: Facts) -> list[str]:
+    """One as lines: what it is, with its id, which may be copied, on a line of its own."""
+    until = f", until {wait['until']}" if wait.get("until") else ""
+    match wait["for"]:
+        case "invocation":
+            lines = [f"{wait['name'] or 'an invocation'}{', which is ' + wait['status'] if 'status' in wait else ''}"]
+            if wait.get("before", 1) > 1:
+                lines[0] += f", and {wait['before'] - 1:,} more before this one"
+            return [*lines, wait["id"]] if "id" in wait else lines
+        case "awakeable":
+            return [f"awakeable({wait['name'] or ''}){until}", wait["id"]]
+        case "promise":
+            return [f'promise "{wait["name"]}"']
+        case "step":
+            return [f"step {wait['name']}"]
+        case "sleep":
+            return [f"sleep{until}"]
+        case _:
+            return [f"its time{until}"]
