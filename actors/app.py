@@ -351,8 +351,9 @@ class App:
         have, become the beginning of the new journal and are not done again; what comes after is. 0 keeps the input alone.
         Kept commands without an answer go on: steps run, sleeps and deadlines end when they would have, awakeables stay
         open under new ids. Where the kept entries hold the old invocation's id, or those of its awakeables, the new one's
-        are put in. State it wrote is set to what the kept commands wrote; the rest is as it is now. It has no idempotency
-        key, and nobody waits for it. A workflow's run begins anew with empty state and without promises, and is from now on
+        are put in. State it wrote goes back to what it was after the last kept command, if it is as the old one left it and
+        the object is idle; otherwise it stays, or with kept writes CannotKeep is raised. It has no idempotency key, and nobody
+        waits for it. A workflow's run begins anew with empty state and without promises, and is from now on
         what its key stands for; it takes no `keep`.
 
         Raises BadId, UnknownInvocation, WrongStatus if it is open, BadArguments if `keep` is no position of its journal,

@@ -6,6 +6,7 @@ writes or deletes are requests.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -118,7 +119,8 @@ class Visitor(SqliteStore):
                 numbers.append(number)
             await self._read("COMMIT")
         except BaseException:
-            await self._read("ROLLBACK")
+            with contextlib.suppress(StorageError):  # SQLite itself has gone back when the disk is full
+                await self._read("ROLLBACK")
             raise
         return numbers
 

@@ -450,7 +450,7 @@ def _numbers(statuses: tuple[str, ...]) -> list[int]:
     try:
         return statuses_of(statuses)
     except BadArguments as error:
-        raise click.BadParameter(error.message, param_hint="--status") from None
+        raise click.BadParameter(error.message.removeprefix("status="), param_hint="--status") from None
 
 
 def _possible(name: str, numbers: list[int]) -> list[int]:
