@@ -48,7 +48,7 @@ class Payload:
             known.decode(self.text)
             return self.text
         except SerializationError as error:
-            raise BadArguments(f"This awakeable waits for {known.name}: {error} It stays open.") from None
+            raise BadArguments(f"This awakeable waits for {known.name}: {error}. It stays open.") from None
 
 
 class Awakeables:

@@ -81,7 +81,7 @@ def pause(partition: Partition, invocation: Invocation, reason: str, error: Base
     partition.mark(invocation)
     partition.residence.rests(invocation)
     log.error(
-        "%s is paused; it is tried again when it is resumed or the app starts with mended code. %s",
+        "%s is paused; it is tried again when it is resumed, or the app starts again. %s",
         partition.label(invocation),
         reason,
     )

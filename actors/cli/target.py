@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import warnings
+from types import ModuleType
 
 from actors import App
 from actors.virtual_object import Served
@@ -17,6 +18,10 @@ _STARTS_A_LOOP = (
     "event loop is already running",
     "another loop is running",
 )
+
+
+class _StartsALoop(Exception):
+    """The module runs something when it is imported, which the running loop refuses."""
 
 
 class BadTarget(Exception):
@@ -34,19 +39,16 @@ def load_app(target: str) -> App:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        with warnings.catch_warnings():
-            # Of a module that starts its app, which the running loop refuses. What is wrong is told below.
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            module = importlib.import_module(module_name)
+        module = _imported(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise BadTarget(f"There is no module {module_name!r}, here or installed.") from None
         raise BadTarget(_failed(module_name, error)) from None
+    except _StartsALoop:
+        raise BadTarget(
+            f"Importing {module_name!r} starts the app. Put run(main()) under if __name__ == '__main__':"
+        ) from None
     except Exception as error:
-        if isinstance(error, RuntimeError) and any(said in str(error) for said in _STARTS_A_LOOP):
-            raise BadTarget(
-                f"Importing {module_name!r} starts the app. Put run(main()) under if __name__ == '__main__':"
-            ) from None
         raise BadTarget(_failed(module_name, error)) from None
     except SystemExit as error:
         raise BadTarget(f"The module {module_name!r} ends the process when it is imported ({error!r}).") from None
@@ -67,6 +69,22 @@ def load_app(target: str) -> App:
     if found is None:
         raise BadTarget(f"There is no {name!r} in the module {module_name!r}. {hint}")
     raise BadTarget(f"{name!r} in the module {module_name!r} is no App, but of type {type(found).__name__}. {hint}")
+
+
+def _imported(module_name: str) -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        try:
+            return importlib.import_module(module_name)
+        except RuntimeError as error:
+            if not any(said in str(error) for said in _STARTS_A_LOOP):
+                raise
+            # The coroutine that was not started goes with its frames: here, where nobody is warned of it.
+            while_handled: BaseException | None = error
+            while while_handled is not None:
+                traceback.clear_frames(while_handled.__traceback__)
+                while_handled = while_handled.__context__
+            raise _StartsALoop from None
 
 
 def _failed(module_name: str, error: Exception) -> str:

@@ -340,6 +340,23 @@ def test_mistakes_on_the_command_line_end_with_2_and_one_message(
         assert len(done.stderr.splitlines()) == 1, "no traceback, and no warning"
 
 
+def test_a_module_that_starts_its_app_leaves_no_warning_of_a_coroutine_behind(shop: Path) -> None:
+    """Asked without the process that checks, which is stopped before it could warn."""
+    (shop / "starts.py").write_text(FIRST.replace('if __name__ == "__main__":', "if True:"))
+    script = (
+        "import asyncio\n"
+        "from actors.cli.target import BadTarget, load_app\n"
+        "async def main():\n"
+        "    try: load_app('starts:app')\n"
+        "    except BadTarget as error: print(error)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=shop, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert (done.stdout[:31], done.stderr) == ("Importing 'starts' starts the a", "")
+
+
 @contextmanager
 def spinning(shop: Path) -> Iterator[subprocess.Popen[str]]:
     """A check that is in the middle of a handler which never ends."""
