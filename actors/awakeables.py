@@ -48,7 +48,9 @@ class Payload:
             known.decode(self.text)
             return self.text
         except SerializationError as error:
-            raise BadArguments(f"This awakeable waits for {known.name}: {error}. It stays open.") from None
+            raise BadArguments(
+                f"This awakeable waits for {known.name}: {error.message.rstrip('.')}. It stays open."
+            ) from None
 
 
 class Awakeables:
