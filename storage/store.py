@@ -62,14 +62,14 @@ _OPEN_OF = _ASKED + (
 )
 _ENDED = {
     True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
-    "ORDER BY ended_ms, seq LIMIT ?1",
+    "ORDER BY ended_ms, seq LIMIT ?",
     # The first of either index; whoever asks puts them in order.
     False: "SELECT * FROM (SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NULL "
-    "ORDER BY ended_ms, seq LIMIT ?1) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
-    "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?1)",
+    "ORDER BY ended_ms, seq LIMIT ?) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
+    "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?)",
 }
 _KEYS_BETWEEN = (
-    "SELECT asked.key, i.idempotency_key FROM json_each(?1) asked CROSS JOIN invocation i "
+    "SELECT asked.key, i.idempotency_key FROM json_each(?) asked CROSS JOIN invocation i "
     "ON {} AND i.service = json_extract(asked.value, '$[0]') AND i.handler = json_extract(asked.value, '$[2]') "
     "AND i.idempotency_key > json_extract(asked.value, '$[3]') AND i.idempotency_key < json_extract(asked.value, '$[4]') "
     "AND i.idempotency_key IS NOT NULL"
@@ -357,7 +357,7 @@ class SqliteStore:
 
         Ticks of schedules are among the rest.
         """
-        found = await self._read(_ENDED[keyed], (limit,))
+        found = await self._read(_ENDED[keyed], (limit,) if keyed else (limit, limit))
         oldest = sorted((ended_ms, seq) for seq, ended_ms in found)[:limit]
         return [(seq, ended_ms) for ended_ms, seq in oldest]
 
@@ -372,7 +372,8 @@ class SqliteStore:
         Asked is (service, key, handler, low, high) of each range, answered (its place in `ranges`, idempotency key). An empty
         key means a keyless service.
         """
-        return [(place, key) for place, key in await self._read(_TICK_KEYS, (json.dumps(ranges),))]
+        asked = json.dumps(ranges)
+        return [(place, key) for place, key in await self._read(_TICK_KEYS, (asked, asked))]
 
     async def listed(
         self,
