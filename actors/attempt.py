@@ -413,6 +413,7 @@ class Attempt(Recorder):
         self.ended = True
         if self._waiting is not None:
             self.partition.residence.waiting.pop(self, None)
+            self._waiting = None
         self._futures = self._effects = self._placements = self._context = None
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]

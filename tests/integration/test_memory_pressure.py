@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
+from actors.attempt import Attempt
 from actors.errors import AppNotRunning, InvocationCancelled, InvocationKilled, MailboxFull
 from tests.world import World, limits, outcome
 
@@ -480,3 +482,23 @@ async def test_a_keyed_message_of_a_handler_that_nobody_awaits_fails_the_same_wa
         await world.app.object(Cell, "full").put.send(1)
         assert await outcome(await world.app.object(Careless, "c").go.send()) == "done"
         assert world.disk.query("SELECT count(*) FROM invocation WHERE idempotency_key IS NOT NULL") == [(0,)]
+
+
+class Sleeper(VirtualObject):
+    @handler
+    async def sleep(self, ctx: Context, seconds: float) -> None:
+        await ctx.sleep(seconds)
+
+
+async def test_handlers_that_leave_memory_need_no_garbage_collector_to_be_gone(storage: str) -> None:
+    async with App(Sleeper, storage=storage, limits=Limits(max_waiting=1, max_objects=1)) as app:
+        gc.collect()
+        gc.disable()
+        try:
+            handles = [await app.object(Sleeper, str(number)).sleep.send(1000) for number in range(50)]
+            while len(await app.invocations(status="blocked")) < len(handles):
+                pass
+            left = sum(isinstance(one, Attempt) for one in gc.get_objects())
+        finally:
+            gc.enable()
+        assert left < 10
