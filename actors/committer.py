@@ -168,7 +168,6 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self.batch = OpenBatch(1)
         self.handed_over = 0  # number of the last batch given to the store: reads see all of it
-        self.durable = 0  # number of the last batch known to be on disk
         self.failed: BaseException | None = None
 
     def unseen(self) -> list[OpenBatch]:
@@ -228,7 +227,6 @@ class Committer:
                 self._on_handed_over()
                 await committing
                 written = self._writing
-                self.durable = written.number
                 if self.batch.empty():
                     self._writing = self._sealed = None
                     self._release(written)

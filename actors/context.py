@@ -23,7 +23,6 @@ from actors.errors import (
 )
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, milliseconds
-from actors.invocation import Invocation
 from actors.journal import Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.named_state import NamedState
@@ -152,7 +151,7 @@ class Context(NamedState, Combinators):
             entry = attempt.record(Kind.RUN, name)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, codec)
         attempt.expect(future)
-        if not _begun(attempt.invocation, entry.idx):
+        if not attempt.invocation.begun(entry.idx):
             bound = functools.partial(function, *args, **kwargs)
             attempt.partition.start_step(attempt.invocation, entry.idx, bound, codec, retry)
         return future
@@ -227,7 +226,7 @@ class Context(NamedState, Combinators):
         future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
         attempt.expect(future)
         attempt.must_finish(future)
-        if not _begun(attempt.invocation, entry.idx):
+        if not attempt.invocation.begun(entry.idx):
             attempt.partition.awakeables.complete_for(attempt.invocation, entry.idx, seq, index, kind, text)
         return future
 
@@ -269,7 +268,7 @@ class Context(NamedState, Combinators):
         attempt.expect(future)
         attempt.must_finish(future)
         invocation, partition = attempt.invocation, attempt.partition
-        if not _begun(invocation, entry.idx):
+        if not invocation.begun(entry.idx):
             cancelling = partition.operations.cancel_for(invocation, entry.idx, seq)
             partition.add_work(invocation, entry.idx, partition.loop.create_task(cancelling))
         return future
@@ -293,7 +292,7 @@ class Context(NamedState, Combinators):
             entry = attempt.record(Kind.ATTACH, id, ref=seq)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, codec)
         attempt.expect(future)
-        if not _begun(attempt.invocation, entry.idx):
+        if not attempt.invocation.begun(entry.idx):
             attempt.partition.attachments.begin(attempt.invocation, entry.idx, seq)
         return future
 
@@ -362,7 +361,7 @@ class Context(NamedState, Combinators):
         placed: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, ANY)
         attempt.expect_placement(placed)
         journal = attempt.invocation.journal
-        if not _begun(attempt.invocation, entry.idx) and journal is not None and journal.placed(entry.idx) is None:
+        if not attempt.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
             attempt.partition.placements.begin(attempt.invocation, entry.idx, kind, message)
         if kind == Kind.SEND:
             return placed
@@ -443,13 +442,3 @@ def _result_codec(function: Any) -> Codec | None:
     if declared is Any or declared is object or isinstance(declared, TypeVar):
         return None
     return codec_for(declared, f"the return type of {_step_name(function)}")
-
-
-def _begun(invocation: Invocation, index: int) -> bool:
-    """Whether the command has its answer, or this process is about to get it."""
-    journal = invocation.journal
-    return (
-        index == 0
-        or (journal is not None and index in journal.completed)
-        or (invocation.work is not None and index in invocation.work)
-    )

@@ -221,6 +221,13 @@ class Invocation:
         """The key people know: that of a keyless service, which has a mailbox for each invocation, is empty."""
         return "" if self.mode == Mode.KEYLESS else self.key
 
+    def begun(self, index: int) -> bool:
+        """Whether a command has its answer, or this process is about to get it."""
+        journal, work = self.journal, self.work
+        return (
+            index == 0 or (journal is not None and index in journal.completed) or (work is not None and index in work)
+        )
+
     @property
     def address(self) -> str:
         """What names its handler in a text: `Order/o1/add`, of a service `Mailer/deliver`."""

@@ -32,7 +32,7 @@ class Holding:
 
     async def __aenter__(self) -> Invocation | None:
         self._held = await self._loader.hold(self._seq)
-        return self._loader.found(self._seq)
+        return self._loader._partition.open.get(self._seq)
 
     async def __aexit__(self, *_: object) -> None:
         self._loader.unpin(self._held)
@@ -127,9 +127,6 @@ class Loader:
         finally:
             if attempt is not None:
                 partition.replayed(attempt)
-
-    def found(self, seq: int) -> Invocation | None:
-        return self._partition.open.get(seq)
 
     @contextlib.asynccontextmanager
     async def holding_objects(self, keys: Iterable[tuple[str, str]]) -> AsyncIterator[list[Mailbox]]:

@@ -63,7 +63,7 @@ class Promises:
 
     def wait(self, invocation: Invocation, index: int, name: str) -> None:
         """Complete the command with the promise's completion, now or when there is one."""
-        if self._begun(invocation, index):
+        if invocation.begun(index):
             return
         state = _state(invocation)
         found = state.completed.get(name)
@@ -74,13 +74,13 @@ class Promises:
 
     def peek(self, invocation: Invocation, index: int, name: str) -> None:
         """Complete the command with what there is now."""
-        if not self._begun(invocation, index):
+        if not invocation.begun(index):
             found = _state(invocation).completed.get(name)
             self._partition.complete(invocation, index, *(found or (Kind.COMPLETED, None)))
 
     def complete_for(self, caller: Invocation, index: int, name: str, kind: int, text: str, codec: Codec) -> None:
         """Complete a promise for a handler, whose own command is completed in the same batch."""
-        if self._begun(caller, index):
+        if caller.begun(index):
             return
         wanted = Completion(Kind.COMPLETED, text)
         if kind == Kind.REJECT_PROMISE:
@@ -100,16 +100,6 @@ class Promises:
             for entry in journal.commands:
                 if entry.kind == Kind.PROMISE and entry.name in state.waiters:
                     _discard(state, entry.name, (invocation.seq, entry.idx))
-
-    def _begun(self, invocation: Invocation, index: int) -> bool:
-        """Whether the command has its answer, or this process is about to get it."""
-        journal = invocation.journal
-        return (
-            index == 0
-            or journal is None
-            or index in journal.completed
-            or (invocation.work is not None and index in invocation.work)
-        )
 
     def _unready(self, state: WorkflowState, name: str) -> set[Waiter]:
         """Those who wait and are not in memory, or not with their code and of a type that this process has not met."""

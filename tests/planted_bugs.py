@@ -58,7 +58,7 @@ BUGS = [
     Bug(
         "a recorded run is executed again",
         "actors/context.py",
-        "        if not _begun(attempt.invocation, entry.idx):\n            bound",
+        "        if not attempt.invocation.begun(entry.idx):\n            bound",
         "        if True:\n            bound",
     ),
     Bug(
