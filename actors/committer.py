@@ -202,7 +202,8 @@ class Committer:
         if last is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             last.replies.append((future, None))
-            self.kick()
+            # Not at once: what this turn of the loop still does belongs into the same batch.
+            self._loop.call_soon(self.kick)
             await future
 
     def kick(self) -> None:

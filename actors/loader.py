@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from actors.mailbox import Mailbox
     from actors.partition import Partition
 
-OBJECTS_PER_READ = 500
+OBJECTS_PER_READ = 250
 TURNS_TO_REPLAY = 20  # of the loop, for a handler that is replayed to where it waits
 
 
@@ -261,7 +262,8 @@ class Loader:
     async def _find(self) -> None:
         try:
             while self._wanted:
-                wanted, self._wanted = self._wanted, {}
+                # A slice at a time: those that are found go on while the next are read.
+                wanted = {seq: self._wanted.pop(seq) for seq in list(itertools.islice(self._wanted, OBJECTS_PER_READ))}
                 try:
                     held = await self._hold(wanted)
                 except BaseException as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ class Retention:
         self._keep_count = keep_count
         self._keyed_ms = keyed_ms
         self._sweeping = False
+        self._due = False  # a whole sweep was asked for while one was under way
+        self._purges = 0
+        self._purged_in = 0  # number of the last batch that forgets something
         self._alarm: Cancellable | None = None
         self.armed = keep_ms is None and keyed_ms is None  # whether the next look is arranged, or none is needed
         self.count = 0  # ended invocations that are kept, those under a key apart
@@ -37,8 +40,8 @@ class Retention:
 
     def look(self) -> None:
         """One more has ended, beyond the limit or the first of them."""
-        if self.count > self.limit:
-            self.sweep()
+        if self.count > self.limit and not self._sweeping:
+            self._begin(self._trim)
         if self._alarm is None and self._shortest_ms is not None:
             self._alarm = self._partition.clock.call_at(self._partition.now_ms() + self._shortest_ms, self._ring)
             self.armed = True
@@ -50,40 +53,57 @@ class Retention:
     def purge(self, seqs: Sequence[int], keyed: bool) -> None:
         if not keyed:
             self.count -= len(seqs)
-        self._partition.committer.batch.purged.extend([(seq,) for seq in seqs])
+        batch = self._partition.committer.batch
+        batch.purged.extend([(seq,) for seq in seqs])
+        self._purges += 1
+        self._purged_in = batch.number
         self._partition.touch()
 
     def sweep(self) -> None:
         """Forget what is due, in the background."""
-        if self._sweeping or self._partition.stopped:
-            return
-        if self._shortest_ms is None and self._keep_count is None:
-            return
-        self._sweeping = True
-        self._partition.loader.background(self._sweep())
+        if self._sweeping:
+            self._due = True
+        elif self._shortest_ms is not None or self._keep_count is not None:
+            self._begin(self._sweep)
+
+    def _begin(self, work: Callable[[], Awaitable[None]]) -> None:
+        if not self._partition.stopped:
+            self._sweeping = True
+            self._partition.loader.background(self._guarded(work))
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:
+            if not self._partition.stopped:
+                self._partition.fail(error)
+        finally:
+            self._sweeping = False
+        if self._due:
+            self._due = False
+            self.sweep()
+
+    async def _trim(self) -> None:
+        """There are too many."""
+        while self.count > self.limit:
+            await self._sweep_slice(keyed=False, keep_ms=None)
 
     async def _sweep(self) -> None:
         partition = self._partition
-        try:
-            next_due = [
-                await self._sweep_kind(keyed=False, keep_ms=self._keep_ms),
-                await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
-                None if self._keyed_ms is None else await partition.workflows.expire(self._keyed_ms),
-            ]
-            # Without one, the alarm of what has ended meanwhile stays.
-            due = min((at for at in next_due if at is not None), default=None)
-            if due is not None and not partition.stopped:
-                self.stop()
-                # No later than what ends right now is due, which need not be the same kind: it finds an alarm that is set.
-                assert self._shortest_ms is not None
-                due = min(due, partition.clock.now_ms() + self._shortest_ms)
-                self._alarm = partition.clock.call_at(due, self._ring)
-                self.armed = True
-        except Exception as error:
-            if not partition.stopped:
-                partition.fail(error)
-        finally:
-            self._sweeping = False
+        next_due = [
+            await self._sweep_kind(keyed=False, keep_ms=self._keep_ms),
+            await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
+            None if self._keyed_ms is None else await partition.workflows.expire(self._keyed_ms),
+        ]
+        # Without one, the alarm of what has ended meanwhile stays.
+        due = min((at for at in next_due if at is not None), default=None)
+        if due is not None and not partition.stopped:
+            self.stop()
+            # No later than what ends right now is due, which need not be the same kind: it finds an alarm that is set.
+            assert self._shortest_ms is not None
+            due = min(due, partition.clock.now_ms() + self._shortest_ms)
+            self._alarm = partition.clock.call_at(due, self._ring)
+            self.armed = True
 
     def _ring(self) -> None:
         self._alarm = None
@@ -92,22 +112,31 @@ class Retention:
 
     async def _sweep_kind(self, *, keyed: bool, keep_ms: int | None) -> int | None:
         """Forget those of one kind that are due. When the next one will be, or None."""
-        partition = self._partition
         while True:
-            await partition.committer.flushed()
-            oldest = await partition.store.ended(SLICE, keyed)
-            latest = None if keep_ms is None else partition.clock.now_ms() - keep_ms
-            surplus = 0 if keyed or self._keep_count is None else self.count - self._keep_count
-            gone = [
-                seq
-                for place, (seq, ended_ms) in enumerate(oldest)
-                if place < surplus or (latest is not None and ended_ms <= latest)
-            ]
-            if gone and keyed:
-                await partition.workflows.purge(gone)
-            elif gone:
-                self.purge(gone, keyed)
-            if len(gone) < SLICE:
-                left = oldest[len(gone) :]
-                return left[0][1] + keep_ms if left and keep_ms is not None else None
-            await partition.turn_taken()
+            left = await self._sweep_slice(keyed=keyed, keep_ms=keep_ms)
+            if left is not None:
+                return left[0] + keep_ms if left and keep_ms is not None else None
+
+    async def _sweep_slice(self, *, keyed: bool, keep_ms: int | None) -> list[int] | None:
+        """Forget the oldest that are due. When those that it has looked at and left ended; None if there may be more."""
+        partition, committer = self._partition, self._partition.committer
+        if self._purged_in > committer.handed_over:  # else they would be found once more
+            await committer.flushed()
+        oldest = await partition.store.ended(SLICE, keyed)
+        purges = self._purges
+        # So that it goes with the batch of those whom this wakes too: they would wait for one of its own.
+        await committer.flushed()
+        if purges != self._purges:
+            return None
+        latest = None if keep_ms is None else partition.clock.now_ms() - keep_ms
+        surplus = 0 if keyed or self._keep_count is None else self.count - self._keep_count
+        gone = [
+            seq
+            for place, (seq, ended_ms) in enumerate(oldest)
+            if place < surplus or (latest is not None and ended_ms <= latest)
+        ]
+        if gone and keyed:
+            await partition.workflows.purge(gone)
+        elif gone:
+            self.purge(gone, keyed)
+        return [ended_ms for _, ended_ms in oldest[len(gone) :]] if len(gone) < SLICE else None

@@ -19,19 +19,22 @@ AT_ONCE = 1000
 
 
 class KeysEver:
-    """The same calls on as many hot keys in two apps: one has used `ever` keys, the other only the hot ones.
+    """The same calls on as many hot keys in three apps: one has called each of `ever` keys once, one has made as many
+    calls on the hot keys alone, one is new.
 
     The hot keys lie scattered over the file, and the app that used the many has all of that behind it: its memory,
-    its caches and its collector know them too.
+    its caches and its collector know them too. The first two keep equally many ended invocations, so that the keys are all
+    they differ in; beyond `Limits.max_retained`, a million, both forget an older one with each call. The new one shows what
+    that costs.
     """
 
     name = "keys-ever"
-    summary = "Counter calls on 1,000 hot keys, after a million keys and after those alone"
+    summary = "Counter calls on 1,000 hot keys, after as many calls on a million keys and on those alone"
     asks = ("callers", "keys", "ops", "rounds", "ever")
     quick = (Options(rounds=3, ops=4000, ever=20_000),)
 
     def steps(self, options: Options) -> int:
-        return FILLS + 3 * (options.rounds + 1)
+        return 2 * FILLS + 4 * (options.rounds + 1)
 
     def run(self, options: Options, progress: Progress) -> Result:
         with tempfile.TemporaryDirectory() as folder:
@@ -46,26 +49,30 @@ class KeysEver:
         ops = options.ops_for(1.0)
         async with AsyncExitStack() as stack:
             many = await opened_app(folder / "many.db", stack)
-            await use(many.app, names, progress)
+            await use(many.app, names, "many keys", progress)
             few = await opened_app(folder / "few.db", stack)
+            await use(few.app, [hot[number % len(hot)] for number in range(ever)], "few keys", progress)
+            new = await opened_app(folder / "new.db", stack)
             sides = [
                 Side("many keys", many.store, counter(many.app)),
                 Side("few keys", few.store, counter(few.app)),
+                Side("new app", new.store, counter(new.app)),
                 await floor_side(folder / "floor.db", stack, counter_on_floor),
             ]
-            many.store.account()
+            for opened in (many, few):
+                opened.store.account()
             draw = lambda: random.choices(hot, k=ops)  # noqa: E731
             await alternate(sides, hot, draw, options.callers, options.rounds, progress)
-        own, few_keys, floor = (side.medians() for side in sides)
+        own, few_keys, new_app, floor = (side.medians() for side in sides)
         found = result(self.name, options, own, floor) | {"ops": ops, "keys_ever": ever}
-        return found | cost_in(own, "few_keys", few_keys)
+        return found | cost_in(own, "few_keys", few_keys) | cost_in(own, "new_app", new_app)
 
 
-async def use(app: App, names: list[str], progress: Progress) -> None:
-    """Call each of them once."""
+async def use(app: App, names: list[str], who: str, progress: Progress) -> None:
+    """Call each of them once. Equal names are far apart."""
     share = -(-len(names) // FILLS)
     for part in range(FILLS):
         mine = names[part * share : (part + 1) * share]
         for start in range(0, len(mine), AT_ONCE):
             await asyncio.gather(*(app.object(Counter, key).add(1) for key in mine[start : start + AT_ONCE]))
-        progress(f"{min((part + 1) * share, len(names)):,} keys used")
+        progress(f"{who}: {min((part + 1) * share, len(names)):,} calls")

@@ -21,7 +21,7 @@ AT_ONCE = 1000
 class Memory:
     """Counters are called once each in a process of their own; what its resident memory grows by is divided by them.
 
-    That includes SQLite's cache of the pages they are stored in, at most 64 MiB, and whatever the allocator keeps.
+    That includes SQLite's cache of the pages they are stored in, at most 4 MiB, and whatever the allocator keeps.
     """
 
     name = "memory"

@@ -493,10 +493,7 @@ async def test_what_began_with_state_and_has_cleared_it_is_migrated_although_not
 
 
 @pytest.mark.parametrize("written", [False, True])
-@pytest.mark.parametrize("commit", range(1, 3))
-async def test_a_crash_at_any_commit_of_two_upgrades_leaves_old_or_new_and_never_both(
-    commit: int, written: bool
-) -> None:
+async def test_a_crash_at_the_commit_of_two_upgrades_leaves_old_or_new_and_never_both(written: bool) -> None:
     expected = {
         "1": {"total": '"5"', "status": '"waiting"'},
         "2": {"total": "500", "status": '"waiting"', "": "2"},
@@ -512,7 +509,7 @@ async def test_a_crash_at_any_commit_of_two_upgrades_leaves_old_or_new_and_never
             await world.crash()
             world.classes = (newer,)
             await world.start()
-            world.store.crash_at_commit(commit, written=written)
+            world.store.crash_at_commit(1, written=written)  # one holds all of it
             with contextlib.suppress(StorageError, BadArguments):
                 await world.app.resolve_awakeable(info.id, answer)
             await world.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -210,6 +211,45 @@ async def test_of_ended_invocations_the_newest_are_kept_up_to_the_limit_and_thos
         await world.restart()
         await world.settle()
         assert len(await world.app.invocations(limit=5000)) == 51
+
+
+async def test_what_is_forgotten_for_its_number_goes_with_the_commits_of_the_calls_that_go_on() -> None:
+    async with World(Sleeper, limits=Limits(retention=None, max_retained=10, idempotency_retention=None)) as world:
+        before = world.disk.commits
+        for n in range(1600):
+            await world.app.object(Sleeper, "k").echo(n)
+        assert world.disk.commits - before == 1600
+        await world.settle()
+        assert len(await world.app.invocations(limit=5000)) <= 10 + 501
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_what_an_operator_forgets_while_the_oldest_are_read_is_counted_once(turns: int) -> None:
+    async with World(Sleeper, limits=Limits(retention=None, max_retained=10, idempotency_retention=None)) as world:
+        first = world.app.object(Sleeper, "k").echo.send(0)
+        await first
+        for n in range(509):
+            await world.app.object(Sleeper, "k").echo(n)
+        last = world.app.object(Sleeper, "k").echo.send(0)  # one too many
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        with contextlib.suppress(UnknownInvocation):
+            await world.app.purge(first.id)
+        await last
+        await world.settle()
+        assert world.app._running().retention.count == len(await world.app.invocations(limit=5000)) <= 510
+
+
+async def test_a_resolved_awakeable_and_what_its_handler_makes_of_it_are_one_commit() -> None:
+    async with World(Sleeper) as world:
+        sent = [world.app.object(Sleeper, f"k{n}").wait.send() for n in range(3)]
+        await world.settle()
+        ids = [info.id for info in await world.app.awakeables()]
+        await world.restart()
+        before = world.disk.commits
+        await asyncio.gather(*(world.app.resolve_awakeable(id, "!") for id in ids))
+        assert world.disk.commits - before == 1
+        assert [await world.app.invocation(handle.id).result() for handle in sent] == ["w!"] * 3
 
 
 async def test_nothing_is_forgotten_without_limits() -> None:
