@@ -1,6 +1,5 @@
 """Durable virtual objects, services and workflows as classes, on a journal in SQLite."""
 
-from actors.app import App
 from actors.context import Context
 from actors.errors import ActorsError, TerminalError
 from actors.fields import field
@@ -11,6 +10,7 @@ from actors.retry import RetryPolicy
 from actors.runner import run
 from actors.schedules import schedule
 from actors.service import Service
+from actors.transport.served import App
 from actors.virtual_object import VirtualObject
 from actors.workflow import Workflow
 

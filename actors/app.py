@@ -10,7 +10,7 @@ import random as random_module
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
@@ -25,6 +25,7 @@ from actors.errors import (
 )
 from actors.futures import Call
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.http_options import HttpOptions
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
 from actors.keys import checked_key, key_for
@@ -57,7 +58,7 @@ class App:
     policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
     an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
     blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
-    command line (default: 0.25 if `storage` is a file, else never; 0: never). `clock`, `random` and `store` are seams for tests. An App
+    command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
 
@@ -73,7 +74,9 @@ class App:
         store: Store | None = None,
         executor: Executor | None = None,
         poll: float | datetime.timedelta | None = None,
+        http: HttpOptions | None = None,
     ) -> None:
+        self.http = http or HttpOptions()
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
             if isinstance(cls, (list, tuple, set)):
@@ -171,7 +174,7 @@ class App:
 
         def __exit__(self, *_: object) -> None: ...
 
-    async def __aenter__(self) -> App:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -45,8 +45,9 @@ class Payload:
         try:
             if self.text is None:
                 return known.encode(self.value)
-            known.decode(self.text)
-            return self.text
+            return known.encode(
+                known.decode(self.text)
+            )  # one spelling, so that the same completion again is known as that
         except SerializationError as error:
             raise BadArguments(
                 f"This awakeable waits for {known.name}: {error.message.rstrip('.')}. It stays open."

@@ -100,6 +100,13 @@ class UnknownHandler(TerminalError, LookupError):
     code = 404
 
 
+class PrivateHandler(TerminalError):
+    """A handler that only other handlers may call was asked for from outside."""
+
+    error = "private_handler"
+    code = 400
+
+
 class WrongKind(TerminalError, TypeError):
     """An object, a service or a workflow was used as if it were another of these three kinds."""
 

@@ -213,6 +213,7 @@ class Handler(Generic[Q, R, F]):
         shared: bool,
         retry: RetryPolicy | None = None,
         atomic: bool = False,
+        private: bool = False,
     ) -> None:
         functools.update_wrapper(cast(Any, self), function, updated=())
         self.function = function
@@ -220,6 +221,7 @@ class Handler(Generic[Q, R, F]):
         self.shared = shared
         self.retry = retry
         self.atomic = atomic
+        self.private = private
         self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
         self.schedules: tuple[Declared, ...] = ()  # see @schedule
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
@@ -269,18 +271,27 @@ def handler(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) ->
 
 
 @overload
-def handler(*, name: str | None = None, retry: RetryPolicy | None = None, atomic: bool = False) -> HandlerDecorator: ...
+def handler(
+    *, name: str | None = None, retry: RetryPolicy | None = None, atomic: bool = False, private: bool = False
+) -> HandlerDecorator: ...
 
 
 def handler(
-    function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, atomic: bool = False
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    atomic: bool = False,
+    private: bool = False,
 ) -> Any:
     """An exclusive handler: one invocation at a time for each key, from its first line to its outcome.
 
     `retry` is the policy for its failing attempts, before the class's and the app's. With `atomic` the state goes back to
-    what it was when the invocation ends as a failure; messages and steps are not taken back.
+    what it was when the invocation ends as a failure; messages and steps are not taken back. A `private` one is refused to
+    requests over HTTP.
     """
-    return _decorate(function, name, retry, atomic, shared=False)
+    return _decorate(function, name, retry, atomic, private, shared=False)
 
 
 @overload
@@ -288,17 +299,21 @@ def shared(function: Callable[Concatenate[S, Q], Coroutine[Any, Any, R]], /) -> 
 
 
 @overload
-def shared(*, name: str | None = None, retry: RetryPolicy | None = None) -> HandlerDecorator: ...
+def shared(*, name: str | None = None, retry: RetryPolicy | None = None, private: bool = False) -> HandlerDecorator: ...
 
 
-def shared(function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None) -> Any:
+def shared(
+    function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, private: bool = False
+) -> Any:
     """A read-only handler: runs beside the exclusive one, on a snapshot of the state, and never waits for it."""
-    return _decorate(function, name, retry, False, shared=True)
+    return _decorate(function, name, retry, False, private, shared=True)
 
 
-def _decorate(function: Any, name: str | None, retry: RetryPolicy | None, atomic: bool, *, shared: bool) -> Any:
+def _decorate(
+    function: Any, name: str | None, retry: RetryPolicy | None, atomic: bool, private: bool, *, shared: bool
+) -> Any:
     if function is None:
-        return lambda function: _decorate(function, name, retry, atomic, shared=shared)
+        return lambda function: _decorate(function, name, retry, atomic, private, shared=shared)
     decorator = "@shared" if shared else "@handler"
     if not inspect.iscoroutinefunction(function):
         shown = getattr(function, "__qualname__", repr(function))
@@ -313,22 +328,23 @@ def _decorate(function: Any, name: str | None, retry: RetryPolicy | None, atomic
         raise DefinitionError(f"{decorator} {function.__qualname__}: name= wants a str, got {name!r}.")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise DefinitionError(f"{decorator} {function.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
-    return Handler(function, name, shared, retry, bool(atomic))
+    return Handler(function, name, shared, retry, bool(atomic), bool(private))
 
 
 class HandlerDefinition:
     """One handler, ready to use: its codecs, and whether it wants the context."""
 
     __slots__ = (
-        "_codecs",
-        "_names",
         "_signature",
         "arity",
         "atomic",
+        "codecs",
         "function",
         "mode",
         "name",
+        "names",
         "once",
+        "private",
         "retry",
         "returns",
         "service",
@@ -345,6 +361,7 @@ class HandlerDefinition:
         self.mode = Mode.KEYLESS if service.kind == "service" else Mode.SHARED if self.shared else Mode.EXCLUSIVE
         self.once = service.kind == "workflow" and not self.shared  # invoked once for each key: the workflow itself
         self.atomic = declared.atomic
+        self.private = declared.private or service.private
         self.retry = declared.retry if declared.retry is not None else service.retry
         where = f"{service.name}.{self.name}"
         self.target = where
@@ -367,12 +384,12 @@ class HandlerDefinition:
             if _means_context(hints.get(parameter.name)):
                 raise DefinitionError(f"{where}: the context comes first. Move {parameter.name!r} right behind 'self'.")
         self._signature = inspect.Signature(parameters)
-        self._names = [parameter.name for parameter in parameters]
+        self.names = [parameter.name for parameter in parameters]
         self.arity = len(parameters)
-        self._codecs: list[Codec] = [
-            codec_for(hints.get(name, Any), f"{where}, parameter {name!r}") for name in self._names
+        self.codecs: list[Codec] = [
+            codec_for(hints.get(name, Any), f"{where}, parameter {name!r}") for name in self.names
         ]
-        for parameter, codec in zip(parameters, self._codecs, strict=True):
+        for parameter, codec in zip(parameters, self.codecs, strict=True):
             if parameter.default is not parameter.empty:
                 try:
                     codec.encode(parameter.default)
@@ -389,7 +406,7 @@ class HandlerDefinition:
         """
         if kwargs or len(args) != self.arity:
             args = self._bound(args, kwargs)
-        codecs = self._codecs
+        codecs = self.codecs
         if self.arity == 1:
             (value,) = args
             try:
@@ -409,7 +426,7 @@ class HandlerDefinition:
         return join(texts), args if unchangeable else None
 
     def _bad_argument(self, position: int, error: SerializationError) -> BadArguments:
-        return BadArguments(f"{self.target}: argument {self._names[position]!r}: {error}")
+        return BadArguments(f"{self.target}: argument {self.names[position]!r}: {error}")
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         try:
@@ -424,9 +441,9 @@ class HandlerDefinition:
         texts = split(array)
         if len(texts) != self.arity:
             raise SerializationError(
-                f"{self.target} takes {self.arity} arguments ({', '.join(self._names) or 'none'}); stored are {len(texts)}"
+                f"{self.target} takes {self.arity} arguments ({', '.join(self.names) or 'none'}); stored are {len(texts)}"
             )
-        return tuple([codec.decode(text) for codec, text in zip(self._codecs, texts, strict=True)])
+        return tuple([codec.decode(text) for codec, text in zip(self.codecs, texts, strict=True)])
 
     def same_arguments(self, one: str, other: str) -> bool:
         """Whether two stored argument lists are equal; the order inside a set does not count."""
@@ -434,7 +451,7 @@ class HandlerDefinition:
             return True
         ones, others = split(one), split(other)
         return len(ones) == len(others) == self.arity and all(
-            codec.equal(a, b) for codec, a, b in zip(self._codecs, ones, others, strict=True)
+            codec.equal(a, b) for codec, a, b in zip(self.codecs, ones, others, strict=True)
         )
 
 

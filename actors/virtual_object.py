@@ -36,6 +36,7 @@ class ServiceDefinition:
         "kind",
         "migrations",
         "name",
+        "private",
         "reader",
         "reference",
         "retry",
@@ -48,6 +49,7 @@ class ServiceDefinition:
         self.kind: Kind = cls.__kind__
         self.name: str = cls.__dict__.get("__service_name__") or cls.__name__
         self.retry: RetryPolicy | None = cls.__retry__
+        self.private: bool = cls.__private__
         check_name(self.name, f"class {cls.__qualname__}")
         self.annotations = annotations_of(cls, cls, namespace)
         handlers, owners = _handlers_of(cls)
@@ -126,7 +128,16 @@ class ServiceDefinition:
 
 
 _RESERVED = frozenset(
-    {"_actors_attempt", "_bind_inline", "_check_kind", "__actors__", "__kind__", "__service_name__", "__retry__"}
+    {
+        "_actors_attempt",
+        "_bind_inline",
+        "_check_kind",
+        "__actors__",
+        "__kind__",
+        "__service_name__",
+        "__retry__",
+        "__private__",
+    }
     | {"__dict__", "__weakref__"}
     | {"__state_version__", "__actors_advice__", ""}  # the empty name is that of the version in the database
 )
@@ -162,6 +173,7 @@ class Served(metaclass=_Meta):
     __kind__: ClassVar[Kind]
     __service_name__: ClassVar[str | None] = None
     __retry__: ClassVar[RetryPolicy | None] = None
+    __private__: ClassVar[bool] = False
     __actors__: ClassVar[Any] = None
     __state_version__: ClassVar[int] = 1
     __actors_advice__: ClassVar[str] = (
@@ -174,6 +186,7 @@ class Served(metaclass=_Meta):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         version: int | None = None,
+        private: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -186,6 +199,8 @@ class Served(metaclass=_Meta):
             if not isinstance(retry, RetryPolicy):
                 raise DefinitionError(f"class {cls.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
             cls.__retry__ = retry
+        if private is not None:
+            cls.__private__ = bool(private)
         inherited = max(getattr(base, "__state_version__", 1) for base in cls.__bases__)
         cls.__state_version__ = inherited if version is None else checked_version(version, inherited, cls)
         for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):

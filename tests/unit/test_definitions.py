@@ -34,7 +34,7 @@ def states(cls: Any) -> dict[str, str]:
 
 def signature(cls: Any, name: str) -> list[str]:
     declared = definition_of(cls).handlers[name]
-    return [codec.name for codec in declared._codecs] + [declared.returns.name]
+    return [codec.name for codec in declared.codecs] + [declared.returns.name]
 
 
 # --- what works -----------------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ async def test_annotations_mean_what_they_mean_in_the_module_that_wrote_them() -
 
     assert definition_of(Diary).fields_by_name["entries"].codec.type == list[elsewhere.Entry]
     assert definition_of(Diary).fields_by_name["own"].codec.type is Entry
-    assert definition_of(Diary).handlers["write"]._codecs[0].type is elsewhere.Entry
+    assert definition_of(Diary).handlers["write"].codecs[0].type is elsewhere.Entry
     async with App(Diary, storage="sqlite://") as app:
         assert await app.object(Diary, "d").write(elsewhere.Entry("a")) == 1
         assert await app.object(Diary, "d").first() == elsewhere.Entry("a")
@@ -437,7 +437,7 @@ def test_types_defined_in_a_function_or_in_the_class_body_are_found() -> None:
 
     assert states(Order)["status"].endswith("Order.Status")
     assert states(Order)["datetime"] == "datetime | None"
-    assert definition_of(Order).handlers["finish"]._codecs[0].type is Local
+    assert definition_of(Order).handlers["finish"].codecs[0].type is Local
     assert definition_of(Order).handlers["finish"].returns.type is Order.Status
 
 

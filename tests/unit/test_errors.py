@@ -36,6 +36,7 @@ CODES = {
     "MisusedFuture": ("misused_future", 500),
     "Overloaded": ("overloaded", 429),
     "PayloadTooLarge": ("payload_too_large", 413),
+    "PrivateHandler": ("private_handler", 400),
     "PromiseCompleted": ("promise_already_completed", 409),
     "PromiseRejected": ("promise_rejected", 500),
     "RetriesExhausted": ("retries_exhausted", 500),

@@ -1,0 +1,289 @@
+"""The way in for transports: everything by name, and JSON text instead of objects.
+
+Promise: what it returns is durable, and what it raises tells by itself whether the request or its invocation has failed: an
+outcome is returned, also that of a failure; everything else is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.awakeables import Payload
+from actors.client import done
+from actors.errors import (
+    AppNotRunning,
+    BadArguments,
+    PrivateHandler,
+    SerializationError,
+    TerminalError,
+    UnknownInvocation,
+    failure_error,
+)
+from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
+from actors.journal import Kind
+from actors.keys import checked_key, key_for
+from actors.placements import Message
+from actors.serde import Codec
+from actors.storage import RUN, InvocationRow, Status
+
+if TYPE_CHECKING:
+    from actors.app import App
+    from actors.partition import Partition
+    from actors.virtual_object import ServiceDefinition
+
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invocation has ended: `text` is the value as JSON, unless there is a `failure`.
+
+    `codec` is that of the value, None if its class is not served any more. `expires_ms` is until when an outcome is kept that
+    was asked for under an idempotency key.
+    """
+
+    id: str
+    text: str
+    failure: TerminalError | None
+    codec: Codec | None
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A message that was taken in: `new` unless its idempotency key was taken, `due_ms` if it is for later."""
+
+    id: str
+    new: bool
+    due_ms: int | None
+
+
+class Gateway:
+    """Requests of one app. Any number of them may be under way; one that is cancelled cancels no invocation."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    @property
+    def services(self) -> Mapping[str, ServiceDefinition]:
+        return self._app._services
+
+    @property
+    def max_payload(self) -> int:
+        """How many characters of JSON are accepted."""
+        return self._app._limits.max_payload
+
+    def running(self) -> bool:
+        """Whether requests can be answered now."""
+        partition = self._app._partition
+        return partition is not None and not partition.stopped
+
+    def _partition(self) -> Partition:
+        partition = self._app._running()
+        partition.check_running()
+        return partition
+
+    def target(self, service: str, key: str, handler: str) -> HandlerDefinition:
+        """The handler. Raises UnknownService, UnknownHandler, BadKey, WrongKind, or PrivateHandler."""
+        target = self._partition().handler(service, handler)
+        if target.private:
+            raise PrivateHandler(
+                f"{target.target} is private: other handlers may call it, requests from outside may not."
+            )
+        key_for(target, key)
+        return target
+
+    # --- calls and sends --------------------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        target: HandlerDefinition,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        headers: dict[str, str] | None,
+        idempotency_key: str | None,
+    ) -> Outcome:
+        """Accept a call and wait for its outcome. Raises BadArguments or whatever else refuses it."""
+        partition = self._partition()
+        text, values = target.encode(args, dict(kwargs))
+        if idempotency_key is None and not target.once:
+            invocation, future = partition.accept_call(target, key, text, values, headers)
+            failure = None
+            try:
+                await future
+            except TerminalError as error:
+                failure = error
+            return Outcome(partition.ids.invocation(invocation.seq), invocation.outcome or "", failure, target.returns)
+        seq, _ = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
+        return await self._outcome(seq)
+
+    async def send(
+        self,
+        target: HandlerDefinition,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        headers: dict[str, str] | None,
+        idempotency_key: str | None,
+        delay_ms: int,
+    ) -> Acceptance:
+        """Accept a message one way, durably. Raises BadArguments or whatever else refuses it."""
+        partition = self._partition()
+        text, values = target.encode(args, dict(kwargs))
+        options = Options(delay_ms, headers, idempotency_key)
+        due_ms = partition.clock.now_ms() + delay_ms if delay_ms else None
+        if idempotency_key is not None or target.once:
+            seq, new = await self._place(target, key, text, values, options)
+            return Acceptance(partition.ids.invocation(seq), new, due_ms if new else None)
+        partition.check_room(target, key, text)
+        seq = partition.next_number()
+        partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
+        await partition.committer.flushed()
+        return Acceptance(partition.ids.invocation(seq), True, due_ms)
+
+    async def _place(
+        self, target: HandlerDefinition, key: str, text: str, values: tuple[Any, ...] | None, options: Options
+    ) -> tuple[int, bool]:
+        if options.idempotency_key is not None:
+            checked_idempotency_key(options.idempotency_key)
+        app = self._app
+        # In a task of its own: whoever hangs up must not stop others who ask under the same key.
+        return await done(app._task(app._place(Message(target, key, text, values, options))))
+
+    # --- outcomes ---------------------------------------------------------------------------------------------------------
+
+    async def attach(self, id: str) -> Outcome:
+        """Wait for the outcome of an invocation. Raises BadId or UnknownInvocation."""
+        return await self._outcome(self._partition().ids.read_invocation(id))
+
+    async def output(self, id: str) -> Outcome | None:
+        """The outcome, or None while there is none. Raises BadId or UnknownInvocation."""
+        return await self._output(self._partition().ids.read_invocation(id))
+
+    async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> str:
+        """The id of the invocation that was accepted under an idempotency key. Raises UnknownInvocation, or as `target` does."""
+        target = self.target(service, key, handler)
+        return await self._find(target, key, checked_idempotency_key(idempotency_key))
+
+    async def find_run(self, workflow: str, key: str) -> str:
+        """The id of the run of a workflow. Raises UnknownInvocation, UnknownService or WrongKind."""
+        definition = self.services.get(workflow)
+        if definition is None:
+            self._partition().handler(workflow, "")  # raises
+        runs = [target for target in definition.handlers.values() if target.once] if definition is not None else []
+        if not runs:
+            raise BadArguments(f"{workflow} is no workflow, so it has no run.")
+        return await self._find(runs[0], checked_key(key), RUN)
+
+    async def _find(self, target: HandlerDefinition, key: str, idempotency_key: str) -> str:
+        partition = self._partition()
+        await partition.committer.flushed()
+        row = await partition.store.find(target.service.name, key, target.name, idempotency_key)
+        if row is None:
+            raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
+        return partition.ids.invocation(row.seq)
+
+    async def _outcome(self, seq: int) -> Outcome:
+        with contextlib.suppress(TerminalError):  # the outcome is read from its row; if there is none, that says so
+            await self._app._result(seq)
+        found = await self._output(seq)
+        if found is None:
+            raise AppNotRunning("The app stopped while this was asked. Ask again when it runs.")
+        return found
+
+    async def _output(self, seq: int) -> Outcome | None:
+        partition = self._partition()
+        if seq in partition.open:
+            return None
+        await partition.committer.flushed()
+        row = await partition.store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation()
+        if row.status < Status.SUCCEEDED:
+            return None
+        return self._of_row(row)
+
+    def _of_row(self, row: InvocationRow) -> Outcome:
+        partition = self._partition()
+        definition = self.services.get(row.service)
+        handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
+        expires_ms = None
+        if row.idempotency_key is not None and row.ended_ms is not None:
+            kept_ms = self._app._limits.idempotency_retention_ms
+            expires_ms = row.ended_ms + kept_ms if kept_ms is not None else None
+        return Outcome(
+            partition.ids.invocation(row.seq),
+            row.outcome or "",
+            failure_error(row.outcome or "") if row.status == Status.FAILED else None,
+            handler.returns if handler is not None else None,
+            expires_ms,
+        )
+
+    # --- awakeables -------------------------------------------------------------------------------------------------------
+
+    async def resolve(self, id: str, *, text: str | None = None, value: Any = None) -> None:
+        """Complete an awakeable with a JSON text, or else with a value. Raises as `App.resolve_awakeable` does."""
+        await self._complete(id, Payload(Kind.COMPLETED, value=value, text=text))
+
+    async def reject(self, id: str, reason: str) -> None:
+        """Make the handler that waits fail. Raises as `App.reject_awakeable` does."""
+        await self._complete(id, Payload(Kind.FAILED, reason=reason))
+
+    async def _complete(self, id: str, payload: Payload) -> None:
+        partition = self._partition()
+        seq, index = partition.ids.read_awakeable(id)
+        await partition.awakeables.complete(seq, index, payload)
+
+
+def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named arguments in a request's body. Raises BadArguments.
+
+    One parameter takes the whole body as its value, several an object of their names, or an array; without a body all have
+    their defaults. A parameter of type bytes takes the body as it is.
+    """
+    if target.arity == 1 and target.codecs[0].type is bytes:
+        return (body,), {}
+    if not body.strip():
+        return (), {}
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadArguments(f"{target.target}: the body is not UTF-8: {error}.") from None
+    if target.arity == 1:
+        return (_value(target, 0, text),), {}
+    if target.arity == 0:
+        if text.strip() in ("null", "{}", "[]"):
+            return (), {}
+        raise BadArguments(f"{target.target} takes no arguments: send an empty body.")
+    try:
+        if text.lstrip().startswith("["):
+            values = _raw_array.decode(text)
+            if len(values) <= target.arity:
+                return tuple(_value(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
+            raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
+        named = _raw_object.decode(text)
+    except msgspec.MsgspecError as error:
+        raise BadArguments(
+            f"{target.target} takes several arguments: send a JSON object of {', '.join(target.names)}, or an array. {error}."
+        ) from None
+    places = {name: place for place, name in enumerate(target.names)}
+    unknown = [name for name in named if name not in places]
+    if unknown:
+        raise BadArguments(
+            f"{target.target} has no parameter {unknown[0]!r}. Its parameters: {', '.join(target.names)}."
+        )
+    return (), {name: _value(target, places[name], bytes(raw).decode()) for name, raw in named.items()}
+
+
+def _value(target: HandlerDefinition, place: int, text: str) -> Any:
+    try:
+        return target.codecs[place].decode(text)
+    except SerializationError as error:
+        raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None

@@ -1,0 +1,202 @@
+"""The app over HTTP: a raw ASGI application.
+
+Promise: an answer of 200 or 202 leaves only after what it says is durable, and whoever hangs up cancels nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import assert_never
+
+from actors.errors import BadArguments, TerminalError
+from actors.gateway import Gateway, arguments
+from actors.http_options import HttpOptions
+from actors.transport.durations import delay_ms
+from actors.transport.replies import (
+    NOT_READY,
+    Reply,
+    acceptance_reply,
+    error_reply,
+    json_reply,
+    outcome_reply,
+    refusal,
+)
+from actors.transport.requests import Disconnected, Receive, Request, Scope, Send
+from actors.transport.routes import (
+    Admin,
+    Attach,
+    AttachByKey,
+    BadRoute,
+    Complete,
+    Invoke,
+    Kind,
+    Page,
+    Route,
+    route,
+)
+
+log = logging.getLogger("actors.http")
+
+
+class Ingress:
+    """One per app. It knows nothing of sockets: any ASGI server, or another ASGI app it is mounted in, calls it."""
+
+    def __init__(self, gateway: Gateway, options: HttpOptions) -> None:
+        self._gateway = gateway
+        self._options = options
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of the scope type `http`."""
+        request = Request(scope, receive, self._options.body_timeout)
+        try:
+            reply = await self._reply(request)
+        except Disconnected:
+            return
+        body = b"" if request.method == "HEAD" else reply.body
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [*reply.headers, (b"content-length", str(len(reply.body)).encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _reply(self, request: Request) -> Reply:
+        try:
+            return await self._routed(request, route(request.path, self._kind_of))
+        except (BadRoute, TerminalError) as error:
+            return error_reply(error, "ingress")
+        except Disconnected:
+            raise
+        except Exception as error:
+            reply = error_reply(error, "ingress")
+            if reply.status != 503:
+                log.exception("A request was answered with 500")
+            return reply
+
+    def _kind_of(self, service: str) -> Kind | None:
+        definition = self._gateway.services.get(service)
+        return definition.kind if definition is not None else None
+
+    async def _routed(self, request: Request, asked: Route) -> Reply:
+        match asked:
+            case Invoke():
+                return await self._invoke(request, asked)
+            case Complete():
+                return await self._complete(request, asked)
+            case Attach():
+                return _allowed(request, "GET") or await self._attach(asked.id, asked.wait)
+            case AttachByKey():
+                if refused := _allowed(request, "GET"):
+                    return refused
+                if asked.handler:
+                    id = await self._gateway.find(asked.service, asked.key, asked.handler, asked.idempotency_key)
+                else:
+                    id = await self._gateway.find_run(asked.service, asked.key)
+                return await self._attach(id, asked.wait)
+            case Page():
+                return _allowed(request, "GET", "HEAD") or self._page(asked.name)
+            case Admin():
+                raise BadRoute(404, "unknown_path", "Nothing is here.")
+            case _:
+                assert_never(asked)
+
+    # --- handlers -----------------------------------------------------------------------------------------------------------
+
+    async def _invoke(self, request: Request, asked: Invoke) -> Reply:
+        gateway = self._gateway
+        if refused := _allowed(request, "POST") if asked.send else _allowed(request, "POST", "GET"):
+            return refused
+        target = gateway.target(asked.service, asked.key, asked.handler)
+        query = request.query()
+        delay = query.get("delay")
+        if delay is not None and not asked.send:
+            raise BadArguments("delay goes with /send: a call waits for its answer.")
+        body = await request.body(gateway.max_payload)
+        if body and not _is_json(request.content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
+            raise BadArguments(
+                f"{target.target} takes JSON, and the body is of content-type {request.content_type[:100]!r}. "
+                "Send it as application/json."
+            )
+        args, kwargs = arguments(target, body)
+        if asked.send:
+            after_ms = delay_ms(delay) if delay is not None else 0
+            accepted = await gateway.send(
+                target, asked.key, args, kwargs, request.passed_on, request.idempotency_key, after_ms
+            )
+            return acceptance_reply(accepted)
+        return outcome_reply(
+            await gateway.call(target, asked.key, args, kwargs, request.passed_on, request.idempotency_key)
+        )
+
+    async def _attach(self, id: str, wait: bool) -> Reply:
+        outcome = await (self._gateway.attach(id) if wait else self._gateway.output(id))
+        if outcome is None:
+            return refusal(NOT_READY, "not_ready", "This invocation has no outcome yet. Attach to it to wait for one.")
+        return outcome_reply(outcome)
+
+    # --- awakeables ---------------------------------------------------------------------------------------------------------
+
+    async def _complete(self, request: Request, asked: Complete) -> Reply:
+        if refused := _allowed(request, "POST"):
+            return refused
+        body = await request.body(self._gateway.max_payload)
+        if not asked.resolve:
+            await self._gateway.reject(asked.id, _reason(body))
+        elif not body:
+            await self._gateway.resolve(asked.id, value=None)
+        elif request.content_type == "application/octet-stream":
+            await self._gateway.resolve(asked.id, value=body)
+        elif _is_json(request.content_type):
+            try:
+                text = body.decode()
+            except UnicodeDecodeError as error:
+                raise BadArguments(
+                    f"The body is not UTF-8: {error}. Bytes are sent as application/octet-stream."
+                ) from None
+            await self._gateway.resolve(asked.id, text=text)
+        else:
+            raise BadArguments(
+                f"The body is of content-type {request.content_type[:100]!r}. Send application/json, or bytes as "
+                "application/octet-stream."
+            )
+        return Reply(202)
+
+    # --- what is the same for everybody -------------------------------------------------------------------------------------
+
+    def _page(self, name: str) -> Reply:
+        if name == "health":
+            services = [
+                {"name": definition.name, "kind": definition.kind, "handlers": sorted(definition.handlers)}
+                for definition in self._gateway.services.values()
+            ]
+            running = self._gateway.running()
+            return json_reply(
+                200 if running else 503, {"status": "ok" if running else "not running", "services": services}
+            )
+        raise BadRoute(404, "unknown_path", "Nothing is here.")
+
+
+def _allowed(request: Request, *methods: str) -> Reply | None:
+    """None, or the refusal of another method."""
+    if request.method in methods:
+        return None
+    allowed = ", ".join(methods)
+    return refusal(
+        405, "wrong_method", f"{request.method[:20]} is not possible here. Use {allowed}.", (b"allow", allowed.encode())
+    )
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether a body may be JSON: without a type, or with curl's for whatever it is given, it is taken for that."""
+    return content_type in ("", "application/json", "application/x-www-form-urlencoded") or content_type.endswith(
+        "+json"
+    )
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadArguments(f"The reason is not UTF-8 text: {error}.") from None

@@ -1,0 +1,138 @@
+"""One HTTP request, taken apart once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+from actors.errors import BadArguments
+from actors.transport.routes import BadRoute
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# Headers that speak of this connection, of the body, or of who asks: handlers do not see them, and they are not stored.
+_NOT_PASSED_ON = frozenset(
+    b"accept accept-charset accept-encoding accept-language authorization cache-control connection content-encoding "
+    b"content-length content-type cookie date expect forwarded host idempotency-key keep-alive origin pragma "
+    b"proxy-authorization proxy-connection referer te trailer transfer-encoding upgrade user-agent via".split()
+)
+
+
+class Disconnected(Exception):
+    """The client hung up before its request was whole."""
+
+
+class Request:
+    """Headers by lower-case name; of several with one name the last counts, except those handlers see, which are joined."""
+
+    __slots__ = (
+        "_receive",
+        "_scope",
+        "body_timeout_s",
+        "content_length",
+        "content_type",
+        "idempotency_key",
+        "method",
+        "passed_on",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, body_timeout_s: float) -> None:
+        self._scope = scope
+        self._receive = receive
+        self.body_timeout_s = body_timeout_s
+        self.method: str = scope["method"]
+        self.content_type = ""
+        self.content_length: int | None = None
+        self.idempotency_key: str | None = None
+        self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            elif name == b"content-length":
+                self.content_length = int(value) if value.isdigit() and len(value) < 19 else None
+            elif name == b"idempotency-key":
+                self.idempotency_key = _text(value)
+            elif name not in _NOT_PASSED_ON and not name.startswith((b"sec-", b"x-forwarded-")):
+                passed_on = self.passed_on = self.passed_on if self.passed_on is not None else {}
+                key = name.decode("latin-1")
+                passed_on[key] = f"{passed_on[key]}, {_text(value)}" if key in passed_on else _text(value)
+
+    @property
+    def path(self) -> bytes:
+        """The path as it came over the wire, below where the app is mounted."""
+        raw: bytes | None = self._scope.get("raw_path")
+        if raw is None:
+            raw = quote(self._scope["path"], safe="/%~:@!$&'()*+,;=").encode()
+        root: str = self._scope.get("root_path") or ""
+        if root:
+            depth = root.rstrip("/").count("/")
+            parts = raw.split(b"/")
+            mounted = b"/".join(parts[: depth + 1])
+            if unquote_to_bytes(mounted) == root.rstrip("/").encode():
+                raw = b"/" + b"/".join(parts[depth + 1 :])
+        return raw
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The address it came from; None for a Unix socket."""
+        found = self._scope.get("client")
+        return (found[0], found[1]) if found else None
+
+    def header(self, name: bytes) -> str | None:
+        for known, value in reversed(list(self._scope["headers"])):
+            if known == name:
+                return _text(value)
+        return None
+
+    def query(self) -> dict[str, str]:
+        """Raises BadArguments for a query that cannot be read."""
+        text: bytes = self._scope.get("query_string") or b""
+        if not text:
+            return {}
+        try:
+            return dict(parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100))
+        except ValueError as error:
+            raise BadArguments(f"The query cannot be read: {error}.") from None
+
+    async def body(self, limit: int) -> bytes:
+        """All of it. Raises BadRoute (413) beyond `limit` bytes, BadRoute (408) if it does not come, Disconnected."""
+        if self.content_length is not None and self.content_length > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                message = await self._receive()
+                if message["type"] == "http.request" and not message.get("more_body", False):
+                    body: bytes = message.get("body", b"")
+                    if len(body) > limit:
+                        raise _too_large(limit)
+                    return body
+                parts, size = [], 0
+                while True:
+                    if message["type"] != "http.request":
+                        raise Disconnected()
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise _too_large(limit)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    message = await self._receive()
+        except TimeoutError:
+            raise BadRoute(408, "slow_request", f"The body did not arrive within {self.body_timeout_s:g} s.") from None
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _too_large(limit: int) -> BadRoute:
+    return BadRoute(
+        413, "payload_too_large", f"The body is larger than {limit:,} bytes; max_payload of the app allows no more."
+    )

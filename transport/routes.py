@@ -1,0 +1,170 @@
+"""What a path means. Pure: no request, no app, only texts.
+
+Every segment is decoded once, after the path was split: a key may hold any character, a slash too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+Kind = Literal["object", "service", "workflow"]
+
+
+class BadRoute(Exception):
+    """A path that means nothing: with the status and the stable code of the answer."""
+
+    def __init__(self, status: int, error: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Call a handler, or send to it. The key of a Service is empty."""
+
+    service: str
+    key: str
+    handler: str
+    send: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Wait for the outcome of an invocation, or, without `wait`, ask whether there is one."""
+
+    id: str
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttachByKey:
+    """The same by what the invocation was accepted under; an empty handler means the run of a workflow."""
+
+    service: str
+    key: str
+    handler: str
+    idempotency_key: str
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Resolve an awakeable, or reject it."""
+
+    id: str
+    resolve: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is the same for everybody: `health`, `openapi.json`, `docs`, `metrics`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Below /restate/admin: the segments."""
+
+    segments: tuple[str, ...]
+
+
+Route = Invoke | Attach | AttachByKey | Complete | Page | Admin
+
+PAGES = ("openapi.json", "docs", "metrics")
+_ENDS = {"attach": True, "output": False}
+_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def segments(raw: bytes) -> list[str]:
+    """The segments of a path as it came over the wire. Raises BadRoute."""
+    if not raw.startswith(b"/"):
+        raise BadRoute(400, "bad_path", "A path begins with a slash.")
+    try:
+        if b"%" not in raw:
+            return raw[1:].decode().split("/")
+        if _BROKEN.search(raw):
+            raise BadRoute(
+                400, "bad_path", "A percent sign in a path is followed by two hexadecimal digits: %25 is one."
+            )
+        return [unquote_to_bytes(part).decode() for part in raw[1:].split(b"/")]
+    except UnicodeDecodeError:
+        raise BadRoute(400, "bad_path", "The path is not UTF-8 behind its percent signs.") from None
+
+
+def route(raw: bytes, kind_of: Callable[[str], Kind | None]) -> Route:
+    """What the path asks for. `kind_of` knows the services. Raises BadRoute."""
+    parts = segments(raw)
+    if parts[0] == "restate" and len(parts) > 1:
+        return _reserved(parts[1], parts[2:], kind_of)
+    if len(parts) == 1:
+        if parts[0] in PAGES:
+            return Page(parts[0])
+        raise _nothing_here()
+    return _invocation(parts, kind_of, send=None)
+
+
+def _reserved(what: str, rest: list[str], kind_of: Callable[[str], Kind | None]) -> Route:
+    if what == "health" and not rest:
+        return Page("health")
+    if what == "admin":
+        return Admin(tuple(rest))
+    if what in ("call", "send") and len(rest) >= 2:
+        return _invocation(rest, kind_of, send=what == "send")
+    if what in ("awakeables", "a") and len(rest) == 2:
+        if rest[1] in ("resolve", "reject"):
+            return Complete(rest[0], rest[1] == "resolve")
+        raise BadRoute(404, "unknown_path", "An awakeable is completed by POST .../resolve or .../reject.")
+    if what in _ENDS and len(rest) == 1:
+        return Attach(rest[0], _ENDS[what])
+    if what == "invocation" and len(rest) >= 2 and rest[-1] in _ENDS:
+        return _attach(rest[:-1], _ENDS[rest[-1]], kind_of)
+    if what == "workflow" and len(rest) == 3 and rest[2] in _ENDS:
+        return AttachByKey(rest[0], rest[1], "", "", _ENDS[rest[2]])
+    raise _nothing_here()
+
+
+def _attach(rest: list[str], wait: bool, kind_of: Callable[[str], Kind | None]) -> Route:
+    if len(rest) == 1:
+        return Attach(rest[0], wait)
+    kind = _known(rest[0], kind_of)
+    if kind == "service" and len(rest) == 3:
+        return AttachByKey(rest[0], "", rest[1], rest[2], wait)
+    if kind != "service" and len(rest) == 4:
+        return AttachByKey(rest[0], rest[1], rest[2], rest[3], wait)
+    raise _nothing_here()
+
+
+def _invocation(parts: list[str], kind_of: Callable[[str], Kind | None], send: bool | None) -> Invoke:
+    """`send` is None where the path itself may end with /send."""
+    kind = _known(parts[0], kind_of)
+    named = 2 if kind == "service" else 3
+    if len(parts) == named + 1 and parts[-1] == "send" and send is not False:
+        parts, send = parts[:-1], True
+    if len(parts) != named:
+        shape = f"/{parts[0]}/{{handler}}" if kind == "service" else f"/{parts[0]}/{{key}}/{{handler}}"
+        raise BadRoute(404, "unknown_path", f"{parts[0]} is called at {shape}, or at {shape}/send one way.")
+    key = "" if kind == "service" else parts[1]
+    if kind != "service" and not key:
+        raise BadRoute(400, "bad_key", f"The key is missing in the path: /{parts[0]}/{{key}}/{{handler}}.")
+    return Invoke(parts[0], key, parts[named - 1], bool(send))
+
+
+def _known(service: str, kind_of: Callable[[str], Kind | None]) -> Kind:
+    kind = kind_of(service)
+    if kind is None:
+        raise BadRoute(
+            404, "unknown_service", f"No service {service[:100]!r} is served here. /restate/health lists them."
+        )
+    return kind
+
+
+def _nothing_here() -> BadRoute:
+    return BadRoute(
+        404, "unknown_path", "Nothing is here. Handlers are at /{service}/{key}/{handler}; /openapi.json lists them."
+    )

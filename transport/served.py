@@ -1,0 +1,54 @@
+"""The app as its users know it: the runtime, and an ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.app import App as Runtime
+from actors.gateway import Gateway
+from actors.transport.ingress import Ingress
+from actors.transport.requests import Receive, Scope, Send
+
+
+class App(Runtime):
+    __doc__ = Runtime.__doc__
+
+    _ingress: Ingress | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it: `uvicorn module:app`, or mount it in another ASGI application, whose lifespan then starts it."""
+        kind = scope["type"]
+        if kind == "http":
+            ingress = self._ingress
+            if ingress is None:
+                ingress = self._ingress = Ingress(Gateway(self), self.http)
+            await ingress.answer(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": "This server speaks HTTP only."})
+        else:
+            raise RuntimeError(f"This ASGI application does not know the scope type {kind!r}.")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        own = False
+        while True:
+            message: Any = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    if self._partition is None:
+                        await self.start()
+                        own = True
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                try:
+                    if own:
+                        await self.close()
+                except Exception as error:
+                    await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.shutdown.complete"})
+                return
