@@ -39,6 +39,7 @@ from actors.retry import RetryPolicy
 from actors.service import Service
 from actors.storage import RUN, InvocationRow, SqliteStore, Status
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
+from actors.watching import Watcher
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
@@ -58,7 +59,8 @@ class App:
     policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
     an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
     blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
-    command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `clock`, `random` and `store` are seams for tests. An App
+    command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `watcher` is told of what happens, for example
+    `actors.tracing.Tracing()`. `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
 
@@ -75,8 +77,10 @@ class App:
         executor: Executor | None = None,
         poll: float | datetime.timedelta | None = None,
         http: HttpOptions | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.http = http or HttpOptions()
+        self._watcher = watcher
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
             if isinstance(cls, (list, tuple, set)):
@@ -134,6 +138,7 @@ class App:
             self._retry,
             self._limits,
             self._tell_paused if self._on_paused is not None else None,
+            self._watcher,
         )
         try:
             await partition.begin(opened)
@@ -252,7 +257,8 @@ class App:
             return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
         partition.check_room(target, key, text)
         seq = partition.next_number()
-        invocation = partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
+        headers = partition.headers_for(options.headers, None)
+        invocation = partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         accepted: asyncio.Future[None] = partition.loop.create_future()
         partition.committer.reply(accepted, None, invocation.dirty_in)
         return ClientHandle(self, seq, accepted)
@@ -272,7 +278,7 @@ class App:
         partition = self._running()
 
         def accept() -> Invocation:
-            return partition.accept_message(message, partition.next_number())
+            return partition.accept_message(message, partition.next_number(), None)
 
         return await partition.placements.place(message, accept)
 

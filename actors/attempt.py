@@ -154,7 +154,9 @@ class Attempt(Recorder):
             return False
         self._instance = instance
         instance._actors_attempt = self  # type: ignore[attr-defined]
-        self._variables = contextvars.copy_context()
+        variables = self._variables = contextvars.copy_context()
+        if self.partition.watcher is not None:
+            self.partition.watcher.begins(invocation, variables)
         if handler.wants_context:
             self._coroutine = handler.function(instance, self.context, *args)
         else:

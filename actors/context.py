@@ -341,7 +341,8 @@ class Context(NamedState, Combinators):
             else:
                 seq = partition.next_number()
                 entry = attempt.record(Kind.CALL, name, text, seq)
-                child = partition.accept(target, key, text, values, options.headers, seq, caller.seq, entry.idx)
+                headers = partition.headers_for(options.headers, caller)
+                child = partition.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
                     partition.operations.called(caller, child)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, target.returns)
@@ -388,7 +389,8 @@ class Context(NamedState, Combinators):
                 raise
             seq = attempt.partition.next_number()
             entry = attempt.record(Kind.SEND, name, text, seq)
-            attempt.partition.accept(target, key, text, values, options.headers, seq, None, None, options.delay_ms)
+            headers = attempt.partition.headers_for(options.headers, attempt.invocation)
+            attempt.partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         if entry.ref is None:
             raise failure_error(entry.before or "{}")
         return SentMessage(attempt.partition.ids.invocation(entry.ref))

@@ -36,6 +36,7 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     if extras.failing_since_ms is None:
         extras.failing_since_ms = now
     extras.attempts += 1
+    partition.counts.failed_attempts += 1
     reason = extras.reason = reason_of(error)
     handler = invocation.handler
     policy = (handler.retry if handler is not None else None) or partition.retry
@@ -77,6 +78,7 @@ def pause(partition: Partition, invocation: Invocation, reason: str, error: Base
     partition.close_attempt(invocation)
     invocation.more().reason = reason
     invocation.status = Status.PAUSED
+    partition.counts.paused += 1
     partition.paused_here.add(invocation.seq)
     partition.mark(invocation)
     partition.residence.rests(invocation)

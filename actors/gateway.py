@@ -99,6 +99,27 @@ class Gateway:
         key_for(target, key)
         return target
 
+    def figures(self) -> dict[str, tuple[str, str, float]]:
+        """By name: whether it is a `counter` or a `gauge`, what it says, and how much it is now. Empty while the app does not run."""
+        partition = self._app._partition
+        if partition is None:
+            return {}
+        counts, committer = partition.counts, partition.committer
+        return {
+            "actors_invocations_succeeded": ("counter", "Invocations that returned.", counts.succeeded),
+            "actors_invocations_failed": ("counter", "Invocations that ended as a failure.", counts.failed),
+            "actors_attempts_failed": ("counter", "Attempts that failed and are tried again.", counts.failed_attempts),
+            "actors_invocations_paused": ("counter", "Invocations that were paused.", counts.paused),
+            "actors_commits": ("counter", "Transactions handed to the database.", committer.handed_over),
+            "actors_invocations_in_memory": ("gauge", "Open invocations in memory.", len(partition.open)),
+            "actors_handlers_waiting": ("gauge", "Handlers in memory that wait.", len(partition.residence.waiting)),
+            "actors_invocations_kept": (
+                "gauge",
+                "Ended invocations kept, without those under a key.",
+                partition.retention.count,
+            ),
+        }
+
     # --- calls and sends --------------------------------------------------------------------------------------------------
 
     async def call(
@@ -144,6 +165,7 @@ class Gateway:
             return Acceptance(partition.ids.invocation(seq), new, due_ms if new else None)
         partition.check_room(target, key, text)
         seq = partition.next_number()
+        headers = partition.headers_for(headers, None)
         partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
         await partition.committer.flushed()
         return Acceptance(partition.ids.invocation(seq), True, due_ms)

@@ -70,6 +70,7 @@ from actors.ticks import Ticks
 from actors.timers import DELIVER
 from actors.turns import NUMBERS_RESERVED, Ledger, Mark
 from actors.virtual_object import ServiceDefinition, definition_of
+from actors.watching import Counts, Watcher, trace_headers
 from actors.workflows import Workflows
 
 log = logging.getLogger("actors")
@@ -95,6 +96,7 @@ class Partition(Ledger):
         retry: RetryPolicy,
         limits: Limits,
         on_paused: Callable[[Invocation], None] | None,
+        watcher: Watcher | None,
     ) -> None:
         self.services = services
         self.store = store
@@ -108,6 +110,8 @@ class Partition(Ledger):
         self._max_pending = limits.max_pending
         self._max_in_flight = limits.max_in_flight
         self.on_paused = on_paused
+        self.watcher = watcher
+        self.counts = Counts()
         policies = [handler.retry for service in services.values() for handler in service.handlers.values()]
         self.longest_retry_ms = round(
             1000 * max(policy.max_interval for policy in (retry, *policies) if policy is not None)
@@ -223,7 +227,12 @@ class Partition(Ledger):
         return invocation
 
     def accept_message(
-        self, message: Message, seq: int, parent: int | None = None, parent_index: int | None = None
+        self,
+        message: Message,
+        seq: int,
+        caller: Invocation | None,
+        parent: int | None = None,
+        parent_index: int | None = None,
     ) -> Invocation:
         """`accept` for a message with an idempotency key."""
         options = message.options
@@ -232,13 +241,23 @@ class Partition(Ledger):
             message.key,
             message.args_text,
             message.values,
-            options.headers,
+            self.headers_for(options.headers, caller),
             seq,
             parent,
             parent_index if parent is not None else None,
             options.delay_ms,
             message.idempotency_key,
         )
+
+    def headers_for(self, headers: dict[str, str] | None, caller: Invocation | None) -> dict[str, str] | None:
+        """What a message of this handler, or of none, is given: the trace context, unless it brings its own."""
+        if self.watcher is not None:
+            inherited = self.watcher.headers(caller)
+        else:
+            inherited = trace_headers(caller) if caller is not None and caller.extras is not None else None
+        if inherited is None or (headers is not None and "traceparent" in headers):
+            return headers
+        return {**inherited, **headers} if headers else inherited
 
     def deliver_scheduled(self, invocation: Invocation) -> None:
         """Its time has come: its place in the mailbox is behind what waits there now."""
@@ -289,6 +308,8 @@ class Partition(Ledger):
         else:
             seq = self.next_number()
         invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
+        if self.watcher is not None:
+            headers = self.headers_for(headers, None)
         if headers:
             invocation.more().headers = _headers_text(headers).decode()
         self.open[seq] = invocation
@@ -599,6 +620,12 @@ class Partition(Ledger):
             retention, extras = self.retention, invocation.extras
             if extras is None or extras.idempotency_key is None or extras.flags & Flag.TICK:
                 retention.count += 1
+            if status == _SUCCEEDED:
+                self.counts.succeeded += 1
+            else:
+                self.counts.failed += 1
+            if self.watcher is not None:
+                self.watcher.ended(invocation)
             if retention.count > retention.limit or not retention.armed:
                 retention.look()
             if invocation.dirty_in != written_in:

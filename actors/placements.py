@@ -151,7 +151,9 @@ class Placements:
             seq = partition.next_number()
             partition.place(caller, command, seq)
             partition.work_ended(caller, command)
-            accepted = partition.accept_message(message, seq, caller.seq if kind == Kind.CALL else None, command)
+            accepted = partition.accept_message(
+                message, seq, caller, caller.seq if kind == Kind.CALL else None, command
+            )
             if kind == Kind.CALL:
                 partition.operations.called(caller, accepted)
             return accepted

@@ -59,7 +59,7 @@ class Stage(Partition):
 
     def __init__(self, services: dict[str, ServiceDefinition], store: Store, limits: Limits, secret: bytes) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(services, store, loop, SystemClock(), Random(0), _Refusal(), RetryPolicy(), limits, None)
+        super().__init__(services, store, loop, SystemClock(), Random(0), _Refusal(), RetryPolicy(), limits, None, None)
         self.ids = IdMint(secret)
 
     def next_number(self) -> int:

@@ -21,6 +21,7 @@ from actors.errors import (
     short_reason,
 )
 from actors.journal import Kind
+from actors.logs import step_of
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 
@@ -76,11 +77,15 @@ class Step:
             return
         loop = self._partition.loop
         try:
-            if is_async(self._function):
-                self._running = loop.create_task(_no_stop_async(self._function), context=self._variables.copy())
+            function = self._function
+            if self._partition.watcher is not None:
+                function = self._partition.watcher.step(self._invocation, self._name(), function)
+            variables = self._variables.copy()  # one context cannot be entered by two threads at once
+            variables.run(step_of.set, (self._partition, self._invocation))
+            if is_async(function):
+                self._running = loop.create_task(_no_stop_async(function), context=variables)
             else:
-                variables = self._variables.copy()  # one context cannot be entered by two threads at once
-                call: Callable[[], Any] = functools.partial(_no_stop, self._function)
+                call: Callable[[], Any] = functools.partial(_no_stop, function)
                 self._running = loop.run_in_executor(self._partition.executor, variables.run, call)
         except Exception as error:  # arguments that do not fit, for example
             loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
@@ -91,6 +96,10 @@ class Step:
         """The invocation has ended or the app stops. A function in a thread runs on; its result is ignored."""
         if self._running is not None:
             self._running.cancel()
+
+    def _name(self) -> str:
+        command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
+        return (command.name or "") if command is not None else ""
 
     def _over(self) -> bool:
         return self._invocation.ended or self._partition.stopped
@@ -135,9 +144,7 @@ class Step:
             return
         policy = self._policy
         if policy is None:
-            command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
-            name = command.name if command is not None else ""
-            note = f"Raised by the step {name!r}. Only a TerminalError of a step reaches the handler's except."
+            note = f"Raised by the step {self._name()!r}. Only a TerminalError of a step reaches the handler's except."
             with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)

@@ -6,12 +6,14 @@ Promise: an answer of 200 or 202 leaves only after what it says is durable, and 
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import assert_never
 
 from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway, arguments
 from actors.http_options import HttpOptions
 from actors.transport.durations import delay_ms
+from actors.transport.metrics import RequestCounts, metrics_reply
 from actors.transport.replies import (
     NOT_READY,
     Reply,
@@ -44,14 +46,17 @@ class Ingress:
     def __init__(self, gateway: Gateway, options: HttpOptions) -> None:
         self._gateway = gateway
         self._options = options
+        self._counts = RequestCounts()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""
+        began = perf_counter()
         request = Request(scope, receive, self._options.body_timeout)
         try:
             reply = await self._reply(request)
         except Disconnected:
             return
+        self._counts.add(*request.handler, reply.status, perf_counter() - began)
         body = b"" if request.method == "HEAD" else reply.body
         await send(
             {
@@ -109,6 +114,7 @@ class Ingress:
         if refused := _allowed(request, "POST") if asked.send else _allowed(request, "POST", "GET"):
             return refused
         target = gateway.target(asked.service, asked.key, asked.handler)
+        request.handler = target.service.name, target.name
         query = request.query()
         delay = query.get("delay")
         if delay is not None and not asked.send:
@@ -175,6 +181,8 @@ class Ingress:
             return json_reply(
                 200 if running else 503, {"status": "ok" if running else "not running", "services": services}
             )
+        if name == "metrics":
+            return metrics_reply(self._gateway, self._counts)
         raise BadRoute(404, "unknown_path", "Nothing is here.")
 
 

@@ -35,6 +35,7 @@ class Request:
         "body_timeout_s",
         "content_length",
         "content_type",
+        "handler",
         "idempotency_key",
         "method",
         "passed_on",
@@ -48,6 +49,7 @@ class Request:
         self.content_type = ""
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
+        self.handler = "", ""  # service and handler, once they are known to exist
         self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
         for name, value in scope["headers"]:
             if name == b"content-type":

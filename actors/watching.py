@@ -1,0 +1,56 @@
+"""What may look on while invocations run, such as tracing; and the trace context that travels with messages anyway."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from actors.invocation import Invocation
+
+# W3C trace context and baggage: what an invocation was given of these goes on to those it calls and sends to.
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+
+
+class Counts:
+    """What has happened since the app has started."""
+
+    __slots__ = ("failed", "failed_attempts", "paused", "succeeded")
+
+    def __init__(self) -> None:
+        self.succeeded = self.failed = self.failed_attempts = self.paused = 0
+
+
+class Watcher(Protocol):
+    """Told of an invocation's life in this process. It must not raise, and it must be quick."""
+
+    def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
+        """An attempt begins; the handler will run in these variables. Replaying an earlier one, if there is a journal."""
+        ...
+
+    def ended(self, invocation: Invocation) -> None:
+        """It has its outcome, which is about to be written."""
+        ...
+
+    def step(self, invocation: Invocation, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """A step is about to be executed: what to execute instead, async if `function` is."""
+        ...
+
+    def headers(self, caller: Invocation | None) -> dict[str, str] | None:
+        """Trace headers for a message of this handler, or of this process."""
+        ...
+
+
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def trace_headers(caller: Invocation) -> dict[str, str] | None:
+    """Those the caller itself was given."""
+    extras = caller.extras
+    if extras is None or not extras.headers or "traceparent" not in extras.headers:
+        return None
+    given = _decode(extras.headers)
+    return {name: given[name] for name in TRACE_HEADERS if name in given} or None
