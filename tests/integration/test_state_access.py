@@ -46,6 +46,14 @@ class Cart(VirtualObject):
         return self.total
 
     @handler
+    async def linger(self, turns: int) -> int:
+        before = self.total
+        for _ in range(turns):
+            await asyncio.sleep(0)  # nothing of this is in the journal
+        self.total = before + 1
+        return self.total
+
+    @handler
     async def keep(self, ctx: Context, name: str, value: int) -> None:
         ctx.set(name, value)
 
@@ -132,6 +140,17 @@ async def test_an_object_is_busy_from_the_first_line_of_an_invocation_to_its_out
         assert await world.outcome(sent) == 11
         await world.app.patch_state(Cart, "a", set={"total": 5})
         assert await world.app.object(Cart, "a").read() == (5, [])
+
+
+async def test_an_object_is_busy_while_code_runs_that_has_recorded_nothing_yet() -> None:
+    async with World(Cart) as world:
+        await world.app.object(Cart, "a").add("pen")
+        call = asyncio.ensure_future(world.app.object(Cart, "a").linger(50))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        with pytest.raises(ObjectBusy, match="Cart/a/linger"):
+            await world.app.patch_state(Cart, "a", set={"total": 5})
+        assert await call == 2
 
 
 async def test_a_change_comes_before_an_invocation_that_has_left_nothing_behind() -> None:
