@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode  # what a step without a dec
 
 
 class AdminRoutes:
-    """Below /restate/admin. Bodies are those of the command line's --json; errors are those of the ingress."""
+    """Below /restate/admin. Names in bodies are those of the command line's --json; errors are those of the ingress."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
