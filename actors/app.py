@@ -7,7 +7,7 @@ import datetime
 import inspect
 import logging
 import random as random_module
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -37,6 +37,7 @@ from actors.placements import Message
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
+from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, InvocationRow, SqliteStore, Status
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 from actors.watching import Watcher
@@ -387,6 +388,40 @@ class App:
         result = await done(self._task(operation(partition.operations, seq)))
         await partition.committer.flushed()
         return result
+
+    async def state(self, cls: type[VirtualObject] | str, key: str) -> StateInfo:
+        """The durable state of one object or workflow, by class or name. Raises UnknownService, BadKey or WrongKind."""
+        return await read_state(self._running(), self._stateful(cls), key)
+
+    async def patch_state(
+        self,
+        cls: type[VirtualObject] | str,
+        key: str,
+        *,
+        set: Mapping[str, Any] | None = None,
+        clear: Sequence[str] = (),
+        if_tag: str | None = None,
+        undeclared: bool = False,
+    ) -> StateInfo:
+        """Set state by name, and clear other names, as one step of the object. Returns once that is durable.
+
+        Values are of the types the class declares. With `if_tag`, the tag of a StateInfo, nothing is changed unless the state
+        is still that one. Names that are neither declared nor there are refused unless `undeclared`. Raises ObjectBusy while
+        an exclusive invocation is under way, StateChanged, CannotPatch, BadArguments, PayloadTooLarge, UnknownService, BadKey
+        or WrongKind; then nothing has changed.
+        """
+        partition, definition = self._running(), self._stateful(cls)
+        changes = encoded(definition, set or {}, clear)
+        # In a task of its own: a claim on a workflow must not be given up in the middle.
+        return await done(self._task(patch_state(partition, definition, key, changes, if_tag, undeclared)))
+
+    def _stateful(self, cls: type[VirtualObject] | str) -> ServiceDefinition:
+        if not isinstance(cls, str):
+            return self._definition(cls)
+        definition = self._services.get(cls)
+        if definition is None:
+            raise UnknownService(f"No service {cls[:100]!r} in this app. Add the class to App(...).")
+        return definition
 
     def _tell_paused(self, invocation: Invocation) -> None:
         assert self._on_paused is not None

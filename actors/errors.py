@@ -228,6 +228,27 @@ class WrongStatus(TerminalError):
     code = 409
 
 
+class ObjectBusy(TerminalError):
+    """State cannot be changed from outside while an exclusive invocation is under way. The message names it."""
+
+    error = "object_busy"
+    code = 409
+
+
+class StateChanged(TerminalError):
+    """State is not the one that was to be changed: somebody else was faster."""
+
+    error = "state_changed"
+    code = 412
+
+
+class CannotPatch(TerminalError):
+    """State cannot be changed so that it fits its class. Nothing was changed."""
+
+    error = "cannot_patch"
+    code = 409
+
+
 class CannotKeep(TerminalError):
     """A restart cannot keep the journal that far. The message names the highest position that works."""
 

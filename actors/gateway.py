@@ -21,14 +21,17 @@ from actors.errors import (
     PrivateHandler,
     SerializationError,
     TerminalError,
+    UnknownHandler,
     UnknownInvocation,
     failure_error,
 )
 from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
 from actors.journal import Kind
 from actors.keys import checked_key, key_for
+from actors.overview import overview
 from actors.placements import Message
 from actors.serde import Codec
+from actors.state_access import StateInfo, patch_state, with_cleared
 from actors.storage import RUN, InvocationRow, Status
 
 if TYPE_CHECKING:
@@ -75,6 +78,24 @@ class Gateway:
         return self._app._services
 
     @property
+    def app(self) -> App:
+        """What operators ask for is asked of the app itself."""
+        return self._app
+
+    async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
+        """All that is known of an invocation, and its journal beyond position `after`. Raises BadId or UnknownInvocation."""
+        return await overview(self._partition(), id, after, limit)
+
+    async def patch_state(
+        self, service: str, key: str, texts: dict[str, str], clear: list[str], if_tag: str | None, undeclared: bool
+    ) -> StateInfo:
+        """`App.patch_state` with values as JSON texts. Raises as that does."""
+        app = self._app
+        partition, definition = self._partition(), app._stateful(service)
+        changes = with_cleared({**texts}, clear)
+        return await done(app._task(patch_state(partition, definition, key, changes, if_tag, undeclared)))
+
+    @property
     def max_payload(self) -> int:
         """How many characters of JSON are accepted."""
         return self._app._limits.max_payload
@@ -91,7 +112,12 @@ class Gateway:
 
     def target(self, service: str, key: str, handler: str) -> HandlerDefinition:
         """The handler. Raises UnknownService, UnknownHandler, BadKey, WrongKind, or PrivateHandler."""
-        target = self._partition().handler(service, handler)
+        try:
+            target = self._partition().handler(service, handler)
+        except UnknownHandler:
+            known = self.services[service].handlers.values()
+            public = ", ".join(sorted(one.name for one in known if not one.private)) or "none"
+            raise UnknownHandler(f"{service} has no handler {handler[:100]!r}. Its handlers: {public}.") from None
         if target.private:
             raise PrivateHandler(
                 f"{target.target} is private: other handlers may call it, requests from outside may not."

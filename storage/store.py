@@ -407,6 +407,22 @@ class SqliteStore:
         )
         return [InvocationRow._make(row) for row in found]
 
+    async def state(self, service: str, key: str) -> dict[str, str]:
+        """JSON text by name of one object, the version of its state among them."""
+        found = await self._read("SELECT name, value FROM object_state WHERE service = ? AND key = ?", (service, key))
+        return dict(found)
+
+    async def story(self, seq: int, after: int = -1, limit: int = -1) -> list[tuple[Any, ...]]:
+        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order, from beyond `after`."""
+        return [
+            tuple(row)
+            for row in await self._read(
+                "SELECT at, position, entry, name, completes, called, value, due FROM journal WHERE invocation = ? "
+                "AND position > ? ORDER BY position LIMIT ?",
+                (seq, after, limit),
+            )
+        ]
+
     async def journal(self, seq: int) -> list[JournalRow]:
         found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))
         return [JournalRow._make(values) for values in found]

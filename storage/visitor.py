@@ -77,17 +77,6 @@ class Visitor(SqliteStore):
         first = await self._read(f"SELECT * {among} ORDER BY position LIMIT 1", of)
         return int(count), InvocationRow._make(first[0]) if first else None
 
-    async def story(self, seq: int) -> list[tuple[Any, ...]]:
-        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order."""
-        return [
-            tuple(row)
-            for row in await self._read(
-                "SELECT at, position, entry, name, completes, called, value, due FROM journal WHERE invocation = ? "
-                "ORDER BY position",
-                (seq,),
-            )
-        ]
-
     async def open_awakeables(self, limit: int = -1, **wanted: str | int | None) -> list[tuple[Any, ...]]:
         """(invocation, position, service, key, handler, type, since, deadline) of the view `awakeables`, oldest first.
 

@@ -278,6 +278,18 @@ BUGS = [
         "                pass\n",
     ),
     Bug(
+        "state is changed from outside in the middle of an invocation",
+        "actors/state_access.py",
+        "    if begun or holder.work or (holder.journal is not None and holder.journal.size):\n",
+        "    if begun and holder.work:\n",
+    ),
+    Bug(
+        "an object in memory does not see the state that was changed from outside",
+        "actors/state_access.py",
+        "    state.renew(after, definition.version)  # and no handler goes on with the instance before\n",
+        "",
+    ),
+    Bug(
         "an invocation of a service is not written when it is accepted",
         "actors/partition.py",
         "        self.mark(invocation)  # there is no load with which its row would be written\n",

@@ -12,6 +12,8 @@ from typing import assert_never
 from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway, arguments
 from actors.http_options import HttpOptions
+from actors.transport.access import Access
+from actors.transport.admin import AdminRoutes
 from actors.transport.durations import delay_ms
 from actors.transport.metrics import RequestCounts, metrics_reply
 from actors.transport.replies import (
@@ -46,18 +48,24 @@ class Ingress:
     def __init__(self, gateway: Gateway, options: HttpOptions) -> None:
         self._gateway = gateway
         self._options = options
+        self._access = Access(options)
+        self._admin = AdminRoutes(gateway)
         self._counts = RequestCounts()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""
         began = perf_counter()
-        request = Request(scope, receive, self._options.body_timeout)
-        try:
-            reply = await self._reply(request)
-        except Disconnected:
-            return
-        self._counts.add(*request.handler, reply.status, perf_counter() - began)
-        body = b"" if request.method == "HEAD" else reply.body
+        handler = "", ""
+        reply = self._access.oversized(scope)
+        if reply is None:
+            request = Request(scope, receive, self._options.body_timeout)
+            try:
+                reply = await self._reply(request)
+            except Disconnected:
+                return
+            handler = request.handler
+        self._counts.add(*handler, reply.status, perf_counter() - began)
+        body = b"" if scope["method"] == "HEAD" else reply.body
         await send(
             {
                 "type": "http.response.start",
@@ -69,6 +77,8 @@ class Ingress:
 
     async def _reply(self, request: Request) -> Reply:
         try:
+            if self._access.guarded and (refused := self._access.unknown(request)):
+                return refused
             return await self._routed(request, route(request.path, self._kind_of))
         except (BadRoute, TerminalError) as error:
             return error_reply(error, "ingress")
@@ -101,9 +111,9 @@ class Ingress:
                     id = await self._gateway.find_run(asked.service, asked.key)
                 return await self._attach(id, asked.wait)
             case Page():
-                return _allowed(request, "GET", "HEAD") or self._page(asked.name)
+                return _allowed(request, "GET", "HEAD") or self._page(asked.name, self._access.knows(request))
             case Admin():
-                raise BadRoute(404, "unknown_path", "Nothing is here.")
+                return self._access.admin(request) or await self._admin.reply(request, asked.segments)
             case _:
                 assert_never(asked)
 
@@ -171,13 +181,18 @@ class Ingress:
 
     # --- what is the same for everybody -------------------------------------------------------------------------------------
 
-    def _page(self, name: str) -> Reply:
+    def _page(self, name: str, known: bool) -> Reply:
         if name == "health":
+            public = [
+                (one, sorted(name for name, handler in one.handlers.items() if not handler.private))
+                for one in self._gateway.services.values()
+            ]
             services = [
-                {"name": definition.name, "kind": definition.kind, "handlers": sorted(definition.handlers)}
-                for definition in self._gateway.services.values()
+                {"name": one.name, "kind": one.kind, "handlers": handlers} for one, handlers in public if handlers
             ]
             running = self._gateway.running()
+            if not known:  # whoever balances the load has no token, and needs no names
+                services = []
             return json_reply(
                 200 if running else 503, {"status": "ok" if running else "not running", "services": services}
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -79,6 +80,15 @@ class Request:
         return raw
 
     @property
+    def local(self) -> bool:
+        """Whether it comes from this machine: a loopback address, or a Unix socket, whose server has no port."""
+        client = self.client
+        if client is not None:
+            return is_loopback(client[0])
+        server = self._scope.get("server")
+        return server is not None and server[1] is None
+
+    @property
     def client(self) -> tuple[str, int] | None:
         """The address it came from; None for a Unix socket."""
         found = self._scope.get("client")
@@ -90,13 +100,21 @@ class Request:
                 return _text(value)
         return None
 
+    def headers(self, name: bytes) -> list[str]:
+        """All values under one name."""
+        return [_text(value) for known, value in self._scope["headers"] if known == name]
+
     def query(self) -> dict[str, str]:
         """Raises BadArguments for a query that cannot be read."""
+        return dict(self.query_pairs())
+
+    def query_pairs(self) -> list[tuple[str, str]]:
+        """The same in order, names that come twice twice."""
         text: bytes = self._scope.get("query_string") or b""
         if not text:
-            return {}
+            return []
         try:
-            return dict(parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100))
+            return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
         except ValueError as error:
             raise BadArguments(f"The query cannot be read: {error}.") from None
 
@@ -125,6 +143,16 @@ class Request:
                     message = await self._receive()
         except TimeoutError:
             raise BadRoute(408, "slow_request", f"The body did not arrive within {self.body_timeout_s:g} s.") from None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is that of this machine, also one of IPv4 written as IPv6."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _text(value: bytes) -> str:

@@ -58,7 +58,7 @@ async def ask(
         "root_path": root_path,
         "headers": named,
         "client": (client, 1234) if client is not None else None,
-        "server": ("127.0.0.1", 8080),
+        "server": ("127.0.0.1", 8080) if client is not None else ("actors.sock", None),
     }
     await app(scope, receive, send)
     if not sent:

@@ -1,0 +1,136 @@
+"""Who may ask for what: tokens, addresses, browsers, and how large a request's head may be.
+
+Without an admin token the admin routes are for whoever sits at the machine. An address alone does not tell that:
+
+* A reverse proxy on the same host makes everybody look local. What a proxy adds to a request refuses it. A proxy that adds
+  nothing cannot be noticed: behind one, set an admin token.
+* A browser on the same machine is driven by whatever page is open in it. It sends Origin or Sec-Fetch-Site, and what it can
+  send without asking first (a form) has one of three content types. A name that leads to this machine, but is somebody
+  else's (DNS rebinding), shows in Host. All of that is refused; a page that was given the token may ask.
+* A server that cannot tell the address of a client, because that has hung up already, says the same as of a Unix socket:
+  None. What counts as a Unix socket is therefore told by the server's own address, which has no port then.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from actors.http_options import HttpOptions
+from actors.transport.replies import Reply, refusal
+from actors.transport.requests import Request, Scope, is_loopback
+
+_OF_PROXIES = (
+    b"forwarded",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-server",
+    b"x-real-ip",
+    b"x-client-ip",
+    b"x-envoy-external-address",
+    b"cf-connecting-ip",
+    b"true-client-ip",
+)
+_CHALLENGE = b'Bearer realm="actors"'
+
+
+class Access:
+    """The rules of one app. `guarded` tells whether requests need a token."""
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self._admin = [token.encode() for token in _several(options.admin_token)]
+        self._tokens = [token.encode() for token in _several(options.token)]
+        self.guarded = bool(self._tokens)
+        self._open = bool(options.admin)
+
+    def oversized(self, scope: Scope) -> Reply | None:
+        """The refusal of a request whose URL or headers are too large, before anything is made of them."""
+        options = self._options
+        url = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string") or b"")
+        if url > options.max_url:
+            return refusal(414, "url_too_long", f"The URL is longer than {options.max_url:,} bytes.")
+        headers = scope["headers"]
+        if len(headers) > options.max_headers:
+            return refusal(431, "headers_too_large", f"There are more than {options.max_headers:,} headers.")
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+        if size > options.max_header_bytes:
+            return refusal(431, "headers_too_large", f"The headers take more than {options.max_header_bytes:,} bytes.")
+        return None
+
+    def unknown(self, request: Request) -> Reply | None:
+        """The refusal of whoever needs a token and does not give one: before the path is looked up, which would tell names.
+
+        Health is for everybody, and the admin routes have rules of their own.
+        """
+        parts = request.path.split(b"/")
+        if parts[1:3] == [b"restate", b"admin"] or parts[1:] == [b"restate", b"health"]:
+            return None
+        return None if self.knows(request) else _unauthorized(request)
+
+    def knows(self, request: Request) -> bool:
+        """Whether the request gives a token, or needs none. An admin's token will do."""
+        return not self.guarded or _given(request, [*self._tokens, *self._admin])
+
+    def admin(self, request: Request) -> Reply | None:
+        """The refusal of what may not use the admin routes."""
+        if not self._open:
+            return refusal(404, "unknown_path", "Nothing is here.")
+        if self._admin:
+            return None if _given(request, self._admin) else _unauthorized(request)
+        why = _not_at_the_machine(request)
+        if why is None:
+            return None
+        return refusal(
+            403, "admin_refused", f"{why} Set HttpOptions(admin_token=...) and send it as authorization: Bearer."
+        )
+
+
+def _not_at_the_machine(request: Request) -> str | None:
+    if not request.local:
+        return "Without a token the admin routes are for this machine only."
+    if any(request.header(name) is not None for name in _OF_PROXIES):
+        return "The request came through a proxy, so its address tells nothing of who asks."
+    if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
+        return "The request comes from a web page."
+    if request.client is not None and not all(_is_local_name(host) for host in request.headers(b"host")):
+        return "The request names another host than this machine."
+    return None
+
+
+def _is_local_name(host: str) -> bool:
+    name = host.strip().lower()
+    if name.startswith("["):
+        name, _, port = name[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        name, _, port = name.partition(":")
+    if port and not port.isdecimal():
+        return False
+    return name == "localhost" or is_loopback(name)
+
+
+def _given(request: Request, tokens: Sequence[bytes]) -> bool:
+    scheme, _, token = (request.header(b"authorization") or "").partition(" ")
+    asked = token.strip().encode()
+    found = False
+    for known in tokens:  # all of them, in a time that does not tell how much of a guess is right
+        found |= hmac.compare_digest(known, asked)
+    return found and scheme.lower() == "bearer"
+
+
+def _unauthorized(request: Request) -> Reply:
+    if request.header(b"authorization") is None:
+        return refusal(
+            401, "token_missing", "This wants a token: authorization: Bearer ...", (b"www-authenticate", _CHALLENGE)
+        )
+    challenge = _CHALLENGE + b', error="invalid_token"'
+    return refusal(401, "token_wrong", "The token is not the one that is wanted.", (b"www-authenticate", challenge))
+
+
+def _several(token: str | Sequence[str] | None) -> Sequence[str]:
+    return () if token is None else (token,) if isinstance(token, str) else token

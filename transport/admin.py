@@ -1,0 +1,175 @@
+"""The admin routes: what the command line does with invocations, awakeables and state, over HTTP.
+
+Promise: an answer of 200 or 202 leaves only after what it says is durable. Who may ask is decided by `access`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.errors import BadArguments
+from actors.gateway import Gateway
+from actors.overview import facts
+from actors.state_access import StateInfo
+from actors.transport.replies import Header, Reply, json_reply, refusal
+from actors.transport.requests import Request
+from actors.transport.routes import BadRoute
+
+PAGE = 1000  # rows in one answer at most
+_OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
+_SIMPLE = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what a form of any page can send
+_PRIVATE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
+class _Patch(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change of state."""
+
+    set: dict[str, msgspec.Raw] = {}
+    clear: list[str] = []
+    undeclared: bool = False
+
+
+_patch = msgspec.json.Decoder(_Patch)
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # what a step without a declared type has returned
+
+
+class AdminRoutes:
+    """Below /restate/admin. Names in bodies are those of the command line's --json; errors are those of the ingress."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def reply(self, request: Request, segments: tuple[str, ...]) -> Reply:
+        """Raises BadRoute or TerminalError."""
+        self._gateway.app._running()
+        match segments:
+            case ("invocations",):
+                answer = _only(request, "GET") or await self._list(request)
+            case ("invocations", id):
+                answer = _only(request, "GET") or await self._show(request, id)
+            case ("invocations", id, operation) if operation in _OPERATIONS:
+                answer = _only(request, "POST") or await self._operate(request, id, operation)
+            case ("awakeables",):
+                answer = _only(request, "GET") or await self._awakeables(request)
+            case ("state", service, key):
+                answer = _only(request, "GET", "PATCH") or await self._state(request, service, key)
+            case _:
+                raise BadRoute(404, "unknown_path", "Nothing is here.")
+        answer.headers += _PRIVATE
+        return answer
+
+    async def _list(self, request: Request) -> Reply:
+        asked = _query(request, "service", "key", "handler", "status", "limit", "before")
+        limit = _number(asked, "limit", 100, 1, PAGE)
+        statuses = [name for value in asked.get("status", ()) for name in value.split(",")]
+        found = await self._gateway.app.invocations(
+            service=_one(asked, "service"),
+            key=_one(asked, "key"),
+            handler=_one(asked, "handler"),
+            status=statuses or None,
+            limit=limit + 1,
+            before=_one(asked, "before"),
+        )
+        more = found[limit - 1].id if len(found) > limit else None
+        return json_reply(200, {"invocations": [facts(info) for info in found[:limit]], "before": more})
+
+    async def _show(self, request: Request, id: str) -> Reply:
+        asked = _query(request, "after", "limit")
+        limit = _number(asked, "limit", PAGE, 1, PAGE)
+        found = await self._gateway.overview(id, _number(asked, "after", -1, -1, 2**31), limit)
+        return Reply(200, _encode(found), json_reply(200, None).headers)
+
+    async def _operate(self, request: Request, id: str, operation: str) -> Reply:
+        app = self._gateway.app
+        if refused := _from_a_form(request):
+            return refused
+        if await request.body(self._gateway.max_payload):
+            raise BadArguments(f"{operation} takes no body. What it takes is in the query.")
+        asked = _query(request, *(["keep"] if operation == "restart" else []))
+        if operation == "restart":
+            handle = await app.restart(id, keep=_number(asked, "keep", 0, 0, 2**31))
+            return json_reply(200, {"id": handle.id, "restarted_from": id})
+        await getattr(app, operation)(id)
+        return json_reply(202 if operation == "cancel" else 200, {"id": id})
+
+    async def _awakeables(self, request: Request) -> Reply:
+        limit = _number(_query(request, "limit"), "limit", 100, 1, PAGE)
+        found = await self._gateway.app.awakeables(limit + 1)
+        return json_reply(200, {"awakeables": found[:limit], "more": len(found) > limit})
+
+    async def _state(self, request: Request, service: str, key: str) -> Reply:
+        app = self._gateway.app
+        _query(request)
+        if request.method == "GET":
+            return _state_reply(await app.state(service, key))
+        if request.content_type not in ("application/json", "application/merge-patch+json"):
+            return _wrong_type("A change of state is sent as application/json.")
+        try:
+            body = _patch.decode(await request.body(self._gateway.max_payload))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BadArguments(
+                f'The body wants to be {{"set": {{name: value}}, "clear": [name], "undeclared": false}}: {error}.'
+            ) from None
+        texts = {name: bytes(raw).decode() for name, raw in body.set.items()}
+        tag = request.header(b"if-match")
+        if tag is not None:
+            tag = tag.strip().strip('"')
+        return _state_reply(await self._gateway.patch_state(service, key, texts, body.clear, tag, body.undeclared))
+
+
+def _state_reply(info: StateInfo) -> Reply:
+    told = {
+        "service": info.service,
+        "key": info.key,
+        "version": info.version,
+        "state": {name: msgspec.Raw(text.encode()) for name, text in info.texts.items()},
+        "tag": info.tag,
+    }
+    return json_reply(200, told, (b"etag", f'"{info.tag}"'.encode()))
+
+
+def _only(request: Request, *methods: str) -> Reply | None:
+    if request.method in methods:
+        return None
+    allowed = ", ".join(methods)
+    return refusal(
+        405, "wrong_method", f"{request.method[:20]} is not possible here. Use {allowed}.", (b"allow", allowed.encode())
+    )
+
+
+def _from_a_form(request: Request) -> Reply | None:
+    if request.content_type not in _SIMPLE:
+        return None
+    return _wrong_type(
+        f"{request.content_type} is what any web page can send. Send no content-type, or application/json."
+    )
+
+
+def _wrong_type(message: str) -> Reply:
+    return refusal(415, "wrong_content_type", message)
+
+
+def _query(request: Request, *known: str) -> dict[str, list[str]]:
+    """Values by name. Raises BadArguments for a name that means nothing: a filter misspelt would match everything."""
+    asked: dict[str, list[str]] = {}
+    for name, value in request.query_pairs():
+        if name not in known:
+            raise BadArguments(f"{name[:100]!r} is no parameter of this. There are: {', '.join(known) or 'none'}.")
+        asked.setdefault(name, []).append(value)
+    return asked
+
+
+def _one(asked: dict[str, list[str]], name: str) -> str | None:
+    values = asked.get(name)
+    if values is not None and len(values) > 1:
+        raise BadArguments(f"{name} is given twice.")
+    return values[0] if values is not None else None
+
+
+def _number(asked: dict[str, list[str]], name: str, default: int, low: int, high: int) -> int:
+    text = _one(asked, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
+        raise BadArguments(f"{name}={text[:40]!r} is no whole number from {max(low, 0)} to {high:,}.")
+    return int(text)
