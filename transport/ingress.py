@@ -12,6 +12,7 @@ from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway, arguments
 from actors.http_options import HttpOptions
 from actors.transport.durations import delay_ms
+from actors.transport.pages import Pages
 from actors.transport.replies import (
     NOT_READY,
     Reply,
@@ -44,6 +45,7 @@ class Ingress:
     def __init__(self, gateway: Gateway, options: HttpOptions) -> None:
         self._gateway = gateway
         self._options = options
+        self._pages = Pages(gateway.services.values())
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""
@@ -96,7 +98,7 @@ class Ingress:
                     id = await self._gateway.find_run(asked.service, asked.key)
                 return await self._attach(id, asked.wait)
             case Page():
-                return _allowed(request, "GET", "HEAD") or self._page(asked.name)
+                return _allowed(request, "GET", "HEAD") or self._page(asked.name, request.prefix)
             case Admin():
                 raise BadRoute(404, "unknown_path", "Nothing is here.")
             case _:
@@ -165,7 +167,9 @@ class Ingress:
 
     # --- what is the same for everybody -------------------------------------------------------------------------------------
 
-    def _page(self, name: str) -> Reply:
+    def _page(self, name: str, prefix: str) -> Reply:
+        if found := self._pages.page(name, prefix):
+            return found
         if name == "health":
             services = [
                 {"name": definition.name, "kind": definition.kind, "handlers": sorted(definition.handlers)}
