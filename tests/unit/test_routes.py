@@ -22,7 +22,9 @@ from actors.transport.routes import (
 )
 
 KINDS: dict[str, Kind] = {"C": "object", "T": "service", "W": "workflow", "send": "object", "restate": "object"}
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+# What has a meaning of its own in a path comes often.
+CHARACTERS = st.sampled_from("/%?#.;+ \x00ä") | st.characters(exclude_categories=["Cs"])
+TEXTS = st.text(CHARACTERS, min_size=1, max_size=30)
 
 FOUND: list[tuple[str, Route]] = [
     ("/C/k/h", Invoke("C", "k", "h", False)),
