@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/property", "tests/integration"]
+TESTS = ["tests/property", "tests/integration", "tests/http"]
 
 
 @dataclass(frozen=True)
@@ -294,6 +294,18 @@ BUGS = [
         "actors/partition.py",
         "        self.mark(invocation)  # there is no load with which its row would be written\n",
         "",
+    ),
+    Bug(
+        "a private handler is described to everybody",
+        "transport/openapi.py",
+        "for one in service.handlers.values() if not one.private]",
+        "for one in service.handlers.values()]",
+    ),
+    Bug(
+        "the prefix of a mount is looked for in one form only",
+        "transport/requests.py",
+        '            for depth in range(root.count("/"), -1, -1):\n',
+        '            for depth in (root.count("/"),):\n',
     ),
 ]
 

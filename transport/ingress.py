@@ -16,6 +16,7 @@ from actors.transport.access import Access
 from actors.transport.admin import AdminRoutes
 from actors.transport.durations import delay_ms
 from actors.transport.metrics import RequestCounts, metrics_reply
+from actors.transport.pages import Pages
 from actors.transport.replies import (
     NOT_READY,
     Reply,
@@ -51,6 +52,7 @@ class Ingress:
         self._access = Access(options)
         self._admin = AdminRoutes(gateway)
         self._counts = RequestCounts()
+        self._pages = Pages(gateway.services.values())
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""
@@ -111,7 +113,7 @@ class Ingress:
                     id = await self._gateway.find_run(asked.service, asked.key)
                 return await self._attach(id, asked.wait)
             case Page():
-                return _allowed(request, "GET", "HEAD") or self._page(asked.name, self._access.knows(request))
+                return _allowed(request, "GET", "HEAD") or self._page(request, asked.name)
             case Admin():
                 return self._access.admin(request) or await self._admin.reply(request, asked.segments)
             case _:
@@ -181,7 +183,9 @@ class Ingress:
 
     # --- what is the same for everybody -------------------------------------------------------------------------------------
 
-    def _page(self, name: str, known: bool) -> Reply:
+    def _page(self, request: Request, name: str) -> Reply:
+        if found := self._pages.page(name, request.prefix):
+            return found
         if name == "health":
             public = [
                 (one, sorted(name for name, handler in one.handlers.items() if not handler.private))
@@ -191,7 +195,7 @@ class Ingress:
                 {"name": one.name, "kind": one.kind, "handlers": handlers} for one, handlers in public if handlers
             ]
             running = self._gateway.running()
-            if not known:  # whoever balances the load has no token, and needs no names
+            if not self._access.knows(request):  # whoever balances the load has no token, and needs no names
                 services = []
             return json_reply(
                 200 if running else 503, {"status": "ok" if running else "not running", "services": services}

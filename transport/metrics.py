@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
 from actors.gateway import Gateway
 from actors.transport.replies import Reply, refusal
-
-client: Any
-try:
-    import prometheus_client as client
-    from prometheus_client import core
-except ImportError:
-    client = None
 
 # Upper bounds in seconds: from a warm call without load to what people give up on.
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -42,25 +36,31 @@ class RequestCounts:
 
 def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
     """The answer of /metrics, in the text format of Prometheus."""
-    if client is None:
+    try:
+        client = importlib.import_module(
+            "prometheus_client"
+        )  # not before it is asked for: it brings a server of its own
+    except ModuleNotFoundError:
         return refusal(
             501,
             "metrics_missing",
             "Metrics need prometheus-client: pip install 'virtual-actors[metrics]', and start again.",
         )
     registry = client.CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(gateway, requests))
+    registry.register(_Collector(gateway, requests, importlib.import_module("prometheus_client.core")))
     for collector in (client.ProcessCollector, client.GCCollector):
         collector(registry=registry)
     return Reply(200, client.generate_latest(registry), ((b"content-type", client.CONTENT_TYPE_LATEST.encode()),))
 
 
 class _Collector:
-    def __init__(self, gateway: Gateway, requests: RequestCounts) -> None:
+    def __init__(self, gateway: Gateway, requests: RequestCounts, families: Any) -> None:
         self._gateway = gateway
         self._requests = requests
+        self._families = families
 
     def collect(self) -> Iterator[Any]:
+        core = self._families
         answers = core.CounterMetricFamily(
             "actors_http_requests", "Answers over HTTP.", labels=["service", "handler", "status"]
         )

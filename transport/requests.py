@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote
 
 from actors.errors import BadArguments
 from actors.transport.routes import BadRoute
@@ -70,13 +70,17 @@ class Request:
         raw: bytes | None = self._scope.get("raw_path")
         if raw is None:
             raw = quote(self._scope["path"], safe="/%~:@!$&'()*+,;=").encode()
-        root: str = self._scope.get("root_path") or ""
+        root = self.prefix.rstrip("/")
         if root:
-            depth = root.rstrip("/").count("/")
+            # Servers and hosts differ in what of the prefix is left in the raw path, and in the decoded one. So: as many
+            # segments of the raw path as decode to what is below the prefix.
+            path: str = self._scope["path"]
+            below = path[len(root) :] if path.startswith(root + "/") else path
             parts = raw.split(b"/")
-            mounted = b"/".join(parts[: depth + 1])
-            if unquote_to_bytes(mounted) == root.rstrip("/").encode():
-                raw = b"/" + b"/".join(parts[depth + 1 :])
+            for depth in range(root.count("/"), -1, -1):
+                rest = b"/" + b"/".join(parts[depth + 1 :])
+                if unquote(rest.decode("latin-1")) == below:
+                    return rest
         return raw
 
     @property
@@ -87,6 +91,11 @@ class Request:
             return is_loopback(client[0])
         server = self._scope.get("server")
         return server is not None and server[1] is None
+
+    @property
+    def prefix(self) -> str:
+        """Where the app is mounted, percent signs decoded; empty if nowhere."""
+        return self._scope.get("root_path") or ""
 
     @property
     def client(self) -> tuple[str, int] | None:
