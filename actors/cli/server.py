@@ -9,17 +9,24 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
 from actors.cli.protocol import CLOSE, BoundedProtocol, ConnectionLimits
-from actors.transport.served import App
 
 BACKLOG = 2048  # connections that the system takes in while this process is busy
 LAST_READ_S = 0.1  # for requests that were on their way when the server was told to stop
 LAST_WRITE_S = 2.0  # for the answers to those that waited until the end
 LOOK_EVERY_S = 0.02
+
+
+class Served(Protocol):
+    """A started App; a benchmark serves something else."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Server(uvicorn.Server):
@@ -32,7 +39,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: App, limits: ConnectionLimits, keep_alive_s: int, grace_s: float, told: Callable[[], None]
+        self, app: Served, limits: ConnectionLimits, keep_alive_s: int, grace_s: float, told: Callable[[], None]
     ) -> None:
         protocol: Any = functools.partial(BoundedProtocol, limits)
         super().__init__(
