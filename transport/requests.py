@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
@@ -11,7 +12,8 @@ from actors.errors import BadArguments
 from actors.transport.routes import BadRoute
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # Headers that speak of this connection, of the body, or of who asks: handlers do not see them, and they are not stored.
@@ -102,14 +104,24 @@ class Request:
         """All of it. Raises BadRoute (413) beyond `limit` bytes, BadRoute (408) if it does not come, Disconnected."""
         if self.content_length is not None and self.content_length > limit:
             raise _too_large(limit)
-        try:
-            async with asyncio.timeout(self.body_timeout_s):
-                message = await self._receive()
+        waiting = self._receive()
+        if isinstance(waiting, Coroutine):
+            # Nearly always all of it is here, and a time limit would cost more than taking it.
+            try:
+                first = waiting.send(None)
+            except StopIteration as here:
+                message = here.value
                 if message["type"] == "http.request" and not message.get("more_body", False):
                     body: bytes = message.get("body", b"")
                     if len(body) > limit:
-                        raise _too_large(limit)
+                        raise _too_large(limit) from None
                     return body
+                waiting = _given(message)
+            else:
+                waiting = _resumed(waiting, first)
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                message = await waiting
                 parts, size = [], 0
                 while True:
                     if message["type"] != "http.request":
@@ -123,6 +135,31 @@ class Request:
                     message = await self._receive()
         except TimeoutError:
             raise BadRoute(408, "slow_request", f"The body did not arrive within {self.body_timeout_s:g} s.") from None
+
+
+async def _given(message: Message) -> Message:
+    return message
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, Message], yielded: Any) -> Generator[Any, Any, Message]:
+    """Await a coroutine whose first step was taken by hand, and has yielded what it waits for."""
+    while True:
+        try:
+            sent = yield yielded
+        except GeneratorExit:
+            begun.close()
+            raise
+        except BaseException as error:
+            step: Callable[[Any], Any] = begun.throw
+            value: Any = error
+        else:
+            step, value = begun.send, sent
+        try:
+            yielded = step(value)
+        except StopIteration as done:
+            result: Message = done.value
+            return result
 
 
 def _text(value: bytes) -> str:

@@ -149,3 +149,21 @@ async def test_a_changed_file_is_served_after_the_old_process_has_released_the_d
         assert (await add(server.port)).json == -2
         server.process.send_signal(signal.SIGTERM)
         assert server.end()[0] == 0
+
+
+async def test_a_body_may_come_in_pieces_and_whoever_breaks_off_changes_nothing(tmp_path: Path) -> None:
+    head = b"POST /Account/a/add HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 6\r\n"
+    expecting = head + b"expect: 100-continue\r\n\r\n"
+    with serving(tmp_path) as server:
+        async with connected(server.port) as connection:
+            connection.writer.write(expecting)
+            # Its handler waits for the body now: nothing but this asks the client to go on.
+            assert await connection.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for pieces in ((b'"abcd"',), (b'"ab', b'cd"')):
+            async with connected(server.port) as connection:
+                connection.writer.write(expecting)
+                await connection.reader.readuntil(b"\r\n\r\n")
+                for piece in pieces:
+                    connection.writer.write(piece)
+                    await connection.writer.drain()
+                assert (await connection.answer()).json == len(pieces)
