@@ -25,12 +25,12 @@ async def test_a_body_is_the_same_before_and_after_it_is_asked_for(
     late: bool, messages: list[dict[str, Any]], body: bytes
 ) -> None:
     queue = asyncio.Queue[dict[str, Any]]()
+    reading = asyncio.create_task(asking(queue).body(100))
     if late:
-        reading = asyncio.create_task(asking(queue).body(100))
         await asyncio.sleep(0)
     for message in messages:
         queue.put_nowait(message)
-    assert await (reading if late else asking(queue).body(100)) == body
+    assert await reading == body
 
 
 @pytest.mark.parametrize("late", [False, True])
