@@ -103,7 +103,6 @@ class App:
         self._keyed = {cls: known.reference for cls, known in self._by_class.items() if known.kind != "service"}
         if not classes:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
-        self._path = database_path(storage)
         self._retry = retry or RetryPolicy()
         self._limits = limits or Limits()
         self._on_paused = on_paused
@@ -112,12 +111,19 @@ class App:
         self._store = store
         self._partition: Partition | None = None
         self._executor = executor
-        if poll is None:
-            poll = POLL if store is None and self._path != ":memory:" else 0
-        self._poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # what is no never is a millisecond at least
+        self._poll = poll
+        self.store_in(storage)
         self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def store_in(self, storage: str) -> None:
+        """Use this database, before the app starts: `actors serve --db`. Raises DefinitionError."""
+        self._path = database_path(storage)
+        poll = self._poll
+        if poll is None:
+            poll = POLL if self._store is None and self._path != ":memory:" else 0
+        self._poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # what is no never is a millisecond at least
 
     async def start(self) -> None:
         """Open the database and go on with everything that was open. Raises StorageError and its kinds."""

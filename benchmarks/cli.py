@@ -30,6 +30,7 @@ _HELP = {
     "kind": "What the timers are of: invocations that sleep, or messages sent with a delay.",
 }
 _LEAST = {"rounds": 3}
+GRIDS = ("http",)  # without --callers and --keys: all that a run of everything measures
 _CHOICES = {"kind": timers.KINDS}
 
 _json = click.option(
@@ -101,11 +102,13 @@ def _command(scenario: Scenario) -> click.Command:
     @_json
     def run(json_path: Path | None, **chosen: Any) -> None:
         console = Console()
-        options = replace(Options(), **{name: value for name, value in chosen.items() if value is not None})
-        show(measure([(scenario, options)], console), json_path, console)
+        given = {name: value for name, value in chosen.items() if value is not None}
+        # A grid, unless one place in it is named.
+        grid = scenario.quick if scenario.name in GRIDS and not {"callers", "keys"} & set(given) else (Options(),)
+        show(measure([(scenario, replace(options, **given)) for options in grid], console), json_path, console)
 
     for name in reversed(scenario.asks):
-        default = getattr(Options(), name)
+        default = None if scenario.name in GRIDS else getattr(Options(), name)
         kind = click.Choice(_CHOICES[name]) if name in _CHOICES else click.IntRange(min=_LEAST.get(name, 1))
         run = click.option(f"--{name}", type=kind, default=default, show_default=default is not None, help=_HELP[name])(
             run

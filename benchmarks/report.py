@@ -21,6 +21,16 @@ SPEED = (
     ("p99_ms", "p99 ms", "{:.2f}"),
     ("p50_ratio_to_floor", "p50 ratio", "{:.2f}"),
 )
+HTTP = (
+    ("keys", "keys", "{:,}"),
+    ("calls_per_s", "calls/s", "{:,.0f}"),
+    ("bare_calls_per_s", "bare's", "{:,.0f}"),
+    ("share_of_bare", "share", "{:.2f}"),
+    ("p50_ms", "p50 ms", "{:.2f}"),
+    ("p99_ms", "p99 ms", "{:.2f}"),
+    ("p50_ratio_to_bare", "p50 ratio", "{:.2f}"),
+    ("load_cpu_share", "load CPU", "{:.0%}"),
+)
 COST = (
     ("keys", "keys", "{:,}"),
     ("cpu_us_per_op", "CPU µs/op", "{:.1f}"),
@@ -43,6 +53,9 @@ def tables(results: Sequence[Result]) -> Iterator[Table]:
     if compared:
         yield _comparison("Speed: medians of alternating rounds; ratios are to the floor", SPEED, compared)
         yield _comparison("Cost of each operation", COST, compared)
+    served = [result for result in results if "share_of_bare" in result]
+    if served:
+        yield _comparison("Over HTTP, against a constant from the same server", HTTP, served)
     for result in results:
         rest = {key: value for key, value in result.items() if key not in _shown(result)}
         if rest:
@@ -57,7 +70,9 @@ def _comparison(title: str, columns: tuple[tuple[str, str, str], ...], results: 
     table.add_column("scenario", style="bold", no_wrap=True)
     table.add_column("callers", justify="right")
     for key, heading, _ in columns:
-        table.add_column(heading, justify="right", style="green" if key == "ratio_to_floor" else None)
+        table.add_column(
+            heading, justify="right", style="green" if key in ("ratio_to_floor", "share_of_bare") else None
+        )
     for result in results:
         figures = (form.format(result[key]) for key, _, form in columns)
         table.add_row(result["scenario"], f"{result['callers']:,}", *figures)
@@ -70,6 +85,9 @@ def _shown(result: Result) -> set[str]:
     if "ratio_to_floor" in result:
         shown |= {"callers", "ops", "rounds", "ratios_of_rounds", "cpu_ratio_to_floor"}
         shown |= {key for key, *_ in (*SPEED, *COST)} | {key for key in result if key.startswith("floor_")}
+    if "share_of_bare" in result:
+        shown |= {"callers", "ops", "rounds", "shares_of_rounds"} | {key for key, *_ in HTTP}
+        shown |= {key for key in result if key.startswith("bare_")}
     return shown
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from benchmarks import throughput
 from benchmarks.blocked import Blocked
+from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
 from benchmarks.memory import Memory
 from benchmarks.options import Scenario
 from benchmarks.timers import Timers
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked(), Timers())
+    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked(), Timers(), Http())
 }

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/property", "tests/integration", "tests/http"]
+TESTS = ["tests/property", "tests/integration", "tests/http", "tests/serving"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Bug:
 
 
 BUGS = [
+    Bug(
+        "a server that stops refuses requests it has accepted",
+        "actors/cli/server.py",
+        "        await self._connections_closed(self._grace_s)\n",
+        "",
+    ),
     Bug(
         "the mailbox is released at an await",
         "actors/attempt.py",

@@ -14,6 +14,7 @@ from actors.cli.checking import BadUsage, CheckFailed, Checking
 from actors.cli.demo import Demo, DemoFailed
 from actors.cli.operators import awakeables, invocations, misplaced_option, requests
 from actors.cli.report import as_json, progress_on, show
+from actors.cli.serving import serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +27,7 @@ def cli() -> None:
 cli.add_command(invocations)
 cli.add_command(awakeables)
 cli.add_command(requests)
+cli.add_command(serve)
 
 
 @cli.command()

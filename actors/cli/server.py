@@ -1,0 +1,101 @@
+"""The server: uvicorn, and an end that answers whoever was accepted before the file is released."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+import uvicorn
+
+from actors.cli.protocol import CLOSE, BoundedProtocol, ConnectionLimits
+
+BACKLOG = 2048  # connections that the system takes in while this process is busy
+LAST_READ_S = 0.1  # for requests that were on their way when the server was told to stop
+LAST_WRITE_S = 2.0  # for the answers to those that waited until the end
+LOOK_EVERY_S = 0.02
+
+
+class Served(Protocol):
+    """A started App; a benchmark serves something else."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Server(uvicorn.Server):
+    """Serves a started app, and closes it. `told` is called once it listens.
+
+    Its end: it stops accepting; requests on open connections are answered for `grace_s` seconds, each connection closed
+    after its answer; the app is closed, which answers whoever still waits with 503 and leaves all handlers where they
+    are; the file is released. A second signal ends the process at once, which loses no more than kill -9: nothing that
+    was answered.
+    """
+
+    def __init__(
+        self, app: Served, limits: ConnectionLimits, keep_alive_s: int, grace_s: float, told: Callable[[], None]
+    ) -> None:
+        protocol: Any = functools.partial(BoundedProtocol, limits)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                loop="none",
+                ws="none",
+                lifespan="off",  # this class starts and closes the app, in an order of its own
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=keep_alive_s,
+            )
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client does wrong is no news
+        self._app = app
+        self._grace_s = grace_s
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._told()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises what closing the app raises."""
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        # What comes in from here on is the last request of its connection, and its answer says so: a client that is
+        # about to send the next one is not cut off.
+        self.server_state.default_headers.append(CLOSE)
+        await asyncio.sleep(LAST_READ_S)
+        await self._connections_closed(self._grace_s)
+        await self._app.close()
+        await self._connections_closed(LAST_WRITE_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if self.server_state.tasks:  # those whose client is gone; nothing holds them any more
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_WRITE_S)
+
+    async def _connections_closed(self, timeout_s: float) -> None:
+        """Wait for the answers that are owed; whoever has got all of theirs is closed."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            if not self.server_state.connections or loop.time() >= deadline:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,192 @@
+"""`actors serve module:app`: the app over HTTP, until a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from actors import run
+from actors.cli.sockets import CannotListen, bound, bound_to_path
+from actors.cli.target import BadTarget, load_app
+from actors.errors import DefinitionError
+from actors.storage import StorageError
+from actors.transport.served import App
+
+if TYPE_CHECKING:
+    from actors.cli.protocol import ConnectionLimits
+
+GRACE_S = 10.0
+GRACE_OF_RELOAD_S = 0.5  # whoever edits code does not want to wait for a caller who waits for him
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What one server process does. It goes to another process, pickled, where the code is reloaded."""
+
+    target: str
+    db: str | None
+    limits: ConnectionLimits
+    keep_alive_s: int
+    grace_s: float
+
+    def __call__(self, sockets: list[socket.socket] | None) -> None:
+        """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served."""
+        assert sockets is not None
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        _allow_many_files()
+        try:
+            run(self.serve(sockets))
+        except (BadTarget, DefinitionError) as error:
+            _fail(str(error), 2)
+        except StorageError as error:
+            _fail(str(error), 1)
+
+    async def serve(self, sockets: list[socket.socket]) -> None:
+        """Raises BadTarget, DefinitionError, or StorageError."""
+        from actors.cli.server import Server  # needs the extra
+
+        app = load_app(self.target)
+        if self.db is not None:
+            if app._store is not None:
+                raise DefinitionError(f"{self.target} has a store of its own: App(store=...). --db cannot change it.")
+            app.store_in(self.db if "://" in self.db else f"sqlite:///{self.db}")
+        await app.start()
+        await Server(
+            app, self.limits, self.keep_alive_s, self.grace_s, lambda: click.echo(announcement(app, sockets))
+        ).serve(sockets)
+
+
+def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
+    """The one line that says what is served, where, and from which file."""
+    places = " and ".join(_url(listening) for listening in sockets)
+    stored = "its own store" if app._store is not None else app._path
+    return f"Serving {', '.join(app._services)} at {places} from {stored}. Ctrl-C stops it."
+
+
+def _url(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if isinstance(name, tuple):
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        return f"http://{host}:{name[1]}"
+    return f"unix:{name}"
+
+
+def _allow_many_files() -> None:
+    """A connection is an open file, and shells allow 1,024 of them where the system allows many more."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            with contextlib.suppress(OSError, ValueError):  # macOS names a limit that it does not accept
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
+    """Serve in a process of its own, which is replaced when a file changes: the new one starts when the old one has ended,
+    and so has released the database. Connections wait meanwhile: this process holds the sockets."""
+    import uvicorn
+    from uvicorn.supervisors import ChangeReload
+
+    config = uvicorn.Config(serving.target, reload=True, log_config=None, access_log=False)
+    ChangeReload(config, target=serving, sockets=sockets).run()
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--db", metavar="FILE-OR-URL", help="The database. Default: the one the app names.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all addresses of this machine.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free; it is printed."
+)
+@click.option(
+    "--uds", metavar="PATH", help="Listen on a Unix socket instead. Who may write the file may ask; umask decides."
+)
+@click.option("--reload", is_flag=True, help="Restart when a Python file in this folder or below changes.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 86_400),
+    metavar="SECONDS",
+    help=f"How long a signal waits for answers. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
+)
+@click.option(
+    "--keep-alive",
+    type=click.IntRange(1, 86_400),
+    default=75,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a connection without a request stays open.",
+)
+@click.option(
+    "--limit-connections",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="More are answered with 503.",
+)
+@click.option(
+    "--limit-head",
+    type=click.IntRange(256),
+    default=65_536,
+    show_default=True,
+    metavar="BYTES",
+    help="Path and headers of a request; more is answered with 431.",
+)
+def serve(
+    target: str,
+    db: str | None,
+    host: str,
+    port: int,
+    uds: str | None,
+    reload: bool,
+    grace: float | None,
+    keep_alive: int,
+    limit_connections: int,
+    limit_head: int,
+) -> None:
+    """Serve an app over HTTP.
+
+    SIGTERM and Ctrl-C stop it gently: it accepts nobody any more, answers whom it has accepted, tells those who would still
+    wait after the grace period to ask again (503), releases the database, and ends with 0. A second signal ends it at once,
+    which loses nothing that was answered. Bodies are limited by the app: App(limits=Limits(max_payload=...)).
+    """
+    try:
+        from actors.cli.protocol import ConnectionLimits
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("uvicorn", "httptools"):
+            raise
+        _fail(f"Serving needs {missing}. Install it: pip install 'virtual-actors[serve]'", 2)
+        raise
+    try:
+        sockets = [bound_to_path(uds)] if uds is not None else bound(host, port)
+    except CannotListen as error:
+        _fail(str(error), 1)
+        raise
+    if grace is None:
+        grace = GRACE_OF_RELOAD_S if reload else GRACE_S
+    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace)
+    try:
+        if reload:
+            _reload(serving, sockets)
+        else:
+            serving(sockets)
+    finally:
+        for listening in sockets:
+            listening.close()
+        if uds is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(uds)

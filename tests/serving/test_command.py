@@ -1,0 +1,169 @@
+"""What `actors serve` refuses, prints and bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.cli.sockets import CannotListen, bound, bound_to_path
+from tests.serving.server import APP, LIFELINE, ROOT, Answer, Connection, connected, serving
+
+
+def refused(folder: Path, *words: str, program: str = "") -> tuple[int, str]:
+    """The exit code, and what was said on stderr."""
+    (folder / "shop.py").write_text(APP)
+    start = ("-c", program) if program else ("-m", "actors")
+    ended = subprocess.run(
+        [sys.executable, *start, "serve", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=LIFELINE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stderr
+
+
+async def test_it_says_what_is_served_where_and_from_which_file(tmp_path: Path) -> None:
+    with serving(tmp_path, "--db", "other.db") as server:
+        assert server.line == (
+            f"Serving Account, Flow at http://127.0.0.1:{server.port} from other.db. Ctrl-C stops it.\n"
+        )
+        async with connected(server.port) as connection:
+            assert (await connection.ask("POST", "/Account/a/add", "x")).json == 1
+        server.process.send_signal(signal.SIGINT)
+        assert server.end() == (0, "")
+    assert (tmp_path / "other.db").exists() and not (tmp_path / "app.db").exists()
+
+
+def test_a_database_in_use_names_its_owner(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        code, errors = refused(tmp_path, "shop:app", "--port", "0")
+        assert (code, errors.count("\n")) == (1, 1)
+        assert f"app.db is in use by process {server.process.pid}" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("nothing:app",), 2, "no module 'nothing'"),
+        (("shop:Account",), 2, "name the App: shop:app"),
+        (("shop:app", "--db", "mysql://x"), 2, "mysql"),
+        (("shop:app", "--host", "no.such.host.invalid"), 1, "no address"),
+        (("shop:app", "--port", "70000"), 2, "70000"),
+        (("shop:app", "--uds", "shop.py"), 1, "no socket"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    ended, errors = refused(tmp_path, *words, *(() if "--port" in words else ("--port", "0")))
+    assert ended == code and said in errors and "Traceback" not in errors
+
+
+def test_a_missing_extra_is_named_with_the_way_to_install_it(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['uvicorn'] = None; from actors.__main__ import main; main()"
+    code, errors = refused(tmp_path, "shop:app", program=program)
+    assert (code, "virtual-actors[serve]" in errors) == (2, True)
+
+
+def test_a_port_in_use_is_refused_before_the_database_is_opened(tmp_path: Path) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        code, errors = refused(tmp_path, "shop:app", "--port", str(port))
+    assert code == 1 and f"Port {port} of 127.0.0.1 is in use" in errors and f"--port {port + 1}" in errors
+    assert not (tmp_path / "app.db").exists()
+
+
+def test_all_addresses_of_a_host_are_listened_on() -> None:
+    (first,) = bound("localhost", 0)
+    with contextlib.closing(first):
+        assert first.getsockname()[0] in ("127.0.0.1", "::1")
+    with pytest.raises(CannotListen, match="no address of this machine"):
+        bound("192.0.2.1", 0)
+
+
+async def test_the_socket_of_a_killed_server_is_replaced_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with serving(tmp_path, "--uds", "s") as server:
+        with pytest.raises(CannotListen, match="A process listens"):
+            bound_to_path(str(path))
+        server.process.kill()
+        server.end()
+    assert path.exists()
+    with serving(tmp_path, "--uds", "s") as server:
+        assert "at unix:s from" in server.line
+        reader, writer = await asyncio.open_unix_connection(path)
+        assert (await Connection(reader, writer).ask("POST", "/Account/a/add", "x")).json == 1
+        writer.close()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == (0, "")
+    assert not path.exists()
+
+
+async def test_connections_and_heads_are_bounded_and_bad_http_is_answered_as_json(tmp_path: Path) -> None:
+    async def raw(port: int, data: bytes) -> Answer:
+        async with connected(port) as connection:
+            connection.writer.write(data)
+            answer = await connection.answer()
+            assert answer.headers["connection"] == "close" and await connection.reader.read() == b""
+            return answer
+
+    with serving(tmp_path, "--limit-connections", "2", "--limit-head", "1000") as server:
+        start = b"GET /restate/health HTTP/1.1\r\nx: "
+        for data in (start + b"a" * 2000, start + b"a" * 2000 + b"\r\n\r\n"):
+            answer = await raw(server.port, data)
+            assert (answer.status, answer.json["error"]) == (431, "head_too_large")
+        answer = await raw(server.port, b"GET / HTTP/1.1\r\nnonsense\r\n\r\n")
+        assert (answer.status, answer.json["error"]) == (400, "bad_http")
+        async with connected(server.port) as first, connected(server.port) as second:
+            big = "a" * 3000  # a body is not part of the head, also where it comes in the same piece as the next one
+            for connection in (first, second, first):
+                assert (await connection.ask("POST", "/Account/a/add", big)).status == 200
+            answer = await raw(server.port, start + b"\r\n\r\n")
+            assert (answer.status, answer.json["error"]) == (503, "too_many_connections")
+            assert "retry-after" in answer.headers
+
+
+async def test_a_changed_file_is_served_after_the_old_process_has_released_the_database(tmp_path: Path) -> None:
+    async def add(port: int) -> Answer:
+        async with connected(port) as connection:
+            return await connection.ask("POST", "/Account/a/add", "x")
+
+    with serving(tmp_path, "--reload") as server:
+        assert (await add(server.port)).json == 1
+        module = tmp_path / "shop.py"
+        module.write_text(module.read_text().replace("len(self.ops)", "-len(self.ops)"))
+        os.utime(module, (1e9, 2e9))  # a clock that stands still between two writes must not hide the change
+        assert server.process.stdout is not None
+        line = await asyncio.to_thread(server.process.stdout.readline)
+        assert line == server.line
+        assert (await add(server.port)).json == -2
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end()[0] == 0
+
+
+async def test_a_body_may_come_in_pieces_and_whoever_breaks_off_changes_nothing(tmp_path: Path) -> None:
+    head = b"POST /Account/a/add HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 6\r\n"
+    expecting = head + b"expect: 100-continue\r\n\r\n"
+    with serving(tmp_path) as server:
+        async with connected(server.port) as connection:
+            connection.writer.write(expecting)
+            # Its handler waits for the body now: nothing but this asks the client to go on.
+            assert await connection.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for pieces in ((b'"abcd"',), (b'"ab', b'cd"')):
+            async with connected(server.port) as connection:
+                connection.writer.write(expecting)
+                await connection.reader.readuntil(b"\r\n\r\n")
+                for piece in pieces:
+                    connection.writer.write(piece)
+                    await connection.writer.drain()
+                assert (await connection.answer()).json == len(pieces)
