@@ -37,7 +37,9 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "httpx":
         raise
-    raise ModuleNotFoundError("The client needs httpx. Install it: pip install 'virtual-actors[client]'") from None
+    raise ModuleNotFoundError(
+        "The client needs httpx. Install it: pip install 'virtual-actors[client]'", name="httpx"
+    ) from None
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)

@@ -141,6 +141,11 @@ def with_admin(app: App) -> Callable[..., Awaitable[None]]:
             await getattr(app, parts[5])(parts[4])
             await send({"type": "http.response.start", "status": 202, "headers": []})
             await send({"type": "http.response.body", "body": b""})
+        elif parts[1:4] == ["restate", "admin", "state"] and len(parts) == 6 and scope["method"] == "GET":
+            count = await app.call(parts[4], parts[5], "add", 0)
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b'{"count": %d}' % count})
         else:
             await app(scope, receive, send)
 
@@ -310,6 +315,11 @@ async def test_a_handle_cancels_through_the_admin_route(client: Client) -> None:
     await client.invocation_of(held_by_key).cancel()  # its id is asked for while it has no outcome
     with pytest.raises(InvocationCancelled):
         await held_by_key()
+
+
+async def test_the_state_of_an_object_is_asked_of_the_admin_route(client: Client) -> None:
+    await client.object(Counter, "a/b").add(5)
+    assert await client.state("Counter", "a/b") == {"count": 5}
 
 
 # --- awakeables and errors --------------------------------------------------------------------------------------------------
