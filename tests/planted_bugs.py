@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/property", "tests/integration"]
+TESTS = ["tests/property", "tests/integration", "tests/http"]
 
 
 @dataclass(frozen=True)
@@ -282,6 +282,24 @@ BUGS = [
         "actors/partition.py",
         "        self.mark(invocation)  # there is no load with which its row would be written\n",
         "",
+    ),
+    Bug(
+        "a client repeats what may have been done already",
+        "transport/client.py",
+        "            again = ask.repeatable\n",
+        "            again = True\n",
+    ),
+    Bug(
+        "a client takes a failure of a handler for an overloaded server",
+        "transport/calls.py",
+        '        return _told.decode(answer.body).source != "invocation"\n',
+        "        return True\n",
+    ),
+    Bug(
+        "a client leaves dots in a key as steps in a tree",
+        "transport/calls.py",
+        'text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")',
+        'quote(text, safe="")',
     ),
 ]
 
