@@ -469,6 +469,16 @@ async def test_retry_after_is_waited_for_unless_it_is_far_away() -> None:
     assert server.pauses == []
 
 
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
+async def test_a_failure_with_the_code_of_an_overload_is_an_outcome_and_asked_for_once(code: int) -> None:
+    body = b'{"code":%d,"message":"sold out","source":"invocation","error":"terminal_error"}' % code
+    server = Flaky((code, {"content-type": "application/json"}, body))
+    async with server.client() as client:
+        with pytest.raises(TerminalError, match="sold out"):
+            await client.object(Counter, "a").add.options(idempotency_key="k")(1)
+    assert len(server.asked) == 1
+
+
 async def test_an_answer_that_is_not_ours_says_what_it_was() -> None:
     for fault in (
         (200, {"content-type": "text/html"}, b"<html>Hi"),
