@@ -6,12 +6,12 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Exits with 2, and says what to install, if click or rich is missing."""
+    """Run the command line. Exits with 2, and says what to install, if click, httpx or rich is missing."""
     try:
         from actors.cli.commands import cli
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in ("click", "rich"):
+        if missing not in ("click", "httpx", "rich"):
             raise
         print(f"The command line needs {missing}. Install it: pip install 'virtual-actors[cli]'", file=sys.stderr)
         sys.exit(2)

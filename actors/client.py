@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actors.errors import AppNotRunning, MisusedFuture
+from actors.errors import AppNotRunning, MisusedFuture, NotReady
 from actors.futures import Call
 from actors.handlers import InvocationHandle
+from actors.storage import Status
 
 if TYPE_CHECKING:
     from actors.app import App
@@ -89,6 +90,11 @@ class ClientHandle(InvocationHandle[R]):
         result: R = await self._app._result(self._seq)
         return result
 
+    async def output(self) -> R:
+        """The outcome, without waiting for it. Raises NotReady, or UnknownInvocation if it is not kept any more."""
+        output: R = await _output(self._app, self._seq)
+        return output
+
     async def cancel(self) -> None:
         """Ask it to end: `App.cancel` with its id."""
         await self._app.cancel(self._id)
@@ -130,10 +136,27 @@ class KeyedHandle(InvocationHandle[R]):
         result: R = await self._app._result(seq)
         return result
 
+    async def output(self) -> R:
+        """The same without waiting for it. Raises NotReady."""
+        seq, _ = await done(self._placed)
+        output: R = await _output(self._app, seq)
+        return output
+
     async def cancel(self) -> None:
         """Ask it to end: `App.cancel` with its id."""
         await self
         await self._app.cancel(self.id)
+
+
+async def _output(app: App, seq: int) -> Any:
+    partition = app._running()
+    partition.check_running()
+    if seq not in partition.open:
+        await partition.committer.flushed()
+        row = await partition.store.invocation(seq)
+        if row is None or row.status >= Status.SUCCEEDED:
+            return await app._result(seq)
+    raise NotReady()
 
 
 async def done(task: asyncio.Task[T]) -> T:

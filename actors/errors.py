@@ -303,6 +303,45 @@ class RetriesExhausted(TerminalError):
     error = "retries_exhausted"
 
 
+class NotReady(TerminalError):
+    """The outcome of an invocation that has none yet was asked for, without waiting for it."""
+
+    error = "not_ready"
+    code = 470
+    default = "This invocation has no outcome yet. Await its result() to wait for one."
+
+
+class ServerUnreachable(ActorsError, ConnectionError):
+    """A client did not get an answer. The message says whether the request may have been done nevertheless."""
+
+    error = "server_unreachable"
+    code = 503
+
+
+class RequestTimedOut(ActorsError, TimeoutError):
+    """The answer did not come within the client's timeout. What was accepted goes on all the same."""
+
+    error = "request_timed_out"
+    code = 504
+
+
+class UnexpectedAnswer(ActorsError):
+    """A client got an answer that tells neither a value nor an error of ours; `status` is that of HTTP."""
+
+    error = "unexpected_answer"
+    code = 502
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ClientClosed(ActorsError, RuntimeError):
+    """A client was used outside of its `with` block, or closed before the answer came."""
+
+    error = "client_closed"
+
+
 class AttemptEnded(BaseException):
     """Raised by a context whose attempt is over, so that `finally` blocks of a closed handler have no effect.
 

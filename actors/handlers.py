@@ -71,6 +71,10 @@ class InvocationHandle(Generic[R]):
         """Wait for the outcome: the value, or the TerminalError the invocation failed with."""
         raise TypeError(f"{type(self).__name__} has no result")
 
+    async def output(self) -> R:
+        """The outcome, without waiting for it. Raises NotReady if there is none yet."""
+        raise TypeError(f"{type(self).__name__} has no output")
+
 
 class Dispatcher(Protocol):
     """Where a reference sends its messages: an app, or the context of a running handler."""

@@ -93,6 +93,15 @@ class Visitor(SqliteStore):
             )
         ]
 
+    async def state_of(self, service: str, key: str) -> list[tuple[str, str]]:
+        """(name, JSON text) of the state of an object."""
+        return [
+            (str(name), str(value))
+            for name, value in await self._read(
+                "SELECT name, value FROM state WHERE service = ? AND key = ?", (service, key)
+            )
+        ]
+
     # --- requests -------------------------------------------------------------------------------------------------------
 
     async def ask(self, requests: Sequence[tuple[str, str, str | None]], asked_ms: int) -> list[int]:

@@ -313,6 +313,24 @@ BUGS = [
         '            for depth in range(root.count("/"), -1, -1):\n',
         '            for depth in (root.count("/"),):\n',
     ),
+    Bug(
+        "a client repeats what may have been done already",
+        "transport/client.py",
+        "            again = ask.repeatable\n",
+        "            again = True\n",
+    ),
+    Bug(
+        "a client takes a failure of a handler for an overloaded server",
+        "transport/calls.py",
+        '        return _told.decode(answer.body).source != "invocation"\n',
+        "        return True\n",
+    ),
+    Bug(
+        "a client leaves dots in a key as steps in a tree",
+        "transport/calls.py",
+        'text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")',
+        'quote(text, safe="")',
+    ),
 ]
 
 

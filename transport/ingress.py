@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import assert_never
 
 from actors.errors import BadArguments, TerminalError
-from actors.gateway import Gateway, arguments
+from actors.gateway import Gateway
 from actors.http_options import HttpOptions
 from actors.transport.access import Access
 from actors.transport.admin import AdminRoutes
@@ -39,6 +39,7 @@ from actors.transport.routes import (
     Route,
     route,
 )
+from actors.transport.words import read_arguments
 
 log = logging.getLogger("actors.http")
 
@@ -137,7 +138,7 @@ class Ingress:
                 f"{target.target} takes JSON, and the body is of content-type {request.content_type[:100]!r}. "
                 "Send it as application/json."
             )
-        args, kwargs = arguments(target, body)
+        args, kwargs = read_arguments(target, body, request.content_type)
         if asked.send:
             after_ms = delay_ms(delay) if delay is not None else 0
             accepted = await gateway.send(
@@ -151,7 +152,12 @@ class Ingress:
     async def _attach(self, id: str, wait: bool) -> Reply:
         outcome = await (self._gateway.attach(id) if wait else self._gateway.output(id))
         if outcome is None:
-            return refusal(NOT_READY, "not_ready", "This invocation has no outcome yet. Attach to it to wait for one.")
+            return refusal(
+                NOT_READY,
+                "not_ready",
+                "This invocation has no outcome yet. Attach to it to wait for one.",
+                (b"x-restate-id", id.encode()),
+            )
         return outcome_reply(outcome)
 
     # --- awakeables ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,12 @@ _NOT_PASSED_ON = frozenset(
 )
 
 
+def is_passed_on(header: str) -> bool:
+    """Whether handlers see a header of this name."""
+    name = header.lower()
+    return name.encode() not in _NOT_PASSED_ON and not name.startswith(("sec-", "x-forwarded-"))
+
+
 class Disconnected(Exception):
     """The client hung up before its request was whole."""
 

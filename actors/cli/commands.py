@@ -13,6 +13,7 @@ from actors.check import TIMEOUT_S
 from actors.cli.checking import BadUsage, CheckFailed, Checking
 from actors.cli.demo import Demo, DemoFailed
 from actors.cli.operators import awakeables, invocations, misplaced_option, requests
+from actors.cli.people import add_people
 from actors.cli.report import as_json, progress_on, show
 from actors.cli.serving import serve
 
@@ -28,6 +29,7 @@ cli.add_command(invocations)
 cli.add_command(awakeables)
 cli.add_command(requests)
 cli.add_command(serve)
+add_people(cli)
 
 
 @cli.command()

@@ -164,6 +164,7 @@ def test_importing_the_package_brings_in_nothing_that_an_extra_installs(installe
     unused = {
         "actors.cli",
         "actors.testing",
+        "actors.transport.client",
         "unittest",
         "doctest",
         "pdb",

@@ -1,0 +1,342 @@
+"""`actors call`, `send`, `resolve`, `reject`, `state`, `sql`, `completion`: for people who use an app that is served.
+
+Exit codes: 0 done, 1 refused, failed or not answered, 2 used in a wrong way, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from click.shell_completion import get_completion_class
+from rich.console import Console
+
+from actors import run
+from actors.cli.database import database_file, visiting
+from actors.cli.layout import Page, safe
+from actors.errors import BadArguments, ServerUnreachable, TerminalError
+from actors.handlers import Options
+from actors.retry import RetryPolicy
+from actors.serde import ANY
+from actors.storage import ActorsError
+from actors.storage.reading import query
+from actors.transport import calls
+from actors.transport.calls import Accepted, Answer, Ask
+from actors.transport.client import Client
+from actors.transport.durations import delay_ms
+from actors.transport.words import WORDS
+
+T = TypeVar("T")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_ONCE = RetryPolicy(max_attempts=1)  # a person sees at once that nothing answers
+_WORDS = ((b"content-type", WORDS.encode()),)
+_NEGATIVE = re.compile(r"-\.?\d")
+_MARK = "\x00"  # no argument of a process can hold it
+
+url_option = click.option(
+    "--url",
+    default="http://127.0.0.1:8080",
+    envvar="ACTORS_URL",
+    show_default=True,
+    show_envvar=True,
+    help="Where the app is served.",
+)
+token_option = click.option("--token", envvar="ACTORS_TOKEN", show_envvar=True, help="A bearer token, if it wants one.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, errors too.")
+text_option = click.option("--text", is_flag=True, help="JSON is text, even if it looks like JSON.")
+
+
+class Command(click.Command):
+    """A command whose arguments may be negative numbers."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        marked = [_MARK + arg if _NEGATIVE.match(arg) else arg for arg in args[:end]]
+        return super().parse_args(ctx, marked + args[end:])
+
+
+class Word(click.ParamType[str]):
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).removeprefix(_MARK)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text!r} is no Unicode text.", param, ctx)
+        return text
+
+
+class Target(Word):
+    """`Class/key/handler`, or `Service/handler`. Neither name can hold a slash, so the key between them may."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        text = super().convert(value, param, ctx)
+        service, slash, rest = text.partition("/")
+        key, _, handler = rest.rpartition("/")
+        if not slash or not service or not handler or (rest.count("/") and not key):
+            self.fail(f"{text!r} is no target. Write Counter/a/add, or Mailer/deliver for a Service.", param, ctx)
+        return service, key, handler
+
+
+WORD = Word()
+
+
+def _request(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A command that asks a server; what goes wrong is told on stderr."""
+
+    def wrapped(url: str, token: str | None, as_json: bool, timeout: float | None = None, **given: Any) -> None:
+        async def asked() -> None:
+            async with Client(url, token=token, timeout=timeout, retry=_ONCE) as client:
+                await command(client, as_json=as_json, **given)
+
+        _told(lambda: run(asked()), as_json)
+
+    wrapped.__doc__ = command.__doc__
+    return wrapped
+
+
+def _told(work: Callable[[], None], as_json: bool) -> None:
+    try:
+        work()
+    except ActorsError as error:
+        code = error.code if isinstance(error.code, int) else 500
+        metadata = error.metadata if isinstance(error, TerminalError) else None
+        advice = " For example: actors serve module:app, or --url for another one." if _is_down(error) else ""
+        if as_json:
+            facts = {"code": code, "error": error.error, "message": str(error) + advice, "metadata": metadata or {}}
+            click.echo(json.dumps(facts), err=True)
+        else:
+            click.echo(safe(f"Error: {error}{advice}", lines=True), err=True)
+            for name, value in (metadata or {}).items():
+                click.echo(safe(f"  {name}: {value}"), err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _is_down(error: ActorsError) -> bool:
+    return isinstance(error, ServerUnreachable) and "No server" in str(error)
+
+
+def _add(group: click.Group, name: str, command: Callable[..., Any], *options: Decorator) -> None:
+    for option in reversed(options):
+        command = option(command)
+    group.command(name, cls=Command)(command)
+
+
+def _show_answer(answer: Answer, as_json: bool) -> None:
+    """The value of a call: text as it is, bytes as they are, nothing for None, anything else as JSON."""
+    if answer.headers.get("content-type", "").startswith("application/octet-stream"):
+        if not as_json:
+            sys.stdout.buffer.write(answer.body)
+            sys.stdout.buffer.flush()
+            return
+        click.echo(msgspec.json.encode(answer.body).decode())  # in base64
+        return
+    text = answer.body.decode()
+    if as_json:
+        click.echo(text or "null")
+    elif text.startswith('"'):
+        value = json.loads(text)
+        click.echo(safe(value, lines=True) if sys.stdout.isatty() else value)
+    elif text and text != "null":
+        click.echo(msgspec.json.format(text, indent=2))
+
+
+def _whole(answer: Answer) -> Answer:
+    if answer.status != 200:
+        raise calls.failure(answer)
+    calls.reader(ANY)(answer)  # an answer that is no value says so
+    return answer
+
+
+def _words(words: tuple[str, ...]) -> tuple[bytes, tuple[calls.Header, ...]]:
+    return (msgspec.json.encode(words), _WORDS) if words else (b"", ())
+
+
+async def _call(
+    client: Client, target: tuple[str, str, str], words: tuple[str, ...], key: str | None, as_json: bool
+) -> None:
+    """Call a handler and print its value.
+
+    TARGET is Counter/a/add, or Mailer/deliver for a Service. An ARGUMENT is JSON if that fits the parameter, or else text;
+    name=value names one. After -- everything is an argument.
+    """
+    body, kind = _words(words)
+    ask = calls.call_by_name(*target, body, kind, Options(idempotency_key=key))
+    _show_answer(await client.ask(_with(ask, _whole)), as_json)
+
+
+async def _send(
+    client: Client,
+    target: tuple[str, str, str],
+    words: tuple[str, ...],
+    key: str | None,
+    delay: str | None,
+    as_json: bool,
+) -> None:
+    """Send to a handler one way, durably, and print the id of the invocation. Arguments are those of `actors call`."""
+    body, kind = _words(words)
+    after = delay_ms(delay) if delay is not None else 0
+    accepted: Accepted = await client.ask(calls.send_by_name(*target, body, kind, Options(after, None, key)))
+    due = accepted.due.isoformat(timespec="milliseconds").replace("+00:00", "Z") if accepted.due else None
+    if as_json:
+        click.echo(json.dumps({"id": accepted.id, "previously_accepted": not accepted.new, "due": due}))
+        return
+    click.echo(accepted.id)
+    if not accepted.new:
+        click.echo("accepted before, under this key", err=True)
+    if due:
+        click.echo(f"due {due}", err=True)
+
+
+async def _resolve(client: Client, id: str, value: str, text: bool, as_json: bool) -> None:
+    """Complete an awakeable with JSON, or text if it is no JSON. Without it: null."""
+    is_json = not text and _is_json(value)
+    try:
+        await client.ask(calls.resolve_json(id, value if is_json else json.dumps(value)))
+    except BadArguments as error:
+        if is_json:
+            raise BadArguments(f"{error.message} JSON was read as JSON; --text takes it as text.") from None
+        raise
+    click.echo(json.dumps({"id": id, "outcome": "resolved"}) if as_json else f"{id} resolved")
+
+
+async def _reject(client: Client, id: str, reason: str, as_json: bool) -> None:
+    """Make the handler that awaits it fail with REASON."""
+    await client.reject_awakeable(id, reason)
+    click.echo(json.dumps({"id": id, "outcome": "rejected"}) if as_json else f"{id} rejected")
+
+
+def _with(ask: Ask[Any], read: Callable[[Answer], T]) -> Ask[T]:
+    return Ask(ask.method, ask.path, read, ask.body, ask.headers, ask.repeatable, ask.waits)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _state(url: str, token: str | None, db: str | None, target: str, as_json: bool) -> None:
+    """Show the state of an object: Counter/a. With --db from the file of the app, whether it runs or not."""
+    service, slash, key = target.partition("/")
+    if not slash or not service or not key:
+        raise click.BadParameter(f"{target!r} is no object. Write Counter/a.", param_hint="OBJECT")
+
+    async def asked() -> dict[str, Any]:
+        if db is None:
+            async with Client(url, token=token, retry=_ONCE) as client:
+                return await client.state(service, key)
+        async with visiting(db) as database:
+            return {name: json.loads(text) for name, text in await database.visitor.state_of(service, key)}
+
+    def shown() -> None:
+        found = run(asked())
+        if as_json:
+            click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        elif not found:
+            click.echo(f"{target} has no state stored.")
+        else:
+            rows = [[(safe(name), ""), (json.dumps(found[name], ensure_ascii=False), "")] for name in sorted(found)]
+            _page().columns(("name", "value"), rows)
+
+    _told(shown, as_json)
+
+
+def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
+    """Query the file of an app, running or not: the views invocations, journal, state, awakeables, promises, timers.
+
+    It reads and can change nothing.
+    """
+
+    async def known() -> None:
+        async with visiting(db):
+            pass  # it is a database of ours, or this says what it is
+
+    def shown() -> None:
+        run(known())
+        found = query(db, text, limit)
+        if as_json:
+            rows = [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
+            click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        elif not found.rows:
+            click.echo("No row matches.")
+        else:
+            _page().columns(found.columns, [[(safe(_cell(value)), "") for value in row] for row in found.rows])
+        if found.more:
+            click.echo(f"These are the first {limit}; --limit shows more.", err=True)
+
+    _told(shown, as_json)
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"x'{value.hex()}'" if isinstance(value, bytes) else str(value)
+
+
+def _page() -> Page:
+    return Page(Console(highlight=False))
+
+
+SHELLS = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/completions/actors.fish"}
+
+
+def add_people(group: click.Group) -> None:
+    """Add the commands of this module."""
+    target = click.argument("target", type=Target())
+    words = click.argument("words", nargs=-1, type=WORD, metavar="[ARGUMENT]...")
+    key = click.option("--key", type=WORD, help="An idempotency key: under one key it is done once.")
+    timeout = click.option("--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="Wait no longer.")
+    remote = (url_option, token_option, json_option)
+    delay = click.option("--delay", type=WORD, metavar="TIME", help="Deliver later: 5s, 100ms, 1h5m or PT5S.")
+    id = click.argument("id", type=WORD)
+    database = click.option(
+        "--db", callback=database_file, default="actors.db", envvar="ACTORS_DB", show_default=True, show_envvar=True,
+        metavar="FILE", help="The database of the app.",
+    )  # fmt: skip
+    file = click.option(
+        "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="Its database."
+    )
+    limit = click.option(
+        "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="So many rows."
+    )
+    _add(group, "call", _request(_call), target, words, key, timeout, *remote)
+    _add(group, "send", _request(_send), target, words, key, delay, *remote)
+    value = click.argument("value", default="null", type=WORD, metavar="[JSON]")
+    _add(group, "resolve", _request(_resolve), id, value, text_option, *remote)
+    _add(group, "reject", _request(_reject), id, click.argument("reason", type=WORD, metavar="TEXT"), *remote)
+    _add(group, "state", _state, click.argument("target", type=WORD, metavar="OBJECT"), file, *remote)
+    _add(group, "sql", _sql, click.argument("text", type=WORD, metavar="QUERY"), database, limit, json_option)
+
+    @group.command()
+    @click.argument("shell", type=click.Choice(list(SHELLS)))
+    def completion(shell: str) -> None:
+        """Print what makes a shell complete commands and options. Its output belongs into the start-up file:
+
+        \b
+        bash  eval "$(actors completion bash)"    in ~/.bashrc
+        zsh   eval "$(actors completion zsh)"     in ~/.zshrc
+        fish  actors completion fish > ~/.config/fish/completions/actors.fish
+        """
+        found = get_completion_class(shell)
+        assert found is not None
+        # Not `source`, which starts the bash of this machine to look at its version.
+        complete = found(group, {}, "actors", "_ACTORS_COMPLETE")
+        click.echo(complete.source_template % complete.source_vars())

@@ -1,0 +1,392 @@
+"""Requests of a client as data, and what their answers mean. Pure: no socket, no clock, no library.
+
+Promise: every text that names something arrives as it is, whatever characters it holds; an answer becomes the value, or
+the very error that a caller in the server's process would get.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from actors.errors import (
+    ActorsError,
+    AppNotRunning,
+    BadArguments,
+    StorageError,
+    UnexpectedAnswer,
+    failure_error,
+)
+from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
+from actors.serde import ANY, Codec, value_codec
+from actors.transport.requests import is_passed_on
+from actors.transport.words import ARGUMENTS
+
+T = TypeVar("T")
+
+Header = tuple[bytes, bytes]
+
+_JSON: Header = (b"content-type", b"application/json")
+_BYTES: Header = (b"content-type", b"application/octet-stream")
+_ARGUMENTS: Header = (b"content-type", ARGUMENTS.encode())
+
+FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: what may be asked again is
+LONGEST_PAUSE_S = 60.0  # a Retry-After beyond it is not waited for
+
+Operation = Literal["cancel", "kill", "pause", "resume", "restart", "purge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """One request, and `read`, which makes its value of the answer or raises what the answer says.
+
+    `path` is percent-encoded, with its query. `repeatable`: asked twice it has the effect of once, so an answer that got
+    lost may be asked for again. `waits`: for the outcome of an invocation, which may take as long as it wants.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Answer], T]
+    body: bytes = b""
+    headers: tuple[Header, ...] = ()
+    repeatable: bool = False
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a send: `new` unless its idempotency key was taken; `due` if it is for later."""
+
+    id: str
+    new: bool
+    due: datetime.datetime | None
+
+
+# --- calls and sends ----------------------------------------------------------------------------------------------------------
+
+
+def call(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Ask[Any]:
+    """Call a handler whose class is at hand. Raises BadArguments or SerializationError."""
+    if options.delay_ms:
+        raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
+    body, kind = _body(target, args, kwargs)
+    path = handler_path("call", target.service.name, key, target.name)
+    again = target.once or options.idempotency_key is not None
+    return Ask("POST", path, reader(target.returns), body, kind + _headers(options), again, True)
+
+
+def send(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Ask[Accepted]:
+    """Send to a handler whose class is at hand. Raises BadArguments or SerializationError."""
+    body, kind = _body(target, args, kwargs)
+    path = handler_path("send", target.service.name, key, target.name) + _delay(options)
+    again = target.once or options.idempotency_key is not None
+    return Ask("POST", path, accepted, body, kind + _headers(options), again)
+
+
+def call_by_name(
+    service: str, key: str, handler: str, body: bytes, kind: tuple[Header, ...], options: Options
+) -> Ask[Any]:
+    """Call a handler of a class that is not at hand, with a body of `arguments` or of any other kind."""
+    path = handler_path("call", service, key, handler)
+    return Ask("POST", path, reader(ANY), body, kind + _headers(options), options.idempotency_key is not None, True)
+
+
+def send_by_name(
+    service: str, key: str, handler: str, body: bytes, kind: tuple[Header, ...], options: Options
+) -> Ask[Accepted]:
+    """The same one way."""
+    path = handler_path("send", service, key, handler) + _delay(options)
+    return Ask("POST", path, accepted, body, kind + _headers(options), options.idempotency_key is not None)
+
+
+def arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bytes, tuple[Header, ...]]:
+    """A body of arguments for a handler nothing is known of: the server puts them in their places by its signature."""
+    if not args and not kwargs:
+        return b"", ()
+    positional = ",".join(value_codec(value).encode(value) for value in args)
+    named = ",".join(f"{ANY.encode(name)}:{value_codec(value).encode(value)}" for name, value in kwargs.items())
+    return f'{{"positional":[{positional}],"named":{{{named}}}}}'.encode(), (_ARGUMENTS,)
+
+
+def _body(target: HandlerDefinition, args: Any, kwargs: Any) -> tuple[bytes, tuple[Header, ...]]:
+    text, _ = target.encode(args, kwargs)
+    if target.arity == 0:
+        return b"", ()
+    if target.arity == 1:
+        if target.codecs[0].type is bytes:
+            (data,) = target.decode(text)
+            return data, (_BYTES,)
+        text = text[1:-1]  # the one value, without the brackets of the array
+    return text.encode(), (_JSON,)
+
+
+def _headers(options: Options) -> tuple[Header, ...]:
+    found: list[Header] = []
+    if options.idempotency_key is not None:
+        key = checked_idempotency_key(options.idempotency_key)
+        found.append((b"idempotency-key", _header_value(key, "idempotency_key=")))
+    for name, value in (options.headers or {}).items():
+        if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
+            raise BadArguments(
+                f"headers=: {name[:40]!r} is no name of an HTTP header. Use letters, digits and hyphens."
+            )
+        if not is_passed_on(name):
+            raise BadArguments(f"headers=: {name!r} belongs to HTTP itself and reaches no handler. Use another name.")
+        found.append((name.lower().encode(), _header_value(value, f"headers= {name!r}")))
+    return tuple(found)
+
+
+def _header_value(value: str, what: str) -> bytes:
+    if value != value.strip(" \t") or any((c < " " and c != "\t") or c == "\x7f" for c in value):
+        raise BadArguments(
+            f"{what}: {value[:40]!r} cannot travel in an HTTP header: it begins or ends with a space, or holds a control character."
+        )
+    return value.encode()
+
+
+def _delay(options: Options) -> str:
+    return f"?delay={options.delay_ms}" if options.delay_ms else ""
+
+
+# --- outcomes -----------------------------------------------------------------------------------------------------------------
+
+
+def outcome(path: str, codec: Codec, wait: bool) -> Ask[Any]:
+    """Wait for an outcome, or ask whether there is one: else NotReady. `path` is one of the two that follow."""
+    return Ask("GET", path + ("/attach" if wait else "/output"), reader(codec), repeatable=True, waits=wait)
+
+
+def invocation_path(id: str) -> str:
+    return f"/restate/invocation/{segment(id, 'An invocation id')}"
+
+
+def keyed_path(service: str, key: str, handler: str, idempotency_key: str) -> str:
+    """Where an invocation is found by what it was accepted under."""
+    target = handler_path("invocation", service, key, handler)
+    return f"{target}/{segment(checked_idempotency_key(idempotency_key), 'An idempotency key')}"
+
+
+def run_path(workflow: str, key: str) -> str:
+    """Where the run of a workflow is found."""
+    return f"/restate/workflow/{segment(workflow, 'The name of a workflow')}/{segment(key, 'A key')}"
+
+
+def id_of(path: str) -> Ask[str]:
+    """The id of the invocation at a path, ended or not."""
+
+    def read(answer: Answer) -> str:
+        id = answer.headers.get("x-restate-id")
+        if id is None:
+            raise failure(answer)
+        return id
+
+    return Ask("GET", path + "/output", read, repeatable=True)
+
+
+def reader(codec: Codec) -> Callable[[Answer], Any]:
+    """Reads a value of a type. The content type says whether a body is JSON, bytes, or, without one, no value."""
+
+    def read(answer: Answer) -> Any:
+        if answer.status != 200:
+            raise failure(answer)
+        kind = _kind(answer)
+        if kind == "application/octet-stream":
+            return answer.body
+        if kind == "application/json":
+            try:
+                text = answer.body.decode()
+            except UnicodeDecodeError:
+                raise failure(answer) from None
+            return codec.decode(text)
+        if not answer.body and not kind:
+            return None
+        raise failure(answer)
+
+    return read
+
+
+class _Acceptance(msgspec.Struct):
+    invocationId: str  # noqa: N815 - as it is on the wire
+    status: Literal["Accepted", "PreviouslyAccepted"]
+    executionTime: datetime.datetime | None = None  # noqa: N815
+
+
+_acceptance = msgspec.json.Decoder(_Acceptance)
+
+
+def accepted(answer: Answer) -> Accepted:
+    if answer.status == 202 and _kind(answer) == "application/json":
+        try:
+            told = _acceptance.decode(answer.body)
+        except msgspec.MsgspecError:
+            raise failure(answer) from None
+        return Accepted(told.invocationId, told.status == "Accepted", told.executionTime)
+    raise failure(answer)
+
+
+# --- awakeables and the admin routes ------------------------------------------------------------------------------------------
+
+
+def resolve(id: str, value: Any) -> Ask[None]:
+    """Complete an awakeable with a value. Raises SerializationError."""
+    if value is None:
+        return _completion(id, "resolve", b"", ())
+    if type(value) is bytes:
+        return _completion(id, "resolve", value or b'""', (_BYTES,) if value else (_JSON,))
+    return resolve_json(id, value_codec(value).encode(value))
+
+
+def resolve_json(id: str, text: str) -> Ask[None]:
+    """Complete an awakeable with a value that is JSON text already."""
+    return _completion(id, "resolve", text.encode(), (_JSON,))
+
+
+def reject(id: str, reason: str) -> Ask[None]:
+    if not isinstance(reason, str):
+        raise BadArguments(f"reject_awakeable wants the reason as a str, got {type(reason).__name__}.")
+    try:
+        return _completion(id, "reject", reason.encode(), ((b"content-type", b"text/plain; charset=utf-8"),))
+    except UnicodeEncodeError as error:
+        raise BadArguments(f"The reason is not valid Unicode text: {error}.") from None
+
+
+def _completion(id: str, verb: str, body: bytes, kind: tuple[Header, ...]) -> Ask[None]:
+    # The same completion again has no effect, so a lost answer may be asked for again.
+    return Ask("POST", f"/restate/awakeables/{segment(id, 'An awakeable id')}/{verb}", done, body, kind, True)
+
+
+def operate(operation: Operation, id: str) -> Ask[None]:
+    """Ask the admin routes for an operation on an invocation."""
+    path = f"/restate/admin/invocations/{segment(id, 'An invocation id')}"
+    if operation == "purge":
+        return Ask("DELETE", path, done)
+    return Ask("POST", f"{path}/{operation}", done)
+
+
+def state(service: str, key: str) -> Ask[dict[str, Any]]:
+    """The state of an object, by name, as JSON types."""
+
+    def read(answer: Answer) -> dict[str, Any]:
+        found = reader(ANY)(answer)
+        inner = found.get("state") if isinstance(found, dict) and "service" in found else found
+        if not isinstance(inner, dict):
+            raise failure(answer)
+        return inner
+
+    path = f"/restate/admin/state/{segment(service, 'The name of a class')}/{segment(key, 'A key')}"
+    return Ask("GET", path, read, repeatable=True)
+
+
+def done(answer: Answer) -> None:
+    if not 200 <= answer.status < 300:
+        raise failure(answer)
+
+
+# --- paths ----------------------------------------------------------------------------------------------------------------------
+
+
+def handler_path(what: str, service: str, key: str, handler: str) -> str:
+    """`/restate/{what}/{service}/{key}/{handler}`; without the key of a Service, which is empty."""
+    named = [segment(service, "The name of a class")]
+    if key != "":
+        named.append(segment(key, "A key"))
+    return "/".join(["/restate", what, *named, segment(handler, "The name of a handler")])
+
+
+def segment(text: str, what: str) -> str:
+    """One segment of a path, whatever characters it holds. Raises BadArguments.
+
+    `.` and `..` are encoded too: whoever joins a base to a path would take them for steps in a tree.
+    """
+    if not isinstance(text, str) or not text:
+        raise BadArguments(f"{what} is a str that is not empty, got {text!r}.")
+    try:
+        return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise BadArguments(f"{what} is not valid Unicode text: {error}.") from None
+
+
+# --- what went wrong ------------------------------------------------------------------------------------------------------------
+
+
+class _Told(msgspec.Struct):
+    code: int
+    message: str
+    error: str = "terminal_error"
+    metadata: dict[str, str] | None = None
+    source: str = "ingress"
+
+
+_told = msgspec.json.Decoder(_Told)
+_encode = msgspec.json.Encoder().encode
+
+# Errors of the server that end no invocation: whoever asks again later may get an answer.
+_PASSING: dict[str, type[ActorsError]] = {AppNotRunning.error: AppNotRunning, StorageError.error: StorageError}
+
+
+def failure(answer: Answer) -> ActorsError:
+    """The error that an answer tells, of the class its stable code names. UnexpectedAnswer if it tells none."""
+    try:
+        told = _told.decode(answer.body) if answer.status >= 400 else None
+    except msgspec.MsgspecError:
+        told = None
+    if told is None:
+        return _unexpected(answer)
+    if told.source == "invocation":
+        return failure_error(_encode(told).decode())
+    if answer.status == 503:
+        known = _PASSING.get(told.error, StorageError)
+        return known(told.message)
+    if told.error == "internal_error":
+        return UnexpectedAnswer(f"The server failed: {told.message}", answer.status)
+    return failure_error(_encode(told).decode())
+
+
+def _unexpected(answer: Answer) -> UnexpectedAnswer:
+    shown = answer.body[:200].decode("utf-8", "backslashreplace").strip() or "without a body"
+    kind = _kind(answer) or "no content type"
+    return UnexpectedAnswer(
+        f"The answer, {answer.status} with {kind}, is none of a server of actors: {shown!r}. Is the URL right, with its prefix?",
+        answer.status,
+    )
+
+
+def refused_for_now(answer: Answer) -> bool:
+    """Whether the server, or what stands before it, takes nothing now. An outcome is never that, whatever its code."""
+    if answer.status not in FOR_NOW:
+        return False
+    try:
+        return _told.decode(answer.body).source != "invocation"
+    except msgspec.MsgspecError:
+        return True
+
+
+def retry_after_s(answer: Answer, now: datetime.datetime) -> float | None:
+    """How long the server asks to wait, in seconds; None if it does not say."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or datetime.UTC) - now).total_seconds())
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()

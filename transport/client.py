@@ -1,0 +1,447 @@
+"""A client of a served app: the same typed references, over HTTP.
+
+Promise: a request is repeated only where asking twice has the effect of asking once, or where nothing was sent; and
+whoever stops waiting cancels no invocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from random import Random
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
+from actors.futures import Call
+from actors.handlers import (
+    BoundHandler,
+    HandlerDefinition,
+    InvocationHandle,
+    Options,
+    checked_headers,
+    milliseconds,
+)
+from actors.keys import checked_key, key_for
+from actors.retry import RetryPolicy
+from actors.serde import ANY, Codec, codec_for
+from actors.service import Service
+from actors.transport import calls
+from actors.transport.calls import Accepted, Answer, Ask, Operation
+from actors.virtual_object import VirtualObject, definition_of
+
+try:
+    import httpx
+except ModuleNotFoundError as missing:
+    if missing.name != "httpx":
+        raise
+    raise ModuleNotFoundError(
+        "The client needs httpx. Install it: pip install 'virtual-actors[client]'", name="httpx"
+    ) from None
+
+T = TypeVar("T")
+K = TypeVar("K", bound=VirtualObject)
+S = TypeVar("S", bound=Service)
+R = TypeVar("R", covariant=True)
+
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0  # of what waits for no invocation
+KEEPALIVE_S = 2.0  # less than any server keeps an idle connection, so that none is closed under a request
+RETRY = RetryPolicy(max_attempts=5, max_interval=5.0)
+
+
+class Client:
+    """Calls a served app: `async with Client("http://localhost:8080") as client: await client.object(Order, "o1").add("book")`.
+
+    `url` is where the app is served, with the prefix it is mounted under; `uds` the Unix socket of its server. `token` is sent
+    as a bearer token. `timeout` (seconds) is how long a call or `result()` waits; without one, as long as the invocation is
+    open. Anything else is answered within 30 seconds, or `timeout` if that is less. `retry` says how often, and after which
+    pauses, a request is repeated when no connection can be made; and, if it is a GET, a workflow's run, the completion of
+    an awakeable, or has an idempotency key, also when the connection breaks, or with 429, 502, 503 and 504, after the
+    pause their Retry-After asks for.
+
+    `app` calls an ASGI application in this process instead, which must be running: no socket is needed. `transport` (of httpx),
+    `random` and `sleep` are seams. A client belongs to the event loop it was entered on. It has no limit of connections: a
+    thousand calls that wait must not keep out the one that lets them go on.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        token: str | None = None,
+        timeout: float | None = None,
+        retry: RetryPolicy = RETRY,
+        uds: str | None = None,
+        app: Callable[..., Awaitable[None]] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        random: Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._url = _checked_url(url)
+        self._headers = _headers(token)
+        self._timeout = milliseconds(timeout, "timeout") / 1000 if timeout is not None else None
+        if self._timeout == 0:
+            raise BadArguments(
+                "timeout=0 leaves no time for an answer. Give seconds, or None to wait as long as it takes."
+            )
+        self._retry = retry
+        self._uds = uds
+        self._app = app
+        self._transport = transport
+        self._random = random or Random()
+        self._sleep = sleep
+        self._http: httpx.AsyncClient | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._url}>"
+
+    async def __aenter__(self) -> Self:
+        if self._http is not None:
+            raise ClientClosed("This client is in use already. Make another one.")
+        transport = self._transport
+        if transport is None:
+            transport = httpx.ASGITransport(self._app) if self._app is not None else _sockets(self._uds)
+        # The environment is not asked: a proxy named there for the web is none for a server next door.
+        self._http = httpx.AsyncClient(transport=transport, trust_env=False, timeout=_NO_TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        http, self._http = self._http, None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if http is not None:
+            await http.aclose()
+
+    # --- messages -------------------------------------------------------------------------------------------------------
+
+    def object(self, cls: type[K], key: str) -> K:
+        """A typed reference to one object or workflow. Raises BadKey, or WrongKind for a Service."""
+        return definition_of(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+
+    def service(self, cls: type[S]) -> S:
+        """A typed reference to a Service. Raises WrongKind for a class with keys."""
+        return definition_of(cls).keyless(self)  # type: ignore[return-value]
+
+    def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call by name a handler whose class cannot be imported here; the key of a Service is "".
+
+        Arguments are stored as their own types are, and the value comes as JSON types, or as bytes.
+        """
+        body, kind = calls.arguments(args, kwargs)
+        return self._under_way(calls.call_by_name(service, key, handler, body, kind, Options()))
+
+    def send(
+        self,
+        service: str,
+        key: str,
+        handler: str,
+        /,
+        *args: Any,
+        delay: float | datetime.timedelta | None = None,
+        idempotency_key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> RemoteHandle[Any]:
+        """Send one way by name, `delay` (seconds) later if given."""
+        body, kind = calls.arguments(args, {})
+        options = Options(
+            milliseconds(delay, "delay") if delay is not None else 0,
+            checked_headers(headers) if headers is not None else None,
+            idempotency_key,
+        )
+        return self._accepted(calls.send_by_name(service, key, handler, body, kind, options), ANY)
+
+    def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
+        return self._under_way(calls.call(target, key, args, kwargs, options))
+
+    def dispatch_send(
+        self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
+    ) -> RemoteHandle[Any]:
+        return self._accepted(calls.send(target, key, args, kwargs, options), target.returns)
+
+    # --- invocations and awakeables ---------------------------------------------------------------------------------------
+
+    def invocation(self, id: str, type: Any = Any) -> RemoteHandle[Any]:
+        """The handle of an invocation by its id; `type` is that of its value."""
+        return RemoteHandle(self, calls.invocation_path(id), codec_for(type, "type"), id)
+
+    def invocation_of(self, handler: BoundHandler[..., T]) -> RemoteHandle[T]:
+        """The handle of what was accepted under the idempotency key of a handler's options, or of a workflow's run.
+
+        `client.invocation_of(order.add.options(idempotency_key="k"))`. Raises BadArguments without a key.
+        """
+        target, key = handler._definition, key_for(handler._definition, handler._key)
+        idempotency_key = handler._options.idempotency_key
+        if idempotency_key is not None:
+            path = calls.keyed_path(target.service.name, key, target.name, idempotency_key)
+        elif target.once:
+            path = calls.run_path(target.service.name, key)
+        else:
+            raise BadArguments(f"{target.target}: name the invocation, with .options(idempotency_key=...).")
+        return RemoteHandle(self, path, target.returns)
+
+    def invocation_by_key(
+        self, service: str, key: str, handler: str, idempotency_key: str, type: Any = Any
+    ) -> RemoteHandle[Any]:
+        """The same by name."""
+        path = calls.keyed_path(service, key, handler, idempotency_key)
+        return RemoteHandle(self, path, codec_for(type, "type"))
+
+    async def cancel(self, id: str) -> None:
+        """Ask an invocation to end, as `App.cancel` does. A route for operators: it may want a token."""
+        await self.operate("cancel", id)
+
+    async def operate(self, operation: Operation, id: str) -> None:
+        """Cancel, kill, pause, resume, restart or purge an invocation, as the methods of App of these names do."""
+        await self.ask(calls.operate(operation, id))
+
+    async def state(self, service: str, key: str) -> dict[str, Any]:
+        """The state of an object, by name, as JSON types. A route for operators."""
+        return await self.ask(calls.state(service, key))
+
+    async def resolve_awakeable(self, id: str, value: Any = None) -> None:
+        """Complete an awakeable, as `App.resolve_awakeable` does and with its errors."""
+        await self.ask(calls.resolve(id, value))
+
+    async def reject_awakeable(self, id: str, reason: str) -> None:
+        """Make the awaiting handler fail with AwakeableRejected(reason)."""
+        await self.ask(calls.reject(id, reason))
+
+    # --- requests ---------------------------------------------------------------------------------------------------------
+
+    async def ask(self, ask: Ask[T]) -> T:
+        """The value of one request of `actors.transport.calls`. Raises what the answer says, or ServerUnreachable,
+        RequestTimedOut, UnexpectedAnswer or ClientClosed."""
+        http = self._http
+        if http is None:
+            raise ClientClosed("This client is not in use. Use it inside 'async with client:'.")
+        seconds = self._timeout if ask.waits else min(ANSWER_TIMEOUT_S, self._timeout or ANSWER_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                answer = await self._answer(http, ask)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            advice = "Ask again." if ask.repeatable else "Use an idempotency key to ask again and not do it twice."
+            raise RequestTimedOut(
+                f"{self._url} did not answer within {seconds:g} s. What it has accepted goes on. {advice}"
+            ) from None
+        return ask.read(answer)
+
+    async def _answer(self, http: httpx.AsyncClient, ask: Ask[Any]) -> Answer:
+        failures = 0
+        while True:
+            pause_s: float | None = None
+            error: ServerUnreachable | None = None
+            answer: Answer | None = None
+            again = ask.repeatable
+            try:
+                got = await http.request(
+                    ask.method, self._url + ask.path, content=ask.body, headers=[*self._headers, *ask.headers]
+                )
+                answer = Answer(got.status_code, got.headers, got.content)
+                if not again or not calls.refused_for_now(answer):
+                    return answer
+                pause_s = calls.retry_after_s(answer, datetime.datetime.now(datetime.UTC))
+            except (httpx.ConnectError, httpx.ConnectTimeout) as refused:
+                again = True  # nothing was sent
+                error = ServerUnreachable(
+                    f"No server answers at {self._url} ({_said(refused)}). Nothing was done. Start it, or mend the URL."
+                )
+            except httpx.TransportError as broken:
+                error = ServerUnreachable(
+                    f"{self._url} broke off before it had answered ({_said(broken)}). What was asked may have been done. "
+                    + ("Ask again." if again else "Use an idempotency key to ask again and not do it twice.")
+                )
+            except httpx.DecodingError as unreadable:
+                return Answer(502, {}, f"the body cannot be unpacked: {_said(unreadable)}".encode())
+            failures += 1
+            if not again or self._retry.exhausted(failures) or (pause_s or 0.0) > calls.LONGEST_PAUSE_S:
+                if answer is not None:
+                    return answer
+                assert error is not None
+                raise error
+            backoff_s = self._retry.delay_ms(failures, self._random) / 1000
+            await self._sleep(max(backoff_s, pause_s or 0.0))
+
+    def _under_way(self, ask: Ask[T]) -> RemoteCall[T]:
+        return RemoteCall(self._task(ask))
+
+    def _accepted(self, ask: Ask[Accepted], codec: Codec) -> RemoteHandle[Any]:
+        return RemoteHandle(self, None, codec, accepted=self._task(ask))
+
+    def _task(self, ask: Ask[T]) -> asyncio.Task[T]:
+        if self._http is None:
+            raise ClientClosed("This client is not in use. Use it inside 'async with client:'.")
+        task = asyncio.get_running_loop().create_task(self.ask(ask))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # mark it as seen: nobody may be waiting
+
+
+class RemoteCall(Call[R]):
+    """A call under way: it was sent when it was made. Awaiting it twice gives the same value."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, task: asyncio.Task[R]) -> None:
+        self._shared = _Shared(task)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        value: R = yield from self._shared.wait().__await__()
+        return value
+
+
+class RemoteHandle(InvocationHandle[R]):
+    """An invocation on a server. Of a send: await it, then it is accepted, and its id is known."""
+
+    __slots__ = ("_accepted", "_client", "_codec", "_id", "_path", "_told")
+
+    def __init__(
+        self,
+        client: Client,
+        path: str | None,
+        codec: Codec,
+        id: str | None = None,
+        accepted: asyncio.Task[Accepted] | None = None,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._codec = codec
+        self._id = id
+        self._accepted = _Shared(accepted) if accepted is not None else None
+        self._told: Accepted | None = None
+
+    @property
+    def id(self) -> str:
+        if self._id is None:
+            raise MisusedFuture("The id is not known yet. Await the handle, then it is.")
+        return self._id
+
+    @property
+    def previously_accepted(self) -> bool:
+        """Whether an earlier request with the same idempotency key had been accepted."""
+        return self._told is not None and not self._told.new
+
+    @property
+    def due(self) -> datetime.datetime | None:
+        """When a delayed message is delivered, as the server said."""
+        return self._told.due if self._told is not None else None
+
+    def __await__(self) -> Generator[Any, None, RemoteHandle[R]]:
+        yield from self._known().__await__()
+        return self
+
+    async def _known(self) -> str:
+        """Where it is found, once it is accepted and its id is known."""
+        if self._id is None:
+            if self._accepted is not None:
+                self._told = await self._accepted.wait()
+                self._id = self._told.id
+            elif self._path is not None:
+                self._id = await self._client.ask(calls.id_of(self._path))
+        return calls.invocation_path(self.id)
+
+    async def result(self) -> R:
+        """Wait for the outcome: the value, or the error the invocation failed with."""
+        return await self._outcome(wait=True)
+
+    async def output(self) -> R:
+        """The outcome, without waiting. Raises NotReady if there is none yet."""
+        return await self._outcome(wait=False)
+
+    async def _outcome(self, wait: bool) -> R:
+        path = self._path if self._path is not None else await self._known()
+        value: R = await self._client.ask(calls.outcome(path, self._codec, wait))
+        return value
+
+    async def cancel(self) -> None:
+        """Ask it to end: `Client.cancel` with its id."""
+        await self._known()
+        await self._client.cancel(self.id)
+
+
+class _Shared:
+    """A request that any number of awaits wait for. When the last of them is cancelled the request is given up."""
+
+    __slots__ = ("_task", "_waiting")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self._waiting = 0
+
+    async def wait(self) -> Any:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if self._task.cancelled():
+                raise ClientClosed(
+                    "Nobody waits for this answer any more: its await was cancelled, or the client closed. "
+                    "What the server has accepted goes on."
+                ) from None
+            if self._waiting == 1:
+                self._task.cancel()
+            raise
+        finally:
+            self._waiting -= 1
+
+
+_NO_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # `Client.ask` has one for the whole of it
+_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S)
+
+# A server that vanished without a word is noticed within a minute, however long the call would take.
+_SOCKET = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
+
+
+def _sockets(uds: str | None) -> httpx.AsyncBaseTransport:
+    if uds is not None:
+        return httpx.AsyncHTTPTransport(uds=uds, limits=_CONNECTIONS)
+    return httpx.AsyncHTTPTransport(limits=_CONNECTIONS, socket_options=_SOCKET)
+
+
+def _checked_url(url: str) -> str:
+    """`url` without the slash at its end. Raises BadArguments."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise BadArguments(f"url={url!r} is none: {error}. Write http://localhost:8080.") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BadArguments(f"url={url!r} is not of a web server. Write http://localhost:8080.")
+    if parsed.query or parsed.fragment:
+        raise BadArguments(f"url={url!r}: leave out what follows ? or #.")
+    if parsed.userinfo:
+        raise BadArguments("url= holds a user or a password. Give a token as token=.")
+    return str(parsed).rstrip("/")
+
+
+def _headers(token: str | None) -> list[calls.Header]:
+    headers: list[calls.Header] = [(b"user-agent", b"virtual-actors")]
+    if token is not None:
+        if not token or not all("!" <= c <= "~" for c in token):
+            raise BadArguments("token= is a str of visible ASCII characters, without spaces.")
+        headers.append((b"authorization", f"Bearer {token}".encode()))
+    return headers
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,101 @@
+"""Arguments whose sender does not know the handler: by place and name, or as words somebody has typed.
+
+Promise: what they mean is decided here, where the handler's types are known, and never guessed by who sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from actors.errors import BadArguments, SerializationError
+from actors.gateway import arguments
+from actors.handlers import HandlerDefinition
+
+ARGUMENTS = "application/vnd.actors.arguments+json"  # {"positional": [value, ...], "named": {name: value}}
+WORDS = "application/vnd.actors.words+json"  # [word, ...]; a word is a str
+
+
+class Arguments(msgspec.Struct, forbid_unknown_fields=True):
+    positional: list[msgspec.Raw] = []
+    named: dict[str, msgspec.Raw] = {}
+
+
+_arguments = msgspec.json.Decoder(Arguments)
+_words = msgspec.json.Decoder(list[str])
+_quoted = msgspec.json.Encoder().encode
+
+
+def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named arguments in a request's body of any content type. Raises BadArguments."""
+    if content_type == ARGUMENTS:
+        try:
+            given = _arguments.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadArguments(f"The body is no {ARGUMENTS}: {error}.") from None
+        positional = [bytes(raw).decode() for raw in given.positional]
+        named = {name: bytes(raw).decode() for name, raw in given.named.items()}
+        return _placed(target, positional, named, _value)
+    if content_type == WORDS:
+        try:
+            words = _words.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadArguments(f"The body is no {WORDS}: {error}.") from None
+        return _placed(target, *_sorted(target, words), _meant)
+    return arguments(target, body)
+
+
+def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Words by place, and those by name: `name=value`, where the handler has a parameter of this name."""
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name in target.names:
+            if name in named:
+                raise BadArguments(f"{target.target}: {name}= is given twice.")
+            named[name] = value
+        elif named:
+            raise BadArguments(
+                f"{target.target}: {word[:40]!r} has no name and comes after one that has. Put it first."
+            )
+        else:
+            positional.append(word)
+    return positional, named
+
+
+def _placed(
+    target: HandlerDefinition,
+    positional: list[str],
+    named: dict[str, str],
+    read: Callable[[HandlerDefinition, int, str], Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(positional) > target.arity:
+        takes = f"takes {', '.join(target.names)}" if target.names else "takes no arguments"
+        raise BadArguments(f"{target.target} {takes}; {len(positional)} were given without a name.")
+    for name in named:
+        if name not in target.names:
+            known = ", ".join(target.names) or "none"
+            raise BadArguments(f"{target.target} has no parameter {name[:40]!r}. Its parameters: {known}.")
+    args = tuple(read(target, place, text) for place, text in enumerate(positional))
+    return args, {name: read(target, target.names.index(name), text) for name, text in named.items()}
+
+
+def _value(target: HandlerDefinition, place: int, text: str) -> Any:
+    try:
+        return target.codecs[place].decode(text)
+    except SerializationError as error:
+        raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None
+
+
+def _meant(target: HandlerDefinition, place: int, word: str) -> Any:
+    """The value of a typed word: JSON if that fits the parameter, or else the text itself if that does."""
+    codec = target.codecs[place]
+    if codec.type is bytes:
+        return word.encode()
+    try:
+        return codec.decode(word)
+    except SerializationError:
+        return _value(target, place, _quoted(word).decode())
