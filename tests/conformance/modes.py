@@ -25,7 +25,12 @@ def only(*modes: str) -> Callable[[F], F]:
 
 
 def everywhere(function: F) -> F:
-    """In each mode, in the quick run too. Other tests run in the mode default alone there."""
+    """In the modes default and always-replay also in the quick run. Other tests run in the mode default alone there."""
+    return only(*(MODES if FULL else MODES[:2]))(function)
+
+
+def deadly(function: F) -> F:
+    """In every mode also in the quick run. Each death costs the start of a process, so these are few."""
     return only(*MODES)(function)
 
 

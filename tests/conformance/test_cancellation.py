@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import everywhere
+from tests.conformance.modes import deadly, everywhere
 
 
 async def _cancelled_tree(driver: Driver, key: str, operation: str) -> str:
@@ -22,7 +22,7 @@ async def _is_free(driver: Driver, key: str) -> None:
     assert await driver.call("CancelTestBlockingService", key, "isUnlocked") is None
 
 
-@everywhere
+@deadly
 @pytest.mark.parametrize("operation", ["SLEEP", "AWAKEABLE"])
 async def test_a_cancellation_from_a_handler_reaches_the_leaf_and_its_parent_sees_409(
     driver: Driver, key: str, operation: str

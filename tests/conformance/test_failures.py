@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import everywhere, only
+from tests.conformance.modes import deadly, everywhere, only
 
 METADATA = {"errorMessage": "my-error", "metadata": {"reason": "out of stock", "item": "книга"}}
 
@@ -48,7 +48,7 @@ async def test_a_step_that_has_used_up_its_attempts_fails_for_good(driver: Drive
     assert await driver.call("Failing", key, "sideEffectFailsAfterGivenAttempts", body=3) == 3
 
 
-@everywhere
+@deadly
 async def test_a_step_whose_result_is_recorded_is_not_executed_again(driver: Driver) -> None:
     """Taken out of memory behind its steps, the last attempt executes none; kept, or killed, it executes some."""
     executed = await driver.call("TestUtilsService", "countExecutedSideEffects", body=3)

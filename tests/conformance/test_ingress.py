@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import SCALE, everywhere, only
+from tests.conformance.modes import SCALE, deadly, everywhere, only
 
 KEYS = ["a/b", "100%", "a%2Fb", "with spaces ", "ключ-鍵-🔑", "?query#fragment", "a+b&c=d", "send"]
 
@@ -62,7 +62,7 @@ def _quoted(text: str) -> str:
 # --- idempotency --------------------------------------------------------------------------------------------------------------
 
 
-@everywhere
+@deadly
 async def test_calls_under_one_key_are_one_invocation(driver: Driver, key: str) -> None:
     answers = await asyncio.gather(*[driver.post("Counter", key, "add", body=2, once=key) for _ in range(4)])
     assert [answer.json() for answer in answers] == [{"oldValue": 0, "newValue": 2}] * 4
@@ -92,7 +92,7 @@ async def test_calls_and_sends_between_services_know_idempotency_keys_too(driver
     assert await driver.call("Counter", key, "get") == 2
 
 
-@everywhere
+@deadly
 async def test_attach_blocks_and_output_says_not_ready_until_there_is_an_outcome(driver: Driver, key: str) -> None:
     id = await driver.send("AwakeableWaiter", key, "wait", once=key)
     by_key = f"/restate/invocation/AwakeableWaiter/{key}/wait/{key}"

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import everywhere
+from tests.conformance.modes import deadly, everywhere
 
 
-@everywhere
+@deadly
 async def test_a_counter_tells_the_value_before_and_after(driver: Driver, key: str) -> None:
     assert await driver.call("Counter", key, "add", body=1) == {"oldValue": 0, "newValue": 1}
     assert await driver.call("Counter", key, "add", body=2) == {"oldValue": 1, "newValue": 3}
@@ -26,7 +26,7 @@ async def test_state_that_was_set_before_a_terminal_error_stays(driver: Driver, 
     assert await driver.call("Counter", key, "get") == 7
 
 
-@everywhere
+@deadly
 async def test_three_one_way_adds_make_three(driver: Driver, key: str) -> None:
     await asyncio.gather(
         *[

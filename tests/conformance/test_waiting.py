@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import FULL, SCALE, everywhere, only
+from tests.conformance.modes import FULL, SCALE, deadly, everywhere, only
 
 
-@everywhere
+@deadly
 async def test_a_completion_over_http_is_what_the_blocked_call_returns(driver: Driver, key: str) -> None:
     call = asyncio.create_task(driver.post("AwakeableWaiter", key, "waitForAnything"))
     answer = await driver.resolve(await driver.held(key), b'{"hello": "world"}')
@@ -77,7 +77,7 @@ async def test_an_unknown_awakeable_is_404_and_a_malformed_id_400(driver: Driver
     assert (await driver.resolve(id, b'"another"')).status_code in (404, 409)  # too late
 
 
-@everywhere
+@deadly
 async def test_a_sleep_takes_at_least_the_time_asked(driver: Driver) -> None:
     started = time.monotonic()
     assert await driver.call("TestUtilsService", "sleepInTurn", body=[100, 200]) >= 0.299
@@ -95,7 +95,7 @@ async def test_many_invocations_sleep_many_times_beside_each_other(driver: Drive
 
 @only("crash")
 async def test_a_completion_that_was_acknowledged_survives_any_death(driver: Driver, key: str) -> None:
-    for n in range(40 if FULL else 6):
+    for n in range(40 if FULL else 4):
         each = f"{key}-{n}"
         id = await driver.send("AwakeableWaiter", each, "wait", once=each)
         awakeable = await driver.held(each)

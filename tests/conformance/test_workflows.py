@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from tests.conformance.driver import Driver
-from tests.conformance.modes import everywhere
+from tests.conformance.modes import deadly, everywhere
 
 W = "BlockAndWaitWorkflow"
 
 
-@everywhere
+@deadly
 async def test_a_workflow_waits_until_it_is_unblocked(driver: Driver, key: str) -> None:
     await driver.send(W, key, "run", body="input")
     await driver.until(lambda: driver.call(W, key, "getState"), "input")
