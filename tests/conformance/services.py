@@ -182,7 +182,8 @@ class TestUtilsService(Service):
 
     @handler
     async def countExecutedSideEffects(self, ctx: Context, increments: int) -> int:
-        """How many of its steps the last attempt has executed; the sleep is where an attempt may end."""
+        """How many of its steps the last attempt has executed. An attempt may end at each of the two sleeps: what the one
+        behind the first began again would have run before the end of the second."""
         executed = 0
 
         async def step() -> None:
@@ -191,6 +192,7 @@ class TestUtilsService(Service):
 
         for _ in range(increments):
             await ctx.run(step)
+        await ctx.sleep(0.02)
         await ctx.sleep(0.02)
         return executed
 
