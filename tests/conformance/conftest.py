@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,16 +23,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
     started: dict[str, Engine] = {}
+    ends = contextlib.ExitStack()  # all of them are stopped, also if one will not
 
     def of(mode: str) -> Engine:
         if mode not in started:
             started[mode] = Engine(Path(tmp_path_factory.mktemp(mode)), mode)
+            ends.callback(started[mode].stop)
             started[mode].start()
         return started[mode]
 
-    yield of
-    for engine in started.values():
-        engine.stop()
+    with ends:
+        yield of
 
 
 @pytest.fixture
