@@ -162,12 +162,15 @@ class Gateway:
         text, values = target.encode(args, dict(kwargs))
         if idempotency_key is None and not target.once:
             invocation, future = partition.accept_call(target, key, text, values, headers)
-            failure = None
+            outcome, failure = None, None
             try:
-                await future
+                value = await future
+                outcome = invocation.outcome
+                if outcome is None:  # it left memory while it waited, and ended as another object of this process
+                    outcome = target.returns.encode(value)
             except TerminalError as error:
                 failure = error
-            return Outcome(partition.ids.invocation(invocation.seq), invocation.outcome or "", failure, target.returns)
+            return Outcome(partition.ids.invocation(invocation.seq), outcome or "", failure, target.returns)
         seq, _ = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
         return await self._outcome(seq)
 

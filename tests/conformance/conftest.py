@@ -1,0 +1,59 @@
+"""One server for each mode and test process; `CONFORMANCE=all` runs every test in every mode, with the long delays."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conformance.driver import Driver
+from tests.conformance.engine import Engine, Killer
+from tests.conformance.modes import modes_of
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mode" in metafunc.fixturenames:
+        metafunc.parametrize("mode", modes_of(metafunc.function), scope="session")
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
+    started: dict[str, Engine] = {}
+    ends = contextlib.ExitStack()  # all of them are stopped, also if one will not
+
+    def of(mode: str) -> Engine:
+        if mode not in started:
+            started[mode] = Engine(Path(tmp_path_factory.mktemp(mode)), mode)
+            ends.callback(started[mode].stop)
+            started[mode].start()
+        return started[mode]
+
+    with ends:
+        yield of
+
+
+@pytest.fixture
+def engine(mode: str, engines: Callable[[str], Engine], request: pytest.FixtureRequest) -> Iterator[Engine]:
+    engine = engines(mode)
+    if mode != "crash":
+        yield engine
+        return
+    with Killer(engine, sum(request.node.name.encode())):
+        yield engine
+
+
+@pytest.fixture
+async def driver(engine: Engine) -> AsyncIterator[Driver]:
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(timeout=httpx.Timeout(90, connect=5), limits=limits) as http:
+        yield Driver(engine, http)
+
+
+@pytest.fixture
+def key() -> str:
+    """A key of its own for each test: the servers go on from test to test."""
+    return uuid.uuid4().hex[:12]
