@@ -38,7 +38,8 @@ test: $(INSTALLED)-dev
 
 # What a second interpreter has to prove: everything but the long runs and the tools, which are the same on each.
 test-quick: $(INSTALLED)-dev
-	$(TEST) --ignore=tests/crash --ignore=tests/typing $(ARGS)
+	$(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
+		--ignore=tests/http/test_schemathesis.py $(ARGS)
 
 lint: style types layers
 
