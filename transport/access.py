@@ -65,10 +65,10 @@ class Access:
     def unknown(self, request: Request) -> Reply | None:
         """The refusal of whoever needs a token and does not give one: before the path is looked up, which would tell names.
 
-        Health is for everybody, and the admin routes have rules of their own.
+        Health is for everybody, so is the page that asks for a token, and the admin routes have rules of their own.
         """
         parts = request.path.split(b"/")
-        if parts[1:3] == [b"restate", b"admin"] or parts[1:] == [b"restate", b"health"]:
+        if parts[1:3] == [b"restate", b"admin"] or parts[1:] in ([b"restate", b"health"], [b"docs"]):
             return None
         return None if self.knows(request) else _unauthorized(request)
 

@@ -53,7 +53,7 @@ class Ingress:
         self._access = Access(options)
         self._admin = AdminRoutes(gateway)
         self._counts = RequestCounts()
-        self._pages = Pages(gateway.services.values())
+        self._pages = Pages(gateway.services.values(), self._access.guarded)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""

@@ -88,6 +88,7 @@ _COMPONENTS: dict[str, Schema] = {
 }
 _REASONS = {
     "400": "The path, the key, the body or an id cannot be right; the message says why.",
+    "401": "The token is missing, or not the one that is wanted.",
     "404": "Nothing of this id, or under this key, is kept.",
     "408": "The body did not arrive in time.",
     "409": "It contradicts what has happened before; or the invocation was cancelled, killed, or would deadlock.",
@@ -107,20 +108,21 @@ _OUTCOME = ("409", "500", "4XX", "5XX")
 class OpenApi:
     """The document of one app: computed when it is first asked for, then kept as JSON."""
 
-    def __init__(self, services: Iterable[ServiceDefinition]) -> None:
+    def __init__(self, services: Iterable[ServiceDefinition], guarded: bool) -> None:
         self._services = services
+        self._guarded = guarded
         self._rest: bytes | None = None
 
     def document(self, prefix: str = "") -> bytes:
         """The document as JSON, for an app that is mounted below `prefix`, percent signs decoded."""
         if self._rest is None:
             # Where it is served differs from request to request, so that goes before what is kept.
-            self._rest = b"," + msgspec.json.encode(_described(list(self._services)))[1:]
+            self._rest = b"," + msgspec.json.encode(_described(list(self._services), self._guarded))[1:]
         servers = [{"url": quote(prefix.rstrip("/"), safe="/~:@!$&'()*+,;=") or "/"}]
         return b'{"openapi":"3.1.0","servers":' + msgspec.json.encode(servers) + self._rest
 
 
-def _described(services: list[ServiceDefinition]) -> dict[str, Any]:
+def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, Any]:
     handlers = [one for service in services for one in service.handlers.values() if not one.private]
     schemas = JsonSchemas(
         [codec.type for one in handlers for codec in (*one.codecs, one.returns)], taken=_COMPONENTS.keys()
@@ -136,7 +138,7 @@ def _described(services: list[ServiceDefinition]) -> dict[str, Any]:
         {"name": "Awakeables", "description": "Complete from outside what a handler waits for."},
         {"name": "Server", "description": "Health."},
     ]
-    return {
+    document: dict[str, Any] = {
         "info": {
             "title": ", ".join(sorted(shown)) or "actors",
             "version": _version(),
@@ -147,6 +149,21 @@ def _described(services: list[ServiceDefinition]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": {**_COMPONENTS, **schemas.components}},
     }
+    if guarded:
+        _guard(document)
+    return document
+
+
+def _guard(document: dict[str, Any]) -> None:
+    """Say that all but health wants a token."""
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path == "/restate/health":
+                operation["security"] = []
+            elif isinstance(operation, dict):  # not the parameters that all of them share
+                operation["responses"].update(_errors("401"))
 
 
 def _version() -> str:

@@ -19,10 +19,10 @@ _COMMON: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-content-typ
 
 
 class Pages:
-    """One per app; everything is made when it is first asked for."""
+    """One per app; everything is made when it is first asked for. `guarded` tells that requests want a token."""
 
-    def __init__(self, services: Iterable[ServiceDefinition]) -> None:
-        self._openapi = OpenApi(services)
+    def __init__(self, services: Iterable[ServiceDefinition], guarded: bool) -> None:
+        self._openapi = OpenApi(services, guarded)
         self._docs: Reply | None = None
 
     def page(self, name: str, prefix: str) -> Reply | None:
