@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from click.testing import CliRunner, Result
 
 from actors import App, Context, Service, TerminalError, VirtualObject, handler
 from actors.cli.commands import cli
+from tests.http.threaded import serving
 
 handed_out: list[str] = []
 
@@ -69,16 +67,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(file: Path) -> Iterator[str]:
     app = App(Counter, Greeter, Tools, storage=f"sqlite:///{file}")
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_level="error"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()
+    # Some of these calls wait for ever, and whoever made them is gone: the server does not wait for them.
+    with serving(app, timeout_graceful_shutdown=1) as url:
+        yield url
 
 
 Actors = Callable[..., Result]
