@@ -17,6 +17,7 @@ from actors import run
 from actors.cli.sockets import CannotListen, bound, bound_to_path
 from actors.cli.target import BadTarget, load_app
 from actors.errors import DefinitionError
+from actors.logs import InvocationFilter, JsonFormatter
 from actors.storage import StorageError
 from actors.transport.served import App
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from actors.cli.protocol import ConnectionLimits
 
 GRACE_S = 10.0
+_LOG_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GRACE_OF_RELOAD_S = 0.5  # whoever edits code does not want to wait for a caller who waits for him
 
 
@@ -36,11 +38,12 @@ class Serving:
     limits: ConnectionLimits
     keep_alive_s: int
     grace_s: float
+    json_logs: bool = False
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
         """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served."""
         assert sockets is not None
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        _log(self.json_logs)
         _allow_many_files()
         try:
             run(self.serve(sockets))
@@ -62,6 +65,13 @@ class Serving:
         await Server(
             app, self.limits, self.keep_alive_s, self.grace_s, lambda: click.echo(announcement(app, sockets))
         ).serve(sockets)
+
+
+def _log(json_logs: bool) -> None:
+    target = logging.StreamHandler()
+    target.addFilter(InvocationFilter())
+    target.setFormatter(JsonFormatter() if json_logs else logging.Formatter(_LOG_LINE))
+    logging.basicConfig(handlers=[target], level=logging.INFO if json_logs else logging.WARNING)
 
 
 def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
@@ -145,6 +155,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     metavar="BYTES",
     help="Path and headers of a request; more is answered with 431.",
 )
+@click.option("--json-logs", is_flag=True, help="Log lines of JSON from level INFO, each with the invocation it is of.")
 def serve(
     target: str,
     db: str | None,
@@ -156,6 +167,7 @@ def serve(
     keep_alive: int,
     limit_connections: int,
     limit_head: int,
+    json_logs: bool,
 ) -> None:
     """Serve an app over HTTP.
 
@@ -178,7 +190,7 @@ def serve(
         raise
     if grace is None:
         grace = GRACE_OF_RELOAD_S if reload else GRACE_S
-    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace)
+    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, json_logs)
     try:
         if reload:
             _reload(serving, sockets)

@@ -18,7 +18,7 @@ LIFELINE, _held = os.pipe()  # its reading end closes when this process ends, ho
 
 # Every served module begins with this: a server ends when the tests that started it have.
 APP = """
-import os, threading
+import logging, os, threading
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(4)), daemon=True).start()
 from actors import App, Context, VirtualObject, handler, shared
 
@@ -32,6 +32,10 @@ class Account(VirtualObject):
 
 class Flow(VirtualObject):
     waits_for: str = ""
+
+    @handler
+    async def note(self, text: str) -> None:
+        logging.getLogger("shop").info(text)
 
     @handler
     async def go(self, ctx: Context) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -44,6 +45,18 @@ async def test_it_says_what_is_served_where_and_from_which_file(tmp_path: Path) 
         server.process.send_signal(signal.SIGINT)
         assert server.end() == (0, "")
     assert (tmp_path / "other.db").exists() and not (tmp_path / "app.db").exists()
+
+
+async def test_its_log_lines_are_json_that_names_the_invocation_if_it_is_told_so(tmp_path: Path) -> None:
+    with serving(tmp_path, "--json-logs") as server:
+        async with connected(server.port) as connection:
+            answer = await connection.ask("POST", "/Flow/ü/note".replace("ü", "%C3%BC"), "said")
+        server.process.send_signal(signal.SIGTERM)
+        code, errors = server.end()
+    (line,) = [json.loads(line) for line in errors.splitlines() if '"shop"' in line]
+    assert code == 0
+    assert (line["message"], line["service"], line["key"], line["handler"]) == ("said", "Flow", "ü", "note")
+    assert line["invocation_id"].lower() == answer.headers["x-restate-id"]  # which the client here has lowered
 
 
 def test_a_database_in_use_names_its_owner(tmp_path: Path) -> None:
