@@ -157,8 +157,12 @@ async def test_a_changed_file_is_served_after_the_old_process_has_released_the_d
         module.write_text(module.read_text().replace("len(self.ops)", "-len(self.ops)"))
         os.utime(module, (1e9, 2e9))  # a clock that stands still between two writes must not hide the change
         assert server.process.stdout is not None
-        line = await asyncio.to_thread(server.process.stdout.readline)
-        assert line == server.line
+        reading = asyncio.create_task(asyncio.to_thread(server.process.stdout.readline))
+        changed_at = 2e9
+        while not (await asyncio.wait([reading], timeout=2))[0]:  # it had not looked yet when the file was changed
+            changed_at += 10
+            os.utime(module, (1e9, changed_at))
+        assert reading.result() == server.line
         assert (await add(server.port)).json == -2
         server.process.send_signal(signal.SIGTERM)
         assert server.end()[0] == 0
