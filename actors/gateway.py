@@ -105,6 +105,10 @@ class Gateway:
         partition = self._app._partition
         return partition is not None and not partition.stopped
 
+    def check_running(self) -> None:
+        """Raises AppNotRunning."""
+        self._partition()
+
     def _partition(self) -> Partition:
         partition = self._app._running()
         partition.check_running()
@@ -308,7 +312,7 @@ def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], 
     except UnicodeDecodeError as error:
         raise BadArguments(f"{target.target}: the body is not UTF-8: {error}.") from None
     if target.arity == 1:
-        return (_value(target, 0, text),), {}
+        return (value_of(target, 0, text),), {}
     if target.arity == 0:
         if text.strip() in ("null", "{}", "[]"):
             return (), {}
@@ -317,7 +321,7 @@ def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], 
         if text.lstrip().startswith("["):
             values = _raw_array.decode(text)
             if len(values) <= target.arity:
-                return tuple(_value(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
+                return tuple(value_of(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
             raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
         named = _raw_object.decode(text)
     except msgspec.MsgspecError as error:
@@ -330,10 +334,11 @@ def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], 
         raise BadArguments(
             f"{target.target} has no parameter {unknown[0]!r}. Its parameters: {', '.join(target.names)}."
         )
-    return (), {name: _value(target, places[name], bytes(raw).decode()) for name, raw in named.items()}
+    return (), {name: value_of(target, places[name], bytes(raw).decode()) for name, raw in named.items()}
 
 
-def _value(target: HandlerDefinition, place: int, text: str) -> Any:
+def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
+    """The argument at this place, from JSON. Raises BadArguments."""
     try:
         return target.codecs[place].decode(text)
     except SerializationError as error:

@@ -85,7 +85,10 @@ class Retention:
 
     async def _trim(self) -> None:
         """There are too many."""
-        while self.count > self.limit:
+        await self._partition.committer.flushed()  # what has been counted is there to be found
+        before = -1
+        while self.count > self.limit and self.count != before:  # or the count is wrong, and there is nothing to forget
+            before = self.count
             await self._sweep_slice(keyed=False, keep_ms=None)
 
     async def _sweep(self) -> None:

@@ -11,7 +11,7 @@ from actors.errors import BadArguments
 from actors.gateway import Gateway
 from actors.overview import facts
 from actors.state_access import StateInfo
-from actors.transport.replies import Header, Reply, json_reply, refusal
+from actors.transport.replies import Header, Reply, json_reply, refusal, wrong_method
 from actors.transport.requests import Request
 from actors.transport.routes import BadRoute
 
@@ -41,18 +41,18 @@ class AdminRoutes:
 
     async def reply(self, request: Request, segments: tuple[str, ...]) -> Reply:
         """Raises BadRoute or TerminalError."""
-        self._gateway.app._running()
+        self._gateway.check_running()
         match segments:
             case ("invocations",):
-                answer = _only(request, "GET") or await self._list(request)
+                answer = wrong_method(request.method, "GET") or await self._list(request)
             case ("invocations", id):
-                answer = _only(request, "GET") or await self._show(request, id)
+                answer = wrong_method(request.method, "GET") or await self._show(request, id)
             case ("invocations", id, operation) if operation in _OPERATIONS:
-                answer = _only(request, "POST") or await self._operate(request, id, operation)
+                answer = wrong_method(request.method, "POST") or await self._operate(request, id, operation)
             case ("awakeables",):
-                answer = _only(request, "GET") or await self._awakeables(request)
+                answer = wrong_method(request.method, "GET") or await self._awakeables(request)
             case ("state", service, key):
-                answer = _only(request, "GET", "PATCH") or await self._state(request, service, key)
+                answer = wrong_method(request.method, "GET", "PATCH") or await self._state(request, service, key)
             case _:
                 raise BadRoute(404, "unknown_path", "Nothing is here.")
         answer.headers += _PRIVATE
@@ -126,15 +126,6 @@ def _state_reply(info: StateInfo) -> Reply:
         "tag": info.tag,
     }
     return json_reply(200, told, (b"etag", f'"{info.tag}"'.encode()))
-
-
-def _only(request: Request, *methods: str) -> Reply | None:
-    if request.method in methods:
-        return None
-    allowed = ", ".join(methods)
-    return refusal(
-        405, "wrong_method", f"{request.method[:20]} is not possible here. Use {allowed}.", (b"allow", allowed.encode())
-    )
 
 
 def _from_a_form(request: Request) -> Reply | None:

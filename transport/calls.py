@@ -39,7 +39,7 @@ _ARGUMENTS: Header = (b"content-type", ARGUMENTS.encode())
 FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: what may be asked again is
 LONGEST_PAUSE_S = 60.0  # a Retry-After beyond it is not waited for
 
-Operation = Literal["cancel", "kill", "pause", "resume", "restart", "purge"]
+Operation = Literal["cancel", "kill", "pause", "resume", "purge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,24 +272,44 @@ def _completion(id: str, verb: str, body: bytes, kind: tuple[Header, ...]) -> As
 
 def operate(operation: Operation, id: str) -> Ask[None]:
     """Ask the admin routes for an operation on an invocation."""
-    path = f"/restate/admin/invocations/{segment(id, 'An invocation id')}"
-    if operation == "purge":
-        return Ask("DELETE", path, done)
-    return Ask("POST", f"{path}/{operation}", done)
+    return Ask("POST", _operation_path(operation, id), done)
+
+
+def restart(id: str, keep: int) -> Ask[str]:
+    """Do an ended invocation once more; the id of the new one."""
+    return Ask("POST", f"{_operation_path('restart', id)}?keep={keep}", lambda answer: _of(_restarted, answer).id)
+
+
+def _operation_path(operation: str, id: str) -> str:
+    return f"/restate/admin/invocations/{segment(id, 'An invocation id')}/{operation}"
 
 
 def state(service: str, key: str) -> Ask[dict[str, Any]]:
     """The state of an object, by name, as JSON types."""
-
-    def read(answer: Answer) -> dict[str, Any]:
-        found = reader(ANY)(answer)
-        inner = found.get("state") if isinstance(found, dict) and "service" in found else found
-        if not isinstance(inner, dict):
-            raise failure(answer)
-        return inner
-
     path = f"/restate/admin/state/{segment(service, 'The name of a class')}/{segment(key, 'A key')}"
-    return Ask("GET", path, read, repeatable=True)
+    return Ask("GET", path, lambda answer: _of(_state, answer).state, repeatable=True)
+
+
+class _Restarted(msgspec.Struct):
+    id: str
+
+
+class _State(msgspec.Struct):
+    state: dict[str, Any]
+
+
+_restarted = msgspec.json.Decoder(_Restarted)
+_state = msgspec.json.Decoder(_State)
+
+
+def _of(decoder: msgspec.json.Decoder[T], answer: Answer) -> T:
+    """What a 200 of the admin routes holds."""
+    if answer.status != 200:
+        raise failure(answer)
+    try:
+        return decoder.decode(answer.body)
+    except msgspec.MsgspecError:
+        raise failure(answer) from None
 
 
 def done(answer: Answer) -> None:

@@ -199,8 +199,12 @@ class Client:
         await self.operate("cancel", id)
 
     async def operate(self, operation: Operation, id: str) -> None:
-        """Cancel, kill, pause, resume, restart or purge an invocation, as the methods of App of these names do."""
+        """Cancel, kill, pause, resume or purge an invocation, as the methods of App of these names do."""
         await self.ask(calls.operate(operation, id))
+
+    async def restart(self, id: str, keep: int = 0, type: Any = Any) -> RemoteHandle[Any]:
+        """Do an ended invocation once more, as `App.restart` does; `type` is that of its value."""
+        return self.invocation(await self.ask(calls.restart(id, keep)), type)
 
     async def state(self, service: str, key: str) -> dict[str, Any]:
         """The state of an object, by name, as JSON types. A route for operators."""

@@ -25,6 +25,7 @@ from actors.transport.replies import (
     json_reply,
     outcome_reply,
     refusal,
+    wrong_method,
 )
 from actors.transport.requests import Disconnected, Receive, Request, Scope, Send
 from actors.transport.routes import (
@@ -104,9 +105,9 @@ class Ingress:
             case Complete():
                 return await self._complete(request, asked)
             case Attach():
-                return _allowed(request, "GET") or await self._attach(asked.id, asked.wait)
+                return wrong_method(request.method, "GET") or await self._attach(asked.id, asked.wait)
             case AttachByKey():
-                if refused := _allowed(request, "GET"):
+                if refused := wrong_method(request.method, "GET"):
                     return refused
                 if asked.handler:
                     id = await self._gateway.find(asked.service, asked.key, asked.handler, asked.idempotency_key)
@@ -114,7 +115,7 @@ class Ingress:
                     id = await self._gateway.find_run(asked.service, asked.key)
                 return await self._attach(id, asked.wait)
             case Page():
-                return _allowed(request, "GET", "HEAD") or self._page(request, asked.name)
+                return wrong_method(request.method, "GET", "HEAD") or self._page(request, asked.name)
             case Admin():
                 return self._access.admin(request) or await self._admin.reply(request, asked.segments)
             case _:
@@ -124,7 +125,11 @@ class Ingress:
 
     async def _invoke(self, request: Request, asked: Invoke) -> Reply:
         gateway = self._gateway
-        if refused := _allowed(request, "POST") if asked.send else _allowed(request, "POST", "GET"):
+        if (
+            refused := wrong_method(request.method, "POST")
+            if asked.send
+            else wrong_method(request.method, "POST", "GET")
+        ):
             return refused
         target = gateway.target(asked.service, asked.key, asked.handler)
         request.handler = target.service.name, target.name
@@ -163,7 +168,7 @@ class Ingress:
     # --- awakeables ---------------------------------------------------------------------------------------------------------
 
     async def _complete(self, request: Request, asked: Complete) -> Reply:
-        if refused := _allowed(request, "POST"):
+        if refused := wrong_method(request.method, "POST"):
             return refused
         body = await request.body(self._gateway.max_payload)
         if not asked.resolve:
@@ -209,16 +214,6 @@ class Ingress:
         if name == "metrics":
             return metrics_reply(self._gateway, self._counts)
         raise BadRoute(404, "unknown_path", "Nothing is here.")
-
-
-def _allowed(request: Request, *methods: str) -> Reply | None:
-    """None, or the refusal of another method."""
-    if request.method in methods:
-        return None
-    allowed = ", ".join(methods)
-    return refusal(
-        405, "wrong_method", f"{request.method[:20]} is not possible here. Use {allowed}.", (b"allow", allowed.encode())
-    )
 
 
 def _is_json(content_type: str) -> bool:

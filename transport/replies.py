@@ -82,6 +82,14 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
     return refusal(500, stable, "Something went wrong inside; the log says what.", *headers)
 
 
+def wrong_method(method: str, *allowed: str) -> Reply | None:
+    """The refusal of a method that is not among those allowed; None for one that is."""
+    if method in allowed:
+        return None
+    named = ", ".join(allowed)
+    return refusal(405, "wrong_method", f"{method[:20]} is not possible here. Use {named}.", (b"allow", named.encode()))
+
+
 def refusal(
     status: int,
     error: str,

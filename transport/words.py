@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actors.errors import BadArguments, SerializationError
-from actors.gateway import arguments
+from actors.gateway import arguments, value_of
 from actors.handlers import HandlerDefinition
 
 ARGUMENTS = "application/vnd.actors.arguments+json"  # {"positional": [value, ...], "named": {name: value}}
@@ -37,7 +37,7 @@ def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) ->
             raise BadArguments(f"The body is no {ARGUMENTS}: {error}.") from None
         positional = [bytes(raw).decode() for raw in given.positional]
         named = {name: bytes(raw).decode() for name, raw in given.named.items()}
-        return _placed(target, positional, named, _value)
+        return _placed(target, positional, named, value_of)
     if content_type == WORDS:
         try:
             words = _words.decode(body)
@@ -83,13 +83,6 @@ def _placed(
     return args, {name: read(target, target.names.index(name), text) for name, text in named.items()}
 
 
-def _value(target: HandlerDefinition, place: int, text: str) -> Any:
-    try:
-        return target.codecs[place].decode(text)
-    except SerializationError as error:
-        raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None
-
-
 def _meant(target: HandlerDefinition, place: int, word: str) -> Any:
     """The value of a typed word: JSON if that fits the parameter, or else the text itself if that does."""
     codec = target.codecs[place]
@@ -98,4 +91,4 @@ def _meant(target: HandlerDefinition, place: int, word: str) -> Any:
     try:
         return codec.decode(word)
     except SerializationError:
-        return _value(target, place, _quoted(word).decode())
+        return value_of(target, place, _quoted(word).decode())

@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
 from typing import Any
-from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -26,6 +25,7 @@ from actors.errors import (
     ClientClosed,
     IdempotencyMismatch,
     InvocationCancelled,
+    InvocationKilled,
     MisusedFuture,
     NotReady,
     RequestTimedOut,
@@ -36,6 +36,7 @@ from actors.errors import (
     UnknownInvocation,
     UnknownService,
     WrongKind,
+    WrongStatus,
 )
 from actors.transport.calls import segment
 from actors.transport.client import Client
@@ -132,29 +133,9 @@ async def app() -> AsyncIterator[App]:
         yield app
 
 
-def with_admin(app: App) -> Callable[..., Awaitable[None]]:
-    """The app, with as much of the admin routes as a client asks for."""
-
-    async def served(scope: Any, receive: Any, send: Any) -> None:
-        parts = [unquote(part) for part in scope["raw_path"].decode().split("/")]
-        if parts[1:4] == ["restate", "admin", "invocations"] and len(parts) == 6 and scope["method"] == "POST":
-            await getattr(app, parts[5])(parts[4])
-            await send({"type": "http.response.start", "status": 202, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-        elif parts[1:4] == ["restate", "admin", "state"] and len(parts) == 6 and scope["method"] == "GET":
-            count = await app.call(parts[4], parts[5], "add", 0)
-            headers = [(b"content-type", b"application/json")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b'{"count": %d}' % count})
-        else:
-            await app(scope, receive, send)
-
-    return served
-
-
 @pytest.fixture
 async def client(app: App) -> AsyncIterator[Client]:
-    async with Client(app=with_admin(app)) as client:
+    async with Client(app=app) as client:
         yield client
 
 
@@ -315,6 +296,24 @@ async def test_a_handle_cancels_through_the_admin_route(client: Client) -> None:
     await client.invocation_of(held_by_key).cancel()  # its id is asked for while it has no outcome
     with pytest.raises(InvocationCancelled):
         await held_by_key()
+
+
+async def test_an_operator_does_all_that_the_app_can_do_with_an_invocation(client: Client) -> None:
+    handle, _ = await held(client)
+    await client.operate("pause", handle.id)
+    await client.operate("resume", handle.id)
+    await client.operate("kill", handle.id)
+    with pytest.raises(InvocationKilled):
+        await handle.result()
+    with pytest.raises(WrongStatus):
+        await client.operate("pause", handle.id)
+    added = await client.object(Counter, "r").add.send(5)
+    assert await added.result() == 5
+    again = await client.restart(added.id)
+    assert again.id != added.id and await again.result() == 10
+    await client.operate("purge", added.id)
+    with pytest.raises(UnknownInvocation):
+        await added.result()
 
 
 async def test_the_state_of_an_object_is_asked_of_the_admin_route(client: Client) -> None:
@@ -585,7 +584,7 @@ def elsewhere() -> Iterator[App]:
             async def kept(message: Any) -> None:
                 sent.append(message)
 
-            asked = with_admin(app)(scope, given, kept)
+            asked = app(scope, given, kept)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_done(asked), loop))
             for message in sent:
                 await send(message)

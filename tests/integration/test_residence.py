@@ -240,6 +240,15 @@ async def test_what_an_operator_forgets_while_the_oldest_are_read_is_counted_onc
         assert world.app._running().retention.count == len(await world.app.invocations(limit=5000)) <= 510
 
 
+async def test_a_sweep_ends_when_there_is_nothing_left_to_forget_whatever_the_count_says() -> None:
+    async with World(Sleeper, limits=Limits(retention=None, max_retained=10, idempotency_retention=None)) as world:
+        retention = world.app._running().retention
+        retention.count = 10_000
+        await world.app.object(Sleeper, "k").echo(1)
+        await world.settle()
+        assert not retention._sweeping
+
+
 async def test_a_resolved_awakeable_and_what_its_handler_makes_of_it_are_one_commit() -> None:
     async with World(Sleeper) as world:
         sent = [world.app.object(Sleeper, f"k{n}").wait.send() for n in range(3)]
