@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("actors")
 
 SLOW_S = 0.5  # a turn that takes longer is worth a warning
-STEPS_PER_TURN = 2000  # then other callbacks of the loop get their chance
+STEPS_PER_TURN = 512  # then a batch is handed over, and other callbacks of the loop get their chance
 NUMBERS_RESERVED = 1_000_000  # see next_number
 
 

@@ -33,6 +33,7 @@ from actors.storage.errors import (
 )
 from actors.storage.inspection import inspect
 from actors.storage.lock import FileLock, is_alive
+from actors.storage.packed import SETUP, packed
 from actors.storage.records import (
     Batch,
     InvocationRow,
@@ -174,6 +175,8 @@ class SqliteStore:
             raise
         if version < len(self._migrations):  # so that the file itself, and not only its log, says what it is
             await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+        for statement in SETUP:
+            await self._read(statement)
         assert self._writer is not None
         self._writer.epoch = opened.epoch
         return opened
@@ -257,8 +260,8 @@ class SqliteStore:
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
-        self._writer.handed_over.append(batch)
         try:
+            self._writer.handed_over.append(packed(batch))
             await self._handle.commit()
         except sqlite3.Error as error:
             raise translated(error, self.path) from error

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/property", "tests/integration", "tests/http", "tests/serving"]
+TESTS = ["tests/storage", "tests/property", "tests/integration", "tests/http", "tests/serving"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,18 @@ class Bug:
 
 
 BUGS = [
+    Bug(
+        "a process that was overtaken goes on writing",
+        "storage/packed.py",
+        "IS NOT NEW.a;",
+        "IS NULL;",
+    ),
+    Bug(
+        "a text with a NUL is left to JSON",
+        "storage/packed.py",
+        r'any("\\u0000" in row[-1] for row in kind)',
+        "False",
+    ),
     Bug(
         "a server that stops refuses requests it has accepted",
         "actors/cli/server.py",

@@ -13,6 +13,7 @@ import pytest
 
 from actors.storage import Batch, Flag, InvocationRow, Status, StorageError, TimerRow
 from actors.storage.database import WriterConnection
+from actors.storage.packed import SETUP, PackedBatch, packed
 from actors.storage.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, column, create, entry, invocation, plain, shell
 
@@ -37,6 +38,69 @@ async def test_a_batch_of_any_size_is_written_completely_and_in_order(size: int,
         assert await store.query("SELECT * FROM journal_entry ORDER BY invocation, idx") == entries
         assert await store.query("SELECT * FROM object_state ORDER BY CAST(value AS INT)") == state
         assert await store.query("SELECT * FROM timer ORDER BY due_ms, seq") == timers
+
+
+async def test_a_batch_of_more_handlers_fields_and_kinds_of_entries_than_a_statement_has_room_for_is_written(
+    tmp_path: Path,
+) -> None:
+    rows = [invocation(n, handler=f"h{n % 90}", parent=n if n % 2 else None) for n in range(1, 400)]
+    entries = [entry(n, 1, kind=n % 80) for n in range(1, 400)]
+    state = [("Order", "k", f"field{n:03}", str(n)) for n in range(100)]
+    async with OpenStore(str(tmp_path / "app.db"), synchronous="OFF") as store:
+        await store.commit(batch(plain=[plain(row) for row in rows], journal=entries, state=state))
+        assert await store.query("SELECT * FROM invocation ORDER BY seq") == rows
+        assert await store.query("SELECT * FROM journal_entry ORDER BY invocation") == entries
+        assert await store.query("SELECT * FROM object_state ORDER BY name") == state
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "a\x00b", '"\\u0000"', '{"\\\\u0000": 1}', "", "\x01\x1f", "\u2028 \ud7ff \uffff"]
+)
+async def test_any_text_comes_back_as_it_was(text: str, tmp_path: Path) -> None:
+    row = invocation(1, key=f"k{text}", handler=text, args=text, outcome=text)
+    called = row._replace(seq=2, parent=1, position=7)
+    entries = [entry(1, 1, name=text, value=text, before=text)]
+    state = [("Order", f"k{text}", f"n{text}", text), ("Order", "k2", "n", "1")]
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(plain=[plain(row), plain(called)], journal=entries, state=state))
+        assert await store.invocations([1, 2]) == {1: row, 2: called}
+        assert await store.journal(1) == entries
+        assert await store.query("SELECT * FROM object_state ORDER BY value = '1'") == state
+
+
+async def test_text_that_is_not_unicode_is_refused_and_nothing_of_its_batch_is_written(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        with pytest.raises((StorageError, UnicodeEncodeError)):
+            await store.commit(batch(plain=[plain(invocation(1)), plain(invocation(2, outcome="\ud800"))]))
+        await store.commit(batch(2, plain=[plain(invocation(3))]))
+        assert list(await store.invocations([1, 2, 3])) == [3]
+
+
+ONE_STATEMENT: dict[str, Any] = {
+    "plain": [plain(invocation(1)), plain(invocation(2, parent=1, position=9))],
+    "state": [("Order", "k", "n", "1")],
+    "journal": [entry(2, 1, 20, value='"text"', ref=1)],
+}
+
+
+async def test_calls_state_and_entries_of_json_are_one_statement_and_the_rest_needs_more() -> None:
+    assert packed(batch(**ONE_STATEMENT)).alone()
+    more: dict[str, Any] = {
+        "journal": [entry(2, 1, 20, value=b"\x82")],
+        "invocations": [invocation(3)],
+        "cleared": [("Order", "k", "n")],
+        "timers": [(1, 2, 3, 4)],
+        "fired": [(1, 2)],
+        "stopped": [(1, 2, 3)],
+        "attached": [(1, 2, 3)],
+        "detached": [(1, 2, 3)],
+        "purged": [(1,)],
+        "reserve_to": 9,
+        "answered": [("{}", 1, 2)],
+        "workflows": [("replaced", (1,))],
+    }
+    assert {*more, "number", "plain", "state"} == set(Batch.__dataclass_fields__)
+    assert not any(packed(batch(**{**ONE_STATEMENT, name: value})).alone() for name, value in more.items())
 
 
 async def test_an_empty_batch_is_committed(tmp_path: Path) -> None:
@@ -368,7 +432,7 @@ async def test_one_refused_row_leaves_nothing_of_its_batch(part: str, tmp_path: 
 @pytest.fixture
 def writer() -> Iterator[WriterConnection]:
     connection = WriterConnection(":memory:", isolation_level=None, cached_statements=200)
-    for statement in steps(0):
+    for statement in (*steps(0), *SETUP):
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [("epoch", 1), ("next_number", 1)])
     connection.epoch = 1
@@ -398,19 +462,32 @@ def test_a_batch_stopped_at_any_moment_leaves_nothing_of_it(writer: WriterConnec
     writer.execute(f"INSERT INTO invocation VALUES ({', '.join('?' * 20)})", invocation(9))
     writer.execute(f"INSERT INTO journal_entry VALUES ({', '.join('?' * 8)})", entry(9, 1))
     writer.execute("INSERT INTO object_state VALUES ('Order', 'k', 'old', '1')")
+    assert stopped_after_each_step(writer, packed(batch(1, **rows))) > 200
+    after = contents(writer)
+    assert [len(after[table]) for table in TABLES] == [3, 3, 3, 3, 3, 2], "the batch that got through is whole"
+
+
+def test_a_batch_of_one_statement_stopped_at_any_moment_leaves_nothing_of_it(writer: WriterConnection) -> None:
+    whole = packed(batch(1, **ONE_STATEMENT))
+    assert whole.alone()
+    assert stopped_after_each_step(writer, whole) > 200
+    after = contents(writer)
+    assert [len(after[table]) for table in TABLES] == [2, 1, 1, 0, 0, 2]
+
+
+def stopped_after_each_step(writer: WriterConnection, whole: PackedBatch) -> int:
+    """How many steps it took: after all smaller numbers of steps nothing had changed."""
     before = contents(writer)
     steps_left = 0
     while contents(writer) == before:
         steps_left += 1
-        writer.handed_over.append(batch(1, **rows))
+        writer.handed_over.append(whole)
         writer.set_progress_handler(Interruption(steps_left), 1)
         with contextlib.suppress(sqlite3.OperationalError):
             writer.commit()
         writer.set_progress_handler(None, 0)
         assert not writer.in_transaction
-    assert steps_left > 200
-    after = contents(writer)
-    assert [len(after[table]) for table in TABLES] == [3, 3, 3, 3, 3, 2], "the batch that got through is whole"
+    return steps_left
 
 
 class Interruption:

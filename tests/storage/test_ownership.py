@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError, lock
-from tests.storage.rows import OpenStore, batch, column, entry, invocation, shell
+from tests.storage.rows import OpenStore, batch, column, entry, invocation, plain, shell
 
 OWNER = """
 import asyncio, sys
@@ -155,6 +155,8 @@ async def test_a_store_that_was_overtaken_writes_nothing_and_says_so(tmp_path: P
                 await old.commit(late)
             with pytest.raises(OwnershipLost):
                 await old.commit(batch(3))
+            with pytest.raises(OwnershipLost, match=r"owner number 1.*owner number 2"):
+                await old.commit(batch(4, plain=[plain(invocation(4))], state=[("Order", "k", "n", "1")]))
             await new.commit(batch(1, invocations=[invocation(3)]))
         with shell(path) as connection:
             assert column(connection.execute("SELECT seq FROM invocation")) == [1, 3]

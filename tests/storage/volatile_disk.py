@@ -17,6 +17,7 @@ import apsw
 
 from actors.storage import Batch, OpenedDatabase, SqliteStore
 from actors.storage.database import AsyncConnection, WriterConnection
+from actors.storage.packed import PackedBatch
 
 SECTOR_BYTES = 512
 _names = itertools.count()
@@ -163,12 +164,12 @@ class VolatileWriter:
     """WriterConnection's own group commit, on apsw's connection: the standard library's cannot use a VFS in Python."""
 
     commit: Any = WriterConnection.commit
-    _check_owner: Any = WriterConnection._check_owner
+    _ownership_lost: Any = WriterConnection._ownership_lost
     _insert: Any = WriterConnection._insert
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self.handed_over: deque[Batch] = deque()
+        self.handed_over: deque[PackedBatch] = deque()
         self.epoch: int | None = None
 
     def execute(self, sql: str, parameters: Iterable[Any] = ()) -> apsw.Cursor:

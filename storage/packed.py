@@ -1,0 +1,164 @@
+"""A batch as one statement: what most rows are, in a few JSON texts.
+
+SQLite's thread takes the GIL anew around each statement that it prepares, binds and steps through, and each time it may wait for
+a handler that computes. Rows that come as JSON are taken apart by SQLite itself, without the GIL; and as one statement is a
+transaction of its own, a batch that holds nothing else needs no BEGIN and no COMMIT either.
+
+The statement inserts into a view, whose triggers do the work. Both are temporary: they are the connection's, not the file's.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from actors.storage.records import Batch
+
+NOT_OWNER = "the epoch is that of another owner"  # what the first trigger says when it refuses
+
+_FENCE, _CALLS, _INVOCATIONS, _STATE, _JOURNAL = range(5)
+_WIDTH = 5
+_SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached
+MOST = _SIZES[-1]
+STATEMENTS = {size: f"INSERT INTO batch VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}" for size in _SIZES}
+
+# A row of the view stands for many of one table: a, b and c are what they have in common, `rows` is what each has of its own.
+SETUP = (
+    "CREATE TEMP VIEW IF NOT EXISTS batch (kind, a, b, c, rows) AS SELECT NULL, NULL, NULL, NULL, NULL",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_fence INSTEAD OF INSERT ON batch WHEN NEW.kind = {_FENCE} BEGIN
+    SELECT RAISE(ABORT, '{NOT_OWNER}') WHERE (SELECT value FROM meta WHERE name = 'epoch') IS NOT NEW.a;
+    END""",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_calls INSTEAD OF INSERT ON batch WHEN NEW.kind = {_CALLS} BEGIN
+    INSERT INTO invocation (attempts, service, handler, shared, seq, position, key, status, args, accepted_ms, ended_ms, outcome)
+    SELECT 0, NEW.a, NEW.b, NEW.c, key, key, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+           json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+    FROM json_each(NEW.rows) WHERE true
+    ON CONFLICT (seq) DO UPDATE SET status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms,
+    outcome = excluded.outcome;
+    END""",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_invocations INSTEAD OF INSERT ON batch WHEN NEW.kind = {_INVOCATIONS} BEGIN
+    INSERT INTO invocation (attempts, service, handler, shared, seq, key, status, args, accepted_ms, ended_ms, outcome,
+                            position, parent, parent_index)
+    SELECT 0, NEW.a, NEW.b, NEW.c, key, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+           json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+           json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]')
+    FROM json_each(NEW.rows) WHERE true
+    ON CONFLICT (seq) DO UPDATE SET status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms,
+    outcome = excluded.outcome;
+    END""",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_state INSTEAD OF INSERT ON batch WHEN NEW.kind = {_STATE} BEGIN
+    INSERT INTO object_state SELECT NEW.a, key, NEW.b, value FROM json_each(NEW.rows) WHERE true
+    ON CONFLICT DO UPDATE SET value = excluded.value;
+    END""",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_journal INSTEAD OF INSERT ON batch WHEN NEW.kind = {_JOURNAL} BEGIN
+    INSERT INTO journal_entry SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), NEW.a,
+           json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+           json_extract(value, '$[6]') FROM json_each(NEW.rows);
+    END""",
+)
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class PackedBatch:
+    """`batch`, of which the rows of `packed` are written by the statement, and those left in the lists below one by one."""
+
+    batch: Batch
+    packed: list[tuple[Any, ...]]  # rows of the view, without the fence
+    plain: list[tuple[Any, ...]]
+    state: list[tuple[Any, ...]]
+    journal: list[tuple[Any, ...]]
+
+    def alone(self) -> bool:
+        """Whether one statement is the whole batch."""
+        batch = self.batch
+        return len(self.packed) < MOST and not (
+            self.plain
+            or self.state
+            or self.journal
+            or batch.invocations
+            or batch.cleared
+            or batch.timers
+            or batch.fired
+            or batch.stopped
+            or batch.attached
+            or batch.detached
+            or batch.purged
+            or batch.reserve_to is not None
+            or batch.answered
+            or batch.workflows
+        )
+
+    def statements(self, epoch: int | None) -> list[tuple[str, list[Any]]]:
+        """With their parameters; each begins by making sure that `epoch` is still the owner's number."""
+        fence = (_FENCE, epoch, None, None, None)
+        found = []
+        for start in range(0, len(self.packed) or 1, MOST - 1):
+            rows = [fence, *self.packed[start : start + MOST - 1]]
+            size = next(size for size in _SIZES if size >= len(rows))
+            parameters: list[Any] = [value for row in rows for value in row]
+            parameters += [None] * (_WIDTH * (size - len(rows)))  # rows of no kind: no trigger looks at them
+            found.append((STATEMENTS[size], parameters))
+        return found
+
+
+def packed(batch: Batch) -> PackedBatch:
+    """Raises sqlite3.InterfaceError, as SQLite does, for a value that is nothing a database holds."""
+    blobs: list[tuple[Any, ...]] = []
+    try:
+        plain, state, journal = _plain(batch.plain), _state(batch.state), _journal(batch.journal, blobs)
+    except TypeError as error:
+        raise sqlite3.InterfaceError(str(error)) from None
+    rows = []
+    # SQLite before 3.41 ends a text at a NUL that stands in JSON. What holds one, or looks as if it did, is bound.
+    bound = [any("\\u0000" in row[-1] for row in kind) for kind in (plain, state, journal)]
+    for kind, is_bound in zip((plain, state, journal), bound, strict=True):
+        if not is_bound:
+            rows += kind
+    return PackedBatch(
+        batch,
+        rows,
+        batch.plain if bound[0] else [],
+        batch.state if bound[1] else [],
+        batch.journal if bound[2] else blobs,
+    )
+
+
+def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    calls: defaultdict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
+    others: defaultdict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
+    for row in rows:
+        seq, service, key, handler, shared, status, position, args, parent, index, accepted_ms, ended_ms, outcome = row
+        if (
+            parent is None and position == seq
+        ):  # most: each value that SQLite takes out of JSON costs half a microsecond
+            calls[service, handler, shared][seq] = key, status, args, accepted_ms, ended_ms, outcome
+        else:
+            values = key, status, args, accepted_ms, ended_ms, outcome, position, parent, index
+            others[service, handler, shared][seq] = values
+    found: list[tuple[Any, ...]] = [(_CALLS, *common, _encode(several)) for common, several in calls.items()]
+    found += [(_INVOCATIONS, *common, _encode(several)) for common, several in others.items()]
+    return found
+
+
+def _state(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    texts: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for service, key, name, text in rows:
+        texts[service, name][key] = text
+    return [(_STATE, service, name, None, _encode(several)) for (service, name), several in texts.items()]
+
+
+def _journal(rows: list[tuple[Any, ...]], blobs: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows whose value is bytes, which JSON has no word for, are added to `blobs`."""
+    entries: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in rows:
+        invocation, idx, kind, name, ref, value, before, at_ms = row
+        if type(value) is bytes:
+            blobs.append(row)
+        else:
+            entries[kind].append((invocation, idx, name, ref, value, before, at_ms))
+    return [(_JOURNAL, kind, None, None, _encode(several)) for kind, several in entries.items()]
