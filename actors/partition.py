@@ -56,6 +56,7 @@ from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.steps import Step
 from actors.storage import (
+    OWN_KEY,
     RUN,
     Flag,
     InvocationRow,
@@ -456,7 +457,10 @@ class Partition(Ledger):
             self._deliver(mailbox, invocation)
             if not invocation.shared and not invocation.dirty_in:
                 self.mark(invocation)
-        self.residence.entered(mailbox)
+        if mailbox.key[0] == OWN_KEY and mailbox.current is None:
+            self.residence.over(mailbox)  # its invocation has ended while it was asked for
+        else:
+            self.residence.entered(mailbox)
 
     def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
         """Give a stored invocation its place, and run it unless it waits for something that will wake it.

@@ -61,18 +61,19 @@ class Workflows:
     async def purge(self, seqs: Sequence[int], then: Callable[[], None] | None = None) -> int:
         """Forget ended invocations that were accepted under a key, and of those that are runs the workflow.
 
-        How many: one that was replaced by a restart meanwhile is left alone. `then` is called in the batch, if there is any.
+        How many: one that a restart has replaced is left alone, also if that was before this call. `then` is called in the
+        batch, if there is any.
         """
         partition = self._partition
-        runs = await partition.store.runs(seqs)
-        async with partition.placements.alone(run_claim(service, key) for _, service, key in runs):
+        found = await partition.store.keyed(seqs)
+        runs = [(service, key) for _, service, key, is_run in found if is_run]
+        async with partition.placements.alone(run_claim(*run) for run in runs):
             if runs:
                 await partition.committer.flushed()
-                still = await partition.store.runs(seqs)
-                gone = {seq for seq, _, _ in runs} - {seq for seq, _, _ in still}
-                seqs = [seq for seq in seqs if seq not in gone]
-                runs = still
-            async with partition.loader.holding_objects((service, key) for _, service, key in runs) as held:
+                found = await partition.store.keyed(seqs)
+                runs = [(service, key) for _, service, key, is_run in found if is_run]
+            seqs = [seq for seq, *_ in found]
+            async with partition.loader.holding_objects(runs) as held:
                 for mailbox in held:
                     self._forget(mailbox)
                 partition.retention.purge(seqs, keyed=True)

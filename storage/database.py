@@ -182,22 +182,42 @@ def pragmas(synchronous: str, busy_timeout_ms: int) -> Iterator[str]:
 
 
 class ThreadedConnection:
-    """aiosqlite's handle, whose thread goes first when a batch was handed to it.
+    """aiosqlite's handle, which lets its thread go first.
 
-    The thread needs the GIL for a moment to take the batch and begin; a loop that goes on computing keeps it waiting for the
-    switch interval, 5 ms. So the loop stands still for a moment too, which gives the GIL away.
+    The thread needs the GIL for a moment to take what it was asked for, and again for each row it gives; a loop that goes on
+    computing keeps it waiting for the switch interval each time, 5 ms. So the loop stands still for a moment, which gives the
+    GIL away: once for a batch, which needs it little, and between its next callbacks for a read.
     """
 
     GIVE_WAY_S = 20e-6
+    TURNS_OF_READS = 8
 
     def __init__(self, handle: aiosqlite.Connection) -> None:
         self._handle = handle
-        self.execute_fetchall = handle.execute_fetchall
         self.close = handle.close
+        self._loop = asyncio.get_running_loop()
+        self._reads = 0  # under way
+        self._turns = 0  # of the loop, before each of which it still gives way
 
     async def commit(self) -> None:
-        asyncio.get_running_loop().call_soon(time.sleep, self.GIVE_WAY_S)
+        self._loop.call_soon(time.sleep, self.GIVE_WAY_S)
         await self._handle.commit()
+
+    async def execute_fetchall(self, sql: str, parameters: Iterable[Any] = ()) -> Iterable[Any]:
+        if not self._turns:
+            self._loop.call_soon(self._give_way)
+        self._turns = self.TURNS_OF_READS
+        self._reads += 1
+        try:
+            return await self._handle.execute_fetchall(sql, parameters)
+        finally:
+            self._reads -= 1
+
+    def _give_way(self) -> None:
+        time.sleep(self.GIVE_WAY_S)
+        self._turns = self._turns - 1 if self._reads else 0
+        if self._turns:
+            self._loop.call_soon(self._give_way)
 
 
 async def connect(path: str) -> tuple[AsyncConnection, WriterConnection]:

@@ -13,6 +13,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from actors.storage import schema
@@ -53,13 +54,23 @@ LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 _ASKED = (
     "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
 )
-_STATE_OF = _ASKED + (
-    "SELECT s.service, s.key, s.name, s.value FROM asked CROSS JOIN object_state s "
-    "ON s.service = asked.service AND s.key = asked.key"
+# One row of three JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it gives. Bytes come as
+# hexadecimal digits, which the last column tells.
+_OBJECTS = (
+    _ASKED.rstrip()
+    + f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
+    ON i.service = asked.service AND i.key = asked.key AND i.status < 6)
+SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
+        FROM asked CROSS JOIN object_state s ON s.service = asked.service AND s.key = asked.key),
+       (SELECT json_group_array(json_array({", ".join(InvocationRow._fields)})) FROM waiting),
+       (SELECT json_group_array(json_array(j.invocation, j.idx, j.kind, j.name, j.ref,
+               CASE typeof(j.value) WHEN 'blob' THEN hex(j.value) ELSE j.value END, j.before, j.at_ms,
+               typeof(j.value) = 'blob'))
+        FROM waiting CROSS JOIN journal_entry j ON j.invocation = waiting.seq)"""
 )
-_OPEN_OF = _ASKED + (
-    "SELECT i.* FROM asked CROSS JOIN invocation i "
-    "ON i.service = asked.service AND i.key = asked.key AND i.status < 6 ORDER BY i.position"
+_PLACES = (
+    "SELECT json_group_array(json_array(i.seq, i.service, i.key, i.shared, i.status)) FROM json_each(?) asked "
+    "CROSS JOIN invocation i ON i.seq = asked.value AND i.status < 6"
 )
 _ENDED = {
     True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
@@ -84,10 +95,9 @@ _PROMISES_OF = _ASKED + (
     "SELECT p.service, p.key, p.name, p.failed, p.value, p.completed_ms FROM asked CROSS JOIN promise p "
     "ON p.service = asked.service AND p.key = asked.key"
 )
-_JOURNAL_OF = (
-    "SELECT j.* FROM json_each(?) asked CROSS JOIN journal_entry j ON j.invocation = asked.value "
-    "ORDER BY j.invocation, j.idx"
-)
+
+_by_position = attrgetter("position")
+_by_index = itemgetter(0, 1)  # invocation and idx
 
 
 class SqliteStore:
@@ -268,20 +278,20 @@ class SqliteStore:
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
         """The stored form of each object, in the order asked; an empty record for one never used."""
-        asked = json.dumps(keys)
         records = {key: ObjectRecord() for key in keys}
-        for service, key, name, value in await self._read(_STATE_OF, (asked,)):
+        ((states, rows, entries),) = await self._read(_OBJECTS, (json.dumps(keys),))
+        for service, key, name, value in json.loads(states):
             records[service, key].state[name] = value
         started: dict[int, ObjectRecord] = {}
-        for values in await self._read(_OPEN_OF, (asked,)):
-            row = InvocationRow._make(values)
+        for row in sorted(map(InvocationRow._make, json.loads(rows)), key=_by_position):
             record = records[row.service, row.key]
             record.invocations.append(row)
             started[row.seq] = record
-        if started:
-            for values in await self._read(_JOURNAL_OF, (json.dumps(list(started)),)):
-                entry = JournalRow._make(values)
-                started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
+        for *values, is_bytes in sorted(json.loads(entries), key=_by_index):
+            if is_bytes:
+                values[5] = bytes.fromhex(values[5])
+            entry = JournalRow._make(values)
+            started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
         return [records[key] for key in keys]
 
     async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
@@ -294,12 +304,8 @@ class SqliteStore:
 
     async def places(self, seqs: Sequence[int]) -> list[PlaceRow]:
         """Where those of them that are open belong."""
-        found = await self._read(
-            "SELECT i.seq, i.service, i.key, i.shared, i.status FROM json_each(?) asked "
-            "CROSS JOIN invocation i ON i.seq = asked.value AND i.status < 6",
-            (json.dumps(seqs),),
-        )
-        return [PlaceRow._make(values) for values in found]
+        ((found,),) = await self._read(_PLACES, (json.dumps(seqs),))
+        return [PlaceRow._make(values) for values in json.loads(found)]
 
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
         """Those of them that are stored, by seq."""
@@ -331,14 +337,14 @@ class SqliteStore:
         found = await self._read(_PROMISES_OF, (json.dumps(keys),))
         return [PromiseRow(*values) for values in found]
 
-    async def runs(self, seqs: Sequence[int]) -> list[tuple[int, str, str]]:
-        """(seq, service, key) of those of these invocations that are the run of a workflow."""
+    async def keyed(self, seqs: Sequence[int]) -> list[tuple[int, str, str, bool]]:
+        """(seq, service, key, whether it is the run of a workflow) of those of them that are kept under an idempotency key."""
         found = await self._read(
-            "SELECT i.seq, i.service, i.key FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value "
-            "WHERE i.idempotency_key = ''",
+            "SELECT i.seq, i.service, i.key, i.idempotency_key = '' FROM json_each(?) asked "
+            "CROSS JOIN invocation i ON i.seq = asked.value WHERE i.idempotency_key IS NOT NULL",
             (json.dumps(seqs),),
         )
-        return [(seq, service, key) for seq, service, key in found]
+        return [(seq, service, key, bool(is_run)) for seq, service, key, is_run in found]
 
     async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]:
         """The promises completed first among those that may belong to no run, and whether there is one by now."""

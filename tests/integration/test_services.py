@@ -22,6 +22,7 @@ from actors.errors import (
     WrongKind,
 )
 from actors.storage import OWN_KEY
+from tests.property.machine import Machine
 from tests.world import World, limits
 
 ran: list[str] = []
@@ -68,6 +69,10 @@ class Mailer(Service):
     @handler
     async def gather(self, ctx: Context, count: int) -> list[int]:
         return list(await ctx.all(*[ctx.service(Mailer).quick(n) for n in range(count)]))
+
+    @handler
+    async def either(self, ctx: Context) -> str:
+        return await ctx.first(ctx.service(Mailer).wait("a"), ctx.service(Mailer).wait("b"))
 
     @handler
     async def through(self, ctx: Context, key: str) -> str:
@@ -423,3 +428,21 @@ async def test_an_invocation_of_a_service_holds_no_object_of_the_class_it_has_be
         with pytest.raises(BadKey, match=r"begin with U.0001"):
             world.app.object(WaitObject, OWN_KEY + "ä")
         assert (await world.app.describe(handle.id)).key == ""
+
+
+async def test_one_that_ends_while_it_is_looked_for_leaves_no_mailbox() -> None:
+    """Two calls bring their cold caller back; with the answer of the first it ends, and nothing will come for the second."""
+    for seed in range(100):
+        world = Machine(Mailer, limits=limits(max_waiting=1))
+        world.rng = Random(seed)
+        async with world:
+            caller = await world.app.service(Mailer).either.send()
+            await world.settle(20)
+            infos = await world.app.awakeables()
+            assert len(infos) == 2
+            await asyncio.gather(*[world.app.resolve_awakeable(info.id, "x") for info in infos])
+            assert await world.app.invocation(caller.id).result() == "x"
+            await world.settle(20)
+            await world.app.service(Mailer).quick(1)  # what is over leaves with the next batch
+            await world.settle(20)
+            assert _in_memory(world) == (0, 0), f"seed {seed}"
