@@ -6,6 +6,7 @@ outcome is returned, also that of a failure; everything else is raised.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from actors.storage import RUN, InvocationRow, Status
 
 if TYPE_CHECKING:
     from actors.app import App
+    from actors.invocation import Invocation
     from actors.partition import Partition
     from actors.virtual_object import ServiceDefinition
 
@@ -65,6 +67,29 @@ class Acceptance:
     id: str
     new: bool
     due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BegunCall:
+    """A call that was accepted. `future` is done once its outcome is durable."""
+
+    partition: Partition
+    target: HandlerDefinition
+    invocation: Invocation
+    future: asyncio.Future[Any]
+
+    def outcome(self) -> Outcome:
+        """Of one whose future is done. Raises what has kept it from ending: AppNotRunning, or a StorageError."""
+        invocation, codec = self.invocation, self.target.returns
+        failure = self.future.exception()
+        if failure is None:
+            # Without one it has left memory while it waited, and ended as another object of this process.
+            text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())
+        elif isinstance(failure, TerminalError):
+            text = ""
+        else:
+            raise failure
+        return Outcome(self.partition.ids.invocation(invocation.seq), text, failure, codec)
 
 
 class Gateway:
@@ -162,21 +187,27 @@ class Gateway:
         idempotency_key: str | None,
     ) -> Outcome:
         """Accept a call and wait for its outcome. Raises BadArguments or whatever else refuses it."""
-        partition = self._partition()
-        text, values = target.encode(args, dict(kwargs))
         if idempotency_key is None and not target.once:
-            invocation, future = partition.accept_call(target, key, text, values, headers)
-            outcome, failure = None, None
-            try:
-                value = await future
-                outcome = invocation.outcome
-                if outcome is None:  # it left memory while it waited, and ended as another object of this process
-                    outcome = target.returns.encode(value)
-            except TerminalError as error:
-                failure = error
-            return Outcome(partition.ids.invocation(invocation.seq), outcome or "", failure, target.returns)
+            begun = self.begin_call(target, key, args, kwargs, headers)
+            with contextlib.suppress(TerminalError):
+                await begun.future
+            return begun.outcome()
+        text, values = target.encode(args, dict(kwargs))
         seq, _ = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
         return await self._outcome(seq)
+
+    def begin_call(
+        self,
+        target: HandlerDefinition,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        headers: dict[str, str] | None,
+    ) -> BegunCall:
+        """Accept a call without an idempotency key. What it raises refuses it, and then nothing has happened."""
+        partition = self._partition()
+        text, values = target.encode(args, dict(kwargs))
+        return BegunCall(partition, target, *partition.accept_call(target, key, text, values, headers))
 
     async def send(
         self,

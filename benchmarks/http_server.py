@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from actors import App, run
-from actors.cli.protocol import ConnectionLimits
+from actors.cli.protocol import Begin, ConnectionLimits
 from actors.cli.server import Served, Server
 from actors.cli.sockets import bound
 from benchmarks.objects import Counter
@@ -33,12 +33,14 @@ class Bare:
 
 async def main(database: str | None) -> None:
     served: Served = Bare()
+    begin: Begin | None = None
     if database is not None:
         served = app = App(Counter, storage=f"sqlite:///{database}")
+        begin = app.begin
         await app.start()
     sockets = bound("127.0.0.1", 0)
     limits = ConnectionLimits(10_000, 65_536)
-    server = Server(served, limits, 75, 1.0, lambda: print(sockets[0].getsockname()[1], flush=True))
+    server = Server(served, begin, limits, 75, 1.0, lambda: print(sockets[0].getsockname()[1], flush=True))
 
     async def end_with_parent() -> None:
         await asyncio.to_thread(sys.stdin.read)

@@ -32,6 +32,18 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a request overtakes the one before it on its connection",
+        "actors/cli/protocol.py",
+        "            and (self.cycle is None or self.cycle.response_complete)\n",
+        "",
+    ),
+    Bug(
+        "a request that was held back loses its body",
+        "actors/cli/protocol.py",
+        "        if body:\n            super().on_body(body)\n",
+        "",
+    ),
+    Bug(
         "a process that was overtaken goes on writing",
         "storage/packed.py",
         "IS NOT NEW.a;",

@@ -6,11 +6,13 @@ Promise: an answer of 200 or 202 leaves only after what it says is durable, and 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from time import perf_counter
-from typing import assert_never
+from typing import Any, NoReturn, assert_never
 
 from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway
+from actors.handlers import HandlerDefinition
 from actors.http_options import HttpOptions
 from actors.transport.access import Access
 from actors.transport.admin import AdminRoutes
@@ -79,6 +81,42 @@ class Ingress:
         )
         await send({"type": "http.response.body", "body": body})
 
+    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> bool:
+        """Accept a plain call that is there as a whole, in no task of its own; `answer` gets what it comes to.
+
+        False for everything else, and for whatever is to be said against a call: then nothing has happened, and `answer` above
+        does the same request, and says it.
+        """
+        began = perf_counter()
+        if self._access.guarded or self._access.oversized(scope) is not None:
+            return False
+        request = Request(scope, _never, 0)
+        if request.idempotency_key is not None or request.method != "POST" or scope["query_string"]:
+            return False
+        gateway = self._gateway
+        try:
+            asked = route(request.path, self._kind_of)
+            if type(asked) is not Invoke or asked.send or len(body) > gateway.max_payload:
+                return False
+            target = gateway.target(asked.service, asked.key, asked.handler)
+            if target.once:
+                return False
+            args, kwargs = _arguments(target, body, request.content_type)
+            begun = gateway.begin_call(target, asked.key, args, kwargs, request.passed_on)
+        except Exception:
+            return False
+
+        def ended(_: object) -> None:
+            try:
+                reply = outcome_reply(begun.outcome())
+            except BaseException as error:
+                reply = _failed(error)
+            self._counts.add(target.service.name, target.name, reply.status, perf_counter() - began)
+            answer(reply)
+
+        begun.future.add_done_callback(ended)
+        return True
+
     async def _reply(self, request: Request) -> Reply:
         try:
             if self._access.guarded and (refused := self._access.unknown(request)):
@@ -89,10 +127,7 @@ class Ingress:
         except Disconnected:
             raise
         except Exception as error:
-            reply = error_reply(error, "ingress")
-            if reply.status != 503:
-                log.exception("A request was answered with 500")
-            return reply
+            return _failed(error)
 
     def _kind_of(self, service: str) -> Kind | None:
         definition = self._gateway.services.get(service)
@@ -137,13 +172,7 @@ class Ingress:
         delay = query.get("delay")
         if delay is not None and not asked.send:
             raise BadArguments("delay goes with /send: a call waits for its answer.")
-        body = await request.body(gateway.max_payload)
-        if body and not _is_json(request.content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
-            raise BadArguments(
-                f"{target.target} takes JSON, and the body is of content-type {request.content_type[:100]!r}. "
-                "Send it as application/json."
-            )
-        args, kwargs = read_arguments(target, body, request.content_type)
+        args, kwargs = _arguments(target, await request.body(gateway.max_payload), request.content_type)
         if asked.send:
             after_ms = delay_ms(delay) if delay is not None else 0
             accepted = await gateway.send(
@@ -214,6 +243,28 @@ class Ingress:
         if name == "metrics":
             return metrics_reply(self._gateway, self._counts)
         raise BadRoute(404, "unknown_path", "Nothing is here.")
+
+
+async def _never() -> NoReturn:
+    raise AssertionError("The body of this request is there already.")
+
+
+def _failed(error: BaseException) -> Reply:
+    """The answer to an error of ours, which the log tells whole."""
+    reply = error_reply(error, "ingress")
+    if reply.status != 503:
+        log.error("A request was answered with 500", exc_info=error)
+    return reply
+
+
+def _arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named arguments. Raises BadArguments."""
+    if body and not _is_json(content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
+        raise BadArguments(
+            f"{target.target} takes JSON, and the body is of content-type {content_type[:100]!r}. "
+            "Send it as application/json."
+        )
+    return read_arguments(target, body, content_type)
 
 
 def _is_json(content_type: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from actors.app import App as Runtime
 from actors.gateway import Gateway
 from actors.transport.ingress import Ingress
+from actors.transport.replies import Reply
 from actors.transport.requests import Receive, Scope, Send
 
 
@@ -19,16 +21,23 @@ class App(Runtime):
         """Serve it: `uvicorn module:app`, or mount it in another ASGI application, whose lifespan then starts it."""
         kind = scope["type"]
         if kind == "http":
-            ingress = self._ingress
-            if ingress is None:
-                ingress = self._ingress = Ingress(Gateway(self), self.http)
-            await ingress.answer(scope, receive, send)
+            await self._served().answer(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": "This server speaks HTTP only."})
         else:
             raise RuntimeError(f"This ASGI application does not know the scope type {kind!r}.")
+
+    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> bool:
+        """What `actors serve` asks before it makes a task of a request; see `Ingress.begin`."""
+        return self._served().begin(scope, body, answer)
+
+    def _served(self) -> Ingress:
+        ingress = self._ingress
+        if ingress is None:
+            ingress = self._ingress = Ingress(Gateway(self), self.http)
+        return ingress
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         own = False

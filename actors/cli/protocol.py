@@ -7,6 +7,8 @@ everything that is refused is answered in the shape of all errors. Bodies are th
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from actors.transport.replies import Reply, refusal
 
 CLOSE = (b"connection", b"close")
+_PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without query, escapes, or the name of a host
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,25 @@ class ConnectionLimits:
     head_s: float = 30.0
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection. One beyond the limit is told so when it asks something, and closed."""
+Begin = Callable[[Any, bytes, Callable[[Reply], None]], bool]
 
-    def __init__(self, limits: ConnectionLimits, **given: Any) -> None:
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. One beyond the limit is told so when it asks something, and closed.
+
+    A request that comes as a whole is offered to `begin`, with its ASGI scope and its body. If that returns True, it calls back
+    with the answer; else the request goes the way of all others, in a task of its own.
+    """
+
+    cycle: Any
+    parser: Any  # None once the connection is lost
+
+    def __init__(self, limits: ConnectionLimits, begin: Begin | None, **given: Any) -> None:
         super().__init__(**given)
         self._limits = limits
+        self._begin = begin
+        self._served = self.app
+        self._offered: bytes | None = None  # the body so far of a request that is held back
         self._in_head = False
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -51,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._head_size += len(data)
         super().data_received(data)
+        if self._offered is not None and not self.transport.is_closing():
+            self._pass_on()  # the rest of it is on its way
         if self._in_head and not self.transport.is_closing():
             if self._head_size > self._limits.head_bytes:
                 self._refuse(self._too_large())
@@ -68,11 +86,55 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_size > self._limits.head_bytes and self._exact_size() > self._limits.head_bytes:
             self.app = Refused(self._too_large())
         self._head_ended()
-        super().on_headers_complete()
+        if self._begin is not None and self._is_plain():
+            self._offered = b""
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._offered is not None:
+            self._offered = self._offered + body if self._offered else body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._head_size = 0
-        super().on_message_complete()
+        body, self._offered = self._offered, None
+        if body is None:
+            super().on_message_complete()
+            return
+        assert self._begin is not None
+        scope: Any = self.scope
+        scope["path"], scope["raw_path"], scope["query_string"] = self.url.decode(), self.url, b""
+        answer = Answer(self, self.parser.should_keep_alive())
+        before, self.cycle = self.cycle, answer
+        if not self._begin(scope, body, answer):
+            self.cycle, self._offered = before, body
+            self._pass_on()
+            super().on_message_complete()
+
+    # --- plain requests -------------------------------------------------------------------------------------------------
+
+    def _is_plain(self) -> bool:
+        """Whether this request may be one that `begin` takes, and nothing is owed on this connection."""
+        self.scope["method"] = method = self.parser.get_method().decode("ascii")
+        return (
+            method == "POST"
+            and (self.cycle is None or self.cycle.response_complete)
+            and self.app is self._served
+            and _PLAIN_PATH.fullmatch(self.url) is not None
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and not self.parser.should_upgrade()
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _pass_on(self) -> None:
+        """What was held back goes the way of all requests."""
+        body, self._offered = self._offered, None
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
 
     def _exact_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -106,6 +168,43 @@ class BoundedProtocol(HttpToolsProtocol):
             headers = b"".join(name + b": " + value + b"\r\n" for name, value in (*reply.headers, length, CLOSE))
             self.transport.write(STATUS_LINE[reply.status] + headers + b"\r\n" + reply.body)
         self.transport.close()
+
+
+class Answer:
+    """The answer that is owed to a plain request: called with it. It stands where uvicorn has its cycle of a request."""
+
+    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self, protocol: BoundedProtocol, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_complete = False
+        self.message_event = _NOBODY  # whom uvicorn tells when the client is gone
+
+    def __call__(self, reply: Reply) -> None:
+        self.response_complete = True
+        protocol = self._protocol
+        if protocol.transport.is_closing():  # or lost
+            return
+        head = [STATUS_LINE[reply.status]]
+        for name, value in (*protocol.server_state.default_headers, *reply.headers):
+            head += (name, b": ", value, b"\r\n")
+            if (name, value) == CLOSE:
+                self.keep_alive = False
+        head.append(b"content-length: %d\r\n" % len(reply.body))
+        if not self.keep_alive and CLOSE not in protocol.server_state.default_headers:
+            head.append(b"connection: close\r\n")
+        protocol.transport.write(b"".join((*head, b"\r\n", reply.body)))
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+
+class _Nobody:
+    def set(self) -> None: ...
+
+
+_NOBODY = _Nobody()
 
 
 class Refused:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import uvicorn
 
-from actors.cli.protocol import CLOSE, BoundedProtocol, ConnectionLimits
+from actors.cli.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
 
 BACKLOG = 2048  # connections that the system takes in while this process is busy
 LAST_READ_S = 0.1  # for requests that were on their way when the server was told to stop
@@ -30,7 +30,7 @@ class Served(Protocol):
 
 
 class Server(uvicorn.Server):
-    """Serves a started app, and closes it. `told` is called once it listens.
+    """Serves a started app, and closes it. `begin` is the app's, for requests that need no task; `told` is called once it listens.
 
     Its end: it stops accepting; requests on open connections are answered for `grace_s` seconds, each connection closed
     after its answer; the app is closed, which answers whoever still waits with 503 and leaves all handlers where they
@@ -39,9 +39,15 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: Served, limits: ConnectionLimits, keep_alive_s: int, grace_s: float, told: Callable[[], None]
+        self,
+        app: Served,
+        begin: Begin | None,
+        limits: ConnectionLimits,
+        keep_alive_s: int,
+        grace_s: float,
+        told: Callable[[], None],
     ) -> None:
-        protocol: Any = functools.partial(BoundedProtocol, limits)
+        protocol: Any = functools.partial(BoundedProtocol, limits, begin)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -63,7 +63,7 @@ class Serving:
             app.store_in(self.db if "://" in self.db else f"sqlite:///{self.db}")
         await app.start()
         await Server(
-            app, self.limits, self.keep_alive_s, self.grace_s, lambda: click.echo(announcement(app, sockets))
+            app, app.begin, self.limits, self.keep_alive_s, self.grace_s, lambda: click.echo(announcement(app, sockets))
         ).serve(sockets)
 
 
