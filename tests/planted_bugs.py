@@ -358,9 +358,8 @@ BUGS = [
     Bug(
         "a call over HTTP is answered by the invocation that left memory",
         "actors/gateway.py",
-        "                if outcome is None:  # it left memory while it waited, and ended as another object of this process\n"
-        "                    outcome = target.returns.encode(value)\n",
-        "",
+        "            text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())\n",
+        '            text = invocation.outcome or ""\n',
     ),
 ]
 
