@@ -22,11 +22,15 @@ _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without query, 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`head_bytes`: request line and headers of one request; `head_s`: seconds they may take to arrive."""
+    """`head_bytes`: request line and headers of one request; `head_s`: seconds they may take to arrive.
+
+    `stall_s`: for so many seconds a client may take nothing of an answer that is larger than what the system buffers.
+    """
 
     connections: int
     head_bytes: int
     head_s: float = 30.0
+    stall_s: float = 30.0
 
 
 Begin = Callable[[Any, bytes, Callable[[Reply], None]], bool]
@@ -48,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begin = begin
         self._served = self.app
         self._offered: bytes | None = None  # the body so far of a request that is held back
+        self._stall_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -62,7 +67,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_keepalive_if_required()  # uvicorn leaves it where the client broke off, and it holds the connection
         self._head_ended()
+        self._stall_ended()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_for_stall()
+
+    def resume_writing(self) -> None:
+        self._stall_ended()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._head_size += len(data)
@@ -144,6 +158,24 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    # --- clients that do not read ---------------------------------------------------------------------------------------
+
+    def _watch_for_stall(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self._limits.stall_s, self._look_for_stall, left)
+
+    def _look_for_stall(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_for_stall()  # it is slow, but it reads
+        else:
+            self._stall_timer = None
+            self.transport.abort()
+
+    def _stall_ended(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     # --- refusals -------------------------------------------------------------------------------------------------------
 

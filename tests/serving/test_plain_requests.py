@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,14 @@ class Counter(VirtualObject):
     async def wait(self, ctx: Context) -> str:
         return await ctx.awakeable(str)
 
+    @handler
+    async def keep(self, size: int) -> None:
+        self.count = size
+
+    @handler
+    async def kept(self) -> str:
+        return "x" * self.count
+
     @handler(private=True)
     async def hidden(self) -> None: ...
 
@@ -84,8 +93,8 @@ async def until(found: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running(short: bool = True) -> AsyncIterator[Running]:
-    app = App(Counter, Once, storage="sqlite://", limits=Limits(max_payload=5000))
+async def running(short: bool = True, stall_s: float = 30.0, max_payload: int = 5000) -> AsyncIterator[Running]:
+    app = App(Counter, Once, storage="sqlite://", limits=Limits(max_payload=max_payload))
     await app.start()
     found: Running
 
@@ -96,7 +105,7 @@ async def running(short: bool = True) -> AsyncIterator[Running]:
     chosen: Begin | None = begin if short else None
     sockets = bound("127.0.0.1", 0)
     listening = asyncio.Event()
-    server = Server(app, chosen, ConnectionLimits(100, 65_536), 75, 1.0, listening.set)
+    server = Server(app, chosen, ConnectionLimits(100, 65_536, stall_s=stall_s), 75, 1.0, listening.set)
     found = Running(sockets[0].getsockname()[1], app, server)
     serving = asyncio.create_task(server.serve(sockets))
     await listening.wait()
@@ -268,3 +277,29 @@ async def test_requests_are_counted_whichever_way_they_go() -> None:
             'actors_http_requests_total{handler="add",service="Counter",status="400"} 1.0',
         ):
             assert line.encode() in said
+
+
+LARGE = 8_000_000
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_client_that_does_not_read_its_answer_is_let_go(short: bool) -> None:
+    async with running(short, stall_s=0.05, max_payload=2 * LARGE) as server:
+        await server.app.object(Counter, "a").keep(LARGE)
+        with socket.create_connection(("127.0.0.1", server.port)) as deaf:
+            deaf.sendall(request("/Counter/a/kept"))
+            await until(server.nobody)
+        assert (await told(server.port, LAST)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_reads_slowly_gets_its_answer_whole() -> None:
+    async with running(stall_s=0.1, max_payload=2 * LARGE) as server:
+        await server.app.object(Counter, "a").keep(LARGE)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65_536)
+        writer.write(request("/Counter/a/kept", b"", "connection: close"))
+        said = 0
+        while piece := await reader.read(400_000):
+            said += len(piece)
+            await asyncio.sleep(0.02)  # what is tested is a client that takes its time
+        writer.close()
+        assert said > LARGE
