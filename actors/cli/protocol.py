@@ -30,7 +30,7 @@ class ConnectionLimits:
     connections: int
     head_bytes: int
     head_s: float = 30.0
-    stall_s: float = 30.0
+    stall_s: float = 60.0
 
 
 Begin = Callable[[Any, bytes, Callable[[Reply], None]], bool]

@@ -83,6 +83,9 @@ class Running:
         """Whether no connection is open."""
         return not self.server.server_state.connections
 
+    async def somebody(self) -> bool:
+        return not await self.nobody()
+
 
 async def until(found: Callable[[], Awaitable[Any]]) -> Any:
     for _ in range(100_000):
@@ -279,7 +282,7 @@ async def test_requests_are_counted_whichever_way_they_go() -> None:
             assert line.encode() in said
 
 
-LARGE = 8_000_000
+LARGE = 20_000_000
 
 
 @pytest.mark.parametrize("short", [True, False])
@@ -288,18 +291,19 @@ async def test_a_client_that_does_not_read_its_answer_is_let_go(short: bool) -> 
         await server.app.object(Counter, "a").keep(LARGE)
         with socket.create_connection(("127.0.0.1", server.port)) as deaf:
             deaf.sendall(request("/Counter/a/kept"))
+            await until(server.somebody)
             await until(server.nobody)
         assert (await told(server.port, LAST)).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_client_that_reads_slowly_gets_its_answer_whole() -> None:
-    async with running(stall_s=0.1, max_payload=2 * LARGE) as server:
+    async with running(stall_s=0.5, max_payload=2 * LARGE) as server:
         await server.app.object(Counter, "a").keep(LARGE)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65_536)
         writer.write(request("/Counter/a/kept", b"", "connection: close"))
         said = 0
-        while piece := await reader.read(400_000):
+        while piece := await reader.read(200_000):
             said += len(piece)
-            await asyncio.sleep(0.02)  # what is tested is a client that takes its time
+            await asyncio.sleep(0.01)  # what is tested is a client that takes its time
         writer.close()
         assert said > LARGE
