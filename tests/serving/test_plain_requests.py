@@ -88,11 +88,12 @@ class Running:
 
 
 async def until(found: Callable[[], Awaitable[Any]]) -> Any:
-    for _ in range(100_000):
-        if got := await found():
-            return got
-        await asyncio.sleep(0)
-    raise TimeoutError
+    async with asyncio.timeout(20):
+        got = await found()
+        while not got:
+            await asyncio.sleep(0)
+            got = await found()
+        return got
 
 
 @contextlib.asynccontextmanager
