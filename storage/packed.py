@@ -19,7 +19,7 @@ from actors.storage.records import Batch
 
 NOT_OWNER = "the epoch is that of another owner"  # what the first trigger says when it refuses
 
-_FENCE, _CALLS, _INVOCATIONS, _STATE, _JOURNAL = range(5)
+_FENCE, _CALLS, _STATE, _COMPLETIONS = range(4)
 _WIDTH = 5
 _SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached
 MOST = _SIZES[-1]
@@ -39,24 +39,14 @@ SETUP = (
     ON CONFLICT (seq) DO UPDATE SET status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms,
     outcome = excluded.outcome;
     END""",
-    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_invocations INSTEAD OF INSERT ON batch WHEN NEW.kind = {_INVOCATIONS} BEGIN
-    INSERT INTO invocation (attempts, service, handler, shared, seq, key, status, args, accepted_ms, ended_ms, outcome,
-                            position, parent, parent_index)
-    SELECT 0, NEW.a, NEW.b, NEW.c, key, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-           json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
-           json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]')
-    FROM json_each(NEW.rows) WHERE true
-    ON CONFLICT (seq) DO UPDATE SET status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms,
-    outcome = excluded.outcome;
-    END""",
     f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_state INSTEAD OF INSERT ON batch WHEN NEW.kind = {_STATE} BEGIN
     INSERT INTO object_state SELECT NEW.a, key, NEW.b, value FROM json_each(NEW.rows) WHERE true
     ON CONFLICT DO UPDATE SET value = excluded.value;
     END""",
-    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_journal INSTEAD OF INSERT ON batch WHEN NEW.kind = {_JOURNAL} BEGIN
-    INSERT INTO journal_entry SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), NEW.a,
-           json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
-           json_extract(value, '$[6]') FROM json_each(NEW.rows);
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_completions INSTEAD OF INSERT ON batch WHEN NEW.kind = {_COMPLETIONS} BEGIN
+    INSERT INTO journal_entry (kind, invocation, idx, ref, value, at_ms)
+    SELECT NEW.a, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(NEW.rows);
     END""",
 )
 
@@ -108,41 +98,47 @@ class PackedBatch:
 
 def packed(batch: Batch) -> PackedBatch:
     """Raises sqlite3.InterfaceError, as SQLite does, for a value that is nothing a database holds."""
-    blobs: list[tuple[Any, ...]] = []
     try:
-        plain, state, journal = _plain(batch.plain), _state(batch.state), _journal(batch.journal, blobs)
+        calls, plain = _calls(batch.plain)
+        state = _state(batch.state)
+        completions = _completions(batch.journal) if not plain else None
     except TypeError as error:
         raise sqlite3.InterfaceError(str(error)) from None
-    rows = []
-    # SQLite before 3.41 ends a text at a NUL that stands in JSON. What holds one, or looks as if it did, is bound.
-    bound = [any("\\u0000" in row[-1] for row in kind) for kind in (plain, state, journal)]
-    for kind, is_bound in zip((plain, state, journal), bound, strict=True):
-        if not is_bound:
-            rows += kind
-    return PackedBatch(
-        batch,
-        rows,
-        batch.plain if bound[0] else [],
-        batch.state if bound[1] else [],
-        batch.journal if bound[2] else blobs,
-    )
+    found = PackedBatch(batch, [], plain, [], [])
+    if _holds_nul(calls):
+        found.plain = batch.plain
+    else:
+        found.packed += calls
+    if _holds_nul(state):
+        found.state = batch.state
+    else:
+        found.packed += state
+    if completions is None or _holds_nul(completions):
+        found.journal = batch.journal
+    else:
+        found.packed += completions
+    return found
 
 
-def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _holds_nul(rows: list[tuple[Any, ...]]) -> bool:
+    """Whether a text holds a NUL, or looks as if it did: SQLite before 3.41 ends a text at one that stands in JSON."""
+    return any("\\u0000" in row[-1] for row in rows)
+
+
+def _calls(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Those that are packed, and those that are not: with a caller or another place in the mailbox they have three values more.
+
+    Each value that SQLite takes out of JSON costs half a microsecond, so that binding is cheaper from there on.
+    """
     calls: defaultdict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
-    others: defaultdict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
+    others: list[tuple[Any, ...]] = []
     for row in rows:
-        seq, service, key, handler, shared, status, position, args, parent, index, accepted_ms, ended_ms, outcome = row
-        if (
-            parent is None and position == seq
-        ):  # most: each value that SQLite takes out of JSON costs half a microsecond
+        seq, service, key, handler, shared, status, position, args, parent, _, accepted_ms, ended_ms, outcome = row
+        if parent is None and position == seq:
             calls[service, handler, shared][seq] = key, status, args, accepted_ms, ended_ms, outcome
         else:
-            values = key, status, args, accepted_ms, ended_ms, outcome, position, parent, index
-            others[service, handler, shared][seq] = values
-    found: list[tuple[Any, ...]] = [(_CALLS, *common, _encode(several)) for common, several in calls.items()]
-    found += [(_INVOCATIONS, *common, _encode(several)) for common, several in others.items()]
-    return found
+            others.append(row)
+    return [(_CALLS, *common, _encode(several)) for common, several in calls.items()], others
 
 
 def _state(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -152,13 +148,11 @@ def _state(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [(_STATE, service, name, None, _encode(several)) for (service, name), several in texts.items()]
 
 
-def _journal(rows: list[tuple[Any, ...]], blobs: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows whose value is bytes, which JSON has no word for, are added to `blobs`."""
+def _completions(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
+    """None if there are other entries, or bytes, which JSON has no word for: then nothing is gained by it."""
     entries: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
-    for row in rows:
-        invocation, idx, kind, name, ref, value, before, at_ms = row
-        if type(value) is bytes:
-            blobs.append(row)
-        else:
-            entries[kind].append((invocation, idx, name, ref, value, before, at_ms))
-    return [(_JOURNAL, kind, None, None, _encode(several)) for kind, several in entries.items()]
+    for invocation, idx, kind, name, ref, value, before, at_ms in rows:
+        if name is not None or before is not None or type(value) is bytes:
+            return None
+        entries[kind].append((invocation, idx, ref, value, at_ms))
+    return [(_COMPLETIONS, kind, None, None, _encode(several)) for kind, several in entries.items()]

@@ -52,7 +52,7 @@ BUGS = [
     Bug(
         "a text with a NUL is left to JSON",
         "storage/packed.py",
-        r'any("\\u0000" in row[-1] for row in kind)',
+        r'any("\\u0000" in row[-1] for row in rows)',
         "False",
     ),
     Bug(

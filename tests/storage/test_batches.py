@@ -77,15 +77,16 @@ async def test_text_that_is_not_unicode_is_refused_and_nothing_of_its_batch_is_w
 
 
 ONE_STATEMENT: dict[str, Any] = {
-    "plain": [plain(invocation(1)), plain(invocation(2, parent=1, position=9))],
-    "state": [("Order", "k", "n", "1")],
-    "journal": [entry(2, 1, 20, value='"text"', ref=1)],
+    "plain": [plain(invocation(1)), plain(invocation(2, handler="remove", status=Status.PENDING))],
+    "state": [("Order", "k", "n", "1"), ("Order", "l", "m", "2")],
+    "journal": [entry(2, 1, 20, value='"text"', ref=1), entry(2, 2, 21, value="{}", ref=4), entry(1, 1, 22)],
 }
 
 
-async def test_calls_state_and_entries_of_json_are_one_statement_and_the_rest_needs_more() -> None:
+async def test_calls_state_and_completions_are_one_statement_and_the_rest_needs_more() -> None:
     assert packed(batch(**ONE_STATEMENT)).alone()
     more: dict[str, Any] = {
+        "plain": [plain(invocation(2, parent=1))],
         "journal": [entry(2, 1, 20, value=b"\x82")],
         "invocations": [invocation(3)],
         "cleared": [("Order", "k", "n")],
@@ -99,7 +100,9 @@ async def test_calls_state_and_entries_of_json_are_one_statement_and_the_rest_ne
         "answered": [("{}", 1, 2)],
         "workflows": [("replaced", (1,))],
     }
-    assert {*more, "number", "plain", "state"} == set(Batch.__dataclass_fields__)
+    named = entry(2, 1, 3, name="charge")
+    assert not packed(batch(**{**ONE_STATEMENT, "journal": [*ONE_STATEMENT["journal"], named]})).alone()
+    assert {*more, "number", "state"} == set(Batch.__dataclass_fields__)
     assert not any(packed(batch(**{**ONE_STATEMENT, name: value})).alone() for name, value in more.items())
 
 
@@ -472,7 +475,7 @@ def test_a_batch_of_one_statement_stopped_at_any_moment_leaves_nothing_of_it(wri
     assert whole.alone()
     assert stopped_after_each_step(writer, whole) > 200
     after = contents(writer)
-    assert [len(after[table]) for table in TABLES] == [2, 1, 1, 0, 0, 2]
+    assert [len(after[table]) for table in TABLES] == [2, 3, 2, 0, 0, 2]
 
 
 def stopped_after_each_step(writer: WriterConnection, whole: PackedBatch) -> int:
