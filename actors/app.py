@@ -290,8 +290,14 @@ class App:
         return await partition.placements.place(message, accept)
 
     async def _call_placed(self, message: Message) -> Any:
-        seq, _ = await self._place(message)
-        return await self._result(seq)
+        while True:
+            seq, new = await self._place(message)
+            try:
+                return await self._result(seq)
+            except UnknownInvocation:
+                if new or await self._running().store.invocation(seq) is not None:
+                    raise  # what it ended with
+                # It was forgotten since it was found: now its key is free.
 
     # --- invocations and awakeables ---------------------------------------------------------------------------------------
 

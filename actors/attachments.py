@@ -37,14 +37,17 @@ class Attachments:
             if not self._partition.stopped:
                 self._partition.fail(error)
 
-    async def attach(self, caller: Invocation, index: int, target: int, *, placed: bool) -> None:
-        """Complete the command with the target's outcome, now or later. With `placed` that is recorded first."""
+    async def attach(self, caller: Invocation, index: int, target: int, *, placed: bool) -> bool:
+        """Complete the command with the target's outcome, now or later. With `placed` that is recorded first.
+
+        False, and nothing is done, if it was `placed` and is forgotten by now.
+        """
         partition = self._partition
         async with partition.loader.holding(target) as invocation:
             if invocation is not None:
                 # Without an await: all of it is in one batch.
                 if caller.ended or caller.journal is None or index in caller.journal.completed:
-                    return
+                    return True
                 invocation.more().flags |= Flag.ATTACHED
                 partition.mark(invocation)
                 partition.committer.batch.attached.append((target, caller.seq, index))
@@ -52,12 +55,15 @@ class Attachments:
                     partition.place(caller, index, target)
                 partition.work_ended(caller, index)
                 partition.deadlocks.check_attached(caller, index, target)
-                return
+                return True
         await partition.committer.flushed()
         row = await partition.store.invocation(target)
         if placed:
+            if row is None:
+                return False
             partition.place(caller, index, target)
         self._answer(caller, index, None if row is None else row.status, None if row is None else row.outcome)
+        return True
 
     def ended(self, target: int, status: int, outcome: str | None) -> None:
         """The target's outcome is there."""

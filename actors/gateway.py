@@ -193,8 +193,14 @@ class Gateway:
                 await begun.future
             return begun.outcome()
         text, values = target.encode(args, dict(kwargs))
-        seq, _ = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
-        return await self._outcome(seq)
+        while True:
+            seq, new = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
+            try:
+                return await self._outcome(seq)
+            except UnknownInvocation:
+                if new:
+                    raise
+                # It was forgotten since it was found: now its key is free.
 
     def begin_call(
         self,

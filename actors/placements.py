@@ -159,12 +159,14 @@ class Placements:
             return accepted
 
         try:
-            seq, new = await self.place(message, accept)
-            if not new and kind == Kind.CALL:
-                await partition.attachments.attach(caller, command, seq, placed=True)
-            elif not new:
-                partition.place(caller, command, seq)
-                partition.work_ended(caller, command)
+            while True:
+                seq, new = await self.place(message, accept)
+                if not new and kind == Kind.SEND:
+                    partition.place(caller, command, seq)
+                    partition.work_ended(caller, command)
+                elif not new and not await partition.attachments.attach(caller, command, seq, placed=True):
+                    continue  # forgotten since it was found: now the key is free
+                return
         except TerminalError as error:
             partition.complete(caller, command, Kind.FAILED, failure_text(error))
         except Exception as error:

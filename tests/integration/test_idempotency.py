@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 
 from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
-from tests.world import World, outcome
+from actors.gateway import Gateway
+from tests.world import World, limits, outcome
 
 
 class Payment(VirtualObject):
@@ -311,3 +315,56 @@ async def test_the_shorter_of_two_retentions_is_kept_while_something_waits_for_t
         for _ in range(3):
             await world.pass_time(3601)
         assert world.disk.query("SELECT key FROM invocation") == [("long",)]
+
+
+class Tally(VirtualObject):
+    count: int = 0
+
+    @handler
+    async def add(self, n: int) -> int:
+        self.count += n
+        return self.count
+
+
+class Counting(VirtualObject):
+    @handler
+    async def add(self, ctx: Context) -> int:
+        return await ctx.object(Tally, "t").add.options(idempotency_key="k")(1)
+
+
+async def _by_app(world: World) -> Any:
+    return await world.app.object(Tally, "t").add.options(idempotency_key="k")(1)
+
+
+async def _by_handler(world: World) -> Any:
+    return await world.app.object(Counting, "c").add()
+
+
+async def _by_gateway(world: World) -> Any:
+    gateway = Gateway(world.app)
+    outcome = await gateway.call(gateway.target("Tally", "t", "add"), "t", (1,), {}, None, "k")
+    return json.loads(outcome.text)
+
+
+async def _forget(world: World, id: str, turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await world.app.purge(id)
+
+
+@pytest.mark.parametrize("call", [_by_app, _by_handler, _by_gateway])
+async def test_a_call_whose_key_is_forgotten_at_that_moment_is_the_first_under_it(
+    call: Callable[[World], Awaitable[Any]],
+) -> None:
+    """It is found, and purged before its outcome is read: whatever the moment, whoever asks gets an outcome."""
+    answers = set()
+    for seed in range(80):
+        world = World(Tally, Counting, limits=limits())
+        world.rng = Random(seed)
+        async with world:
+            assert await _by_app(world) == 1
+            ((seq,),) = world.disk.query("SELECT seq FROM invocation")
+            id = world.app._running().ids.invocation(seq)
+            answer, _ = await asyncio.gather(call(world), _forget(world, id, seed % 20))
+            answers.add(answer)
+    assert answers == {1, 2}, "now one comes first, now the other"
