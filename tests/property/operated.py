@@ -224,13 +224,7 @@ class Operated(VirtualObject):
     async def _both(self, ctx: Context, place: int, calls: list[list[Any]]) -> Any:
         made: list[Any] = [ctx.call("Operated", key, method, *args) for key, method, args in calls]
         together: Any = ctx.settle(*made)
-        try:
-            results = await self._awaited(ctx, together)
-        except InvocationCancelled:
-            # The cancellation comes right before the answer of the last of its calls.
-            if sum(not one.done() for one in made) > 1:
-                outside.problems.append(f"{ctx.invocation_id} was told of its cancellation before its calls were over")
-            raise
+        results = await self._awaited(ctx, together)
         return [result.error if isinstance(result, TerminalError) else result for result in results]
 
     async def _send(self, ctx: Context, place: int, key: str, method: str, args: list[Any], ms: int) -> Any:

@@ -210,9 +210,11 @@ class Run:
         elif operation == "kill" and status is not None and status < 6:
             self.outside.problems.append(f"{id} was killed, and is {status}")
         elif operation == "pause" and alone:
-            if status != Status.PAUSED:
-                self.outside.problems.append(f"{id} was paused, and is {status}")
             self.outside.paused.add(id)
+            for picked in self.outside.picked:  # a handler may be about to cancel it, however long ago it chose
+                self._disturb(self.ids.read_invocation(picked))
+            if id in self.outside.paused and status != Status.PAUSED:
+                self.outside.problems.append(f"{id} was paused, and is {status}")
         elif operation in ("restart", "restart keep"):
             self._accepted(done.id)
         elif operation == "purge" and status is not None:
@@ -425,7 +427,11 @@ class Run:
                     callers.setdefault(called, seq)
                 if kind == Kind.SEND and ref is not None:
                     assert ref in rows, "a message that was sent is lost"
-        asked = {"killed": self.attempted["kill"], "cancelled": self.attempted["cancel"] | self.outside.picked}
+        picked = set(self.outside.picked)
+        for _, row in sorted(rows.items()):  # one that had picked itself picks itself when it goes on as another
+            if row.flags & Flag.CONTINUES and self.ids.invocation(row.restart_of or 0) in picked:
+                picked.add(row.id)
+        asked = {"killed": self.attempted["kill"], "cancelled": self.attempted["cancel"] | picked}
         for seq, row in rows.items():
             for error, ids in asked.items():
                 told = error == "cancelled" and any(id == row.id for id, _ in self.outside.told)
@@ -437,13 +443,20 @@ class Run:
 
     def _check_cancelled(self, row: Row) -> None:
         assert row.flags & Flag.CANCELLED, f"the cancellation of {row.id} was acknowledged and lost"
+        told_at = next((idx for idx, kind, *_ in row.entries if kind == Kind.CANCELLED), None)
+        answers = [(idx, ref) for idx, kind, ref, *_ in row.entries if kind in (Kind.COMPLETED, Kind.FAILED)]
+        if told_at is not None:  # right before the answer of the last of the calls that had been made by then
+            calls = {idx for idx, kind, *_ in row.entries if kind == Kind.CALL and idx < told_at}
+            late = [idx for idx, ref in answers if idx > told_at and ref in calls]
+            assert len(late) <= 1, f"{row.id} was told of its cancellation before its calls were over: {row}"
         if row.error in ("cancelled", "killed") or any(id == row.id for id, _ in self.outside.told):
             return
-        told_at = next((idx for idx, kind, *_ in row.entries if kind == Kind.CANCELLED), None)
         if told_at is None:  # it ended before the calls it had made
             assert row.error == "retries_exhausted", f"{row.id} was not told that it is cancelled: {row}"
             return
-        later = [idx for idx, kind, *_ in row.entries if kind in (Kind.COMPLETED, Kind.FAILED) and idx > told_at]
+        # What its code left behind unawaited, before it ended, is completed after that: nobody is there to be told.
+        left = {idx for idx, kind, *_ in row.entries if kind in (Kind.SEND, Kind.RESOLVE, Kind.REJECT, Kind.CANCEL)}
+        later = [idx for idx, ref in answers if idx > told_at and ref not in left]
         assert not later, f"{row.id} went on awaiting, and was not told that it is cancelled: {row}"
 
 
