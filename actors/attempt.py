@@ -426,7 +426,7 @@ class Attempt(Recorder):
         if self.ended:
             return
         self._over()
-        if self.snapshot is None:
+        if not self.invocation.shared:  # a reader has an instance of its own, and may not have begun to read
             self.state.discard()
         coroutine, self._coroutine = self._coroutine, None
         if self._foreign is not None:

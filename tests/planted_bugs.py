@@ -32,6 +32,12 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a reader that is stopped takes the state of the holder of its object with it",
+        "actors/attempt.py",
+        "        if not self.invocation.shared:  # a reader has",
+        "        if self.snapshot is None:  # a reader has",
+    ),
+    Bug(
         "a request overtakes the one before it on its connection",
         "actors/cli/protocol.py",
         "            and (self.cycle is None or self.cycle.response_complete)\n",

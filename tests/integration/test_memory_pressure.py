@@ -502,3 +502,36 @@ async def test_handlers_that_leave_memory_need_no_garbage_collector_to_be_gone(s
         finally:
             gc.enable()
         assert left < 10
+
+
+class Shelf(VirtualObject):
+    count: int = 0
+
+    @handler
+    async def hold(self, ctx: Context) -> int:
+        self.count += 1
+        await ctx.awakeable(str)
+        self.count += 1
+        return self.count
+
+    @shared
+    async def look(self, ctx: Context, key: str) -> int:
+        return await ctx.object(Shelf, key).hold()
+
+
+@pytest.mark.parametrize("operation", ["kill", "cancel"])
+async def test_a_reader_that_is_stopped_while_it_is_out_of_memory_leaves_the_holder_of_its_object_alone(
+    operation: str,
+) -> None:
+    async with World(Shelf, limits=limits(max_waiting=2)) as world:
+        reader = await world.app.object(Shelf, "a").look.send("b")
+        await world.settle(5)
+        holder = await world.app.object(Shelf, "a").hold.send()
+        await world.settle(5)
+        assert world.app._running().open.get(world.app._running().ids.read_invocation(reader.id)) is None
+        await getattr(world.app, operation)(reader.id)
+        with pytest.raises((InvocationKilled, InvocationCancelled)):
+            await world.app.invocation(reader.id).result()
+        for info in await world.app.awakeables():
+            await world.app.resolve_awakeable(info.id, "x")
+        assert await world.app.invocation(holder.id).result() == 2

@@ -437,7 +437,7 @@ class Run:
                 told = error == "cancelled" and any(id == row.id for id, _ in self.outside.told)
                 if row.error == error or told:
                     chain = [seq]
-                    while (caller := callers.get(chain[-1], rows[chain[-1]].parent)) is not None and caller in rows:
+                    while (caller := rows[chain[-1]].parent or callers.get(chain[-1])) is not None and caller in rows:
                         chain.append(caller)
                     assert any(rows[one].id in ids for one in chain), f"{row.id} was {error}, and nobody had asked"
 
