@@ -57,6 +57,9 @@ class Row(NamedTuple):
         return self.outcome.get("error", "terminal_error") if self.status == Status.FAILED else None
 
 
+ANSWERS = (Kind.COMPLETED, Kind.FAILED)
+
+
 class Run:
     """One example."""
 
@@ -433,6 +436,7 @@ class Run:
                 picked.add(row.id)
         asked = {"killed": self.attempted["kill"], "cancelled": self.attempted["cancel"] | picked}
         for seq, row in rows.items():
+            self._check_told(row)
             for error, ids in asked.items():
                 told = error == "cancelled" and any(id == row.id for id, _ in self.outside.told)
                 if row.error == error or told:
@@ -441,14 +445,18 @@ class Run:
                         chain.append(caller)
                     assert any(rows[one].id in ids for one in chain), f"{row.id} was {error}, and nobody had asked"
 
+    def _check_told(self, row: Row) -> None:
+        """Whoever asked for it, a cancellation comes right before the answer of the last of the calls made by then."""
+        told_at = next((idx for idx, kind, *_ in row.entries if kind == Kind.CANCELLED), None)
+        if told_at is not None:
+            calls = {idx for idx, kind, *_ in row.entries if kind == Kind.CALL and idx < told_at}
+            late = [idx for idx, kind, ref, *_ in row.entries if idx > told_at and ref in calls and kind in ANSWERS]
+            assert len(late) <= 1, f"{row.id} was told of its cancellation before its calls were over: {row}"
+
     def _check_cancelled(self, row: Row) -> None:
         assert row.flags & Flag.CANCELLED, f"the cancellation of {row.id} was acknowledged and lost"
         told_at = next((idx for idx, kind, *_ in row.entries if kind == Kind.CANCELLED), None)
-        answers = [(idx, ref) for idx, kind, ref, *_ in row.entries if kind in (Kind.COMPLETED, Kind.FAILED)]
-        if told_at is not None:  # right before the answer of the last of the calls that had been made by then
-            calls = {idx for idx, kind, *_ in row.entries if kind == Kind.CALL and idx < told_at}
-            late = [idx for idx, ref in answers if idx > told_at and ref in calls]
-            assert len(late) <= 1, f"{row.id} was told of its cancellation before its calls were over: {row}"
+        answers = [(idx, ref) for idx, kind, ref, *_ in row.entries if kind in ANSWERS]
         if row.error in ("cancelled", "killed") or any(id == row.id for id, _ in self.outside.told):
             return
         if told_at is None:  # it ended before the calls it had made
