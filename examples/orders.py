@@ -92,17 +92,23 @@ def send_mail(to: str, text: str) -> None:
     """Stands for a mail server."""
     with OUTBOX.open("a", encoding="utf-8") as outbox:
         outbox.write(f"to {to}: {text}\n")
-    print(f"[mail to {to}] {text}", flush=True)
+    say(f"[mail to {to}] {text}")
+
+
+def say(text: str) -> None:
+    """Print a line in one write. Steps run in threads, and two `print`s at once may end up on one line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 async def place(app: App, number: str, quantity: int) -> None:
     order = app.object(Order, number)
-    print(await order.checkout(quantity))
+    say(await order.checkout(quantity))
 
 
 async def waiting(app: App) -> None:
     for found in await app.awakeables():
-        print(f"{found.service} {found.key} since {found.since:%Y-%m-%d %H:%M:%S} UTC: {found.id}")
+        say(f"{found.service} {found.key} since {found.since:%Y-%m-%d %H:%M:%S} UTC: {found.id}")
 
 
 async def complete(app: App, id: str, *, approve: bool) -> None:
@@ -112,7 +118,7 @@ async def complete(app: App, id: str, *, approve: bool) -> None:
     else:
         await app.reject_awakeable(id, "too many books")
     if number is not None:
-        print(await app.object(Order, number).finished())
+        say(await app.object(Order, number).finished())
         await app.object(Mailer, "customer").idle()
 
 
@@ -124,7 +130,7 @@ async def main(arguments: argparse.Namespace) -> None:
             case "waiting":
                 await waiting(app)
             case "show":
-                print(await app.object(Order, arguments.order).look())
+                say(await app.object(Order, arguments.order).look())
             case "approve" | "refuse":
                 await complete(app, arguments.id, approve=arguments.command == "approve")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from examples.orders import send_mail
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "orders.py"
 TIMEOUT = 30
@@ -93,3 +96,21 @@ def test_mistakes_get_one_line_that_explains_them(shop: Path) -> None:
         assert done.returncode == 1
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+class Writes(io.StringIO):
+    """A screen that remembers what was written to it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return super().write(text)
+
+
+def test_a_mail_that_is_sent_in_a_thread_shares_its_line_with_nothing_else(tmp_path: Path) -> None:
+    with chdir(tmp_path), redirect_stdout(Writes()) as screen:
+        send_mail("boss", "Order o-1")
+    assert screen.texts == ["[mail to boss] Order o-1\n"]
