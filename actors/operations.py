@@ -141,9 +141,11 @@ class Operations:
                 partition.fail(error)
 
     def called(self, caller: Invocation, child: Invocation) -> None:
-        """A handler has made a call. If it is being cancelled, so is what it calls."""
-        if caller.has(Flag.CANCELLED) and caller.journal is not None and not caller.journal.cancelled:
-            self._cancel(child)
+        """A handler has made a call. If that was before it was told of its cancellation, what it calls is cancelled too."""
+        if caller.has(Flag.CANCELLED) and caller.journal is not None and child.parent_index is not None:
+            told = caller.attempt.told if caller.attempt is not None else caller.journal.cancelled
+            if not told or child.parent_index < told:
+                self._cancel(child)
 
     # --- finding them -----------------------------------------------------------------------------------------------------
 

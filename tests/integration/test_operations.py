@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -84,6 +86,16 @@ class Root(VirtualObject):
         except TerminalError as error:
             happened.append(f"root {type(error).__name__}")
             raise
+
+    @handler
+    async def call_later(self, ctx: Context, keyed: bool) -> str:
+        await ctx.awakeable(str)
+        method = ctx.object(Leaf, "l").wait
+        try:
+            return await (method.options(idempotency_key="once")() if keyed else method())
+        except InvocationCancelled:
+            happened.append("root cancelled")
+            return await ctx.object(Leaf, "other").note("compensated")
 
     @handler
     async def nested(self, ctx: Context) -> str:
@@ -227,6 +239,30 @@ async def test_a_call_that_goes_on_in_spite_of_its_cancellation_is_waited_for() 
         assert await w.outcome(handle) is InvocationCancelled
         assert happened == ["root InvocationCancelled", "root cleaned up"]
         assert sorted(w.statuses()) == ["failed", "succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("seed", [None, *range(5)])
+async def test_a_call_made_before_a_cancellation_is_told_is_cancelled_too(keyed: bool, seed: int | None) -> None:
+    """The handler is about to go on, with what it waited for, when its cancellation comes: at this moment, or a little later."""
+    for turns in range(30):
+        w = world()
+        w.rng = Random(seed) if seed is not None else None
+        async with w:
+            handle = await w.app.object(Root, "r").call_later.send(keyed)
+            await w.settle()
+            (awakeable,) = await w.app.awakeables()
+            resolving = asyncio.ensure_future(w.app.resolve_awakeable(awakeable.id, "go on"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await w.app.cancel(handle.id)
+            await resolving
+            await w.settle(3)
+            await w.pass_time(1)
+            await w.settle(3)
+            assert await w.outcome(handle) == "compensated"
+            assert set(w.statuses()) == {"failed", "succeeded"}
+            assert await w.app.object(Leaf, "l").note("next") == "next"  # nobody holds it
 
 
 @everywhere
