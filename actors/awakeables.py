@@ -15,7 +15,7 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal import Kind
-from actors.serde import ANY, Codec, codec_named, value_codec
+from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
 from actors.storage import JournalRow
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Awakeables:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
-                if payload.kind == Kind.COMPLETED:
+                if payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index):
                     await self._partition.loader.replayed(invocation, index)
                 if not invocation.ended:
                     self._apply_now(invocation, seq, index, payload)
@@ -113,7 +113,7 @@ class Awakeables:
         command = journal.command(index) if journal is not None else None
         if journal is None or command is None or command.kind != Kind.AWAKEABLE:
             raise UnknownAwakeable(_UNKNOWN)
-        if codec is None:  # no attempt is there to say: its handler backs off or is paused
+        if codec is None:  # no attempt is there to say: it is asleep, backs off or is paused
             codec = codec_named(command.name)
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
@@ -139,6 +139,12 @@ class Awakeables:
         except BadArguments:
             text = ""
         _check_same(completion.kind, completion.value, payload.kind, text, codec)
+
+
+def _type_is_known(invocation: Invocation, index: int) -> bool:
+    """Whether what the awakeable waits for can be told without its handler."""
+    command = invocation.journal.command(index) if invocation.journal is not None else None
+    return command is not None and plain_codec(command.name) is not None
 
 
 def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:

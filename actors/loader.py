@@ -52,6 +52,7 @@ class Loader:
         self._finding: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._restoring = asyncio.Lock()
+        self._left: set[tuple[str, str]] = set()  # objects that left memory since the read of `_hold` was asked for
 
     def request(self, mailbox: Mailbox) -> None:
         """Load this object soon; `Partition.loaded` gets its record."""
@@ -151,7 +152,7 @@ class Loader:
             self.unpin(held)
 
     async def _hold(self, seqs: Iterable[int]) -> list[Mailbox]:
-        """Bring those of them into memory that are open, and pin their objects.
+        """Bring those of them into memory that are open, and pin their objects, in one read if these are cold.
 
         Nothing may be restored from a row that is out of date. Nobody but this method restores what is no part of a
         cold object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
@@ -176,7 +177,8 @@ class Loader:
                     held.append(found.mailbox)
             _pin(held)
             try:
-                places = await self._store.places(cold) if cold else []
+                self._left.clear()
+                places, records = await self._store.load_objects_of(cold) if cold else ([], {})
                 scheduled = [place.seq for place in places if place.status == Status.SCHEDULED]
                 rows = await self._store.invocations(scheduled) if scheduled else {}
                 for seq, service, key, shared, _ in places:
@@ -186,10 +188,9 @@ class Loader:
                         continue
                     if found is not None and found.mailbox is None:
                         continue
-                    mailbox = partition.mailbox(service, key)
+                    mailbox = self._hold_object(service, key, records.get((service, key)))
                     held.append(mailbox)
-                    _pin([mailbox])
-                    if found is None and mailbox.state is not None and shared:
+                    if shared and mailbox.state is not None and seq not in partition.open:
                         await self._restore_reader(seq, mailbox)
             except BaseException:
                 self.unpin(held)
@@ -200,6 +201,26 @@ class Loader:
             self.unpin(held)
             raise
         return held
+
+    def _hold_object(self, service: str, key: str, record: ObjectRecord | None) -> Mailbox:
+        """Pin the object. A cold one is loaded from `record`, or anew if it was in memory since that was read."""
+        partition = self._partition
+        mailbox = partition.known(service, key)
+        cold = mailbox is None
+        if mailbox is None:
+            mailbox = partition.enter(service, key)
+        _pin([mailbox])
+        if cold:
+            if record is None or (service, key) in self._left or partition.stopped:
+                self.request(mailbox)
+            else:
+                partition.loaded(mailbox, record)
+        return mailbox
+
+    def left(self, mailbox: Mailbox) -> None:
+        """The object has left memory: what was read of it before may be out of date."""
+        if self._restoring.locked():
+            self._left.add((mailbox.service, mailbox.key))
 
     def unpin(self, held: Iterable[Mailbox]) -> None:
         for mailbox in held:
@@ -290,7 +311,6 @@ class Loader:
             while self._cold:
                 asked, self._cold = self._cold[:OBJECTS_PER_READ], self._cold[OBJECTS_PER_READ:]
                 records = await self._store.load_objects([(mailbox.service, mailbox.key) for mailbox in asked])
-                await self._partition.workflows.add_promises(asked, records)
                 for mailbox, record in zip(asked, records, strict=True):
                     self._loaded(mailbox, record)
             self._task = None

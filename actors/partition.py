@@ -342,13 +342,20 @@ class Partition(Ledger):
 
     def mailbox(self, service: str, key: str) -> Mailbox:
         """The object's mailbox; a cold one starts to load."""
-        objects = self._objects.get(service)
-        if objects is None:
-            objects = self._objects[service] = {}
-        mailbox = objects.get(key)
+        mailbox = self.known(service, key)
         if mailbox is None:
-            mailbox = objects[key] = Mailbox(service, key)
+            mailbox = self.enter(service, key)
             self.loader.request(mailbox)
+        return mailbox
+
+    def known(self, service: str, key: str) -> Mailbox | None:
+        """The mailbox of an object that is in memory or about to be."""
+        objects = self._objects.get(service)
+        return objects.get(key) if objects is not None else None
+
+    def enter(self, service: str, key: str) -> Mailbox:
+        """A mailbox for a cold object, which whoever calls this loads."""
+        mailbox = self._objects.setdefault(service, {})[key] = Mailbox(service, key)
         return mailbox
 
     def _own_mailbox(self, invocation: Invocation) -> Mailbox:
@@ -485,6 +492,7 @@ class Partition(Ledger):
     def forget(self, mailbox: Mailbox) -> None:
         """The object has left memory."""
         del self._objects[mailbox.service][mailbox.key]
+        self.loader.left(mailbox)
 
     # --- what goes into the batch ---------------------------------------------------------------------------------------
 

@@ -22,6 +22,11 @@ from actors.type_names import advice, said, shortened, type_name
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_model)
 
+_PLAIN_TYPES: dict[str | None, Any] = {
+    "Any": Any,
+    **{plain.__name__: plain for plain in (bool, int, float, str, bytes)},
+}
+
 
 class Codec:
     """JSON conversion for one declared type. `dump` is quick and trusts; `encode` also proves the way back.
@@ -35,6 +40,10 @@ class Codec:
     def __init__(self, declared: Any) -> None:
         self.type = declared
         self.name = type_name(declared)
+        if (
+            _PLAIN_TYPES.get(self.name, declared) is not declared
+        ):  # a class of a user's that is called like a plain type
+            self.name = f"{declared.__module__}.{self.name}"
         infos = _contained(msgspec.inspect.type_info(declared))
         models = [info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)]
         self.unordered = bool(models) or any(
@@ -122,21 +131,19 @@ def codec_for(declared: Any, where: str) -> Codec:
 _CACHE: dict[Any, Codec] = {}
 
 
+def plain_codec(name: str | None) -> Codec | None:
+    """The codec whose type has this name, if it is one of the plain ones: no other type has theirs."""
+    declared = _PLAIN_TYPES.get(name)
+    return codec_for(declared, "a type") if declared is not None else None
+
+
 def codec_named(name: str | None) -> Codec | None:
     """The codec whose type has this name, if this process has met exactly one: a journal keeps the name only."""
-    for plain in (
-        bool,
-        int,
-        float,
-        str,
-        bytes,
-        datetime.datetime,
-        datetime.date,
-        datetime.timedelta,
-        uuid.UUID,
-        decimal.Decimal,
-    ):
-        codec_for(plain, "a type")
+    plain = plain_codec(name)
+    if plain is not None:
+        return plain
+    for known in (datetime.datetime, datetime.date, datetime.timedelta, uuid.UUID, decimal.Decimal):
+        codec_for(known, "a type")
     found = [codec for codec in _CACHE.values() if codec.name == name]
     return found[0] if len(found) == 1 else None
 

@@ -35,17 +35,6 @@ class Workflows:
 
     # --- loading ----------------------------------------------------------------------------------------------------------
 
-    async def add_promises(self, mailboxes: Sequence[Mailbox], records: Sequence[ObjectRecord]) -> None:
-        """Read the promises of those that are workflows. Nothing changes them while they are being loaded."""
-        records_by_key = {
-            (mailbox.service, mailbox.key): record
-            for mailbox, record in zip(mailboxes, records, strict=True)
-            if self._is_workflow(mailbox.service)
-        }
-        if records_by_key:
-            for row in await self._partition.store.promises(list(records_by_key)):
-                records_by_key[row.service, row.key].promises.append(row)
-
     def loaded(self, mailbox: Mailbox, record: ObjectRecord) -> ObjectState:
         definition = self._partition.services.get(mailbox.service)
         if definition is not None and definition.kind == "workflow":

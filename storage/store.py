@@ -54,11 +54,9 @@ LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 _ASKED = (
     "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
 )
-# One row of three JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it gives. Bytes come as
+# One row of JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it gives. Bytes come as
 # hexadecimal digits, which the last column tells.
-_OBJECTS = (
-    _ASKED.rstrip()
-    + f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
+_STORED = f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
     ON i.service = asked.service AND i.key = asked.key AND i.status < 6)
 SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
         FROM asked CROSS JOIN object_state s ON s.service = asked.service AND s.key = asked.key),
@@ -66,11 +64,16 @@ SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
        (SELECT json_group_array(json_array(j.invocation, j.idx, j.kind, j.name, j.ref,
                CASE typeof(j.value) WHEN 'blob' THEN hex(j.value) ELSE j.value END, j.before, j.at_ms,
                typeof(j.value) = 'blob'))
-        FROM waiting CROSS JOIN journal_entry j ON j.invocation = waiting.seq)"""
-)
-_PLACES = (
-    "SELECT json_group_array(json_array(i.seq, i.service, i.key, i.shared, i.status)) FROM json_each(?) asked "
-    "CROSS JOIN invocation i ON i.seq = asked.value AND i.status < 6"
+        FROM waiting CROSS JOIN journal_entry j ON j.invocation = waiting.seq),
+       (SELECT json_group_array(json_array({", ".join("p." + name for name in PromiseRow._fields)}))
+        FROM asked CROSS JOIN promise p ON p.service = asked.service AND p.key = asked.key)"""
+_OBJECTS = _ASKED.rstrip() + _STORED
+_OBJECTS_OF = (
+    "WITH place AS (SELECT i.seq, i.service, i.key, i.shared, i.status FROM json_each(?) wanted "
+    "CROSS JOIN invocation i ON i.seq = wanted.value AND i.status < 6), "
+    "asked AS (SELECT DISTINCT service, key FROM place WHERE status > 0)"
+    + _STORED
+    + ", (SELECT json_group_array(json_array(seq, service, key, shared, status)) FROM place)"
 )
 _ENDED = {
     True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
@@ -91,11 +94,6 @@ _TICK_KEYS = (
     + " UNION ALL "
     + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
 )
-_PROMISES_OF = _ASKED + (
-    "SELECT p.service, p.key, p.name, p.failed, p.value, p.completed_ms FROM asked CROSS JOIN promise p "
-    "ON p.service = asked.service AND p.key = asked.key"
-)
-
 _by_position = attrgetter("position")
 _by_index = itemgetter(0, 1)  # invocation and idx
 
@@ -278,21 +276,21 @@ class SqliteStore:
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
         """The stored form of each object, in the order asked; an empty record for one never used."""
+        (found,) = await self._read(_OBJECTS, (json.dumps(keys),))
         records = {key: ObjectRecord() for key in keys}
-        ((states, rows, entries),) = await self._read(_OBJECTS, (json.dumps(keys),))
-        for service, key, name, value in json.loads(states):
-            records[service, key].state[name] = value
-        started: dict[int, ObjectRecord] = {}
-        for row in sorted(map(InvocationRow._make, json.loads(rows)), key=_by_position):
-            record = records[row.service, row.key]
-            record.invocations.append(row)
-            started[row.seq] = record
-        for *values, is_bytes in sorted(json.loads(entries), key=_by_index):
-            if is_bytes:
-                values[5] = bytes.fromhex(values[5])
-            entry = JournalRow._make(values)
-            started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
+        _fill(records, *found)
         return [records[key] for key in keys]
+
+    async def load_objects_of(self, seqs: Sequence[int]) -> tuple[list[PlaceRow], dict[tuple[str, str], ObjectRecord]]:
+        """Where those of them that are open belong, and these objects by (service, key).
+
+        One that is scheduled is not in the mailbox of its object yet, and does not bring it.
+        """
+        ((*found, of_seqs),) = await self._read(_OBJECTS_OF, (json.dumps(seqs),))
+        places = [PlaceRow._make(values) for values in json.loads(of_seqs)]
+        records = {(place.service, place.key): ObjectRecord() for place in places if place.status != Status.SCHEDULED}
+        _fill(records, *found)
+        return places, records
 
     async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
         """The next timers behind `after`, a pair of due time and number, in the order in which they fire."""
@@ -301,11 +299,6 @@ class SqliteStore:
             (*after, limit),
         )
         return [TimerRow._make(values) for values in found]
-
-    async def places(self, seqs: Sequence[int]) -> list[PlaceRow]:
-        """Where those of them that are open belong."""
-        ((found,),) = await self._read(_PLACES, (json.dumps(seqs),))
-        return [PlaceRow._make(values) for values in json.loads(found)]
 
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
         """Those of them that are stored, by seq."""
@@ -331,11 +324,6 @@ class SqliteStore:
             condition, values = condition + " AND handler = ?", [*values, handler]
         found = await self._read(f"SELECT * FROM invocation WHERE {condition}", values)
         return InvocationRow(*found[0]) if found else None
-
-    async def promises(self, keys: Sequence[tuple[str, str]]) -> list[PromiseRow]:
-        """The completed promises of these workflows."""
-        found = await self._read(_PROMISES_OF, (json.dumps(keys),))
-        return [PromiseRow(*values) for values in found]
 
     async def keyed(self, seqs: Sequence[int]) -> list[tuple[int, str, str, bool]]:
         """(seq, service, key, whether it is the run of a workflow) of those of them that are kept under an idempotency key."""
@@ -468,3 +456,24 @@ class SqliteStore:
             return rows(await self._handle.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
+
+
+def _fill(
+    records: dict[tuple[str, str], ObjectRecord], states: str, invocations: str, entries: str, promises: str
+) -> None:
+    """Give each object what _STORED has found of it."""
+    for service, key, name, value in json.loads(states):
+        records[service, key].state[name] = value
+    started: dict[int, ObjectRecord] = {}
+    for row in sorted(map(InvocationRow._make, json.loads(invocations)), key=_by_position):
+        record = records[row.service, row.key]
+        record.invocations.append(row)
+        started[row.seq] = record
+    for *values, is_bytes in sorted(json.loads(entries), key=_by_index):
+        if is_bytes:
+            values[5] = bytes.fromhex(values[5])
+        entry = JournalRow._make(values)
+        started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
+    for values in json.loads(promises):
+        promise = PromiseRow._make(values)
+        records[promise.service, promise.key].promises.append(promise)

@@ -19,6 +19,9 @@ from tests.world import World
 State = dict[str, Any]
 
 
+Answer: Any = str | None  # no plain type: to check a value against it, the handler is replayed
+
+
 class Order(VirtualObject):
     """Version 1: euros as text."""
 
@@ -33,21 +36,21 @@ class Order(VirtualObject):
     @handler
     async def checkout(self, ctx: Context) -> str:
         self.status = "waiting"
-        answer = await ctx.awakeable(str)
+        answer = await ctx.awakeable(Answer)
         self.status = answer
         return f"{answer}: {self.total}"
 
     @handler(atomic=True)
     async def attempt(self, ctx: Context) -> str:
         self.status = "waiting"
-        answer = await ctx.awakeable(str)
+        answer = await ctx.awakeable(Answer)
         self.status = answer
         raise TerminalError(f"failed at {self.total}")
 
     @handler
     async def empty(self, ctx: Context) -> str:
         ctx.clear_all()
-        await ctx.awakeable(str)
+        await ctx.awakeable(Answer)
         return f"empty: {self.total}"
 
     @shared
@@ -57,7 +60,7 @@ class Order(VirtualObject):
     @shared
     async def follow(self, ctx: Context) -> str:
         before = str(self.total)
-        await ctx.awakeable(str)
+        await ctx.awakeable(Answer)
         return f"{before} then {self.total}"
 
 
@@ -93,20 +96,20 @@ def class_of(version: int, *steps: Callable[[State], State], name: str = "total"
 
     async def checkout(self: Any, ctx: Context) -> str:
         self.status = "waiting"
-        answer = await ctx.awakeable(str)
+        answer = await ctx.awakeable(Answer)
         self.status = answer
         return f"{answer}: {getattr(self, name)}"
 
     async def attempt(self: Any, ctx: Context) -> str:
         self.status = "waiting"
-        answer = await ctx.awakeable(str)
+        answer = await ctx.awakeable(Answer)
         self.status = answer
         setattr(self, name, 7)
         raise TerminalError(f"failed at {getattr(self, name)}")
 
     async def empty(self: Any, ctx: Context) -> str:
         ctx.clear_all()
-        await ctx.awakeable(str)
+        await ctx.awakeable(Answer)
         return f"empty: {getattr(self, name)}"
 
     async def look(self: Any) -> str:
@@ -114,7 +117,7 @@ def class_of(version: int, *steps: Callable[[State], State], name: str = "total"
 
     async def follow(self: Any, ctx: Context) -> str:
         before = str(getattr(self, name))
-        await ctx.awakeable(str)
+        await ctx.awakeable(Answer)
         return f"{before} then {getattr(self, name)}"
 
     body |= {"add": handler(add), "checkout": handler(checkout), "attempt": handler(atomic=True)(attempt)}

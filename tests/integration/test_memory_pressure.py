@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.attempt import Attempt
 from actors.errors import AppNotRunning, InvocationCancelled, InvocationKilled, MailboxFull
+from actors.storage import ObjectRecord, PlaceRow
+from actors.testing import Disk, SimulatedStore
 from tests.world import World, limits, outcome
 
 ran: list[str] = []
@@ -535,3 +537,56 @@ async def test_a_reader_that_is_stopped_while_it_is_out_of_memory_leaves_the_hol
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "x")
         assert await world.app.invocation(holder.id).result() == 2
+
+
+# --- what was read is out of date -------------------------------------------------------------------------------------
+
+
+class LateReads(SimulatedStore):
+    """Has read what was asked for, and answers when `answers` is set."""
+
+    answers: asyncio.Event
+
+    async def load_objects_of(self, seqs: Sequence[int]) -> tuple[list[PlaceRow], dict[tuple[str, str], ObjectRecord]]:
+        found = await super().load_objects_of(seqs)
+        await self.answers.wait()
+        return found
+
+
+class LateDisk(Disk):
+    def store(self, rng: Random | None = None) -> LateReads:
+        super().store(None)  # for what it does to the process before
+        store = LateReads(self, rng)
+        store.answers = asyncio.Event()
+        return store
+
+
+async def test_an_object_that_was_in_memory_since_it_was_read_is_read_again() -> None:
+    world = World(Cell, limits=limits(max_objects=1, suspend_after=1))
+    world.disk.close()
+    world.disk = LateDisk()
+    async with world:
+        waiting = await world.app.object(Cell, "k").wait.send()
+        await world.settle()
+        (awakeable,) = await world.app.awakeables()
+        await _leave_memory(world, "k")
+        resolving = asyncio.ensure_future(world.app.resolve_awakeable(awakeable.id, "done"))
+        await world.settle()
+        following = await world.app.object(Cell, "k").put.send(
+            5
+        )  # it waits behind the first, which the read has seen alone
+        await _leave_memory(world, "k")
+        store: Any = world.store
+        store.answers.set()
+        await resolving
+        assert await world.outcome(waiting) == "done"
+        assert await world.outcome(following) == 5
+
+
+async def _leave_memory(world: World, key: str) -> None:
+    """Let its handler wait long, and use others until the object gives them its place."""
+    await world.pass_time(2)
+    for n in range(20):
+        assert await world.app.object(Cell, f"other {n}").quick() == "quick"
+        await world.settle()
+    assert world.app._running().known("Cell", key) is None

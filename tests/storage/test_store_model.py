@@ -175,6 +175,7 @@ class Model:
         for (seq, _), row in sorted(self.journal.items()):
             entries[seq].append(row)
         found.journal = {row.seq: entries[row.seq] for row in found.invocations if row.seq in entries}
+        found.promises = sorted(row for row, _ in self.promises.values() if (row.service, row.key) == (service, key))
         return found
 
     def runnable(self) -> set[tuple[str, str]]:
@@ -259,7 +260,19 @@ def histories(draw: st.DrawFn) -> list[Batch]:
 
 def check_objects(model: Model, asked: list[tuple[str, str]], found: list[ObjectRecord]) -> None:
     for (service, key), record in zip(asked, found, strict=True):
+        record.promises.sort()
         assert record == model.record(service, key)
+
+
+async def check_objects_of(model: Model, store: OpenStore, seqs: list[int]) -> None:
+    """Asked are open and ended invocations, and those that are none; several of one object."""
+    places, records = await store.load_objects_of(seqs)
+    rows = [model.invocations[seq] for seq in seqs if seq in model.invocations]
+    open_ones = [row for row in rows if row.status < Status.SUCCEEDED]
+    assert sorted(places) == sorted((row.seq, row.service, row.key, row.shared, row.status) for row in open_ones)
+    placed = {(row.service, row.key) for row in open_ones if row.status != Status.SCHEDULED}
+    assert set(records) == placed
+    check_objects(model, list(records), list(records.values()))
 
 
 async def check_tick_keys(model: Model, store: OpenStore, asked: list[tuple[str, str]]) -> None:
@@ -301,13 +314,10 @@ async def follow(path: Path, batches: list[Batch], reopen_after: int) -> None:
                 seen = [(row[1], row[2]) for row in [*batch.plain, *batch.invocations]] + [
                     (row[0], row[1]) for row in batch.state
                 ]
-                asked = list(dict.fromkeys(asked + seen))
+                asked = list(dict.fromkeys(asked + seen + [key[:2] for key in model.promises]))
                 check_objects(model, asked, await store.load_objects(asked))
-            promises = [row for row, _ in model.promises.values()]
-            keys = list({(row.service, row.key) for row in promises})
-            assert sorted(await store.promises(keys)) == sorted(promises)
-            assert all(row.key == keys[0][1] for row in await store.promises(keys[:1]))
-            assert await store.promises([("nobody", "nothing")]) == []
+            for seqs in ([*range(13)], [*range(1, 13, 2)], [1], list[int]()):
+                await check_objects_of(model, store, seqs)
             assert await store.unclaimed_promises(100) == model.unclaimed()
             assert sorted(await store.keyed([*range(1, 13)])) == model.keyed()
             assert await windows(store) == sorted(model.timers.values())

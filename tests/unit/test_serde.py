@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from actors.errors import DefinitionError, SerializationError
 from actors.exactness import MAX_DEPTH
-from actors.serde import ANY, Codec, codec_for, split
+from actors.serde import ANY, Codec, codec_for, codec_named, plain_codec, split
 from actors.type_names import type_name
 from tests.unit.kinds import (
     Access,
@@ -778,3 +778,15 @@ def test_the_objects_that_may_stand_for_their_text_are_those_a_reload_would_give
     assert codec(Local).unordered and not codec(Pair).unordered
     assert codec(OpenStruct).hidden and codec(WithPrivate).hidden and codec(list[WithExcluded]).hidden
     assert not codec(Item).hidden and not codec(User).hidden and not codec(Pair).hidden
+
+
+def test_a_class_that_is_called_like_a_plain_type_is_not_taken_for_it() -> None:
+    """A journal keeps the name of a type only."""
+    shadow = dataclasses.make_dataclass("int", [("n", str)])
+    codec = codec_for(shadow, "here")
+    assert codec.name == f"{shadow.__module__}.int"
+    assert codec_named("int") is plain_codec("int") is codec_for(int, "here")
+    assert codec_named(codec.name) is codec
+    assert plain_codec(codec.name) is None
+    assert plain_codec("Any") is ANY
+    assert plain_codec(None) is None
