@@ -7,7 +7,7 @@ import datetime
 import inspect
 import logging
 import random as random_module
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -80,7 +80,7 @@ class App:
         http: HttpOptions | None = None,
         watcher: Watcher | None = None,
     ) -> None:
-        self.http = http or HttpOptions()
+        self.http = _option("http", http, HttpOptions)
         self._watcher = watcher
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
@@ -103,8 +103,8 @@ class App:
         self._keyed = {cls: known.reference for cls, known in self._by_class.items() if known.kind != "service"}
         if not classes:
             raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
-        self._retry = retry or RetryPolicy()
-        self._limits = limits or Limits()
+        self._retry = _option("retry", retry, RetryPolicy)
+        self._limits = _option("limits", limits, Limits)
         self._on_paused = on_paused
         self._clock: Clock = clock or SystemClock()
         self._random = random or random_module.Random()
@@ -115,6 +115,7 @@ class App:
         self.store_in(storage)
         self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def store_in(self, storage: str) -> None:
@@ -135,33 +136,53 @@ class App:
         executor = self._executor
         if executor is None:
             executor = self._threads = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="actors-step")
-        partition = Partition(
-            self._services,
-            store,
-            loop,
-            self._clock,
-            self._random,
-            executor,
-            self._retry,
-            self._limits,
-            self._tell_paused if self._on_paused is not None else None,
-            self._watcher,
-        )
+        partition: Partition | None = None
         try:
+            partition = Partition(
+                self._services,
+                store,
+                loop,
+                self._clock,
+                self._random,
+                executor,
+                self._retry,
+                self._limits,
+                self._tell_paused if self._on_paused is not None else None,
+                self._watcher,
+            )
             await partition.begin(opened)
         except BaseException:
-            partition.halt(AppNotRunning("The app could not start."))
+            if partition is not None:
+                partition.halt(AppNotRunning("The app could not start."))
             await store.close()
             raise
         self._partition = partition
         partition.requests.begin(self._poll_ms)
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
+        self._end_of_loop = self._close_with_the_loop()
+        await anext(self._end_of_loop)
+
+    async def _close_with_the_loop(self) -> AsyncGenerator[None, None]:
+        """asyncio ends what is suspended here along with the loop: one that was not closed would keep the process from ending."""
+        try:
+            yield
+        finally:
+            if self._partition is not None:
+                log.warning(
+                    "The app on %s was not closed before its event loop ended. Use 'async with app:', or await app.close().",
+                    self._path,
+                )
+                self._end_of_loop = None
+                await self.close()
 
     async def close(self) -> None:
         """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
         partition, self._partition = self._partition, None
         if partition is None:
             return
+        end_of_loop, self._end_of_loop = self._end_of_loop, None
+        if end_of_loop is not None:
+            await end_of_loop.aclose()
         partition.halt(
             AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
         )
@@ -506,6 +527,13 @@ class App:
         future = partition.loop.create_future()
         _add_waiter(invocation, future)
         return await future
+
+
+def _option(name: str, given: T | None, cls: type[T]) -> T:
+    """What was given, or the default. Raises DefinitionError for what is of another class."""
+    if given is not None and not isinstance(given, cls):
+        raise DefinitionError(f"App({name}=...) wants {cls.__name__}(...), got {given!r}.")
+    return given if given is not None else cls()
 
 
 def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:

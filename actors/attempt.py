@@ -45,7 +45,7 @@ _leave_task: Any = asyncio.tasks._leave_task
 
 
 # A global is read at half the cost of a class attribute.
-_BLOCKED, _SUCCEEDED, _FAILED = Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
+_PENDING, _BLOCKED, _SUCCEEDED, _FAILED = Status.PENDING, Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
 
 TURNS_FOR_TASKS = 20  # of the loop, for a handler's own tasks to ask for what the journal holds
 
@@ -236,6 +236,7 @@ class Attempt(Recorder):
             yielded.add_done_callback(self._on_foreign, context=self._variables)
             self._show_all()
             if self._throw is None:
+                self._goes_on()
                 return False
             yielded.remove_done_callback(self._on_foreign)
             self._foreign = None
@@ -272,6 +273,7 @@ class Attempt(Recorder):
     def _blocked(self) -> None:
         invocation = self.invocation
         if invocation.work:
+            self._goes_on()
             return
         if self not in self.partition.residence.waiting:
             self.partition.residence.waits(self)
@@ -280,6 +282,11 @@ class Attempt(Recorder):
         invocation.status = _BLOCKED
         if invocation.stored_status != _BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
             self.partition.mark(invocation)
+
+    def _goes_on(self) -> None:
+        """It has begun, and waits for what this process does. Who looks at the file must not take it for one in a queue."""
+        if self.invocation.stored_status == _PENDING:
+            self.partition.mark(self.invocation)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

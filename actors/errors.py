@@ -95,7 +95,9 @@ class UnknownService(TerminalError, LookupError):
     code = 404
 
 
-class UnknownHandler(TerminalError, LookupError):
+class UnknownHandler(TerminalError, LookupError, AttributeError):
+    """Also what a reference raises for a name that no handler has: `hasattr` and `getattr` with a default know it."""
+
     error = "unknown_handler"
     code = 404
 
@@ -362,7 +364,9 @@ def _subclasses(cls: type[TerminalError]) -> list[type[TerminalError]]:
     return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]
 
 
-_BY_CODE: dict[str, type[TerminalError]] = {cls.error: cls for cls in _subclasses(TerminalError)}
+_BY_CODE: dict[str, type[TerminalError]] = {
+    cls.error: cls for cls in _subclasses(TerminalError) if "error" in vars(cls)
+}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Failure).decode
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from actors.errors import UnknownHandler
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, address
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ class Reference:
     def __getattr__(self, name: str) -> Any:
         definition = type(self)._definition
         if name in definition.fields_by_name:
-            raise AttributeError(
+            raise UnknownHandler(
                 f"{definition.name}.{name} is state and lives with the object; a reference cannot read it. "
                 "Write a @shared handler that returns it."
             )
-        raise AttributeError(f"{definition.name} has no handler {name!r}. Its handlers: {self._names}.")
+        raise UnknownHandler(f"{definition.name} has no handler {name!r}. Its handlers: {self._names}.")
 
     def __copy__(self) -> Reference:
         return self

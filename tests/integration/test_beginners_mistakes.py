@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import actors
 from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler
-from actors.errors import BadArguments, DefinitionError, MisusedFuture
+from actors.errors import BadArguments, DefinitionError, MisusedFuture, UnknownHandler
 from actors.storage import DatabaseInUse
 from tests.world import World
 
@@ -161,3 +164,93 @@ async def main() -> None: ...
 def test_run_wants_a_coroutine_and_says_how_to_get_one(given: Any, meant: str) -> None:
     with pytest.raises(TypeError, match=meant):
         actors.run(given)
+
+
+class Hasty(VirtualObject):
+    """Whoever writes the name of something that is not there."""
+
+    @handler
+    async def ask(self, ctx: Context) -> None:
+        await ctx.object(Hasty, "other").nope()  # type: ignore[attr-defined]
+
+    @handler
+    async def waits(self, ctx: Context, gate: str) -> None:
+        await GATES[gate].wait()
+
+    @handler
+    async def steps(self, ctx: Context, gate: str) -> None:
+        await ctx.run(GATES[gate].wait)
+
+    @handler
+    async def last(self) -> None: ...
+
+
+GATES: dict[str, asyncio.Event] = {}
+
+
+async def test_a_name_that_no_handler_has_ends_the_invocation_at_once() -> None:
+    async with World(Hasty) as world:
+        with pytest.raises(
+            UnknownHandler, match=r"Hasty has no handler 'nope'\. Its handlers: ask, last, steps, waits\."
+        ):
+            await world.app.object(Hasty, "k").ask()
+        assert not hasattr(world.app.object(Hasty, "k"), "nope")
+        assert world.statuses() == ["failed"]
+
+
+@pytest.mark.parametrize("waits", ["waits", "steps"])
+async def test_what_runs_is_told_from_what_waits_in_the_mailbox(waits: str) -> None:
+    """Also if it was stored before it began: its object was cold, or another invocation was before it."""
+    async with World(Hasty) as world:
+        GATES["first"], GATES["second"] = asyncio.Event(), asyncio.Event()
+        for gate in ("first", "second"):
+            await getattr(world.app.object(Hasty, "k"), waits).send(gate)
+        last = await world.app.object(Hasty, "k").last.send()
+        await world.settle()
+        assert world.statuses() == ["running", "pending", "pending"]
+        GATES["first"].set()
+        await world.settle()
+        assert world.statuses() == ["succeeded", "running", "pending"]
+        GATES["second"].set()
+        await world.app.invocation(last.id).result()
+        assert world.statuses() == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("wrong", [{"retry": 3}, {"limits": 5}, {"http": "yes"}, {"retry": 0}])
+def test_an_option_of_another_kind_is_refused_where_it_is_given(wrong: Any) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(DefinitionError, match=rf"App\({name}=\.\.\.\) wants \w+\(\.\.\.\), got {value!r}"):
+        App(Forgetful, storage="sqlite://", **wrong)
+
+
+_UNCLOSED = """
+import asyncio, logging, sys
+from actors import App, VirtualObject, handler, run
+
+class Greeter(VirtualObject):
+    @handler
+    async def greet(self) -> str:
+        return "hello"
+
+async def main():
+    app = App(Greeter, storage="sqlite:///left.db")
+    await app.start()
+    print(await app.object(Greeter, "g").greet(), flush=True)
+    if sys.argv[2] == "fails":
+        raise ValueError("a bug of one's own")
+
+{"actors": run, "asyncio": asyncio.run}[sys.argv[1]](main())
+"""
+
+
+@pytest.mark.parametrize("launcher", ["actors", "asyncio"])
+@pytest.mark.parametrize("ending", ["returns", "fails"])
+def test_an_app_that_nobody_closes_does_not_keep_its_process_from_ending(
+    launcher: str, ending: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", _UNCLOSED, launcher, ending]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.stdout == "hello\n"
+    assert "left.db was not closed before its event loop ended. Use 'async with app:'" in ended.stderr
+    assert (ended.returncode == 0) == (ending == "returns")
+    assert not (tmp_path / "left.db-wal").exists()
