@@ -71,10 +71,10 @@ class Attempt(Recorder):
         self.partition = partition
         self.invocation = invocation
         self.state = state
-        self.ended = self.stepping = self._closing = False
+        self.ended = self.stepping = self.told = self._closing = False
         self.snapshot = self._replay = self._futures = self._effects = self._placements = None
         self._throw = self._stop_error = None
-        self._refused = self._suspicion = self.told = 0
+        self._refused = self._suspicion = 0
         self.scheduled = True
         self._coroutine: Any = None
         self._context: Context | None = None

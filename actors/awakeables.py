@@ -93,7 +93,9 @@ class Awakeables:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
-                if payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index):
+                unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index)
+                # While turns are held, it must have come to where it waits before anything is told that lets it go on.
+                if unknown or self._partition.held:
                     await self._partition.loader.replayed(invocation, index)
                 if not invocation.ended:
                     self._apply_now(invocation, seq, index, payload)

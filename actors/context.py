@@ -344,7 +344,7 @@ class Context(NamedState, Combinators):
                 headers = partition.headers_for(options.headers, caller)
                 child = partition.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
-                    partition.operations.called(caller, child)
+                    partition.operations.called(caller, child, attempt.told)
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, target.returns)
         attempt.expect(future)
         return future
@@ -363,7 +363,7 @@ class Context(NamedState, Combinators):
         attempt.expect_placement(placed)
         journal = attempt.invocation.journal
         if not attempt.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
-            attempt.partition.placements.begin(attempt.invocation, entry.idx, kind, message)
+            attempt.partition.placements.begin(attempt.invocation, entry.idx, kind, message, attempt.told)
         if kind == Kind.SEND:
             return placed
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, message.target.returns)

@@ -25,17 +25,25 @@ class Deadlocks:
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
+        self._under_way: set[int] = set()  # invocations of which a check waits for others to come into memory
 
     def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
-        """An invocation somebody waits for stands behind another one: refuse that wait if it closes a cycle."""
+        """An invocation somebody waits for stands behind another one: refuse that wait if it closes a cycle.
+
+        It asks this whenever it comes into memory. A check that is under way is not begun again: it brings objects back that
+        were let go, and each of them may hold others that ask.
+        """
+        if waiting.seq in self._under_way and not loaded:
+            return
         if waiting.status != Status.PENDING or waiting.mailbox is None or waiting.mailbox.current is waiting:
+            return
+        if self._partition.open.get(waiting.seq) is not waiting:  # another object took its place in memory meanwhile
+            self._check_later(waiting, loaded)
             return
         path, cold = self._path(waiting, waiting.seq)
         if path is None:
             if cold - loaded:
-                known = loaded | cold
-                again = functools.partial(self._queued_again, waiting.seq, known)
-                self._partition.loader.spawn([waiting.seq, *known], again)
+                self._check_later(waiting, loaded | cold)
             return
         last = path[-2]
         if last.seq == waiting.parent:
@@ -47,7 +55,14 @@ class Deadlocks:
         self._partition.complete(last, index, Kind.FAILED, failure_text(_refusal([last, *path[:-1]])))
         self.check_queued(waiting, loaded)
 
+    def _check_later(self, waiting: Invocation, known: frozenset[int]) -> None:
+        """With all of these in memory."""
+        self._under_way.add(waiting.seq)
+        again = functools.partial(self._queued_again, waiting.seq, known)
+        self._partition.loader.spawn([waiting.seq, *known], again)
+
     def _queued_again(self, seq: int, loaded: frozenset[int]) -> None:
+        self._under_way.discard(seq)
         waiting = self._partition.open.get(seq)  # it may have left memory and come back since
         if waiting is not None:
             self.check_queued(waiting, loaded)

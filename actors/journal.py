@@ -144,7 +144,7 @@ class Journal:
         self.completions: list[Entry] = []
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
         self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
-        self.cancelled = 0  # index of the entry that tells of a cancellation
+        self.cancelled = False
         self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
         self.size = 0
 
@@ -177,7 +177,7 @@ class Journal:
             return entry
         self.completions.append(entry)
         if kind == _CANCELLED:
-            self.cancelled = idx
+            self.cancelled = True
             return entry
         assert ref is not None
         if kind == _PLACED:

@@ -40,7 +40,8 @@ class Holding:
 
 
 class Loader:
-    """Objects are loaded in the order they were asked for. A read sees every batch handed over before it."""
+    """Objects that are asked for are loaded in this order, those of invocations with them. A read sees every batch handed
+    over before it."""
 
     def __init__(self, partition: Partition, store: Store) -> None:
         self._partition = partition
@@ -179,6 +180,9 @@ class Loader:
             try:
                 self._left.clear()
                 places, records = await self._store.load_objects_of(cold) if cold else ([], {})
+                with partition.entering():
+                    for address, record in records.items():
+                        held.append(self._hold_object(*address, record))
                 scheduled = [place.seq for place in places if place.status == Status.SCHEDULED]
                 rows = await self._store.invocations(scheduled) if scheduled else {}
                 for seq, service, key, shared, _ in places:
@@ -188,7 +192,7 @@ class Loader:
                         continue
                     if found is not None and found.mailbox is None:
                         continue
-                    mailbox = self._hold_object(service, key, records.get((service, key)))
+                    mailbox = self._hold_object(service, key, None)
                     held.append(mailbox)
                     if shared and mailbox.state is not None and seq not in partition.open:
                         await self._restore_reader(seq, mailbox)
@@ -311,8 +315,9 @@ class Loader:
             while self._cold:
                 asked, self._cold = self._cold[:OBJECTS_PER_READ], self._cold[OBJECTS_PER_READ:]
                 records = await self._store.load_objects([(mailbox.service, mailbox.key) for mailbox in asked])
-                for mailbox, record in zip(asked, records, strict=True):
-                    self._loaded(mailbox, record)
+                with self._partition.entering():
+                    for mailbox, record in zip(asked, records, strict=True):
+                        self._loaded(mailbox, record)
             self._task = None
         except Exception as error:
             self._partition.fail(error)

@@ -140,12 +140,10 @@ class Operations:
             if not partition.stopped:
                 partition.fail(error)
 
-    def called(self, caller: Invocation, child: Invocation) -> None:
-        """A handler has made a call. If that was before it was told of its cancellation, what it calls is cancelled too."""
-        if caller.has(Flag.CANCELLED) and caller.journal is not None and child.parent_index is not None:
-            told = caller.attempt.told if caller.attempt is not None else caller.journal.cancelled
-            if not told or child.parent_index < told:
-                self._cancel(child)
+    def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
+        """A handler has made a call. If it asked for that before it was told of its cancellation, the call is cancelled too."""
+        if not told and caller.has(Flag.CANCELLED):
+            self._cancel(child)
 
     # --- finding them -----------------------------------------------------------------------------------------------------
 

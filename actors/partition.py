@@ -7,11 +7,12 @@ appends what they did to the open batch; then the batch is handed to the disk. N
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from random import Random
 from typing import Any
@@ -136,6 +137,7 @@ class Partition(Ledger):
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
         self.open: dict[int, Invocation] = {}  # open invocations in memory, by seq
         self.stopped = False
+        self.closing = False  # stopped by its owner: what it has accepted is written
         self.failure: BaseException | None = None
         self.ids = IdMint(bytes(32))
         # Inside a shared handler, type(self) is the class's reader.
@@ -144,6 +146,7 @@ class Partition(Ledger):
         self._ready: deque[Attempt | Mark] = deque()
         self._revived: list[Attempt] = []  # while turns are held
         self._turn_scheduled = self._in_turn = self._held = False
+        self._entering: list[Invocation] | None = None
         # What this process has paused: coming back into memory is no reason to try it again.
         self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
@@ -396,7 +399,10 @@ class Partition(Ledger):
         else:
             mailbox.append(invocation)
             if invocation.parent is not None or invocation.has(Flag.ATTACHED):
-                self.deadlocks.check_queued(invocation)
+                if self._entering is not None:
+                    self._entering.append(invocation)
+                else:
+                    self.deadlocks.check_queued(invocation)
 
     def start(self, invocation: Invocation) -> None:
         handler = invocation.handler
@@ -469,6 +475,18 @@ class Partition(Ledger):
         else:
             self.residence.entered(mailbox)
 
+    @contextlib.contextmanager
+    def entering(self) -> Iterator[None]:
+        """Objects come into memory together, without an await: cycles of waits are looked for when all of them are there."""
+        queued: list[Invocation] = []
+        self._entering = queued
+        try:
+            yield
+        finally:
+            self._entering = None
+        for invocation in queued:
+            self.deadlocks.check_queued(invocation)
+
     def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
         """Give a stored invocation its place, and run it unless it waits for something that will wake it.
 
@@ -481,6 +499,7 @@ class Partition(Ledger):
         ):
             if invocation.shared:
                 mailbox.readers += 1
+                self.residence.sleeps(invocation)
                 return
             if mailbox.current is None:
                 mailbox.current = invocation
@@ -582,6 +601,11 @@ class Partition(Ledger):
             if self._held and invocation.attempt is not None:
                 self._ready.remove(invocation.attempt)
                 self._revived.append(invocation.attempt)
+
+    @property
+    def held(self) -> bool:
+        """Whether no code goes on yet: what was asked for before this start is done first."""
+        return self._held
 
     def replayed(self, attempt: Attempt) -> None:
         """It was revived and has come to where it waits: what it is told from now on makes it go on in a turn like all others."""

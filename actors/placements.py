@@ -137,13 +137,16 @@ class Placements:
     def _look_again(self, claim: Claim) -> None:
         self._claims.pop(claim).cancel()
 
-    def begin(self, caller: Invocation, command: int, kind: int, message: Message) -> None:
-        """Place the message of a handler's call or send, unless an earlier attempt has begun to."""
+    def begin(self, caller: Invocation, command: int, kind: int, message: Message, told: bool) -> None:
+        """Place the message of a handler's call or send, unless an earlier attempt has begun to.
+
+        `told` says whether the handler knew of its cancellation when it asked for that.
+        """
         if caller.work is None or command not in caller.work:
-            task = self._partition.loop.create_task(self._place_for(caller, command, kind, message))
+            task = self._partition.loop.create_task(self._place_for(caller, command, kind, message, told))
             self._partition.add_work(caller, command, task)
 
-    async def _place_for(self, caller: Invocation, command: int, kind: int, message: Message) -> None:
+    async def _place_for(self, caller: Invocation, command: int, kind: int, message: Message, told: bool) -> None:
         partition = self._partition
 
         def accept() -> Invocation:
@@ -155,7 +158,7 @@ class Placements:
                 message, seq, caller, caller.seq if kind == Kind.CALL else None, command
             )
             if kind == Kind.CALL:
-                partition.operations.called(caller, accepted)
+                partition.operations.called(caller, accepted, told)
             return accepted
 
         try:

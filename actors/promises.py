@@ -106,7 +106,7 @@ class Promises:
         open_ones, found = self._partition.open, set[Waiter]()
         for seq, index in state.waiters.get(name, ()):
             invocation = open_ones.get(seq)
-            if invocation is None or (invocation.status == Status.BLOCKED and _waits_as(invocation, index) is None):
+            if invocation is None or (invocation.status in _ASKS and _waits_as(invocation, index) is None):
                 found.add((seq, index))
         return found
 
@@ -164,6 +164,9 @@ class Promises:
         row = (caller.service, caller.key, name, failed, wanted.text, partition.now_ms(), unclaimed)
         batch.workflows.append(("completed", row))
         partition.touch()
+
+
+_ASKS = (Status.BLOCKED, Status.RUNNING)  # its code is there, or comes back: it asks for the promise on its way
 
 
 def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Completion) -> BadArguments | None:

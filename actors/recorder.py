@@ -63,7 +63,7 @@ class Recorder:
     state: ObjectState
     ended: bool
     stepping: bool
-    told: int  # of a cancellation: the commands from this index on were asked for since; 0 if it was not told
+    told: bool  # of a cancellation
     snapshot: dict[str, str] | None  # what a shared handler reads
     _replay: Replay | None
     _futures: dict[int, JournaledFuture[Any]] | None
@@ -117,8 +117,7 @@ class Recorder:
                 known._complete(entry)
                 return True
         if kind == Kind.CANCELLED:
-            following = replay.expected()
-            self.told = following.idx if following is not None else self.invocation.journal.size + 1  # type: ignore[union-attr]
+            self.told = True
             if not self.answered():
                 self._throw = InvocationCancelled()
         else:

@@ -66,6 +66,10 @@ class Residence:
         if invocation.mode == Mode.KEYLESS:
             self._leaving.append(invocation)
 
+    def sleeps(self, invocation: Invocation) -> None:
+        """A reader came into memory with its object, and sleeps: it leaves again, unless somebody needs it."""
+        self._leaving.append(invocation)
+
     def over(self, mailbox: Mailbox) -> None:
         """The only invocation of this mailbox has ended: nothing will come for it. It leaves once that is with the disk."""
         self._over.append(mailbox)
@@ -174,7 +178,7 @@ class Residence:
             # A step that an attempt before has begun: it ends, and then nothing else would look again.
             return invocation.mode != Mode.KEYLESS or invocation.attempt is not None or not invocation.work
         if mailbox.pins:
-            return True  # `released` comes back to it
+            return not invocation.shared  # `released` comes back to the one that holds the object
         if invocation.shared:
             if invocation.dirty_in > handed_over:
                 return False

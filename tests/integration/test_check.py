@@ -46,9 +46,10 @@ async def running(storage: str, *classes: Any) -> AsyncIterator[App]:
 async def until(app: App, *statuses: str) -> None:
     """Wait for the open invocations to have these statuses."""
     found: list[str] = []
-    while found != sorted(statuses):
-        await asyncio.sleep(0)
-        found = sorted(info.status for info in await app.invocations(status="open"))
+    async with asyncio.timeout(30):
+        while found != sorted(statuses):
+            await asyncio.sleep(0)
+            found = sorted(info.status for info in await app.invocations(status="open"))
 
 
 async def blocked(storage: str, cls: Any, name: str = "go", *args: Any, status: str = "blocked") -> None:
@@ -139,7 +140,7 @@ async def test_what_was_begun_when_the_process_died_is_not_begun_by_a_check(stor
         other = await app.object(Other, "other").do.send()
         await until(app, "blocked")
         await app.object(Busy, "o").go.send(other.id)
-        await until(app, "blocked", "blocked", "blocked", "pending")  # its row says so until it first waits
+        await until(app, "blocked", "blocked", "blocked", "running")
     # As if the process had died before anything of it was known.
     with shell(storage.removeprefix("sqlite:///")) as connection:
         busy = "(SELECT seq FROM invocation WHERE service = 'Busy')"

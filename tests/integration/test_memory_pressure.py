@@ -14,7 +14,7 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.attempt import Attempt
-from actors.errors import AppNotRunning, InvocationCancelled, InvocationKilled, MailboxFull
+from actors.errors import AppNotRunning, BadArguments, DeadlockError, InvocationCancelled, InvocationKilled, MailboxFull
 from actors.storage import ObjectRecord, PlaceRow
 from actors.testing import Disk, SimulatedStore
 from tests.world import World, limits, outcome
@@ -590,3 +590,116 @@ async def _leave_memory(world: World, key: str) -> None:
         assert await world.app.object(Cell, f"other {n}").quick() == "quick"
         await world.settle()
     assert world.app._running().known("Cell", key) is None
+
+
+# --- chains of waits that are out of memory ---------------------------------------------------------------------------
+
+
+class Link(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+    @handler
+    async def call(self, ctx: Context, key: str) -> str:
+        return await ctx.object(Link, key).wait()
+
+    @handler
+    async def note(self) -> str:
+        return "noted"
+
+
+@pytest.mark.parametrize("callers", [1, 2, 5])
+async def test_looking_for_cycles_among_what_is_out_of_memory_comes_to_an_end(callers: int) -> None:
+    """Each look brings objects back whose queues ask for a look of their own."""
+    async with World(Link, limits=limits(suspend_after=1)) as world:
+        first = await world.app.object(Link, "a").call.send("c")
+        await world.settle()
+        rest = [await world.app.object(Link, f"b{n}").call.send("a") for n in range(callers)]
+        await world.settle()
+        await world.pass_time(10)
+        assert not world.app._running().open
+        rest.append(await world.app.object(Link, "a").note.send())
+        await world.settle(5)
+        assert not world.app._running().loader._background
+        for _ in range(callers + 1):
+            for found in await world.app.awakeables():
+                await world.app.resolve_awakeable(found.id, "x")
+            await world.settle(3)
+        assert await world.outcome(first) == "x"
+        assert [await world.outcome(one) for one in rest] == ["x"] * callers + ["noted"]
+
+
+# --- readers that come back -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["refused", "used", "paused"])
+async def test_readers_that_come_back_with_their_object_leave_again(how: str) -> None:
+    async with World(Cell, limits=limits(max_objects=1, max_waiting=1, suspend_after=1)) as world:
+        for n in range(20):
+            await world.app.object(Cell, f"k{n}").watch.send()
+            await world.settle()
+        await world.pass_time(10)
+        found = await world.app.awakeables()
+        for n, one in enumerate(found):
+            if how == "refused":
+                with pytest.raises(BadArguments):
+                    await world.app.resolve_awakeable(one.id, 7)
+            elif how == "used":
+                assert await world.app.object(Cell, f"k{n}").quick() == "quick"
+            else:
+                await world.app.pause(one.invocation_id)
+            await world.settle()
+        for n in range(60):
+            await world.app.object(Cell, f"other {n}").quick()
+            await world.pass_time(1)
+        partition = world.app._running()
+        assert (len(partition.open), sum(map(len, partition._objects.values()))) == (0, 1)
+        for one in found:
+            if how == "paused":
+                await world.app.resume(one.invocation_id)
+            await world.app.resolve_awakeable(one.id, "seen")
+            assert await world.app.invocation(one.invocation_id).result() == "seen"
+
+
+class Knot(VirtualObject):
+    @handler
+    async def first(self, ctx: Context, key: str) -> str:
+        await ctx.awakeable(str)
+        return await ctx.object(Knot, key).last()
+
+    @handler
+    async def second(self, ctx: Context, key: str, others: int) -> str:
+        await ctx.awakeable(str)
+        closing = ctx.object(Knot, key).last()
+        calls = [ctx.object(Knot, f"other {n}").last() for n in range(others)]
+        try:
+            return await closing
+        except DeadlockError:
+            await ctx.all(*calls)
+            return "refused"
+
+    @handler
+    async def last(self) -> str:
+        return "last"
+
+
+@pytest.mark.parametrize("others", range(5))
+@pytest.mark.parametrize("seed", [None, *range(3)])
+async def test_a_cycle_is_found_although_its_last_object_gives_way_to_the_next_one_that_is_loaded(
+    others: int, seed: int | None
+) -> None:
+    world = World(Knot, limits=limits(max_objects=1, max_waiting=1, suspend_after=1))
+    world.rng = Random(seed) if seed is not None else None
+    async with world:
+        one = await world.app.object(Knot, "one").first.send("two")
+        await world.settle(3)
+        two = await world.app.object(Knot, "two").second.send("one", others)
+        await world.settle(3)
+        for _ in range(2):
+            await world.pass_time(5)
+            await world.settle(3)
+            await world.app.resolve_awakeable((await world.app.awakeables())[0].id, "go on")
+            await world.settle(3)
+        assert await world.outcome(two) == "refused"
+        assert await world.outcome(one) == "last"

@@ -11,6 +11,8 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadId, InvocationCancelled, InvocationKilled, UnknownInvocation, WrongStatus
+from actors.storage import InvocationRow
+from actors.testing import Disk, SimulatedStore
 from tests.world import World
 
 happened: list[str] = []
@@ -647,3 +649,60 @@ async def test_a_handler_that_meets_a_full_mailbox_meets_it_again_on_replay() ->
         await w.pass_time(2)
         assert await w.outcome(handle) == ["mailbox_full", "mailbox_full"]
         assert await w.app.object(Leaf, "l").read() == ["leaf", "0", "1", "2"]
+
+
+class LateFinds(SimulatedStore):
+    """Looks for idempotency keys when `answers` is set."""
+
+    answers: asyncio.Event
+
+    async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None:
+        found = await super().find(service, key, handler, idempotency_key)
+        await self.answers.wait()
+        return found
+
+
+class LateDisk(Disk):
+    def store(self, rng: Random | None = None) -> LateFinds:
+        super().store(None)  # for what it does to the process before
+        store = LateFinds(self, rng)
+        store.answers = asyncio.Event()
+        return store
+
+
+class Refund(VirtualObject):
+    @handler
+    async def pay(self, ctx: Context) -> str:
+        await ctx.sleep(1)
+        return "refunded"
+
+    @handler
+    async def buy(self, ctx: Context) -> str:
+        try:
+            return await ctx.awakeable(str)
+        except InvocationCancelled:
+            refund = ctx.object(Refund, "r").pay.options(idempotency_key="refund")()
+            happened.append("asked")
+            if len(happened) == 1:
+                raise OSError("transient") from None
+            return await refund
+
+
+async def test_what_a_handler_asked_for_after_it_was_told_is_its_own_also_when_the_next_attempt_is_not_told_yet() -> (
+    None
+):
+    w = World(Refund, retry=RetryPolicy(initial_interval=0.01, max_interval=0.01))
+    w.disk.close()
+    w.disk = LateDisk()
+    async with w:
+        handle = await w.app.object(Refund, "o").buy.send()
+        await w.settle()
+        await w.app.cancel(handle.id)
+        await w.settle()
+        store: Any = w.store
+        store.answers.set()
+        w.clock.advance(0.1)  # the answer comes in the turn of the loop in which the next attempt begins
+        await w.settle()
+        await w.pass_time(5)
+        assert await w.outcome(handle) == "refunded"
+        assert happened == ["asked", "asked"]

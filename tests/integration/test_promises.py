@@ -484,6 +484,37 @@ async def test_a_waiter_whose_type_this_process_has_not_met_is_asked_before_its_
             assert await world.app.invocation(run.id).result() is True
 
 
+class Woken(Workflow):
+    @handler
+    async def run(self, ctx: Context) -> str:
+        return str(await ctx.all(ctx.awakeable(str), ctx.promise("p", list[int])))
+
+    @shared
+    async def tell(self, ctx: Context) -> str:
+        try:
+            await ctx.promise("p").resolve("no list")
+        except BadArguments:
+            return "refused"
+        return "accepted"
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_waiter_that_was_woken_and_has_not_asked_yet_is_waited_for(turns: int) -> None:
+    async with World(Woken) as world:
+        run = await world.app.object(Woken, "k").run.send()
+        await world.settle()
+        (awakeable,) = await world.app.awakeables()
+        await world.crash()
+        serde._CACHE.pop(list[int])  # as in a process of its own
+        await world.start()
+        resolving = asyncio.ensure_future(world.app.resolve_awakeable(awakeable.id, "s"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert await world.app.object(Woken, "k").tell() == "refused"
+        await resolving
+        assert (await world.app.describe(run.id)).status == "blocked"
+
+
 async def test_a_promise_has_a_name_of_bounded_length() -> None:
     class Named(Workflow):
         @handler

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
+from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, serde, shared
 from actors.errors import AppNotRunning, BadArguments, DefinitionError
 from actors.handlers import InvocationHandle
 from actors.storage import StorageError
@@ -635,3 +635,33 @@ async def test_no_request_at_the_start_lets_the_code_go_on_that_an_earlier_one_h
         assert happened == ["fine"]
         assert (await world.app.describe(handles[0].id)).status == "failed"
         assert await world.app.invocation(handles[1].id).result() == "fine"
+
+
+class Both(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context) -> str:
+        plain, other = ctx.awakeable(str), ctx.awakeable(list[int])
+        try:
+            return f"{await plain} {sum(await other)}"
+        except TerminalError as error:
+            return f"{error.message} {sum(await other)}"
+
+
+@pytest.mark.parametrize("first", ["resolve", "reject"])
+async def test_the_type_of_an_awakeable_is_asked_for_although_another_one_was_completed_before(first: str) -> None:
+    world = World(Both)
+    async with world:
+        sent = await world.app.object(Both, "b").wait.send()
+        await world.settle()
+        plain, other = await world.app.awakeables()
+        await world.crash()
+        serde._CACHE.pop(list[int])  # as in a process of its own
+        numbers = [
+            ask(world, first, plain.id, '"x"'),
+            ask(world, "resolve", other.id, '"no list"'),
+            ask(world, "resolve", other.id, "[1, 2]"),
+        ]
+        await world.start()
+        await world.settle(5)
+        assert [answer(world, number).get("code", "ok") for number in numbers] == ["ok", 400, "ok"]
+        assert await world.app.invocation(sent.id).result() == "x 3"
