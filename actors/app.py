@@ -183,6 +183,7 @@ class App:
         end_of_loop, self._end_of_loop = self._end_of_loop, None
         if end_of_loop is not None:
             await end_of_loop.aclose()
+        partition.closing = True
         partition.halt(
             AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
         )

@@ -77,6 +77,19 @@ class AppNotRunning(ActorsError, RuntimeError):
     error = "app_not_running"
 
 
+class OutcomePending(AppNotRunning):
+    """The app stopped after it had accepted a call, before the outcome. The call goes on when the app starts again.
+
+    `invocation_id` is its id: attach to that. Asking again is another call.
+    """
+
+    error = "outcome_pending"
+
+    def __init__(self, message: str, invocation_id: str | None = None) -> None:
+        super().__init__(message)
+        self.invocation_id = invocation_id
+
+
 class SerializationError(TerminalError, TypeError):
     """A value cannot be stored so that exactly the same value comes back."""
 
@@ -390,6 +403,14 @@ def failure_text(error: TerminalError) -> str:
     except Exception as failed:
         metadata = {"metadata": f"<{type(given).__name__}, which cannot be read: {type(failed).__name__}>"}
     return _encode(Failure(code, message, printable(_attribute(error, "error")), metadata)).decode()
+
+
+def failure_of(text: str) -> Failure:
+    """What is stored of a terminal error. One of a record that cannot be read says so."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, TypeError):
+        return Failure(500, f"The failure cannot be read: {text[:200]}")
 
 
 def _attribute(error: TerminalError, name: str) -> Any:

@@ -17,13 +17,17 @@ import msgspec
 from actors.awakeables import Payload
 from actors.client import done
 from actors.errors import (
+    ActorsError,
     AppNotRunning,
     BadArguments,
+    OutcomePending,
     PrivateHandler,
     SerializationError,
     TerminalError,
     UnknownHandler,
     UnknownInvocation,
+    UnknownService,
+    WrongKind,
     failure_error,
 )
 from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
@@ -78,8 +82,18 @@ class BegunCall:
     invocation: Invocation
     future: asyncio.Future[Any]
 
+    def forget(self) -> None:
+        """Nobody waits for it any more; it goes on."""
+        self.future.cancel()
+        waiters = self.invocation.waiters
+        if waiters is not None and self.future in waiters:
+            waiters.remove(self.future)
+
     def outcome(self) -> Outcome:
-        """Of one whose future is done. Raises what has kept it from ending: AppNotRunning, or a StorageError."""
+        """Of one whose future is done. Raises what has kept it from ending: AppNotRunning, or a StorageError.
+
+        OutcomePending is true once what has happened is durable.
+        """
         invocation, codec = self.invocation, self.target.returns
         failure = self.future.exception()
         if failure is None:
@@ -87,6 +101,12 @@ class BegunCall:
             text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())
         elif isinstance(failure, TerminalError):
             text = ""
+        elif isinstance(failure, AppNotRunning) and self.partition.closing and invocation.recorded:
+            raise OutcomePending(
+                "The app stopped before the outcome of this call. It was accepted and goes on when the app runs again: attach "
+                "to its id instead of asking again.",
+                self.partition.ids.invocation(invocation.seq),
+            ) from failure
         else:
             raise failure
         return Outcome(self.partition.ids.invocation(invocation.seq), text, failure, codec)
@@ -189,9 +209,16 @@ class Gateway:
         """Accept a call and wait for its outcome. Raises BadArguments or whatever else refuses it."""
         if idempotency_key is None and not target.once:
             begun = self.begin_call(target, key, args, kwargs, headers)
-            with contextlib.suppress(TerminalError):
-                await begun.future
-            return begun.outcome()
+            try:
+                with contextlib.suppress(ActorsError):
+                    await begun.future
+                return begun.outcome()
+            except asyncio.CancelledError:
+                begun.forget()
+                raise
+            except OutcomePending:
+                await begun.partition.committer.flushed()
+                raise
         text, values = target.encode(args, dict(kwargs))
         while True:
             seq, new = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
@@ -265,14 +292,14 @@ class Gateway:
         return await self._find(target, key, checked_idempotency_key(idempotency_key))
 
     async def find_run(self, workflow: str, key: str) -> str:
-        """The id of the run of a workflow. Raises UnknownInvocation, UnknownService or WrongKind."""
+        """The id of the run of a workflow. Raises UnknownInvocation, UnknownService, BadKey or WrongKind."""
         definition = self.services.get(workflow)
         if definition is None:
-            self._partition().handler(workflow, "")  # raises
-        runs = [target for target in definition.handlers.values() if target.once] if definition is not None else []
-        if not runs:
-            raise BadArguments(f"{workflow} is no workflow, so it has no run.")
-        return await self._find(runs[0], checked_key(key), RUN)
+            raise UnknownService(f"No service {workflow[:100]!r} is served here.")
+        run = next((target for target in definition.handlers.values() if target.once), None)
+        if run is None:
+            raise WrongKind(f"{workflow} is no workflow, so it has no run.")
+        return await self._find(run, checked_key(key), RUN)
 
     async def _find(self, target: HandlerDefinition, key: str, idempotency_key: str) -> str:
         partition = self._partition()
@@ -361,7 +388,7 @@ def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], 
                 return tuple(value_of(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
             raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
         named = _raw_object.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadArguments(
             f"{target.target} takes several arguments: send a JSON object of {', '.join(target.names)}, or an array. {error}."
         ) from None

@@ -120,6 +120,11 @@ class Invocation:
         # Whoever gets the outcome once it is durable: futures of callers in this process.
         self.waiters: list[asyncio.Future[Any]] | None = None
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it has a row, on disk or in a batch on its way there."""
+        return self.stored_status >= 0 or self.dirty_in > 0
+
     @classmethod
     def restored(cls, row: InvocationRow, handler: HandlerDefinition | None, journal: Journal | None) -> Invocation:
         self = cls.__new__(cls)

@@ -5,12 +5,13 @@ Promise: an answer of 200 or 202 leaves only after what it says is durable, and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import Any, NoReturn, assert_never
+from typing import Any, NoReturn, TypeVar, assert_never
 
-from actors.errors import BadArguments, TerminalError
+from actors.errors import BadArguments, OutcomePending, TerminalError
 from actors.gateway import Gateway
 from actors.handlers import HandlerDefinition
 from actors.http_options import HttpOptions
@@ -45,6 +46,8 @@ from actors.transport.routes import (
 from actors.transport.words import read_arguments
 
 log = logging.getLogger("actors.http")
+
+T = TypeVar("T")
 
 
 class Ingress:
@@ -81,41 +84,47 @@ class Ingress:
         )
         await send({"type": "http.response.body", "body": body})
 
-    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> bool:
+    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
         """Accept a plain call that is there as a whole, in no task of its own; `answer` gets what it comes to.
 
-        False for everything else, and for whatever is to be said against a call: then nothing has happened, and `answer` above
-        does the same request, and says it.
+        What is returned is to be called if the client hangs up: nobody waits any more. None for everything else, and for
+        whatever is to be said against a call: then nothing has happened, and `answer` above does the same request, and says it.
         """
         began = perf_counter()
         if self._access.guarded or self._access.oversized(scope) is not None:
-            return False
+            return None
         request = Request(scope, _never, 0)
         if request.idempotency_key is not None or request.method != "POST" or scope["query_string"]:
-            return False
+            return None
         gateway = self._gateway
         try:
             asked = route(request.path, self._kind_of)
             if type(asked) is not Invoke or asked.send or len(body) > gateway.max_payload:
-                return False
+                return None
             target = gateway.target(asked.service, asked.key, asked.handler)
             if target.once:
-                return False
+                return None
             args, kwargs = _arguments(target, body, request.content_type)
             begun = gateway.begin_call(target, asked.key, args, kwargs, request.passed_on)
         except Exception:
-            return False
+            return None
 
-        def ended(_: object) -> None:
+        def ended(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():  # the client is gone
+                return
             try:
                 reply = outcome_reply(begun.outcome())
+            except OutcomePending as error:
+                reply = error_reply(error, "ingress")
+                begun.partition.committer.gate(lambda: answer(reply))
+                return
             except BaseException as error:
                 reply = _failed(error)
             self._counts.add(target.service.name, target.name, reply.status, perf_counter() - began)
             answer(reply)
 
         begun.future.add_done_callback(ended)
-        return True
+        return begun.forget
 
     async def _reply(self, request: Request) -> Reply:
         try:
@@ -140,15 +149,15 @@ class Ingress:
             case Complete():
                 return await self._complete(request, asked)
             case Attach():
-                return wrong_method(request.method, "GET") or await self._attach(asked.id, asked.wait)
+                return wrong_method(request.method, "GET") or await self._attach(request, asked.id, asked.wait)
             case AttachByKey():
                 if refused := wrong_method(request.method, "GET"):
                     return refused
-                if asked.handler:
+                if asked.handler is not None and asked.idempotency_key is not None:
                     id = await self._gateway.find(asked.service, asked.key, asked.handler, asked.idempotency_key)
                 else:
                     id = await self._gateway.find_run(asked.service, asked.key)
-                return await self._attach(id, asked.wait)
+                return await self._attach(request, id, asked.wait)
             case Page():
                 return wrong_method(request.method, "GET", "HEAD") or self._page(request, asked.name)
             case Admin():
@@ -180,11 +189,16 @@ class Ingress:
             )
             return acceptance_reply(accepted)
         return outcome_reply(
-            await gateway.call(target, asked.key, args, kwargs, request.passed_on, request.idempotency_key)
+            await _unless_gone(
+                request, gateway.call(target, asked.key, args, kwargs, request.passed_on, request.idempotency_key)
+            )
         )
 
-    async def _attach(self, id: str, wait: bool) -> Reply:
-        outcome = await (self._gateway.attach(id) if wait else self._gateway.output(id))
+    async def _attach(self, request: Request, id: str, wait: bool) -> Reply:
+        if wait:
+            await request.body(self._gateway.max_payload)
+            return outcome_reply(await _unless_gone(request, self._gateway.attach(id)))
+        outcome = await self._gateway.output(id)
         if outcome is None:
             return refusal(
                 NOT_READY,
@@ -243,6 +257,20 @@ class Ingress:
         if name == "metrics":
             return metrics_reply(self._gateway, self._counts)
         raise BadRoute(404, "unknown_path", "Nothing is here.")
+
+
+async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
+    """What it comes to. Raises Disconnected if the client hangs up first: nothing is kept of it then, however long that takes."""
+    answered, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(request.gone())
+    try:
+        await asyncio.wait((answered, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done() and gone.exception() is None:  # one who cannot tell has not hung up
+            raise Disconnected()
+        return await answered
+    finally:
+        for task in (answered, gone):
+            task.cancel()
+        await asyncio.gather(answered, gone, return_exceptions=True)
 
 
 async def _never() -> NoReturn:

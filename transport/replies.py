@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.errors import ActorsError, AppNotRunning, StorageError, TerminalError
+from actors.errors import ActorsError, AppNotRunning, OutcomePending, StorageError, TerminalError
 from actors.gateway import Acceptance, Outcome
 from actors.transport.routes import BadRoute
 
@@ -74,6 +74,9 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
         return refusal(status, error.error, str(error), *headers, metadata=error.metadata, source=source)
     if isinstance(error, BadRoute):
         return refusal(error.status, error.error, str(error), *headers)
+    if isinstance(error, OutcomePending):  # without Retry-After: asking again would be another call
+        told = {"code": 503, "message": str(error), "source": "ingress", "error": error.error}
+        return json_reply(503, told, (b"x-restate-id", (error.invocation_id or "").encode()), *headers)
     if isinstance(error, AppNotRunning):
         return refusal(503, error.error, "The app is not running, or is about to stop. Ask again.", *headers)
     if isinstance(error, StorageError):

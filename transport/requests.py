@@ -159,6 +159,11 @@ class Request:
         except TimeoutError:
             raise BadRoute(408, "slow_request", f"The body did not arrive within {self.body_timeout_s:g} s.") from None
 
+    async def gone(self) -> None:
+        """Return when the client has hung up. The body must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address is that of this machine, also one of IPv4 written as IPv6."""

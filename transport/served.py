@@ -29,7 +29,7 @@ class App(Runtime):
         else:
             raise RuntimeError(f"This ASGI application does not know the scope type {kind!r}.")
 
-    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> bool:
+    def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
         """What `actors serve` asks before it makes a task of a request; see `Ingress.begin`."""
         return self._served().begin(scope, body, answer)
 

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from actors.transport.replies import Reply, refusal
 
 CLOSE = (b"connection", b"close")
+_OFFERS = (b"upgrade", b"http2-settings")
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without query, escapes, or the name of a host
 
 
@@ -25,22 +27,24 @@ class ConnectionLimits:
     """`head_bytes`: request line and headers of one request; `head_s`: seconds they may take to arrive.
 
     `stall_s`: for so many seconds a client may take nothing of an answer that is larger than what the system buffers.
+    `half_open_s`: so long a client that has closed its side waits for its answers. Whoever has hung up looks the same.
     """
 
     connections: int
     head_bytes: int
     head_s: float = 30.0
     stall_s: float = 60.0
+    half_open_s: float = 5.0
 
 
-Begin = Callable[[Any, bytes, Callable[[Reply], None]], bool]
+Begin = Callable[[Any, bytes, Callable[[Reply], None]], Callable[[], object] | None]
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. One beyond the limit is told so when it asks something, and closed.
 
-    A request that comes as a whole is offered to `begin`, with its ASGI scope and its body. If that returns True, it calls back
-    with the answer; else the request goes the way of all others, in a task of its own.
+    A request that comes as a whole is offered to `begin`, with its ASGI scope and its body. If it takes it, it calls back with
+    the answer, and returns what to call should the client hang up; else the request goes the way of all others, in a task.
     """
 
     cycle: Any
@@ -53,9 +57,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._served = self.app
         self._offered: bytes | None = None  # the body so far of a request that is held back
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._in_head = False
-        self._head_size = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._in_head = self._in_message = False
+        self._began = False  # whether what came last has begun or ended a request
+        self._ending = False  # nothing more is taken from this client; what it is owed, it gets
+        self._upgrade = False  # the head asks for another protocol, which is not heard
+        self._head_size = self._piece_size = 0
+        self._no_body_size = 0  # of what came since the last piece of a body: of chunks' heads, or trailers
+        self._late_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,25 +87,95 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
+        self._piece_size = len(data)
         self._head_size += len(data)
-        super().data_received(data)
+        self._no_body_size += len(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._offered is not None and not self.transport.is_closing():
             self._pass_on()  # the rest of it is on its way
-        if self._in_head and not self.transport.is_closing():
-            if self._head_size > self._limits.head_bytes:
-                self._refuse(self._too_large())
-            elif self._head_timer is None:
-                self._head_timer = self.loop.call_later(self._limits.head_s, self._head_is_late)
+        if self.transport.is_closing() or self._ending:
+            return
+        if (
+            self._in_message
+            and max(self._head_size if self._in_head else 0, self._no_body_size) > self._limits.head_bytes
+        ):
+            self._refuse(self._too_large())
+        elif self._in_head or (not self._owed() and (self._in_message or not self._began)):
+            # Not put off by what comes: a head, the rest of a request that is answered, or bytes that begin none.
+            if self._late_timer is None:
+                self._late_timer = self.loop.call_later(self._limits.head_s, self._is_late)
+        elif not self._owed() and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _parse(self, data: bytes) -> None:
+        self._began = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Begin the request anew as if it had asked for no other protocol; httptools would take its body for that protocol."""
+        self._upgrade = False
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(refusal(501, "no_tunnel", "CONNECT is not possible here."))
+            return
+        head = [method, b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                asked = (token.strip() for token in value.split(b","))
+                value = b", ".join(token for token in asked if token.lower() not in _OFFERS)
+            if name not in _OFFERS and (value or name != b"connection"):
+                head += (name, b": ", value, b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"".join((*head, b"\r\n", rest)))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether it stays open: a client that has said all it wants to say may want the answer."""
+        self._ending = True
+        if not self._owed() or self._in_message:
+            return False
+        self._head_ended()
+        self._late_timer = self.loop.call_later(self._limits.half_open_s, self.transport.close)
+        return True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._ending and not self._owed():
+            self.transport.close()
+
+    def _owed(self) -> bool:
+        """Whether an answer is."""
+        return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)
 
     # --- what the parser calls ------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_head = self._in_message = self._began = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # not a trailer: it would change what the head has said
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        # The bytes are counted as they come, so a piece of the last body may be among them: then count exactly.
-        if self._head_size > self._limits.head_bytes and self._exact_size() > self._limits.head_bytes:
+        if self.parser.should_upgrade():
+            self._upgrade = True  # see _parse_without_upgrade
+            return
+        self._no_body_size = 0
+        # The bytes are counted as they come: a piece of the last body may be among them, and all of a pipelined head missing.
+        if (
+            max(self._head_size, self._piece_size) > self._limits.head_bytes
+            and self._exact_size() > self._limits.head_bytes
+        ):
             self.app = Refused(self._too_large())
         self._head_ended()
         if self._begin is not None and self._is_plain():
@@ -106,13 +184,19 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._no_body_size = 0
         if self._offered is not None:
             self._offered = self._offered + body if self._offered else body
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._head_size = 0
+        if self._upgrade:
+            return
+        self._head_size = self._no_body_size = 0
+        self._in_message = False
+        self._began = True
+        self._head_ended()
         body, self._offered = self._offered, None
         if body is None:
             super().on_message_complete()
@@ -122,10 +206,15 @@ class BoundedProtocol(HttpToolsProtocol):
         scope["path"], scope["raw_path"], scope["query_string"] = self.url.decode(), self.url, b""
         answer = Answer(self, self.parser.should_keep_alive())
         before, self.cycle = self.cycle, answer
-        if not self._begin(scope, body, answer):
+        answer.gone = self._begin(scope, body, answer)
+        if answer.gone is None:
             self.cycle, self._offered = before, body
             self._pass_on()
             super().on_message_complete()
+
+    def _unasked(self) -> bool:
+        """Whether the only answer that is owed is to a request that is not whole: it cannot come before that is refused."""
+        return self._in_message and not self._in_head and not self.pipeline and not self.cycle.response_started
 
     # --- plain requests -------------------------------------------------------------------------------------------------
 
@@ -155,9 +244,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_ended(self) -> None:
         self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+            self._late_timer = None
 
     # --- clients that do not read ---------------------------------------------------------------------------------------
 
@@ -183,35 +272,46 @@ class BoundedProtocol(HttpToolsProtocol):
         told = f"Path and headers are larger than {self._limits.head_bytes:,} bytes."
         return refusal(431, "head_too_large", told)
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
+    def _is_late(self) -> None:
+        self._late_timer = None
+        if self._in_message and not self._in_head:  # it has its answer
+            self.transport.close()
+            return
         self._refuse(refusal(408, "slow_request", f"The headers did not arrive within {self._limits.head_s:g} s."))
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(refusal(400, "bad_http", "This is not HTTP/1.1 as RFC 9112 has it."))
 
     def _refuse(self, reply: Reply) -> None:
-        """Answer what is no whole request, and close. Between the pieces of another answer, only close."""
-        if self.transport.is_closing():
+        """Answer what is no whole request, and close. If other answers are owed, close after them."""
+        if self.transport.is_closing() or self._ending:
             return
-        cycle: Any = self.cycle
-        if cycle is None or cycle.response_complete:
-            length = (b"content-length", str(len(reply.body)).encode())
-            headers = b"".join(name + b": " + value + b"\r\n" for name, value in (*reply.headers, length, CLOSE))
-            self.transport.write(STATUS_LINE[reply.status] + headers + b"\r\n" + reply.body)
+        self._ending = True
+        others = self._owed() and not self._unasked()
+        self._head_ended()
+        if others:
+            return
+        length = (b"content-length", str(len(reply.body)).encode())
+        headers = b"".join(name + b": " + value + b"\r\n" for name, value in (*reply.headers, length, CLOSE))
+        self.transport.write(STATUS_LINE[reply.status] + headers + b"\r\n" + reply.body)
         self.transport.close()
 
 
 class Answer:
     """The answer that is owed to a plain request: called with it. It stands where uvicorn has its cycle of a request."""
 
-    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("_protocol", "disconnected", "gone", "keep_alive", "message_event", "response_complete")
 
     def __init__(self, protocol: BoundedProtocol, keep_alive: bool) -> None:
         self._protocol = protocol
         self.keep_alive = keep_alive
         self.disconnected = self.response_complete = False
-        self.message_event = _NOBODY  # whom uvicorn tells when the client is gone
+        self.gone: Callable[[], object] | None = None
+        self.message_event = self  # whom uvicorn tells when the client is gone
+
+    def set(self) -> None:
+        if not self.response_complete and self.gone is not None:
+            self.gone()
 
     def __call__(self, reply: Reply) -> None:
         self.response_complete = True
@@ -230,13 +330,6 @@ class Answer:
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
-
-
-class _Nobody:
-    def set(self) -> None: ...
-
-
-_NOBODY = _Nobody()
 
 
 class Refused:

@@ -15,8 +15,11 @@ import uvicorn
 
 from actors.cli.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
 
+log = logging.getLogger("actors")
+
 BACKLOG = 2048  # connections that the system takes in while this process is busy
 LAST_READ_S = 0.1  # for requests that were on their way when the server was told to stop
+SILENT_S = 0.5  # before it says that it still waits
 LAST_WRITE_S = 2.0  # for the answers to those that waited until the end
 LOOK_EVERY_S = 0.02
 
@@ -87,7 +90,15 @@ class Server(uvicorn.Server):
         # about to send the next one is not cut off.
         self.server_state.default_headers.append(CLOSE)
         await asyncio.sleep(LAST_READ_S)
-        await self._connections_closed(self._grace_s)
+        await self._connections_closed(min(SILENT_S, self._grace_s))
+        if self._grace_s > SILENT_S and (waiting := len(self.server_state.connections)):
+            log.warning(
+                "Stopping: %d %s for an answer, %g s at most. A second signal ends this at once.",
+                waiting,
+                "connection waits" if waiting == 1 else "connections wait",
+                self._grace_s,
+            )
+            await self._connections_closed(self._grace_s - SILENT_S)
         await self._app.close()
         await self._connections_closed(LAST_WRITE_S)
         for connection in list(self.server_state.connections):

@@ -62,9 +62,14 @@ class Serving:
                 raise DefinitionError(f"{self.target} has a store of its own: App(store=...). --db cannot change it.")
             app.store_in(self.db if "://" in self.db else f"sqlite:///{self.db}")
         await app.start()
-        await Server(
-            app, app.begin, self.limits, self.keep_alive_s, self.grace_s, lambda: click.echo(announcement(app, sockets))
-        ).serve(sockets)
+
+        def told() -> None:
+            click.echo(announcement(app, sockets))
+
+        try:
+            await Server(app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told).serve(sockets)
+        finally:
+            await app.close()  # it is closed, unless the server could not begin
 
 
 def _log(json_logs: bool) -> None:

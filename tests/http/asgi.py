@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,15 +37,20 @@ async def ask(
     raw, _, query = target.partition("?")
     pieces = [body] if isinstance(body, bytes) else list(body)
     sent: list[dict[str, Any]] = []
+    answered = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         if not pieces:
+            if body != []:  # else it hangs up in the middle
+                await answered.wait()
             return {"type": "http.disconnect"}
         piece = pieces.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body":
+            answered.set()
 
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in {**(headers or {}), **more}.items()]
     scope = {

@@ -184,3 +184,22 @@ async def test_a_body_may_come_in_pieces_and_whoever_breaks_off_changes_nothing(
                     connection.writer.write(piece)
                     await connection.writer.drain()
                 assert (await connection.answer()).json == len(pieces)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_server_that_cannot_say_where_it_is_ends_and_releases_its_database(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    command = [sys.executable, "-m", "actors", "serve", "shop:app", "--port", "0"]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=LIFELINE,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    assert ended.returncode != 0
+    assert not (tmp_path / "app.db-wal").exists()

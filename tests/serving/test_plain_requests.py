@@ -97,19 +97,23 @@ async def until(found: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running(short: bool = True, stall_s: float = 30.0, max_payload: int = 5000) -> AsyncIterator[Running]:
+async def running(
+    short: bool = True, max_payload: int = 5000, keep_alive_s: int = 75, **limits: Any
+) -> AsyncIterator[Running]:
     app = App(Counter, Once, storage="sqlite://", limits=Limits(max_payload=max_payload))
     await app.start()
     found: Running
 
-    def begin(scope: Any, body: bytes, answer: Callable[[Any], None]) -> bool:
-        found.taken.append(app.begin(scope, body, answer))
-        return found.taken[-1]
+    def begin(scope: Any, body: bytes, answer: Callable[[Any], None]) -> Callable[[], object] | None:
+        taken = app.begin(scope, body, answer)
+        found.taken.append(taken is not None)
+        return taken
 
     chosen: Begin | None = begin if short else None
     sockets = bound("127.0.0.1", 0)
     listening = asyncio.Event()
-    server = Server(app, chosen, ConnectionLimits(100, 65_536, stall_s=stall_s), 75, 1.0, listening.set)
+    allowed = ConnectionLimits(**{"connections": 100, "head_bytes": 65_536, "half_open_s": 0.0, **limits})
+    server = Server(app, chosen, allowed, keep_alive_s, 1.0, listening.set)
     found = Running(sockets[0].getsockname()[1], app, server)
     serving = asyncio.create_task(server.serve(sockets))
     await listening.wait()
@@ -255,13 +259,14 @@ async def test_whoever_hangs_up_cancels_nothing_and_disturbs_nobody(caplog: pyte
     assert not caplog.records
 
 
-async def test_a_call_that_waits_when_the_server_ends_is_answered_that_it_may_ask_again() -> None:
+async def test_a_call_that_waits_when_the_server_ends_is_answered_that_it_goes_on() -> None:
     async with running() as server:
         asked = asyncio.create_task(told(server.port, request("/Counter/a/wait")))
         await until(server.app.awakeables)
         assert server.taken == [True]
     said = await asked
-    assert said.startswith(b"HTTP/1.1 503 ") and b"connection: close" in said and b"retry-after" in said
+    assert said.startswith(b"HTTP/1.1 503 ") and b"connection: close" in said and b"x-restate-id: inv_1" in said
+    assert b'"error":"outcome_pending"' in said and b"retry-after" not in said
 
 
 async def test_the_answer_says_that_the_connection_ends_when_it_does() -> None:

@@ -25,6 +25,7 @@ CODES = {
     "BadKey": ("bad_key", 400),
     "CannotKeep": ("cannot_keep", 409),
     "CannotPatch": ("cannot_patch", 409),
+    "OutcomePending": ("outcome_pending", 500),
     "ObjectBusy": ("object_busy", 409),
     "StateChanged": ("state_changed", 412),
     "ClientClosed": ("client_closed", 500),
