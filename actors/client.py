@@ -164,6 +164,7 @@ async def done(task: asyncio.Task[T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if task.cancelled():
+        asking = asyncio.current_task()
+        if task.cancelled() and not (asking is not None and asking.cancelling()):
             raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
         raise

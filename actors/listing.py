@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actors.errors import BadArguments
+from actors.errors import BadArguments, Failure, failure_of
 from actors.storage import Flag, InvocationRow, Status
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InvocationInfo:
-    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback.
+    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback; `failure` what it failed
+    with: `code`, `message`, `error`, `metadata`.
 
     `held` says that a person paused it: it stays paused when the app starts again.
     """
@@ -34,6 +35,7 @@ class InvocationInfo:
     restarted_from: str | None = None
     cancel_requested: bool = False
     held: bool = False
+    failure: Failure | None = None
 
     @classmethod
     def of(cls, row: InvocationRow, ids: IdMint) -> InvocationInfo:
@@ -51,6 +53,7 @@ class InvocationInfo:
             ids.invocation(row.restart_of) if row.restart_of is not None else None,
             bool(row.flags & Flag.CANCELLED),
             bool(row.flags & Flag.HELD),
+            failure_of(row.outcome or "") if row.status == Status.FAILED else None,
         )
 
 

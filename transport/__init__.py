@@ -1,7 +1,6 @@
-"""How requests get in and out of a process.
+"""HTTP: the ASGI application, its documents, and the clients.
 
-Empty today: in-process calls need no transport. HTTP comes to live here; it may import `actors`, never
-the other way round.
+It imports `actors`, never the other way round, except that `actors.App` is the `App` of `served`.
 """
 
 if __name__ != "actors.transport":

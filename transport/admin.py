@@ -106,11 +106,11 @@ class AdminRoutes:
             return _wrong_type("A change of state is sent as application/json.")
         try:
             body = _patch.decode(await request.body(self._gateway.max_payload))
+            texts = {name: bytes(raw).decode() for name, raw in body.set.items()}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadArguments(
                 f'The body wants to be {{"set": {{name: value}}, "clear": [name], "undeclared": false}}: {error}.'
             ) from None
-        texts = {name: bytes(raw).decode() for name, raw in body.set.items()}
         tag = request.header(b"if-match")
         if tag is not None:
             tag = tag.strip().strip('"')

@@ -19,6 +19,8 @@ from actors.errors import (
     ActorsError,
     AppNotRunning,
     BadArguments,
+    OutcomePending,
+    ServerUnreachable,
     StorageError,
     UnexpectedAnswer,
     failure_error,
@@ -370,7 +372,9 @@ def failure(answer: Answer) -> ActorsError:
     if told.source == "invocation":
         return failure_error(_encode(told).decode())
     if answer.status == 503:
-        known = _PASSING.get(told.error, StorageError)
+        if told.error == OutcomePending.error:
+            return OutcomePending(told.message, answer.headers.get("x-restate-id"))
+        known = _PASSING.get(told.error, ServerUnreachable)
         return known(told.message)
     if told.error == "internal_error":
         return UnexpectedAnswer(f"The server failed: {told.message}", answer.status)
@@ -403,7 +407,7 @@ def retry_after_s(answer: Answer, now: datetime.datetime) -> float | None:
         return float(text[:9])
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or datetime.UTC) - now).total_seconds())
 

@@ -227,29 +227,36 @@ class Client:
         if http is None:
             raise ClientClosed("This client is not in use. Use it inside 'async with client:'.")
         seconds = self._timeout if ask.waits else min(ANSWER_TIMEOUT_S, self._timeout or ANSWER_TIMEOUT_S)
+        unsent: list[ServerUnreachable] = []  # why the last try has sent nothing
         try:
             async with asyncio.timeout(seconds) as limit:
-                answer = await self._answer(http, ask)
+                answer = await self._answer(http, ask, unsent)
         except TimeoutError:
             if not limit.expired():
                 raise
+            if unsent:
+                raise unsent[-1] from None
             advice = "Ask again." if ask.repeatable else "Use an idempotency key to ask again and not do it twice."
             raise RequestTimedOut(
                 f"{self._url} did not answer within {seconds:g} s. What it has accepted goes on. {advice}"
             ) from None
         return ask.read(answer)
 
-    async def _answer(self, http: httpx.AsyncClient, ask: Ask[Any]) -> Answer:
+    async def _answer(self, http: httpx.AsyncClient, ask: Ask[Any], unsent: list[ServerUnreachable]) -> Answer:
         failures = 0
+        sent = False
         while True:
             pause_s: float | None = None
             error: ServerUnreachable | None = None
             answer: Answer | None = None
             again = ask.repeatable
+            if self._http is not http:
+                raise ClientClosed("The client was closed before this was answered. What was asked may have been done.")
             try:
                 got = await http.request(
                     ask.method, self._url + ask.path, content=ask.body, headers=[*self._headers, *ask.headers]
                 )
+                unsent.clear()
                 answer = Answer(got.status_code, got.headers, got.content)
                 if not again or not calls.refused_for_now(answer):
                     return answer
@@ -257,13 +264,20 @@ class Client:
             except (httpx.ConnectError, httpx.ConnectTimeout) as refused:
                 again = True  # nothing was sent
                 error = ServerUnreachable(
-                    f"No server answers at {self._url} ({_said(refused)}). Nothing was done. Start it, or mend the URL."
+                    f"No server answers at {self._url} ({_said(refused)}). "
+                    + ("What was asked before may have been done." if sent else "Nothing was done.")
+                    + " Start it, or mend the URL."
                 )
+                unsent.append(error)
             except httpx.TransportError as broken:
+                sent = True
+                unsent.clear()
                 error = ServerUnreachable(
                     f"{self._url} broke off before it had answered ({_said(broken)}). What was asked may have been done. "
                     + ("Ask again." if again else "Use an idempotency key to ask again and not do it twice.")
                 )
+            except httpx.InvalidURL as invalid:
+                raise BadArguments(f"What names this is no part of a URL: {invalid}.") from None
             except httpx.DecodingError as unreadable:
                 return Answer(502, {}, f"the body cannot be unpacked: {_said(unreadable)}".encode())
             failures += 1

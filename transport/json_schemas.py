@@ -28,7 +28,6 @@ class JsonSchemas:
         self.components: dict[str, Schema] = {}
         self._taken = set(taken)
         self._types: list[Any] = []
-        self._schemas: list[Schema] = []
         named: dict[int, Any] = {}
         for declared in types:
             if not any(declared is known for known in self._types):
@@ -39,7 +38,7 @@ class JsonSchemas:
         self._models = self._model_schemas([info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)])
         # Asked for on their own too: only so is it known which component is whose.
         whose = [info for info in infos if hasattr(info, "cls") and not isinstance(info, msgspec.inspect.CustomType)]
-        self._schemas = self._msgspec_schemas(self._types)
+        self._schemas: list[Schema] = self._msgspec_schemas(self._types)
         for info, reference in zip(whose, self._msgspec_schemas([info.cls for info in whose]), strict=True):
             self._complete(info, self.components.get(reference.get("$ref", "").rpartition("/")[2]))
         for declared, schema in zip(self._types, self._schemas, strict=True):

@@ -43,12 +43,12 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class AttachByKey:
-    """The same by what the invocation was accepted under; an empty handler means the run of a workflow."""
+    """The same by what the invocation was accepted under; no handler, and no idempotency key, mean the run of a workflow."""
 
     service: str
     key: str
-    handler: str
-    idempotency_key: str
+    handler: str | None
+    idempotency_key: str | None
     wait: bool
 
 
@@ -125,7 +125,7 @@ def _reserved(what: str, rest: list[str], kind_of: Callable[[str], Kind | None])
     if what == "invocation" and len(rest) >= 2 and rest[-1] in _ENDS:
         return _attach(rest[:-1], _ENDS[rest[-1]], kind_of)
     if what == "workflow" and len(rest) == 3 and rest[2] in _ENDS:
-        return AttachByKey(rest[0], rest[1], "", "", _ENDS[rest[2]])
+        return AttachByKey(rest[0], rest[1], None, None, _ENDS[rest[2]])
     raise _nothing_here()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -46,7 +47,7 @@ class SyncClient:
     ) -> None:
         assert self._loop is not None and self._thread is not None
         try:
-            self.run(lambda client: client.__aexit__(None, None, None))
+            self.run(_closed)
         finally:
             loop, self._loop = self._loop, None
             loop.call_soon_threadsafe(loop.stop)
@@ -64,6 +65,8 @@ class SyncClient:
         future = asyncio.run_coroutine_threadsafe(worked(), self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise ClientClosed("The client was closed by another thread. What was asked may have been done.") from None
         except BaseException:
             future.cancel()
             raise
@@ -156,3 +159,12 @@ class SyncHandle(Generic[T]):
     def cancel(self) -> None:
         """Ask it to end."""
         self._client.run(lambda client: self._handle.cancel())
+
+
+async def _closed(client: Client) -> None:
+    """Close it, and end what other threads wait for: its loop is about to stop."""
+    await client.__aexit__(None, None, None)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -33,22 +33,22 @@ def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) ->
     if content_type == ARGUMENTS:
         try:
             given = _arguments.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            positional = [bytes(raw).decode() for raw in given.positional]
+            named = {name: bytes(raw).decode() for name, raw in given.named.items()}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadArguments(f"The body is no {ARGUMENTS}: {error}.") from None
-        positional = [bytes(raw).decode() for raw in given.positional]
-        named = {name: bytes(raw).decode() for name, raw in given.named.items()}
         return _placed(target, positional, named, value_of)
     if content_type == WORDS:
         try:
             words = _words.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadArguments(f"The body is no {WORDS}: {error}.") from None
         return _placed(target, *_sorted(target, words), _meant)
     return arguments(target, body)
 
 
 def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Words by place, and those by name: `name=value`, where the handler has a parameter of this name."""
+    """Words by place, and those by name: `name=value`. A name that no parameter has is taken for a mistake."""
     positional: list[str] = []
     named: dict[str, str] = {}
     for word in words:
@@ -57,6 +57,12 @@ def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dic
             if name in named:
                 raise BadArguments(f"{target.target}: {name}= is given twice.")
             named[name] = value
+        elif name.isidentifier() and value.strip("=") and not any(codec.type is bytes for codec in target.codecs):
+            known = ", ".join(target.names) or "none"
+            raise BadArguments(
+                f"{target.target} has no parameter {name[:40]!r}. Its parameters: {known}. A text with an equals sign is "
+                f"""written as JSON: '"{word[:40]}"'."""
+            )
         elif named:
             raise BadArguments(
                 f"{target.target}: {word[:40]!r} has no name and comes after one that has. Put it first."

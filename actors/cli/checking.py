@@ -76,13 +76,13 @@ class Checking:
             finally:
                 watching.cancel()
                 (stuck,) = await asyncio.gather(watching, return_exceptions=True)
+            if self._done:
+                return None  # and is killed: a thread of the checked module may go on for ever
             code = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if self._done:
-            return None
         if isinstance(stuck, int) and watched.get() != stuck:
             return None  # it went on at the last moment: once more from the page it was in
         if isinstance(stuck, int):
@@ -115,6 +115,8 @@ class Checking:
                 counts = self._report.counts
                 self._progress(counts.objects + counts.invocations, self._total)
             self._done = told.done
+            if self._done:
+                return
 
     async def _watch(self, process: Process, watched: Watched) -> int:
         """Kill the process when one item takes too long. The number of that item."""

@@ -57,7 +57,16 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
-        marked = [_MARK + arg if _NEGATIVE.match(arg) else arg for arg in args[:end]]
+        valued = {
+            name
+            for param in self.params
+            if isinstance(param, click.Option) and not param.is_flag
+            for name in param.opts
+        }
+        marked = [
+            _MARK + arg if _NEGATIVE.match(arg) and before not in valued else arg
+            for before, arg in zip(["", *args], args[:end], strict=False)
+        ]
         return super().parse_args(ctx, marked + args[end:])
 
 
@@ -188,6 +197,10 @@ async def _send(
 ) -> None:
     """Send to a handler one way, durably, and print the id of the invocation. Arguments are those of `actors call`."""
     body, kind = _words(words)
+    if delay is not None and delay.isdecimal() and delay != "0":
+        raise click.UsageError(
+            f"--delay {delay} has no unit. Write {delay}s for seconds, or {delay}ms, {delay}m, {delay}h."
+        )
     after = delay_ms(delay) if delay is not None else 0
     accepted: Accepted = await client.ask(calls.send_by_name(*target, body, kind, Options(after, None, key)))
     due = accepted.due.isoformat(timespec="milliseconds").replace("+00:00", "Z") if accepted.due else None

@@ -104,7 +104,9 @@ def held(actors: Actors, key: str) -> tuple[str, str]:
         (["Greeter/bob/greet", "hello"], "hello of bob!\n"),
         (["Greeter/bob/greet", "5"], "5 of bob!\n"),
         (["Greeter/bob/greet", '"5"'], "5 of bob!\n"),
-        (["Greeter/bob/greet", "a=b"], "a=b of bob!\n"),
+        (["Greeter/bob/greet", '"a=b"'], "a=b of bob!\n"),
+        (["Greeter/bob/greet", "1+1=2"], "1+1=2 of bob!\n"),
+        (["Greeter/bob/greet", "YWI="], "YWI= of bob!\n"),
         (["Greeter/bob/greet", "name=name=b", "mark="], "name=b of bob\n"),
         (["Greeter/bob/greet", ""], " of bob!\n"),
         (["Greeter/a/b c/%2F/../ü/greet", "x"], "x of a/b c/%2F/../ü!\n"),
@@ -131,6 +133,7 @@ def test_a_call_does_what_a_person_means(actors: Actors, words: list[str], print
         (["Counter/a/add", "n=1", "2"], "Put it first"),
         (["Counter/a/add", "n=1", "n=2"], "twice"),
         (["Counter/a/reset", "x"], "takes no arguments"),
+        (["Greeter/bob/greet", "nam=x"], "no parameter 'nam'. Its parameters: name, mark."),
         (["Nobody/a/add", "1"], "Nobody"),
         (["Counter/a/nothing"], "nothing"),
         (["Counter/add", "1"], "/Counter/{key}/{handler}"),
@@ -150,6 +153,7 @@ def test_what_is_refused_says_why_and_ends_with_1(actors: Actors, words: list[st
         ["call", "Counter//add"],
         ["call", "Counter/a/"],
         ["call", "Counter/a/add", "5", "--dely", "5s"],
+        ["send", "Counter/a/add", "5", "--delay", "5"],
         ["call"],
         ["state", "Counter"],
         ["completion", "powershell"],
@@ -157,6 +161,13 @@ def test_what_is_refused_says_why_and_ends_with_1(actors: Actors, words: list[st
 )
 def test_what_cannot_be_meant_ends_with_2(actors: Actors, words: list[str]) -> None:
     assert actors(*words).exit_code == 2
+
+
+def test_a_negative_value_of_an_option_is_shown_as_it_was_given(actors: Actors) -> None:
+    done = actors("call", "Counter/a/add", "-1", "--timeout", "-5")
+    assert done.exit_code == 2
+    assert "-5.0 is not in the range" in done.stderr
+    assert "\x00" not in done.stderr
 
 
 def test_a_failure_is_told_with_its_metadata_and_obeyed_by_no_terminal(actors: Actors) -> None:

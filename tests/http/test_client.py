@@ -28,6 +28,7 @@ from actors.errors import (
     InvocationKilled,
     MisusedFuture,
     NotReady,
+    OutcomePending,
     RequestTimedOut,
     SerializationError,
     ServerUnreachable,
@@ -455,6 +456,75 @@ async def test_a_connection_that_was_never_made_is_tried_again_for_everything() 
     assert len(server.asked) == 5
 
 
+async def test_who_runs_out_of_time_before_a_connection_was_made_has_asked_for_nothing() -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    async with Client(transport=httpx.MockTransport(answer), sleep=sleep, timeout=0.05) as client:
+        with pytest.raises(ServerUnreachable, match="Nothing was done"):
+            await client.object(Counter, "a").add(1)
+
+
+async def test_a_server_that_is_full_is_not_told_as_a_broken_database() -> None:
+    body = b'{"code":503,"message":"Too many connections.","source":"ingress","error":"too_many_connections"}'
+    async with Flaky(*[(503, {}, body)] * 9).client() as client:
+        with pytest.raises(ServerUnreachable, match="Too many connections"):
+            await client.object(Counter, "a").add(1)
+    pending = b'{"code":503,"message":"It goes on.","source":"ingress","error":"outcome_pending"}'
+    async with Flaky((503, {"x-restate-id": "inv_1x"}, pending)).client() as client:
+        with pytest.raises(OutcomePending) as caught:
+            await client.object(Counter, "a").add(1)
+        assert caught.value.invocation_id == "inv_1x"
+
+
+async def test_whoever_waits_when_the_client_closes_is_told_so() -> None:
+    closed = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await closed.wait()
+        raise httpx.ReadError("the transport was closed")
+
+    async with Client(transport=httpx.MockTransport(answer), sleep=lambda _: asyncio.sleep(0)) as client:
+        waiting = asyncio.ensure_future(client.invocation("inv_1x").result())
+        await asyncio.sleep(0.01)
+    closed.set()
+    with pytest.raises(ClientClosed):
+        await waiting
+
+
+def test_a_thread_that_waits_when_another_closes_the_client_is_told_so() -> None:
+    asked = threading.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            blocking.invocation("inv_1x").result()
+        except ClientClosed as error:
+            told.append(error)
+
+    with SyncClient(transport=httpx.MockTransport(answer)) as blocking:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert asked.wait(10)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(told) == 1
+
+
+async def test_a_name_that_no_url_can_hold_is_refused(client: Client) -> None:
+    with pytest.raises(BadArguments, match="no part of a URL"):
+        await client.call("Counter", "ü" * 20_000, "add", 1)
+
+
 async def test_retry_after_is_waited_for_unless_it_is_far_away() -> None:
     server = Flaky(OVERLOAD, DOWN)
     async with server.client() as client:
@@ -579,7 +649,9 @@ def elsewhere() -> Iterator[App]:
             sent: list[Any] = []
 
             async def given() -> Any:
-                return messages.pop(0) if messages else {"type": "http.disconnect"}
+                if not messages:
+                    await asyncio.Event().wait()  # it does not hang up
+                return messages.pop(0)
 
             async def kept(message: Any) -> None:
                 sent.append(message)

@@ -320,6 +320,39 @@ async def test_what_is_too_large_is_refused_before_it_is_read(app: App) -> None:
         assert (answer.status, answer.json["error"]) == (413, "payload_too_large")
 
 
+DEEP = b"[" * 4000 + b"]" * 4000
+ARGUMENTS = "application/vnd.actors.arguments+json"
+WORDS = "application/vnd.actors.words+json"
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "content_type"),
+    [
+        ("/Counter/a/add_named", b'{"n":' + DEEP + b"}", "application/json"),
+        ("/Counter/a/add_named", DEEP, "application/json"),
+        ("/Counter/a/add_named/send", b'{"n":' + DEEP + b"}", "application/json"),
+        ("/Counter/a/add", DEEP, "application/json"),
+        ("/Counter/a/add", b'{"positional":[' + DEEP + b"]}", ARGUMENTS),
+        ("/Counter/a/add", b'{"positional":["\xed\xa0\x80"]}', ARGUMENTS),
+        ("/Counter/a/add", b'{"named":{"n":"\xed\xa0\x80"}}', ARGUMENTS),
+        ("/Counter/a/add", DEEP, WORDS),
+        ("/Counter/a/add", b'["\xed\xa0\x80"]', WORDS),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_the_fault_of_who_sent_it(
+    app: App, target: str, body: bytes, content_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await ask(app, "POST", target, body, content_type=content_type)
+    assert (answer.status, answer.json["error"]) == (400, "bad_arguments")
+    assert not caplog.records
+
+
+async def test_an_empty_segment_is_no_name_of_a_run(app: App) -> None:
+    assert (await ask(app, "GET", "/restate/invocation/Flow/k//anything/output")).status == 404
+    answer = await ask(app, "GET", "/restate/workflow/Counter/k/output")
+    assert (answer.status, answer.json["error"]) == (400, "wrong_kind")
+
+
 async def test_whoever_hangs_up_while_sending_gets_no_answer_and_changes_nothing(app: App) -> None:
     with pytest.raises(ConnectionError):
         await ask(app, "POST", "/Counter/a/add", [])

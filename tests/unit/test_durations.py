@@ -112,3 +112,12 @@ def test_a_delay_is_never_shorter_than_it_was_written(delay: datetime.timedelta)
 def test_no_text_raises_anything_but_bad_arguments(text: str) -> None:
     with contextlib.suppress(BadArguments):
         assert 0 <= delay_ms(text) < 10**14
+
+
+@pytest.mark.parametrize(
+    "text", ["1s" + " " * 60 + "x", "1s " * 30 + "x", "1s, " * 24 + "x", "1s " * 5000, "9" * 10_000]
+)
+def test_no_text_takes_long_to_be_refused(text: str) -> None:
+    """One pattern for all parts would try each way to share the blanks between them: 2 to the power of 30."""
+    with pytest.raises(BadArguments):
+        delay_ms(text)

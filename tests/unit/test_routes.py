@@ -44,7 +44,7 @@ FOUND: list[tuple[str, Route]] = [
     ("/restate/output/inv_1", Attach("inv_1", False)),
     ("/restate/invocation/C/k/h/i/attach", AttachByKey("C", "k", "h", "i", True)),
     ("/restate/invocation/T/h/i/output", AttachByKey("T", "", "h", "i", False)),
-    ("/restate/workflow/W/k/attach", AttachByKey("W", "k", "", "", True)),
+    ("/restate/workflow/W/k/attach", AttachByKey("W", "k", None, None, True)),
     ("/restate/awakeables/prom_1/resolve", Complete("prom_1", True)),
     ("/restate/a/prom_1/reject", Complete("prom_1", False)),
     ("/restate/health", Page("health")),
