@@ -131,29 +131,27 @@ class App:
         if self._partition is not None:
             raise AppNotRunning("This app runs already.")
         store: Store = self._store or SqliteStore(self._path)
-        opened = await store.open()
         loop = asyncio.get_running_loop()
         executor = self._executor
         if executor is None:
             executor = self._threads = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="actors-step")
-        partition: Partition | None = None
+        partition = Partition(
+            self._services,
+            store,
+            loop,
+            self._clock,
+            self._random,
+            executor,
+            self._retry,
+            self._limits,
+            self._tell_paused if self._on_paused is not None else None,
+            self._watcher,
+        )
+        opened = await store.open()
         try:
-            partition = Partition(
-                self._services,
-                store,
-                loop,
-                self._clock,
-                self._random,
-                executor,
-                self._retry,
-                self._limits,
-                self._tell_paused if self._on_paused is not None else None,
-                self._watcher,
-            )
             await partition.begin(opened)
         except BaseException:
-            if partition is not None:
-                partition.halt(AppNotRunning("The app could not start."))
+            partition.halt(AppNotRunning("The app could not start."))
             await store.close()
             raise
         self._partition = partition

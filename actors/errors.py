@@ -377,9 +377,7 @@ def _subclasses(cls: type[TerminalError]) -> list[type[TerminalError]]:
     return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]
 
 
-_BY_CODE: dict[str, type[TerminalError]] = {
-    cls.error: cls for cls in _subclasses(TerminalError) if "error" in vars(cls)
-}
+_BY_CODE: dict[str, type[TerminalError]] = {cls.error: cls for cls in _subclasses(TerminalError)}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Failure).decode
 

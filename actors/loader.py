@@ -182,7 +182,11 @@ class Loader:
                 places, records = await self._store.load_objects_of(cold) if cold else ([], {})
                 with partition.entering():
                     for address, record in records.items():
-                        held.append(self._hold_object(*address, record))
+                        if partition.known(*address) is None and address not in self._left and not partition.stopped:
+                            mailbox = partition.enter(*address)
+                            held.append(mailbox)
+                            _pin([mailbox])
+                            partition.loaded(mailbox, record)
                 scheduled = [place.seq for place in places if place.status == Status.SCHEDULED]
                 rows = await self._store.invocations(scheduled) if scheduled else {}
                 for seq, service, key, shared, _ in places:
@@ -192,8 +196,11 @@ class Loader:
                         continue
                     if found is not None and found.mailbox is None:
                         continue
-                    mailbox = self._hold_object(service, key, None)
+                    mailbox = partition.mailbox(
+                        service, key
+                    )  # one that is out of date, or was asked for, is on its way
                     held.append(mailbox)
+                    _pin([mailbox])
                     if shared and mailbox.state is not None and seq not in partition.open:
                         await self._restore_reader(seq, mailbox)
             except BaseException:
@@ -205,21 +212,6 @@ class Loader:
             self.unpin(held)
             raise
         return held
-
-    def _hold_object(self, service: str, key: str, record: ObjectRecord | None) -> Mailbox:
-        """Pin the object. A cold one is loaded from `record`, or anew if it was in memory since that was read."""
-        partition = self._partition
-        mailbox = partition.known(service, key)
-        cold = mailbox is None
-        if mailbox is None:
-            mailbox = partition.enter(service, key)
-        _pin([mailbox])
-        if cold:
-            if record is None or (service, key) in self._left or partition.stopped:
-                self.request(mailbox)
-            else:
-                partition.loaded(mailbox, record)
-        return mailbox
 
     def left(self, mailbox: Mailbox) -> None:
         """The object has left memory: what was read of it before may be out of date."""

@@ -40,9 +40,7 @@ class Codec:
     def __init__(self, declared: Any) -> None:
         self.type = declared
         self.name = type_name(declared)
-        if (
-            _PLAIN_TYPES.get(self.name, declared) is not declared
-        ):  # a class of a user's that is called like a plain type
+        if _PLAIN_TYPES.get(self.name, declared) is not declared:  # somebody's class that is called like a plain type
             self.name = f"{declared.__module__}.{self.name}"
         infos = _contained(msgspec.inspect.type_info(declared))
         models = [info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)]

@@ -83,8 +83,8 @@ BUGS = [
     Bug(
         "an object is loaded from what was read before it was last in memory",
         "actors/loader.py",
-        "if record is None or (service, key) in self._left or partition.stopped:",
-        "if record is None or partition.stopped:",
+        "if partition.known(*address) is None and address not in self._left and",
+        "if partition.known(*address) is None and",
     ),
     Bug(
         "what a handler asked for before it was told of its cancellation is spared",

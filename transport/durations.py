@@ -28,6 +28,14 @@ _ISO = re.compile(
 _LONGEST_MS = 10**14  # 3,000 years, as everywhere
 
 
+def _read_ms(text: str) -> float | None:
+    if text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    if found := _ISO.fullmatch(text):
+        return sum(float(number) * _UNIT_MS[unit] for unit, number in found.groupdict().items() if number is not None)
+    return _friendly_ms(text.strip())
+
+
 def _friendly_ms(text: str) -> float | None:
     """Part by part: one pattern for all of them would try every way to share the blanks between them."""
     ms, end = 0.0, 0
@@ -39,15 +47,7 @@ def _friendly_ms(text: str) -> float | None:
 
 def delay_ms(text: str) -> int:
     """Milliseconds, rounded up. Raises BadArguments, which shows how to write a delay."""
-    ms: float | None = None
-    if len(text) > _LONGEST:
-        pass
-    elif text.isascii() and text.isdecimal() and len(text) <= 18:
-        ms = int(text)
-    elif found := _ISO.fullmatch(text):
-        ms = sum(float(number) * _UNIT_MS[unit] for unit, number in found.groupdict().items() if number is not None)
-    else:
-        ms = _friendly_ms(text.strip())
+    ms = _read_ms(text) if len(text) <= _LONGEST else None
     if ms is None or not 0 <= ms < _LONGEST_MS:
         shown = text if len(text) <= 40 else text[:37] + "..."
         raise BadArguments(

@@ -112,16 +112,17 @@ class Ingress:
         def ended(future: asyncio.Future[Any]) -> None:
             if future.cancelled():  # the client is gone
                 return
+            pending = False
             try:
                 reply = outcome_reply(begun.outcome())
-            except OutcomePending as error:
-                reply = error_reply(error, "ingress")
-                begun.partition.committer.gate(lambda: answer(reply))
-                return
             except BaseException as error:
                 reply = _failed(error)
+                pending = isinstance(error, OutcomePending)
             self._counts.add(target.service.name, target.name, reply.status, perf_counter() - began)
-            answer(reply)
+            if pending:
+                begun.partition.committer.gate(lambda: answer(reply))  # only then is it true that the call goes on
+            else:
+                answer(reply)
 
         begun.future.add_done_callback(ended)
         return begun.forget

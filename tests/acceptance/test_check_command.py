@@ -414,3 +414,12 @@ def test_a_terminal_gets_a_bar_and_the_report_stays_clean(shop: Path) -> None:
         os.close(terminal)
     assert "Checking" in shown and "2/2" in shown
     assert b"Checking" not in done.stdout and b"Nothing would break." in done.stdout
+
+
+def test_a_thread_that_the_module_leaves_running_does_not_keep_the_report(shop: Path) -> None:
+    endless = "\nimport threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    (shop / "threaded.py").write_text((shop / "first.py").read_text() + endless)
+    with serving(shop):
+        pass
+    ended = check(shop, "threaded:app")
+    assert (ended.returncode, ended.stderr) == (0, "")
