@@ -7,7 +7,6 @@ import datetime
 import functools
 import json
 import random
-import typing
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -27,6 +26,7 @@ from actors.journal import Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.named_state import NamedState
 from actors.placements import Message
+from actors.result_types import result_codec, step_name
 from actors.retry import RetryPolicy
 from actors.sent_messages import PlacedMessage, SentMessage
 from actors.serde import ANY, Codec, codec_for, value_codec
@@ -119,7 +119,7 @@ class Context(NamedState, Combinators):
         A TerminalError it raises is recorded and raised at the await; any other error ends this attempt, and the handler
         is retried by the app's policy. `ctx.step(...)` sets a name, a type and a retry policy for the step itself.
         """
-        return self._run(_step_name(function), None, None, function, args, kwargs)
+        return self._run(step_name(function), None, None, function, args, kwargs)
 
     def step(self, *, name: str | None = None, type: Any = None, retry: RetryPolicy | None = None) -> StepOptions:
         """`ctx.step(name="charge", retry=RetryPolicy(max_attempts=3)).run(charge, amount)`: run with options.
@@ -145,7 +145,7 @@ class Context(NamedState, Combinators):
                 f"ctx.run wants a function, got {function!r}. Pass the function itself, not the result of calling it."
             )
         attempt = self._attempt
-        codec = _result_codec(function) if declared is None else codec_for(declared, f"ctx.step(type=...) of {name!r}")
+        codec = result_codec(function) if declared is None else codec_for(declared, f"ctx.step(type=...) of {name!r}")
         entry = attempt.command(Kind.RUN, name)
         if entry is None:
             entry = attempt.record(Kind.RUN, name)
@@ -420,27 +420,5 @@ class StepOptions:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:
         """Like `ctx.run`, with these options."""
-        name = self._name if self._name is not None else _step_name(function)
+        name = self._name if self._name is not None else step_name(function)
         return self._context._run(name, self._type, self._retry, function, args, kwargs)
-
-
-def _step_name(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
-
-
-def _result_codec(function: Any) -> Codec | None:
-    """The codec of the function's declared return type; None, for msgpack, if it declares none."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    try:
-        annotation = getattr(function, "__annotations__", {}).get("return", Any)
-        if annotation is Any or annotation is None:
-            return None
-        declared = typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError):
-        return None
-    if declared is Any or declared is object or isinstance(declared, TypeVar):
-        return None
-    return codec_for(declared, f"the return type of {_step_name(function)}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = ["tests/integration", "tests/storage", "tests/http", "tests/serving"]
+QUICK = ["tests/unit", "tests/integration", "tests/storage", "tests/http", "tests/serving"]
 SLOW = ["tests/property"]  # asked when none of the quick ones has noticed
 
 
@@ -55,6 +55,12 @@ BUGS = [
         "actors/awakeables.py",
         "if unknown or self._partition.held:",
         "if unknown:",
+    ),
+    Bug(
+        "the result type of a step is kept for a name that another module gives another meaning",
+        "actors/result_types.py",
+        "    if not _holds_names(annotation):",
+        "    if True:",
     ),
     Bug(
         "what comes behind a body counts as a header",
@@ -453,8 +459,9 @@ def _failing(copy: Path, tests: list[str]) -> list[str]:
     """The first that fail. Hypothesis would go on for minutes to find the simplest of what makes a property test fail."""
     parallel = ("-n", "auto", "--dist", "worksteal")
     options = ("-q", "-p", "no:cacheprovider", "--timeout=120", "--maxfail=1", "-rfE", "--tb=no")
+    sound = "--ignore=tests/unit/test_planted_bugs.py"  # which looks for the code without a bug
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *tests, *parallel, *options],
+        [sys.executable, "-m", "pytest", *tests, *parallel, *options, sound],
         cwd=copy,
         capture_output=True,
         text=True,

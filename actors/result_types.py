@@ -1,0 +1,84 @@
+"""The declared result type of a step's function, and the name it has in the journal.
+
+Promise: what `typing.get_type_hints` says at this very call, at a fraction of its cost. Nothing is kept by function, because many
+are made anew for each call and hold what they close over; names in an annotation are looked up each time, because what they
+stand for may be defined, or replaced, between two calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import typing
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, ForwardRef, TypeVar
+
+from actors.serde import Codec, codec_for
+
+_NO_ANNOTATIONS: dict[str, Any] = {}
+_KNOWN: dict[Any, Codec | None] = {}  # by annotation, those without names inside that only their function can resolve
+
+
+def unwrapped(function: Any) -> Any:
+    """The function inside of any `functools.partial`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def step_name(function: Any) -> str:
+    function = unwrapped(function)
+    return getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+
+
+def result_codec(function: Any) -> Codec | None:
+    """The codec of the function's declared return type; None, for msgpack, if it declares none.
+
+    Raises DefinitionError for a type whose values cannot be stored.
+    """
+    function = unwrapped(function)
+    annotation = getattr(function, "__annotations__", _NO_ANNOTATIONS).get("return", Any)
+    if annotation is Any or annotation is None:
+        return None
+    if getattr(function, "__type_params__", None) or hasattr(function, "__no_type_check__"):
+        return _resolved(function)
+    try:
+        if type(annotation) is str:
+            annotation = eval(_compiled(annotation), _globals(function))
+        return _KNOWN[annotation]
+    except Exception:  # not met before, unhashable, or with a name that is not defined: all of it said by _resolved
+        codec = _resolved(function)
+    if not _holds_names(annotation):
+        with contextlib.suppress(TypeError):  # unhashable, such as Annotated[..., a list]
+            _KNOWN[annotation] = codec
+    return codec
+
+
+def _resolved(function: Any) -> Codec | None:
+    try:
+        declared = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):
+        return None
+    if declared is Any or declared is object or isinstance(declared, TypeVar):
+        return None
+    return codec_for(declared, f"the return type of {step_name(function)}")
+
+
+@functools.lru_cache(1024)
+def _compiled(annotation: str) -> CodeType:
+    return compile(annotation, "<annotation>", "eval")
+
+
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """Where get_type_hints looks names up: in the module of the innermost function that decorators have wrapped."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function.__globals__
+
+
+def _holds_names(annotation: Any) -> bool:
+    """Whether there is a text in it, such as list["Order"], that means what its function's module says."""
+    if isinstance(annotation, (str, ForwardRef)):
+        return True
+    return any(map(_holds_names, typing.get_args(annotation)))
