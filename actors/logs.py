@@ -51,6 +51,9 @@ class JsonFormatter(logging.Formatter):
             value = getattr(record, name, None)
             if value is not None:
                 told[name] = value
+        request = getattr(record, "request", None)  # of `actors serve --access-log`
+        if isinstance(request, dict):
+            told["request"] = request
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
         return _encode(told).decode()

@@ -69,6 +69,18 @@ BUGS = [
         "        if True:  # not a trailer",
     ),
     Bug(
+        "actors serve sets up logging before the served module does",
+        "actors/cli/log_options.py",
+        "        logging.lastResort = resort\n",
+        "        logging.basicConfig(handlers=[resort])\n",
+    ),
+    Bug(
+        "plain requests are missing in the access log",
+        "actors/cli/access_log.py",
+        "        forget = self._begin(scope, body, answered)\n",
+        "        forget = self._begin(scope, body, answer)\n",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

@@ -37,6 +37,7 @@ class ConnectionLimits:
     half_open_s: float = 5.0
 
 
+OnRefused = Callable[[tuple[str, int] | None, Reply], None]  # is told of refusals that no ASGI application sees
 Begin = Callable[[Any, bytes, Callable[[Reply], None]], Callable[[], object] | None]
 
 
@@ -50,8 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
     cycle: Any
     parser: Any  # None once the connection is lost
 
-    def __init__(self, limits: ConnectionLimits, begin: Begin | None, **given: Any) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, begin: Begin | None, on_refused: OnRefused | None = None, **given: Any
+    ) -> None:
         super().__init__(**given)
+        self._on_refused = on_refused
         self._limits = limits
         self._begin = begin
         self._served = self.app
@@ -295,6 +299,8 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = b"".join(name + b": " + value + b"\r\n" for name, value in (*reply.headers, length, CLOSE))
         self.transport.write(STATUS_LINE[reply.status] + headers + b"\r\n" + reply.body)
         self.transport.close()
+        if self._on_refused is not None:
+            self._on_refused(self.client, reply)
 
 
 class Answer:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from actors.cli.access_log import AccessLog
 from actors.cli.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
 
 log = logging.getLogger("actors")
@@ -34,6 +35,7 @@ class Served(Protocol):
 
 class Server(uvicorn.Server):
     """Serves a started app, and closes it. `begin` is the app's, for requests that need no task; `told` is called once it listens.
+    `access_log` logs a line for each request.
 
     Its end: it stops accepting; requests on open connections are answered for `grace_s` seconds, each connection closed
     after its answer; the app is closed, which answers whoever still waits with 503 and leaves all handlers where they
@@ -49,11 +51,17 @@ class Server(uvicorn.Server):
         keep_alive_s: int,
         grace_s: float,
         told: Callable[[], None],
+        *,
+        access_log: bool = False,
     ) -> None:
-        protocol: Any = functools.partial(BoundedProtocol, limits, begin)
+        asgi: Any = app
+        if access_log:
+            asgi = AccessLog(app, begin)
+            begin = asgi.begin
+        protocol: Any = functools.partial(BoundedProtocol, limits, begin, AccessLog.refused if access_log else None)
         super().__init__(
             uvicorn.Config(
-                app,
+                asgi,
                 http=protocol,
                 loop="none",
                 ws="none",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import sys
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from actors import run
+from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.sockets import CannotListen, bound, bound_to_path
 from actors.cli.target import BadTarget, load_app
 from actors.errors import DefinitionError
-from actors.logs import InvocationFilter, JsonFormatter
 from actors.storage import StorageError
 from actors.transport.served import App
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from actors.cli.protocol import ConnectionLimits
 
 GRACE_S = 10.0
-_LOG_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GRACE_OF_RELOAD_S = 0.5  # whoever edits code does not want to wait for a caller who waits for him
 
 
@@ -38,12 +36,12 @@ class Serving:
     limits: ConnectionLimits
     keep_alive_s: int
     grace_s: float
-    json_logs: bool = False
+    logs: LogOptions
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
         """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served."""
         assert sockets is not None
-        _log(self.json_logs)
+        self.logs.before_import()
         _allow_many_files()
         try:
             run(self.serve(sockets))
@@ -57,6 +55,7 @@ class Serving:
         from actors.cli.server import Server  # needs the extra
 
         app = load_app(self.target)
+        self.logs.after_import()
         if self.db is not None:
             if app._store is not None:
                 raise DefinitionError(f"{self.target} has a store of its own: App(store=...). --db cannot change it.")
@@ -67,16 +66,11 @@ class Serving:
             click.echo(announcement(app, sockets))
 
         try:
-            await Server(app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told).serve(sockets)
+            await Server(
+                app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told, access_log=self.logs.access
+            ).serve(sockets)
         finally:
             await app.close()  # it is closed, unless the server could not begin
-
-
-def _log(json_logs: bool) -> None:
-    target = logging.StreamHandler()
-    target.addFilter(InvocationFilter())
-    target.setFormatter(JsonFormatter() if json_logs else logging.Formatter(_LOG_LINE))
-    logging.basicConfig(handlers=[target], level=logging.INFO if json_logs else logging.WARNING)
 
 
 def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
@@ -160,7 +154,13 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     metavar="BYTES",
     help="Path and headers of a request; more is answered with 431.",
 )
-@click.option("--json-logs", is_flag=True, help="Log lines of JSON from level INFO, each with the invocation it is of.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Log from this level on. Default: what the module sets up, else warnings.",
+)
+@click.option("--json-logs", is_flag=True, help="Log lines of JSON, each with the invocation it is of.")
+@click.option("--access-log", is_flag=True, help="Log a line for each request.")
 def serve(
     target: str,
     db: str | None,
@@ -172,7 +172,9 @@ def serve(
     keep_alive: int,
     limit_connections: int,
     limit_head: int,
+    log_level: str | None,
     json_logs: bool,
+    access_log: bool,
 ) -> None:
     """Serve an app over HTTP.
 
@@ -195,7 +197,8 @@ def serve(
         raise
     if grace is None:
         grace = GRACE_OF_RELOAD_S if reload else GRACE_S
-    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, json_logs)
+    logs = LogOptions(log_level, json_logs, access_log)
+    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, logs)
     try:
         if reload:
             _reload(serving, sockets)
