@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.log_guard import LogGuard, expect_log
+
+__all__ = ["expect_log"]
+
 # A run in the background of a shell ignores it, and so would all processes that tests start in order to interrupt them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LogGuard(), "log_guard")
 
 
 @pytest.fixture

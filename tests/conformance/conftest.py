@@ -13,6 +13,7 @@ import pytest
 from tests.conformance.driver import Driver
 from tests.conformance.engine import Engine, Killer
 from tests.conformance.modes import modes_of
+from tests.log_guard import from_process
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -34,6 +35,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
     with ends:
         yield of
+    for engine in started.values():
+        from_process(engine.warnings())
 
 
 @pytest.fixture

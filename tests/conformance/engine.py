@@ -14,6 +14,13 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
+ON_PURPOSE = (
+    "failed, next in",
+    "the app starts again. Paused after",
+    "failed for good after",
+    "held the event loop for",
+    "NonDeterministic/",
+)
 
 
 class Engine:
@@ -78,6 +85,11 @@ class Engine:
                 raise AssertionError(f"the server did not end after {how.name}\n{self.log()}") from None
             finally:
                 self._process = None
+
+    def warnings(self) -> str:
+        """What its processes have logged, but for what the services of the suite do on purpose."""
+        lines = (self.folder / "log").read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if not any(text in line for text in ON_PURPOSE))
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-4000:]

@@ -204,6 +204,7 @@ def _tells(answer: Answer) -> bool:
     return any(word in answer.body for word in (b"Traceback", b".py", b"File ", b"/srv/", b"line "))
 
 
+@pytest.mark.expects_log("A request was answered with 500")
 async def test_an_error_inside_is_500_or_503_without_its_text() -> None:
     async with World(Door) as world:
 

@@ -14,16 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.log_guard import from_process
+
 ROOT = Path(__file__).resolve().parents[2]
 ADD = b"POST /Counter/a/add HTTP/1.1\r\nhost: x\r\n"
 LIMIT_S = 5
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.http.hostile_app"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    errors = tmp_path_factory.mktemp("hostile") / "stderr"
+    with errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.http.hostile_app"], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr
+        )
     assert process.stdout is not None
     try:
         yield int(process.stdout.readline())
@@ -34,6 +38,7 @@ def port() -> Iterator[int]:
         process.kill()
         process.wait()
         process.stdout.close()
+        from_process(errors.read_text())
 
 
 def opened(port: int) -> socket.socket:

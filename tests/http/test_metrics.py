@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import App, RetryPolicy, TerminalError, VirtualObject, handler
@@ -38,6 +39,7 @@ async def scraped(app: App) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_requests_and_invocations_are_counted() -> None:
     async with App(Counter, storage="sqlite://") as app:
         for _ in range(3):

@@ -89,6 +89,7 @@ class Blocking(VirtualObject):
         time.sleep(seconds)  # noqa: ASYNC251
 
 
+@pytest.mark.expects_log("held the event loop for")
 async def test_a_handler_that_holds_the_event_loop_is_warned_about(
     storage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +118,7 @@ class Failing(VirtualObject):
             raise AssertionError("only a TerminalError reaches the handler") from None
 
 
+@pytest.mark.expects_log("Future exception was never retrieved")
 async def test_a_call_that_fails_and_that_nobody_awaits_is_reported_as_asyncio_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -127,6 +129,7 @@ async def test_a_call_that_fails_and_that_nobody_awaits_is_reported_as_asyncio_d
     assert "nobody looks" in caplog.text and "never retrieved" in caplog.text
 
 
+@pytest.mark.expects_log("failed for good after")
 async def test_the_log_names_the_step_that_failed(caplog: pytest.LogCaptureFixture) -> None:
     async with World(Failing, retry=RetryPolicy(max_attempts=1, on_exhausted="fail")) as world:
         with pytest.raises(TerminalError):

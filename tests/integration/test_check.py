@@ -251,6 +251,7 @@ async def test_an_open_invocation_of_an_older_version_is_migrated_in_memory_and_
     assert report.ok and (report.counts.outdated, report.counts.replayed) == (1, 2)
 
 
+@pytest.mark.expects_log("failed, next in")
 async def test_a_handler_that_failed_where_it_fails_now_breaks_nothing_new(storage: str) -> None:
     class Order(VirtualObject):
         @handler

@@ -354,6 +354,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 @pytest.mark.parametrize("what", BROKEN)
 async def test_a_broken_migration_pauses_who_needs_it_changes_nothing_and_goes_on_once_mended(what: str) -> None:
     step, says = BROKEN[what]
@@ -377,6 +378,7 @@ async def test_a_broken_migration_pauses_who_needs_it_changes_nothing_and_goes_o
         assert await world.app.invocation(behind.id).result() == "800"
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_a_reader_of_what_cannot_be_migrated_is_paused_too() -> None:
     async with World(FIRST) as world:
         await call(world, "add", 5)
@@ -388,6 +390,7 @@ async def test_a_reader_of_what_cannot_be_migrated_is_paused_too() -> None:
         assert await world.app.invocation(handle.id).result() == "new: 500"
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_an_older_release_leaves_newer_state_alone_until_the_newer_one_is_back() -> None:
     async with World(second()) as world:
         await call(world, "add", 5)
@@ -478,6 +481,7 @@ async def test_two_versions_at_once_while_blocked() -> None:
         assert migrated_entries(world) == [(3, {"sum": 500})]
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_what_began_with_state_and_has_cleared_it_is_migrated_although_nothing_is_stored() -> None:
     async with World(FIRST) as world:
         id = await blocked(world, "empty")
@@ -533,6 +537,7 @@ async def test_a_crash_at_the_commit_of_two_upgrades_leaves_old_or_new_and_never
         assert crashes
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_recorded_writes_that_no_longer_fit_pause_the_invocation_as_any_mismatch_does() -> None:
     class Order(VirtualObject):
         total: Decimal = Decimal(0)
@@ -660,6 +665,7 @@ async def test_an_atomic_handler_killed_after_two_upgrades_goes_back_to_the_star
         assert await call(world, "look") == "new: 500"
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_an_atomic_handler_that_no_longer_fits_after_an_upgrade_goes_back_in_the_new_version_when_killed() -> (
     None
 ):

@@ -190,6 +190,7 @@ async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected:
         assert await _gate(world).run(how) == expected
 
 
+@pytest.mark.may_log("asynchronous generator is already running", "_GatheringFuture exception was never retrieved")
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("commit", range(1, 8))
 @pytest.mark.parametrize("how", ["one", "all", "completed", "gather"])
@@ -435,6 +436,7 @@ async def test_who_has_ended_is_no_waiter_any_more() -> None:
         assert len(state.waiters["a"]) == 1
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_a_workflow_that_waits_for_another_promise_on_replay_is_paused() -> None:
     async with World(Gate) as world:
         sent = await _gate(world).run.send("one")

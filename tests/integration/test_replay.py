@@ -102,6 +102,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 @pytest.mark.parametrize("name", CHANGES)
 async def test_changed_code_pauses_the_invocation_says_where_and_changes_nothing(name: str) -> None:
     body, message = CHANGES[name]
@@ -131,6 +132,7 @@ async def test_changed_code_pauses_the_invocation_says_where_and_changes_nothing
         assert await world.app.invocation(handle.id).result() == "original"
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_an_invocation_of_a_removed_handler_is_paused_and_goes_on_when_it_is_back() -> None:
     class Flow(VirtualObject):
         @handler
@@ -153,6 +155,7 @@ async def test_an_invocation_of_a_removed_handler_is_paused_and_goes_on_when_it_
         assert world.statuses() == ["succeeded"]
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_state_that_no_longer_fits_its_type_pauses_the_next_invocation_with_the_field_named() -> None:
     class Flow(VirtualObject):
         step: int = 0
@@ -273,6 +276,7 @@ async def test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_the
             assert await world.app.object(Asyncio, f"k{n}").get() == ["second"]
 
 
+@pytest.mark.expects_log("failed, next in")
 async def test_a_retry_that_has_begun_is_begun_again_after_a_crash() -> None:
     attempts = []
 

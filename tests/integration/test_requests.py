@@ -192,6 +192,7 @@ async def test_a_request_that_makes_no_sense_is_answered_and_harms_nobody(
         assert w.statuses() == ["succeeded"] * 2
 
 
+@pytest.mark.expects_log("A request of the command line failed")
 async def test_an_error_inside_the_app_is_answered_and_the_app_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async with world() as w:
         handle = await w.app.object(Job, "j").wait.send()
@@ -256,6 +257,7 @@ async def test_a_timer_that_is_due_at_the_start_does_not_overtake_what_was_asked
         assert happened == ["woke up"]
 
 
+@pytest.mark.expects_log("Refused: ")
 async def test_requests_at_the_start_are_done_in_the_order_in_which_they_came() -> None:
     async with world() as w:
         one = await w.app.object(Job, "1").wait.send()
@@ -283,6 +285,7 @@ async def test_requests_at_the_start_are_done_in_the_order_in_which_they_came() 
         assert await again.result() is True, "its answer was kept"
 
 
+@pytest.mark.expects_log("Refused: ")
 async def test_asking_a_handler_for_its_type_at_the_start_lets_no_other_go_on() -> None:
     async with world() as w:
         busy = await w.app.object(Job, "busy").work.send()
@@ -304,6 +307,7 @@ async def test_asking_a_handler_for_its_type_at_the_start_lets_no_other_go_on() 
         assert happened == []
 
 
+@pytest.mark.expects_log("Refused: ")
 async def test_only_what_was_left_and_is_refused_at_the_start_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever left it has gone, and reads no answer; a command line that waits tells it itself."""
     caplog.set_level(logging.INFO, "actors")
@@ -348,6 +352,7 @@ async def test_requests_at_the_start_are_done_without_a_poll_too() -> None:
         assert answer(w, number) == {"ok": True} and await _status(w, handle) == "failed"
 
 
+@pytest.mark.expects_log("Refused: ")
 async def test_a_request_for_a_class_that_is_not_served_any_more_does_not_keep_the_app_from_starting() -> None:
     class Other(VirtualObject):
         @handler
@@ -647,6 +652,7 @@ class Both(VirtualObject):
             return f"{error.message} {sum(await other)}"
 
 
+@pytest.mark.expects_log("Refused: ")
 @pytest.mark.parametrize("first", ["resolve", "reject"])
 async def test_the_type_of_an_awakeable_is_asked_for_although_another_one_was_completed_before(first: str) -> None:
     world = World(Both)

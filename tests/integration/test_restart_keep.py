@@ -657,6 +657,7 @@ async def test_an_idempotency_key_and_those_who_wait_stay_with_the_old_one() -> 
         assert same.id == handle.id
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_code_that_does_not_fit_what_was_kept_pauses_and_corrupts_nothing() -> None:
     async with world(limits=Limits(retention=None)) as w:
         handle = await _ended(w, "now")
@@ -745,6 +746,7 @@ async def test_a_restart_finds_the_state_by_which_the_kept_steps_were_taken(keep
         assert sorted(happened) == ["reserving"] + ["told"] * told
 
 
+@pytest.mark.expects_log("is paused; it is tried again")
 async def test_state_that_cannot_go_back_stays_and_a_handler_that_does_not_fit_it_says_why() -> None:
     async with World(Guarded) as w:
         first = await w.app.object(Guarded, "k").reserve.send()

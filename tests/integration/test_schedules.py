@@ -248,6 +248,7 @@ async def test_a_start_leaves_the_ticks_of_unchanged_schedules_as_they_are() -> 
         assert world.disk.commits == commits
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_the_tick_of_a_changed_schedule_is_withdrawn_and_a_new_one_placed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -267,6 +268,7 @@ async def test_the_tick_of_a_changed_schedule_is_withdrawn_and_a_new_one_placed(
         assert waiting.id not in [info.id for info in await world.app.invocations()]
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_another_key_or_zone_is_another_schedule_and_another_spelling_is_not() -> None:
     function = Daily.__dict__["make"].function
     async with At("2026-03-01T10:00:30", Daily) as world:
@@ -282,6 +284,7 @@ async def test_another_key_or_zone_is_another_schedule_and_another_spelling_is_n
         assert world.pending() == ["2026-03-01T18:00:00Z"]
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_the_ticks_of_a_class_that_is_not_served_any_more_are_withdrawn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -294,6 +297,7 @@ async def test_the_ticks_of_a_class_that_is_not_served_any_more_are_withdrawn(
         assert len(ran) == 26
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_whoever_waits_for_a_tick_that_is_withdrawn_is_told() -> None:
     class Watcher(VirtualObject):
         @handler
@@ -338,6 +342,7 @@ async def test_a_tick_that_was_placed_by_older_code_runs_as_the_handler_is_now()
         assert await world.app.invocation(tick.id).result() == "newnew"
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_a_tick_of_other_rules_for_the_zone_is_placed_anew() -> None:
     async with At("2026-03-01T10:00:30", Nightly) as world:
         world.disk.query(
@@ -396,6 +401,7 @@ async def test_what_was_missed_runs_once_at_once_and_then_on_schedule(how: str) 
         assert ran[1:] == ["2026-03-04T08:00:00+00:00"]
 
 
+@pytest.mark.expects_log("is skipped: it is")
 @pytest.mark.parametrize("how", ["down_until", "sleeps_until"])
 async def test_what_was_missed_does_not_run_if_the_schedule_says_so(how: str) -> None:
     async with At("2026-03-01T10:00:30", HourlySkip) as world:
@@ -410,6 +416,7 @@ async def test_what_was_missed_does_not_run_if_the_schedule_says_so(how: str) ->
         assert ran == ["2026-03-04T08:00:00+00:00"]
 
 
+@pytest.mark.expects_log("is skipped: it is")
 async def test_a_minute_late_is_not_missed_and_a_moment_more_is() -> None:
     async with At("2026-03-01T10:00:30", HourlySkip) as world:
         await world.down_until("2026-03-01T11:01:00")
@@ -418,6 +425,7 @@ async def test_a_minute_late_is_not_missed_and_a_moment_more_is() -> None:
         assert len(ran) == 1
 
 
+@pytest.mark.expects_log("is skipped: it is")
 async def test_the_newest_due_time_of_a_downtime_runs_if_it_is_not_missed() -> None:
     async with At("2026-03-01T10:00:30", HourlySkip) as world:
         await world.down_until("2026-03-01T15:00:10")
@@ -427,6 +435,7 @@ async def test_the_newest_due_time_of_a_downtime_runs_if_it_is_not_missed() -> N
         assert world.pending() == ["2026-03-01T16:00:00Z"]
 
 
+@pytest.mark.expects_log("is skipped: it is")
 async def test_a_tick_that_has_been_followed_by_the_next_is_missed_however_little_it_is_late() -> None:
     class Secondly(VirtualObject):
         @schedule("* * * * * *", key="s", misfire="skip")
@@ -444,6 +453,7 @@ async def test_a_tick_that_has_been_followed_by_the_next_is_missed_however_littl
         ]
 
 
+@pytest.mark.expects_log("is skipped: the tick before it")
 async def test_a_tick_is_skipped_while_the_one_before_it_has_not_ended(caplog: pytest.LogCaptureFixture) -> None:
     class Slow(VirtualObject):
         @schedule("* * * * *", key="s")
@@ -467,6 +477,7 @@ async def test_a_tick_is_skipped_while_the_one_before_it_has_not_ended(caplog: p
         assert ran[-1] == "2026-03-01T10:04:00+00:00"
 
 
+@pytest.mark.expects_log("is skipped: the tick before it")
 async def test_a_blocked_key_collects_one_tick_and_no_more() -> None:
     class Busy(VirtualObject):
         @handler
@@ -515,6 +526,7 @@ async def test_ending_a_tick_before_its_time_skips_it_alone(operation: str, misf
         assert ran[1:] == ["2026-03-02T03:00:00+00:00"]
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_a_cancelled_tick_does_not_come_back_with_its_schedule() -> None:
     async with At("2026-03-01T10:00:30", Daily) as world:
         (tick,) = await world.app.invocations()
@@ -536,6 +548,7 @@ async def test_a_tick_that_waits_can_be_neither_paused_nor_purged() -> None:
         assert world.pending() == ["2026-03-02T03:00:00Z"]
 
 
+@pytest.mark.expects_log("is skipped: the tick before it")
 async def test_a_paused_tick_holds_its_schedule_until_it_is_resumed() -> None:
     class Held(VirtualObject):
         @schedule("* * * * *", key="h")
@@ -576,6 +589,7 @@ async def test_a_clock_set_back_a_little_runs_nothing_twice(restarts: bool) -> N
         assert [moment[11:16] for moment in ran] == ["10:01", "10:02", "10:03", "10:04", "10:05", "10:06"]
 
 
+@pytest.mark.may_log("is withdrawn, because", "the clock was set back")
 @pytest.mark.parametrize("how", ["down_until", "sleeps_until"])
 async def test_a_clock_that_was_years_ahead_takes_no_schedule_with_it(how: str, caplog: Any) -> None:
     async with At("2026-03-01T10:00:30", Hourly, Daily) as world:
@@ -590,6 +604,7 @@ async def test_a_clock_that_was_years_ahead_takes_no_schedule_with_it(how: str, 
         assert len(ran) == 3 + 25
 
 
+@pytest.mark.expects_log("the clock was set back")
 async def test_what_has_run_ahead_of_time_is_passed_over_when_that_time_comes() -> None:
     async with At("2026-03-01T10:00:30", Hourly) as world:
         await world.sleeps_until("2026-03-01T20:30:00")
@@ -692,6 +707,7 @@ async def test_a_service_needs_no_key_and_its_ticks_run_once_across_crashes() ->
         assert world.outcomes() == ["2026-03-01T11:00:00Z ok"]
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_a_tick_of_a_service_that_was_cancelled_does_not_come_back() -> None:
     async with At("2026-03-01T10:30:00", Cleaning) as world:
         (info,) = await world.app.invocations(status="scheduled")
@@ -707,6 +723,7 @@ async def test_a_tick_of_a_service_that_was_cancelled_does_not_come_back() -> No
         assert world.pending() == ["2026-03-01T12:00:00Z"], "what was cancelled is over"
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_a_tick_of_a_class_that_has_become_a_service_is_placed_anew() -> None:
     class Keyed(VirtualObject, name="Cleaning"):
         @schedule("0 * * * *", key="k")
@@ -724,6 +741,7 @@ async def test_a_tick_of_a_class_that_has_become_a_service_is_placed_anew() -> N
         assert len(ran) == 1
 
 
+@pytest.mark.expects_log("the clock was set back")
 async def test_a_cancelled_tick_of_a_clock_that_was_wrong_is_followed_by_one_of_the_right_time() -> None:
     async with At("2027-03-01T10:30:00", Hourly) as world:
         world.clock.set_to(ms("2026-03-01T10:30:00"), noticed=False)
@@ -734,6 +752,7 @@ async def test_a_cancelled_tick_of_a_clock_that_was_wrong_is_followed_by_one_of_
         assert ran == ["2026-03-01T11:00:00+00:00", "2026-03-01T12:00:00+00:00"]
 
 
+@pytest.mark.expects_log("is withdrawn, because")
 async def test_the_same_is_found_out_by_the_next_process() -> None:
     async with At("2027-03-01T10:30:00", Hourly) as world:
         world.clock.set_to(ms("2026-03-01T10:30:00"), noticed=False)

@@ -163,6 +163,7 @@ async def test_trace_headers_go_through_calls_and_sends_without_any_tracing() ->
         assert [json.loads(text) for (text,) in given] == [{"traceparent": INCOMING, "tracestate": "a=1"}] * 2
 
 
+@pytest.mark.expects_log("failed with 7")
 async def test_log_lines_name_the_invocation_they_come_from() -> None:
     stream = io.StringIO()
     target = logging.StreamHandler(stream)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from random import Random
 from typing import Any
@@ -249,11 +248,7 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRI
 def test_every_cycle_of_waits_is_refused_and_nothing_else(
     limits: Limits, seed: int, actions: list[tuple[Any, ...]]
 ) -> None:
-    logging.disable(logging.CRITICAL)
-    try:
-        with watching() as seen:
-            asyncio.run(Run(limits, seed, seen).play(actions))
-    finally:
-        logging.disable(logging.NOTSET)
+    with watching() as seen:
+        asyncio.run(Run(limits, seed, seen).play(actions))
     for what in seen.counts:
         event(what)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -148,11 +147,7 @@ def test_upgrades_of_objects_with_open_invocations_compose(
     fails: bool,
     data: st.DataObject,
 ) -> None:
-    logging.disable(logging.CRITICAL)
-    try:
-        asyncio.run(_upgrades(Run(chain), state, program, "attempt" if atomic else "go", fails, data))
-    finally:
-        logging.disable(logging.NOTSET)
+    asyncio.run(_upgrades(Run(chain), state, program, "attempt" if atomic else "go", fails, data))
 
 
 async def _upgrades(run: Run, state: State, program: list[str], name: str, fails: bool, data: st.DataObject) -> None:

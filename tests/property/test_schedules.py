@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import datetime
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -29,6 +28,15 @@ from actors.cron import CronLine, due_of
 from actors.errors import AppNotRunning
 from actors.storage import Status, StorageError
 from tests.world import World
+
+pytestmark = pytest.mark.may_log(
+    "has not ended.",
+    "its schedule says misfire='skip'",
+    "no schedule of this app places it",
+    "the clock or the rules of its zone",
+    "the clock was set back",
+    "the app starts again. No service 'Scheduled'",
+)
 
 ALARMS = 12  # of the clock, at most, for which one step lets time pass
 GRACE_MS = 60_000
@@ -321,10 +329,3 @@ def test_whatever_is_done_to_the_clock_no_due_time_runs_twice_and_no_schedule_is
 ) -> None:
     machine = Machine(declared, start, seed)
     asyncio.run(machine.run(steps, machine.check_near))
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.log_guard import from_process
+
 ROOT = Path(__file__).resolve().parents[2]
 LIFELINE, _held = os.pipe()  # its reading end closes when this process ends, however that is; see `APP`
 
@@ -75,7 +77,7 @@ def serving(folder: Path, *words: str, port: int = 0) -> Iterator[Serving]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        from_process(process.communicate()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Serving:
     def end(self) -> tuple[int, str]:
         """Wait for its end: the exit code, and what it said on stderr."""
         errors = self.process.communicate(timeout=30)[1]
+        from_process(errors)
         return self.process.returncode, errors
 
 

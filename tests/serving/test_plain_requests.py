@@ -259,6 +259,7 @@ async def test_whoever_hangs_up_cancels_nothing_and_disturbs_nobody(caplog: pyte
     assert not caplog.records
 
 
+@pytest.mark.expects_log("Stopping: 1 connection waits for an answer")
 async def test_a_call_that_waits_when_the_server_ends_is_answered_that_it_goes_on() -> None:
     async with running() as server:
         asked = asyncio.create_task(told(server.port, request("/Counter/a/wait")))
