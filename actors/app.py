@@ -24,7 +24,7 @@ from actors.errors import (
     UnknownService,
 )
 from actors.futures import Call
-from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds
+from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds, remaining
 from actors.http_options import HttpOptions
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
@@ -259,7 +259,7 @@ class App:
     ) -> InvocationHandle[Any]:
         """Send one way by name, `delay` later if given."""
         target = self._running().handler(service, handler)
-        options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
+        options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
         return self.dispatch_send(target, key_for(target, key), args, {}, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:

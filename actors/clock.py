@@ -15,7 +15,16 @@ class Cancellable(Protocol):
 class Clock(Protocol):
     """Wall-clock milliseconds since the epoch, and one way to be called later."""
 
-    def now_ms(self) -> int: ...
+    def now_ms(self) -> int:
+        """The present, cut down to whole milliseconds."""
+        ...
+
+    def due_ms(self, after_ms: int) -> int:
+        """The first whole millisecond at which `after_ms` have passed: what ends there never ends early.
+
+        `now_ms() + after_ms` would be up to a millisecond too soon.
+        """
+        ...
 
     def call_at(self, due_ms: int, callback: Callable[[], None]) -> Cancellable:
         """Call once at or after `due_ms`, perhaps early: the caller checks and asks again."""
@@ -23,14 +32,23 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. Durable deadlines are wall-clock times, because they outlive the process."""
+    """The machine's clock. Durable deadlines are wall-clock times, because they outlive the process.
+
+    `time_ns` is where the time comes from, in nanoseconds since the epoch.
+    """
 
     # The loop's timer does not see the wall clock being set or the machine sleeping; looking again each minute does.
     LONGEST_WAIT_S = 60.0
 
+    def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:
+        self._time_ns = time_ns
+
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return self._time_ns() // 1_000_000
+
+    def due_ms(self, after_ms: int) -> int:
+        return -(-self._time_ns() // 1_000_000) + after_ms
 
     def call_at(self, due_ms: int, callback: Callable[[], None]) -> Cancellable:
-        wait_s = (due_ms - self.now_ms()) / 1000
+        wait_s = (due_ms * 1_000_000 - self._time_ns()) / 1e9
         return asyncio.get_running_loop().call_later(min(max(wait_s, 0.0), self.LONGEST_WAIT_S), callback)

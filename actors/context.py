@@ -21,7 +21,7 @@ from actors.errors import (
     failure_text,
 )
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
-from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, milliseconds
+from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, remaining
 from actors.journal import Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.named_state import NamedState
@@ -159,14 +159,17 @@ class Context(NamedState, Combinators):
     # --- time -----------------------------------------------------------------------------------------------------------
 
     def sleep(self, duration: float | datetime.timedelta) -> DurableFuture[None]:
-        """Wait, seconds or timedelta, for moments or months: a restart does not begin it anew."""
-        return self._sleep(milliseconds(duration, "ctx.sleep"))
+        """Wait, seconds or timedelta, for moments or months: a restart does not begin it anew.
+
+        Never shorter than that by the machine's clock. A negative duration has passed already: `ctx.sleep(until - ctx.now())`.
+        """
+        return self._sleep(remaining(duration, "ctx.sleep"))
 
     def _sleep(self, duration_ms: int) -> JournaledFuture[None]:
         attempt = self._attempt
         entry = attempt.command(Kind.SLEEP, str(duration_ms))
         if entry is None:
-            due = attempt.partition.clock.now_ms() + duration_ms
+            due = attempt.partition.clock.due_ms(duration_ms)
             entry = attempt.record(Kind.SLEEP, str(duration_ms), ref=due)
             attempt.partition.alarms.add(due, attempt.invocation, entry.idx)
         future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
@@ -189,11 +192,11 @@ class Context(NamedState, Combinators):
         """
         attempt = self._attempt
         codec = ANY if type is None else codec_for(type, "ctx.awakeable")
-        timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
+        timeout_ms = None if timeout is None else remaining(timeout, "timeout")
         asked = None if timeout_ms is None else str(timeout_ms)
         entry = attempt.command(Kind.AWAKEABLE, codec.name, asked)
         if entry is None:
-            deadline = None if timeout_ms is None else attempt.partition.clock.now_ms() + timeout_ms
+            deadline = None if timeout_ms is None else attempt.partition.clock.due_ms(timeout_ms)
             entry = attempt.record(Kind.AWAKEABLE, codec.name, asked, deadline)
             if deadline is not None:
                 attempt.partition.alarms.add(deadline, attempt.invocation, entry.idx)
@@ -317,7 +320,7 @@ class Context(NamedState, Combinators):
     ) -> InvocationHandle[Any]:
         """Send one way by name, `delay` later if given."""
         target = self._attempt.partition.handler(service, handler)
-        options = DEFAULT_OPTIONS if delay is None else Options(milliseconds(delay, "delay"))
+        options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
         return self.dispatch_send(target, key_for(target, key), args, {}, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
@@ -397,7 +400,7 @@ class Context(NamedState, Combinators):
 
     def timeout(self, call: Call[T], duration: float | datetime.timedelta) -> DurableFuture[T]:
         """`call`, or DurableTimeout after `duration`. The deadline survives restarts; the call itself goes on."""
-        duration_ms = milliseconds(duration, "ctx.timeout")
+        duration_ms = remaining(duration, "ctx.timeout")
         return with_timeout(self._attempt, call, self._sleep(duration_ms), duration_ms / 1000)
 
 

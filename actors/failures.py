@@ -55,7 +55,7 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     invocation.status = Status.BACKING_OFF
     partition.mark(invocation)
     partition.residence.rests(invocation)
-    partition.alarms.add(now + delay_ms, invocation, RETRY)
+    partition.alarms.add(partition.clock.due_ms(delay_ms), invocation, RETRY)
     log.warning(
         "%s: attempt %d failed, next in %.1f s. %s",
         partition.label(invocation),

@@ -256,14 +256,15 @@ class Gateway:
         partition = self._partition()
         text, values = target.encode(args, dict(kwargs))
         options = Options(delay_ms, headers, idempotency_key)
-        due_ms = partition.clock.now_ms() + delay_ms if delay_ms else None
+        due_ms = partition.clock.due_ms(delay_ms) if delay_ms else None
         if idempotency_key is not None or target.once:
             seq, new = await self._place(target, key, text, values, options)
             return Acceptance(partition.ids.invocation(seq), new, due_ms if new else None)
         partition.check_room(target, key, text)
         seq = partition.next_number()
         headers = partition.headers_for(headers, None)
-        partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
+        invocation = partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
+        due_ms = invocation.position if delay_ms else None
         await partition.committer.flushed()
         return Acceptance(partition.ids.invocation(seq), True, due_ms)
 

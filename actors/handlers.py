@@ -138,7 +138,7 @@ class BoundHandler(Generic[P, R]):
     ) -> BoundHandler[P, R]:
         """The same handler with options.
 
-        `delay` (seconds, sends only); `headers` the handler sees in `ctx.headers`; `idempotency_key`: all calls and sends
+        `delay` (seconds, sends only; a negative one has passed: at once); `headers` the handler sees in `ctx.headers`; `idempotency_key`: all calls and sends
         of this handler and object under one key are one invocation, as long as it is kept. Another key, or other arguments
         with the same key (IdempotencyMismatch), are another request.
         """
@@ -146,7 +146,7 @@ class BoundHandler(Generic[P, R]):
         if idempotency_key is not None:
             options.idempotency_key = checked_idempotency_key(idempotency_key)
         if delay is not None:
-            options.delay_ms = milliseconds(delay, "delay")
+            options.delay_ms = remaining(delay, "delay")
         if headers is not None:
             options.headers = checked_headers(headers)
         return BoundHandler(self._dispatcher, self._definition, self._key, options)
@@ -197,6 +197,18 @@ def milliseconds(duration: float | timedelta, what: str) -> int:
     if not 0 <= ms < _LONGEST_S * 1000:
         raise BadArguments(f"{what} must lie between 0 and 3,000 years, got {shortened(duration)}.")
     return ms
+
+
+def remaining(duration: float | timedelta, what: str) -> int:
+    """`milliseconds` of what is left to wait: a negative duration is a deadline that has passed, which is due now.
+
+    `until - now` becomes negative by itself, so a sleep or a delay must not fail for it. Raises BadArguments as that does.
+    """
+    if isinstance(duration, timedelta):
+        passed = duration < timedelta(0)
+    else:
+        passed = isinstance(duration, (int, float)) and -math.inf < duration < 0
+    return 0 if passed else milliseconds(duration, what)
 
 
 _LONGEST_S = 10**11

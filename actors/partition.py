@@ -223,7 +223,7 @@ class Partition(Ledger):
         self.mark(invocation)
         if delay_ms:
             invocation.status = Status.SCHEDULED
-            due_ms = invocation.position = invocation.accepted_ms + delay_ms  # it has no place in a mailbox yet
+            due_ms = invocation.position = self.clock.due_ms(delay_ms)  # it has no place in a mailbox yet
             self.alarms.add(due_ms, invocation, DELIVER)
             self.residence.scheduled(invocation)
         else:

@@ -52,7 +52,7 @@ class Requests:
     def _arm(self) -> None:
         if self._every_ms:
             clock = self._partition.clock
-            self._alarm = clock.call_at(clock.now_ms() + self._every_ms, self._ring)
+            self._alarm = clock.call_at(clock.due_ms(self._every_ms), self._ring)
 
     def _ring(self) -> None:
         self._alarm = None

@@ -183,6 +183,24 @@ BUGS = [
         "        if True:\n            bound",
     ),
     Bug(
+        "a sleep ends up to a millisecond early",
+        "actors/testing/clock.py",
+        "        return -(-self._now_ns // _MS) + after_ms",
+        "        return self._now_ns // _MS + after_ms",
+    ),
+    Bug(
+        "a delayed message is due up to a millisecond early",
+        "actors/partition.py",
+        "due_ms = invocation.position = self.clock.due_ms(delay_ms)",
+        "due_ms = invocation.position = invocation.accepted_ms + delay_ms",
+    ),
+    Bug(
+        "a sleep until a moment that has passed fails",
+        "actors/context.py",
+        'self._sleep(remaining(duration, "ctx.sleep"))',
+        'self._sleep(remaining(abs(duration), "ctx.sleep"))',
+    ),
+    Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
         "timer = (due_ms, partition.next_number(), invocation.seq, index)",

@@ -23,6 +23,7 @@ from actors.handlers import (
     Options,
     checked_headers,
     milliseconds,
+    remaining,
 )
 from actors.keys import checked_key, key_for
 from actors.retry import RetryPolicy
@@ -152,7 +153,7 @@ class Client:
         """Send one way by name, `delay` (seconds) later if given."""
         body, kind = calls.arguments(args, {})
         options = Options(
-            milliseconds(delay, "delay") if delay is not None else 0,
+            remaining(delay, "delay") if delay is not None else 0,
             checked_headers(headers) if headers is not None else None,
             idempotency_key,
         )

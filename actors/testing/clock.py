@@ -6,6 +6,8 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+_MS = 1_000_000  # nanoseconds
+
 
 class _Alarm:
     __slots__ = ("callback", "cancelled")
@@ -22,12 +24,18 @@ class ManualClock:
     """Wall-clock time for `App(clock=...)`. It outlives the apps that use it, as real time outlives a process."""
 
     def __init__(self, start_ms: int = 1_700_000_000_000) -> None:
-        self._now_ms = start_ms
+        self._now_ns = start_ms * _MS
         self._alarms: list[tuple[int, int, _Alarm]] = []
         self._order = itertools.count()
 
     def now_ms(self) -> int:
-        return self._now_ms
+        return self._now_ns // _MS
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def due_ms(self, after_ms: int) -> int:
+        return -(-self._now_ns // _MS) + after_ms
 
     def call_at(self, due_ms: int, callback: Callable[[], None]) -> _Alarm:
         alarm = _Alarm(callback)
@@ -41,16 +49,19 @@ class ManualClock:
         return self._alarms[0][0] if self._alarms else None
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds`, ringing what becomes due on the way, in order."""
-        self.move_to(self._now_ms + round(seconds * 1000))
+        """Move on by `seconds`, to the nanosecond, ringing what becomes due on the way, in order."""
+        self._move_to(self._now_ns + round(seconds * 1e9))
 
     def move_to(self, target_ms: int) -> None:
         """Move on to `target_ms`. Never backwards."""
-        while (due_ms := self.next_due_ms()) is not None and due_ms <= target_ms:
+        self._move_to(target_ms * _MS)
+
+    def _move_to(self, target_ns: int) -> None:
+        while (due_ms := self.next_due_ms()) is not None and due_ms * _MS <= target_ns:
             _, _, alarm = heapq.heappop(self._alarms)
-            self._now_ms = max(self._now_ms, due_ms)
+            self._now_ns = max(self._now_ns, due_ms * _MS)
             alarm.callback()
-        self._now_ms = max(self._now_ms, target_ms)
+        self._now_ns = max(self._now_ns, target_ns)
 
     def set_to(self, target_ms: int, *, noticed: bool = True) -> None:
         """Set the clock, back or ahead, as a person does, or a machine that slept.
@@ -58,7 +69,7 @@ class ManualClock:
         Whoever waits is called, perhaps early, as the machine's clock does within a minute: at once, or if it is not
         `noticed` yet, by the next call of this.
         """
-        self._now_ms = target_ms
+        self._now_ns = target_ms * _MS
         if not noticed:
             return
         waiting, self._alarms = sorted(self._alarms), []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from actors import App, Context, VirtualObject, handler
 from actors.errors import BadArguments, SerializationError
-from actors.handlers import HandlerDefinition, checked_headers, milliseconds
+from actors.handlers import HandlerDefinition, checked_headers, milliseconds, remaining
 from actors.virtual_object import definition_of
 from tests.unit.kinds import Color, Level, Point, Size, User
 
@@ -274,12 +274,35 @@ async def test_a_duration_that_makes_no_sense_is_refused(duration: Any) -> None:
     with pytest.raises(BadArguments, match=r"delay (must lie between|wants seconds)") as caught:
         milliseconds(duration, "delay")
     assert len(caught.value.message) < 250
-    if duration is not None:
-        async with App(Target, storage="sqlite://") as app:
-            with pytest.raises(BadArguments):
-                app.object(Target, "k").one.options(delay=duration)
-            with pytest.raises(BadArguments):
-                app.send("Target", "k", "one", 1, delay=duration)
+
+
+PASSED = [-1, -0.0001, -1e11, -(10**400), -1e300, datetime.timedelta(microseconds=-1), datetime.timedelta.min]
+
+
+@pytest.mark.parametrize("duration", PASSED, ids=lambda value: f"{type(value).__name__}")
+async def test_a_delay_that_has_passed_is_no_delay(duration: Any) -> None:
+    assert remaining(duration, "delay") == 0
+    async with App(Target, storage="sqlite://") as app:
+        app.object(Target, "k").one.options(delay=duration)
+
+
+NONSENSE = [math.nan, math.inf, -math.inf, 1e11, 10**400, "5", "-5", True, False, decimal.Decimal(-1), 1j, [1]]
+
+
+@pytest.mark.parametrize("duration", NONSENSE, ids=lambda value: f"{type(value).__name__}")
+async def test_a_delay_that_makes_no_sense_is_refused(duration: Any) -> None:
+    with pytest.raises(BadArguments, match=r"delay (must lie between|wants seconds)"):
+        remaining(duration, "delay")
+    async with App(Target, storage="sqlite://") as app:
+        with pytest.raises(BadArguments):
+            app.object(Target, "k").one.options(delay=duration)
+        with pytest.raises(BadArguments):
+            app.send("Target", "k", "one", 1, delay=duration)
+
+
+@given(st.one_of(st.floats(0, 1e9), st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=9999))))
+def test_what_is_left_to_wait_is_rounded_as_any_duration(duration: Any) -> None:
+    assert remaining(duration, "delay") == milliseconds(duration, "delay")
 
 
 @pytest.mark.parametrize(
