@@ -307,7 +307,8 @@ class App:
         def accept() -> Invocation:
             return partition.accept_message(message, partition.next_number(), None)
 
-        return await partition.placements.place(message, accept)
+        async with partition.committer.gated():
+            return await partition.placements.place(message, accept)
 
     async def _call_placed(self, message: Message) -> Any:
         while True:
@@ -329,11 +330,12 @@ class App:
         """What is recorded of an invocation. Raises BadId or UnknownInvocation."""
         partition = self._running()
         seq = partition.ids.read_invocation(id)
-        await partition.committer.flushed()
-        row = await partition.store.invocation(seq)
-        if row is None:
-            raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
-        return self._info(row)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            row = await partition.store.invocation(seq)
+            if row is None:
+                raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+            return self._info(row)
 
     def _info(self, row: InvocationRow) -> InvocationInfo:
         return InvocationInfo.of(row, self._running().ids)
@@ -355,8 +357,10 @@ class App:
         partition = self._running()
         statuses = statuses_of(status)
         last = 2**62 if before is None else partition.ids.read_invocation(before)
-        await partition.committer.flushed()
-        return [self._info(row) for row in await partition.store.listed(service, key, handler, statuses, last, limit)]
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            rows = await partition.store.listed(service, key, handler, statuses, last, limit)
+            return [self._info(row) for row in rows]
 
     async def cancel(self, id: str) -> None:
         """Ask an invocation to end. Returns once the request is durable; it has no effect twice.
@@ -416,10 +420,9 @@ class App:
         partition = self._running()
         partition.check_running()
         seq = partition.ids.read_invocation(id)
-        # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
-        result = await done(self._task(operation(partition.operations, seq)))
-        await partition.committer.flushed()
-        return result
+        async with partition.committer.gated():
+            # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
+            return await done(self._task(operation(partition.operations, seq)))
 
     async def state(self, cls: type[VirtualObject] | str, key: str) -> StateInfo:
         """The durable state of one object or workflow, by class or name. Raises UnknownService, BadKey or WrongKind."""
@@ -469,7 +472,9 @@ class App:
     async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:
         """The awakeables that wait for a completion, oldest first."""
         partition = self._running()
-        await partition.committer.flushed()
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            pending = await partition.store.pending_awakeables(limit)
         return [
             AwakeableInfo(
                 partition.ids.awakeable(seq, index),
@@ -480,9 +485,7 @@ class App:
                 moment(since_ms),
                 moment(deadline_ms) if deadline_ms is not None else None,
             )
-            for seq, index, service, key, handler, since_ms, deadline_ms in await partition.store.pending_awakeables(
-                limit
-            )
+            for seq, index, service, key, handler, since_ms, deadline_ms in pending
         ]
 
     async def resolve_awakeable(self, id: str, value: Any = None) -> None:
@@ -508,10 +511,11 @@ class App:
         partition.check_running()
         invocation = partition.open.get(seq)
         if invocation is None:
-            await partition.committer.flushed()  # it may have ended in the batch that is still open
-            row = await partition.store.invocation(seq)
-            if row is None:
-                raise UnknownInvocation()
+            async with partition.committer.gated():
+                await partition.committer.flushed()  # it may have ended in the batch that is still open
+                row = await partition.store.invocation(seq)
+                if row is None:
+                    raise UnknownInvocation()
             if row.status >= Status.SUCCEEDED:
                 definition = self._services.get(row.service)
                 handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition else None

@@ -64,8 +64,8 @@ class Awakeables:
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
         self._partition.check_running()
-        await self.apply(seq, index, payload)
-        await self._partition.committer.flushed()
+        async with self._partition.committer.gated():
+            await self.apply(seq, index, payload)
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
         """The same for a handler: its own command is completed in the very batch that completes the awakeable."""

@@ -151,12 +151,13 @@ class KeyedHandle(InvocationHandle[R]):
 async def _output(app: App, seq: int) -> Any:
     partition = app._running()
     partition.check_running()
-    if seq not in partition.open:
-        await partition.committer.flushed()
-        row = await partition.store.invocation(seq)
-        if row is None or row.status >= Status.SUCCEEDED:
-            return await app._result(seq)
-    raise NotReady()
+    async with partition.committer.gated():
+        if seq not in partition.open:
+            await partition.committer.flushed()
+            row = await partition.store.invocation(seq)
+            if row is None or row.status >= Status.SUCCEEDED:
+                return await app._result(seq)
+        raise NotReady()
 
 
 async def done(task: asyncio.Task[T]) -> T:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actors.errors import AppNotRunning
+from actors.errors import AppNotRunning, TerminalError
 from actors.invocation import MISSING, Invocation
 from actors.storage import Batch, OpenedDatabase, StorageError
 
@@ -197,6 +197,10 @@ class Committer:
         else:
             callback()
 
+    def gated(self) -> Gated:
+        """`async with` it: what leaves the block, a result or a refusal, leaves once all that it may speak of is durable."""
+        return Gated(self)
+
     async def flushed(self) -> None:
         """Return once everything that has happened so far is durable. Raises the error of a failed commit."""
         if self.failed is not None:
@@ -277,6 +281,26 @@ class Committer:
                 for future in invocation.waiters or ():
                     refuse(future, error)
         self._on_failure(error)
+
+
+class Gated:
+    """Everything that has been applied, but not written, may be lost; an answer that speaks of it must not be there before.
+
+    A refusal speaks of recorded facts as much as a result does: completed already, ended already, used with other arguments.
+    """
+
+    __slots__ = ("_committer",)
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # Other errors say that the app has stopped, or that nobody waits any more.
+        if error is None or isinstance(error, TerminalError):
+            await self._committer.flushed()
 
 
 def _reply(future: asyncio.Future[Any], ended: Invocation | None) -> None:

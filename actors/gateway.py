@@ -304,11 +304,12 @@ class Gateway:
 
     async def _find(self, target: HandlerDefinition, key: str, idempotency_key: str) -> str:
         partition = self._partition()
-        await partition.committer.flushed()
-        row = await partition.store.find(target.service.name, key, target.name, idempotency_key)
-        if row is None:
-            raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
-        return partition.ids.invocation(row.seq)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            row = await partition.store.find(target.service.name, key, target.name, idempotency_key)
+            if row is None:
+                raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
+            return partition.ids.invocation(row.seq)
 
     async def _outcome(self, seq: int) -> Outcome:
         with contextlib.suppress(TerminalError):  # the outcome is read from its row; if there is none, that says so
@@ -320,15 +321,16 @@ class Gateway:
 
     async def _output(self, seq: int) -> Outcome | None:
         partition = self._partition()
-        if seq in partition.open:
-            return None
-        await partition.committer.flushed()
-        row = await partition.store.invocation(seq)
-        if row is None:
-            raise UnknownInvocation()
-        if row.status < Status.SUCCEEDED:
-            return None
-        return self._of_row(row)
+        async with partition.committer.gated():
+            if seq in partition.open:
+                return None
+            await partition.committer.flushed()
+            row = await partition.store.invocation(seq)
+            if row is None:
+                raise UnknownInvocation()
+            if row.status < Status.SUCCEEDED:
+                return None
+            return self._of_row(row)
 
     def _of_row(self, row: InvocationRow) -> Outcome:
         partition = self._partition()

@@ -22,11 +22,12 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
     Position 0 is the input. Values are as they were stored. Raises BadId or UnknownInvocation.
     """
     seq = partition.ids.read_invocation(id)
-    await partition.committer.flushed()
-    row = await partition.store.invocation(seq)
-    if row is None:
-        raise UnknownInvocation()
-    story = await partition.store.story(seq, after, limit + 1)
+    async with partition.committer.gated():
+        await partition.committer.flushed()
+        row = await partition.store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation()
+        story = await partition.store.story(seq, after, limit + 1)
     return {
         **facts(InvocationInfo.of(row, partition.ids)),
         **_contents(row, partition.ids),

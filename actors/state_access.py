@@ -64,8 +64,9 @@ class StateInfo:
 async def read_state(partition: Partition, definition: ServiceDefinition, key: str) -> StateInfo:
     """What is on the disk. Raises BadKey, or WrongKind for a Service."""
     _check_target(definition, key)
-    await partition.committer.flushed()
-    stored = await partition.store.state(definition.name, key)
+    async with partition.committer.gated():
+        await partition.committer.flushed()
+        stored = await partition.store.state(definition.name, key)
     version = int(stored.pop(VERSION_NAME, 1))
     return _info(definition, key, version, stored)
 
@@ -87,7 +88,7 @@ async def patch_state(
     _check_target(definition, key)
     texts = {name: _checked(partition, definition, name, text) for name, text in changes.items()}
     claims = [run_claim(definition.name, key)] if definition.kind == "workflow" else []
-    async with partition.placements.alone(claims):
+    async with partition.committer.gated(), partition.placements.alone(claims):
         if claims:
             await partition.committer.flushed()
             if await partition.store.find(definition.name, key, "", RUN) is None:

@@ -177,6 +177,12 @@ BUGS = [
         "        if not self.batch.empty():\n            callback()\n",
     ),
     Bug(
+        "a refusal leaves before what it speaks of is durable",
+        "actors/committer.py",
+        "        if error is None or isinstance(error, TerminalError):\n",
+        "        if error is None:\n",
+    ),
+    Bug(
         "a recorded run is executed again",
         "actors/context.py",
         "        if not attempt.invocation.begun(entry.idx):\n            bound",

@@ -55,7 +55,8 @@ class Disk:
 
 
 class SimulatedStore(SqliteStore):
-    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`).
+    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`), and commits when it
+    may (`hold_commits`).
 
     As in the real one, all that is asked of it takes effect in the order it was asked for: a read sees every commit
     before it, however long that one takes. Only the answers may come in another order.
@@ -70,11 +71,20 @@ class SimulatedStore(SqliteStore):
         self._turn = asyncio.Lock()  # who asked first has it first
         self._commits_left: int | None = None
         self._write_before_crash = False
+        self._may_commit = asyncio.Event()
+        self._may_commit.set()
         self.crashed = False
 
     def crash(self) -> None:
         """Die now. What was handed over but not written is lost, as are all answers under way."""
         self.crashed = True
+
+    def hold_commits(self) -> None:
+        """The next commit, and all that is asked for after it, waits for `release_commits`: nothing becomes durable."""
+        self._may_commit.clear()
+
+    def release_commits(self) -> None:
+        self._may_commit.set()
 
     def crash_at_commit(self, number: int, *, written: bool) -> None:
         """Die at the `number`-th commit from now (1 is the next), before or after the disk has it (`written`)."""
@@ -87,6 +97,7 @@ class SimulatedStore(SqliteStore):
     async def commit(self, batch: Batch) -> None:
         async with self._turn:
             await self._delay()
+            await self._may_commit.wait()
             self._check()
             if self._commits_left is not None:
                 self._commits_left -= 1
