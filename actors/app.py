@@ -305,6 +305,7 @@ class App:
         partition = self._running()
 
         def accept() -> Invocation:
+            partition.check_room(message.target, message.key, message.args_text)
             return partition.accept_message(message, partition.next_number(), None)
 
         async with partition.committer.gated():

@@ -18,6 +18,7 @@ from actors.errors import (
     ActorsError,
     AttemptEnded,
     DeterminismError,
+    MailboxFull,
     MisusedFuture,
     SerializationError,
     StateDecodeError,
@@ -407,7 +408,18 @@ class Attempt(Recorder):
                 record_version(self.partition, invocation, state)
         state.texts = state.stored
 
+    def stop_soon(self, turns: int = TURNS_FOR_TASKS) -> None:
+        if self.ended or self._stop_error is None:
+            return
+        if turns:
+            self.partition.loop.call_soon(self.stop_soon, turns - 1)
+        else:
+            self._pause(self._stop_error)
+
     def _pause(self, error: ActorsError) -> None:
+        if isinstance(error, MailboxFull):
+            failures.pushed_back(self.partition, self.invocation, error)
+            return
         self.close()
         reason = str(error)
         if isinstance(error, DeterminismError) and self.invocation.has(Flag.CONTINUES):

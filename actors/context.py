@@ -339,6 +339,7 @@ class Context(NamedState, Combinators):
             try:
                 partition.check_room(target, key, text)
             except TerminalError as error:
+                attempt.check_final(error, target, key, options)
                 entry = attempt.record(Kind.CALL, name)
                 partition.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
             else:
@@ -388,6 +389,7 @@ class Context(NamedState, Combinators):
             try:
                 attempt.partition.check_room(target, key, text)
             except TerminalError as error:  # recorded, so that a replay takes the same way
+                attempt.check_final(error, target, key, options)
                 attempt.record(Kind.SEND, name, before=failure_text(error))
                 raise
             seq = attempt.partition.next_number()

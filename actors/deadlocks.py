@@ -87,6 +87,12 @@ class Deadlocks:
         if caller is not None:
             self.check_attached(caller, index, target, loaded)
 
+    def waits_for(self, service: str, key: str, invocation: Invocation) -> bool:
+        """Whether an object can do nothing more before `invocation` has ended, as far as memory tells."""
+        mailbox = self._partition.known(service, key)
+        holder = mailbox.current if mailbox is not None else None
+        return holder is invocation or (holder is not None and self._path(holder, invocation.seq)[0] is not None)
+
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
         """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""
         open_ones = self._partition.open

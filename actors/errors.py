@@ -279,7 +279,11 @@ class IdempotencyMismatch(TerminalError):
 
 
 class MailboxFull(TerminalError):
-    """The object has as many messages waiting as it may have. Nothing was accepted."""
+    """The object has as many messages waiting as it may have. Nothing was accepted.
+
+    Callers outside get it. A handler backs off instead and tries again, unless its message says `fail_when_full`, or the
+    object waits for that handler and so could never make room.
+    """
 
     error = "mailbox_full"
     code = 429

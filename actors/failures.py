@@ -7,7 +7,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
-from actors.errors import InvocationCancelled, RetriesExhausted, printable, short_reason
+from actors.errors import InvocationCancelled, RetriesExhausted, TerminalError, printable, short_reason
 from actors.storage import Flag, Status
 from actors.timers import RETRY
 
@@ -24,6 +24,20 @@ def step_failed(partition: Partition, invocation: Invocation, index: int, error:
         invocation.work.pop(index, None)
     if invocation.attempt is not None:
         attempt_failed(partition, invocation, error)
+
+
+def pushed_back(partition: Partition, invocation: Invocation, error: TerminalError) -> None:
+    """It sent a message to a full mailbox: its next attempt sends it again, when there may be room.
+
+    Whoever sends faster than others work meets this often. As long as it gets on from one time to the next, none of them
+    counts: its policy is for what does not get better.
+    """
+    extras = invocation.more()
+    size = invocation.journal.size if invocation.journal is not None else 0
+    if extras.pushed_back_at is not None and size > extras.pushed_back_at:
+        extras.attempts, extras.failing_since_ms = 0, None
+    extras.pushed_back_at = size
+    attempt_failed(partition, invocation, error.with_traceback(None))  # which tells of nothing but this runtime
 
 
 def attempt_failed(partition: Partition, invocation: Invocation, error: BaseException) -> None:

@@ -91,14 +91,19 @@ class Dispatcher(Protocol):
 class Options:
     """What travels with a message beside its arguments."""
 
-    __slots__ = ("delay_ms", "headers", "idempotency_key")
+    __slots__ = ("delay_ms", "fail_when_full", "headers", "idempotency_key")
 
     def __init__(
-        self, delay_ms: int = 0, headers: dict[str, str] | None = None, idempotency_key: str | None = None
+        self,
+        delay_ms: int = 0,
+        headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+        fail_when_full: bool = False,
     ) -> None:
         self.delay_ms = delay_ms
         self.headers = headers
         self.idempotency_key = idempotency_key
+        self.fail_when_full = fail_when_full
 
 
 DEFAULT_OPTIONS = Options()
@@ -135,14 +140,24 @@ class BoundHandler(Generic[P, R]):
         delay: float | timedelta | None = None,
         headers: dict[str, str] | None = None,
         idempotency_key: str | None = None,
+        fail_when_full: bool = False,
     ) -> BoundHandler[P, R]:
         """The same handler with options.
 
-        `delay` (seconds, sends only; a negative one has passed: at once); `headers` the handler sees in `ctx.headers`; `idempotency_key`: all calls and sends
-        of this handler and object under one key are one invocation, as long as it is kept. Another key, or other arguments
-        with the same key (IdempotencyMismatch), are another request.
+        `delay` (seconds, sends only; a negative one has passed: at once); `headers` the handler sees in `ctx.headers`;
+        `idempotency_key`: all calls and sends of this handler and object under one key are one invocation, as long as it is
+        kept. Another key, or other arguments with the same key (IdempotencyMismatch), are another request.
+        `fail_when_full`: in a handler, a message to an object with `Limits.max_pending` waiting raises MailboxFull; without
+        it the invocation backs off until there is room. From outside such a message always fails.
         """
-        options = Options(self._options.delay_ms, self._options.headers, self._options.idempotency_key)
+        set_already = self._options
+        options = Options(
+            set_already.delay_ms, set_already.headers, set_already.idempotency_key, set_already.fail_when_full
+        )
+        if type(fail_when_full) is not bool:
+            raise BadArguments(f"fail_when_full= requires True or False, got {shortened(fail_when_full)}.")
+        if fail_when_full:
+            options.fail_when_full = True
         if idempotency_key is not None:
             options.idempotency_key = checked_idempotency_key(idempotency_key)
         if delay is not None:

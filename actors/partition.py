@@ -39,7 +39,7 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
-from actors.handlers import HandlerDefinition
+from actors.handlers import HandlerDefinition, Options
 from actors.ids import IdMint
 from actors.invocation import MISSING, Invocation, Work, changed_kind, own_key
 from actors.journal import Entry, Journal, Kind
@@ -283,6 +283,24 @@ class Partition(Ledger):
                 f"{target.service.name}/{key} has {mailbox.length:,} messages waiting; max_pending of the app allows no "
                 "more. Try again later."
             )
+
+    def final(
+        self, error: TerminalError, sender: Invocation, target: HandlerDefinition, key: str, options: Options
+    ) -> bool:
+        """Whether a handler gets what refuses its message. A full mailbox is back-pressure: the sender backs off.
+
+        Unless it says otherwise, or the object can do nothing before the sender ends: there would never be room.
+        """
+        if not isinstance(error, MailboxFull) or options.fail_when_full:
+            return True
+        return self.deadlocks.waits_for(target.service.name, key, sender)
+
+    def message_pushed_back(self, sender: Invocation, index: int, error: TerminalError) -> None:
+        """A message that is placed beside its handler met a full mailbox: the next attempt places it again."""
+        if sender.work is not None:
+            sender.work.pop(index, None)
+        if sender.attempt is not None:
+            failures.pushed_back(self, sender, error)
 
     def accept_call(
         self,

@@ -171,7 +171,10 @@ class Placements:
                     continue  # forgotten since it was found: now the key is free
                 return
         except TerminalError as error:
-            partition.complete(caller, command, Kind.FAILED, failure_text(error))
+            if partition.final(error, caller, message.target, message.key, message.options):
+                partition.complete(caller, command, Kind.FAILED, failure_text(error))
+            else:
+                partition.message_pushed_back(caller, command, error)
         except Exception as error:
             if not partition.stopped:
                 partition.fail(error)

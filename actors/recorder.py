@@ -9,7 +9,6 @@ from actors.context import inside_step
 from actors.errors import (
     ActorsError,
     AttemptEnded,
-    DeterminismError,
     InvocationCancelled,
     JournalTooLong,
     MisusedFuture,
@@ -24,6 +23,7 @@ from actors.serde import ANY, Codec
 from actors.upgrades import record_version
 
 if TYPE_CHECKING:
+    from actors.handlers import HandlerDefinition, Options
     from actors.invocation import Invocation
     from actors.partition import Partition
 
@@ -330,7 +330,26 @@ class Recorder:
         self._replay.advance()
         self.state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
 
-    def _stop(self, error: DeterminismError) -> AttemptEnded:
+    def check_final(self, error: TerminalError, target: HandlerDefinition, key: str, options: Options) -> None:
+        """A message was refused: raise AttemptEnded, with nothing recorded, if there is to be another attempt to send it.
+
+        A full mailbox is back-pressure: the sender backs off until there is room.
+        """
+        if self.partition.final(error, self.invocation, target, key, options):
+            return
+        ended = self._stop(error)
+        if self.stepping:
+            raise ended from None
+        # A task of the handler's own asks, while the main line may wait for something else. Of a task that is cancelled
+        # asyncio does not complain if nobody awaits it.
+        self.stop_soon()
+        raise asyncio.CancelledError from None
+
+    def stop_soon(self) -> None:
+        """End the attempt for what one of the handler's tasks has met, unless that ends its main line first."""
+        raise NotImplementedError
+
+    def _stop(self, error: ActorsError) -> AttemptEnded:
         self._stop_error = error
         return AttemptEnded()
 

@@ -207,6 +207,30 @@ BUGS = [
         'self._sleep(remaining(abs(duration), "ctx.sleep"))',
     ),
     Bug(
+        "a full mailbox is final for a handler that has not said so",
+        "actors/partition.py",
+        "if not isinstance(error, MailboxFull) or options.fail_when_full:",
+        "if True:",
+    ),
+    Bug(
+        "a handler waits for room in a mailbox that waits for it",
+        "actors/partition.py",
+        "        return self.deadlocks.waits_for(target.service.name, key, sender)",
+        "        return False",
+    ),
+    Bug(
+        "a sender that gets on uses up its attempts",
+        "actors/failures.py",
+        "    if extras.pushed_back_at is not None and size > extras.pushed_back_at:",
+        "    if False:",
+    ),
+    Bug(
+        "a message under a key from outside goes into a full mailbox",
+        "actors/app.py",
+        "            partition.check_room(message.target, message.key, message.args_text)\n",
+        "",
+    ),
+    Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
         "timer = (due_ms, partition.next_number(), invocation.seq, index)",

@@ -67,7 +67,7 @@ class Cell(VirtualObject):
     @handler
     async def send_keyed(self, ctx: Context, key: str) -> str:
         try:
-            await ctx.object(Cell, key).quick.options(idempotency_key="once").send()
+            await ctx.object(Cell, key).quick.options(idempotency_key="once", fail_when_full=True).send()
         except TerminalError as error:
             ran.append(error.error)
             await ctx.awakeable(str)
@@ -476,7 +476,7 @@ async def test_a_keyed_message_of_a_handler_that_nobody_awaits_fails_the_same_wa
     class Careless(VirtualObject):
         @handler
         async def go(self, ctx: Context) -> str:
-            ctx.object(Cell, "full").quick.options(idempotency_key="once").send()
+            ctx.object(Cell, "full").quick.options(idempotency_key="once", fail_when_full=True).send()
             return "done"
 
     async with World(Cell, Careless, limits=limits(max_pending=1)) as world:

@@ -122,7 +122,10 @@ class Root(VirtualObject):
     @handler
     async def send_and_call(self, ctx: Context) -> list[str]:
         refused = []
-        for attempt in (ctx.object(Leaf, "l").note.send, ctx.object(Leaf, "l").note):
+        for attempt in (
+            ctx.object(Leaf, "l").note.options(fail_when_full=True).send,
+            ctx.object(Leaf, "l").note.options(fail_when_full=True),
+        ):
             try:
                 await attempt("one too many")
             except TerminalError as error:
