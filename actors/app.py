@@ -287,7 +287,7 @@ class App:
         headers = partition.headers_for(options.headers, None)
         invocation = partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         accepted: asyncio.Future[None] = partition.loop.create_future()
-        partition.committer.reply(accepted, None, invocation.dirty_in)
+        partition.committer.reply(accepted, invocation, False, invocation.dirty_in)
         return ClientHandle(self, seq, accepted)
 
     def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -308,8 +308,10 @@ class App:
             partition.check_room(message.target, message.key, message.args_text)
             return partition.accept_message(message, partition.next_number(), None)
 
-        async with partition.committer.gated():
-            return await partition.placements.place(message, accept)
+        async with partition.committer.gated(changes=True) as gate:
+            seq, new = await partition.placements.place(message, accept)
+            gate.id = partition.ids.invocation(seq)
+            return seq, new
 
     async def _call_placed(self, message: Message) -> Any:
         while True:
@@ -421,9 +423,12 @@ class App:
         partition = self._running()
         partition.check_running()
         seq = partition.ids.read_invocation(id)
-        async with partition.committer.gated():
+        async with partition.committer.gated(changes=True) as gate:
             # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
-            return await done(self._task(operation(partition.operations, seq)))
+            result = await done(self._task(operation(partition.operations, seq)))
+            if isinstance(result, Invocation):
+                gate.id = partition.ids.invocation(result.seq)
+            return result
 
     async def state(self, cls: type[VirtualObject] | str, key: str) -> StateInfo:
         """The durable state of one object or workflow, by class or name. Raises UnknownService, BadKey or WrongKind."""

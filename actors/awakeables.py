@@ -64,7 +64,7 @@ class Awakeables:
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
         self._partition.check_running()
-        async with self._partition.committer.gated():
+        async with self._partition.committer.gated(changes=True):
             await self.apply(seq, index, payload)
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:

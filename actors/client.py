@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actors.errors import AppNotRunning, MisusedFuture, NotReady
+from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
 from actors.futures import Call
 from actors.handlers import InvocationHandle
 from actors.storage import Status
@@ -57,7 +57,7 @@ class KeyedCall(Call[R]):
         self._task = task
 
     def __await__(self) -> Generator[Any, None, R]:
-        return (yield from done(self._task).__await__())
+        return (yield from done(self._task, repeatable=True).__await__())
 
 
 class ClientHandle(InvocationHandle[R]):
@@ -127,18 +127,18 @@ class KeyedHandle(InvocationHandle[R]):
         return self._placed.result()
 
     def __await__(self) -> Generator[Any, None, KeyedHandle[R]]:
-        yield from done(self._placed).__await__()
+        yield from done(self._placed, repeatable=True).__await__()
         return self
 
     async def result(self) -> R:
         """The outcome of the invocation the key stands for."""
-        seq, _ = await done(self._placed)
+        seq, _ = await done(self._placed, repeatable=True)
         result: R = await self._app._result(seq)
         return result
 
     async def output(self) -> R:
         """The same without waiting for it. Raises NotReady."""
-        seq, _ = await done(self._placed)
+        seq, _ = await done(self._placed, repeatable=True)
         output: R = await _output(self._app, seq)
         return output
 
@@ -160,12 +160,20 @@ async def _output(app: App, seq: int) -> Any:
         raise NotReady()
 
 
-async def done(task: asyncio.Task[T]) -> T:
-    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes."""
+async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
+    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes.
+
+    Then asking again is right if it is `repeatable`: if it has no effect twice.
+    """
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         asking = asyncio.current_task()
         if task.cancelled() and not (asking is not None and asking.cancelling()):
-            raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
+            if repeatable:
+                raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
+            raise OutcomePending(
+                "The app was closed before this was answered, so it may have been done or not. Look which it is when the app "
+                "runs again."
+            ) from None
         raise

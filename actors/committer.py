@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actors.errors import AppNotRunning, TerminalError
+from actors.errors import AppNotRunning, OutcomePending, TerminalError
 from actors.invocation import MISSING, Invocation
 from actors.storage import Batch, OpenedDatabase, StorageError
 
@@ -94,7 +94,8 @@ class OpenBatch:
         self.answered: list[tuple[str, int, int]] = []  # requests of a command line
         self.workflows: list[WorkflowFact] = []
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
-        self.replies: list[tuple[asyncio.Future[Any], Invocation | None]] = []  # see Committer.reply
+        # See Committer.reply.
+        self.replies: list[tuple[asyncio.Future[Any], Invocation | None, bool | BaseException]] = []
         self.gates: list[Callable[[], None]] = []
 
     def empty(self) -> bool:
@@ -152,6 +153,8 @@ class OpenBatch:
 class Committer:
     """Owns the open batch. `on_failure` is told once if a commit fails; after that nothing is released any more.
 
+    A commit that failed may be in the file all the same, for example if only its fsync failed. So the callers who wait for
+    it get what `unanswered` says of their invocation; the open batch, which the store never had, is dropped.
     `on_handed_over` is called when the store has a batch: from then on its reads see it.
     """
 
@@ -161,11 +164,13 @@ class Committer:
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[BaseException], None],
         on_handed_over: Callable[[], None],
+        unanswered: Callable[[Invocation, BaseException], BaseException],
     ) -> None:
         self._store = store
         self._loop = loop
         self._on_failure = on_failure
         self._on_handed_over = on_handed_over
+        self._unanswered = unanswered
         self._writing: OpenBatch | None = None
         self._sealed: Batch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -179,14 +184,18 @@ class Committer:
             return [self._writing, self.batch]
         return [self.batch]
 
-    def reply(self, future: asyncio.Future[Any], ended: Invocation | None, written_in: int) -> None:
-        """Give the future the outcome of an invocation that has ended, or None, once batch `written_in` is durable."""
+    def reply(
+        self, future: asyncio.Future[Any], about: Invocation, outcome: bool | BaseException, written_in: int
+    ) -> None:
+        """Answer a caller once batch `written_in` is durable: with the outcome of an invocation that has ended, if `outcome` is
+        True; with None, if it is False; else with this error.
+        """
         if written_in == self.batch.number:
-            self.batch.replies.append((future, ended))
+            self.batch.replies.append((future, about, outcome))
         elif self._writing is not None and written_in == self._writing.number:
-            self._writing.replies.append((future, ended))
+            self._writing.replies.append((future, about, outcome))
         else:
-            _reply(future, ended)
+            _reply(future, about, outcome)
 
     def gate(self, callback: Callable[[], None]) -> None:
         """Call back once everything that has happened so far is durable. At once if it is."""
@@ -197,21 +206,42 @@ class Committer:
         else:
             callback()
 
-    def gated(self) -> Gated:
-        """`async with` it: what leaves the block, a result or a refusal, leaves once all that it may speak of is durable."""
-        return Gated(self)
+    def gated(self, *, changes: bool = False) -> Gated:
+        """`async with` it: what leaves the block, a result or a refusal, leaves once all that it may speak of is durable.
+
+        With `changes` a result speaks of what the block has changed, which may be in the file or not if the commit fails.
+        """
+        return Gated(self, changes)
 
     async def flushed(self) -> None:
         """Return once everything that has happened so far is durable. Raises the error of a failed commit."""
         if self.failed is not None:
-            raise self.failed
+            raise self.failed.with_traceback(None)  # raised often: each time would add to the traceback
         last = self.batch if not self.batch.empty() else self._writing
         if last is not None:
             future: asyncio.Future[None] = self._loop.create_future()
-            last.replies.append((future, None))
+            last.replies.append((future, None, False))
             # Not at once: what this turn of the loop still does belongs into the same batch.
             self._loop.call_soon(self.kick)
             await future
+
+    async def acknowledged(self, id: str | None = None) -> None:
+        """`flushed`, for what the caller has changed: raises OutcomePending, since that may be in the file or not."""
+        try:
+            await self.flushed()
+        except (StorageError, AppNotRunning) as error:
+            raise may_have_been_done(error, id) from error
+
+    def abandon(self, error: BaseException) -> None:
+        """Drop the open batch: what the store was not given has not happened. A batch being written is answered when it is."""
+        if self.failed is None:
+            self.failed = error
+            self._refuse(self.batch, error)
+
+    async def settled(self) -> None:
+        """Return once no batch is being written."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
 
     def kick(self) -> None:
         """Hand the open batch over, unless one is being written: then it follows."""
@@ -235,7 +265,7 @@ class Committer:
                 self._on_handed_over()
                 await committing
                 written = self._writing
-                if self.batch.empty():
+                if self.batch.empty() or self.failed is not None:
                     self._writing = self._sealed = None
                     self._release(written)
                     return
@@ -253,11 +283,11 @@ class Committer:
             value = answered.value
             for future in waiters or ():
                 if value is MISSING:
-                    _reply(future, answered)
+                    _reply(future, answered, True)
                 elif not future.done():
                     future.set_result(value)
-        for future, ended in batch.replies:
-            _reply(future, ended)
+        for future, about, outcome in batch.replies:
+            _reply(future, about, outcome)
         for gate in batch.gates:
             try:
                 gate()
@@ -271,46 +301,70 @@ class Committer:
             )
             wrapped.__cause__ = error
             error = wrapped
-        self.failed = error
-        for batch in (self._writing, self.batch):
-            if batch is None:
-                continue
-            for future, _ in batch.replies:
-                refuse(future, error)
-            for invocation in batch.answers:
-                for future in invocation.waiters or ():
-                    refuse(future, error)
+        if self._writing is not None:
+            self._refuse(self._writing, error)
+        self.abandon(error)
         self._on_failure(error)
+
+    def _refuse(self, batch: OpenBatch, error: BaseException) -> None:
+        for future, about, _ in batch.replies:
+            refuse(future, error if about is None else self._unanswered(about, error))
+        for invocation in batch.answers:
+            for future in invocation.waiters or ():
+                refuse(future, self._unanswered(invocation, error))
 
 
 class Gated:
     """Everything that has been applied, but not written, may be lost; an answer that speaks of it must not be there before.
 
     A refusal speaks of recorded facts as much as a result does: completed already, ended already, used with other arguments.
+    `id`, of the invocation that the block has made or found, is what a caller attaches to if the commit of a change fails.
     """
 
-    __slots__ = ("_committer",)
+    __slots__ = ("_changes", "_committer", "id")
 
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Committer, changes: bool) -> None:
         self._committer = committer
+        self._changes = changes
+        self.id: str | None = None
 
-    async def __aenter__(self) -> None:
-        pass
+    async def __aenter__(self) -> Gated:
+        return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         # Other errors say that the app has stopped, or that nobody waits any more.
         if error is None or isinstance(error, TerminalError):
-            await self._committer.flushed()
+            if error is None and self._changes:
+                await self._committer.acknowledged(self.id)
+            else:
+                await self._committer.flushed()
 
 
-def _reply(future: asyncio.Future[Any], ended: Invocation | None) -> None:
+def may_have_been_done(reason: BaseException, id: str | None) -> OutcomePending:
+    """What a caller gets whose request was being written when the database failed."""
+    if id is None:
+        advice = "It may have been done or not: look which it is before you ask again."
+    else:
+        advice = (
+            f"Attach to its id, {id}, when the app runs again. If the id is unknown then, it was never accepted, and you may "
+            "ask again."
+        )
+    pending = OutcomePending(f"The app stopped before the outcome of this was stored: {reason} {advice}", id)
+    pending.__cause__ = reason
+    return pending
+
+
+def _reply(future: asyncio.Future[Any], about: Invocation | None, outcome: bool | BaseException) -> None:
     if future.done():
         return
-    if ended is None:
+    if not isinstance(outcome, bool):
+        refuse(future, outcome)
+        return
+    if about is None or not outcome:
         future.set_result(None)
         return
     try:
-        future.set_result(ended.result())
+        future.set_result(about.result())
     except Exception as error:
         # asyncio says so at its end if nobody has looked at it; without the traceback, which would hold it and delay that.
         future.set_exception(error.with_traceback(None))

@@ -90,10 +90,8 @@ class BegunCall:
             waiters.remove(self.future)
 
     def outcome(self) -> Outcome:
-        """Of one whose future is done. Raises what has kept it from ending: AppNotRunning, or a StorageError.
-
-        OutcomePending is true once what has happened is durable.
-        """
+        """Of one whose future is done. Raises what has kept it from ending: OutcomePending, or AppNotRunning or a StorageError
+        if nothing has happened."""
         invocation, codec = self.invocation, self.target.returns
         failure = self.future.exception()
         if failure is None:
@@ -101,12 +99,6 @@ class BegunCall:
             text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())
         elif isinstance(failure, TerminalError):
             text = ""
-        elif isinstance(failure, AppNotRunning) and self.partition.closing and invocation.recorded:
-            raise OutcomePending(
-                "The app stopped before the outcome of this call. It was accepted and goes on when the app runs again: attach "
-                "to its id instead of asking again.",
-                self.partition.ids.invocation(invocation.seq),
-            ) from failure
         else:
             raise failure
         return Outcome(self.partition.ids.invocation(invocation.seq), text, failure, codec)
@@ -216,9 +208,6 @@ class Gateway:
             except asyncio.CancelledError:
                 begun.forget()
                 raise
-            except OutcomePending:
-                await begun.partition.committer.flushed()
-                raise
         text, values = target.encode(args, dict(kwargs))
         while True:
             seq, new = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
@@ -265,7 +254,7 @@ class Gateway:
         headers = partition.headers_for(headers, None)
         invocation = partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
         due_ms = invocation.position if delay_ms else None
-        await partition.committer.flushed()
+        await partition.durable(invocation)
         return Acceptance(partition.ids.invocation(seq), True, due_ms)
 
     async def _place(
@@ -275,7 +264,7 @@ class Gateway:
             checked_idempotency_key(options.idempotency_key)
         app = self._app
         # In a task of its own: whoever hangs up must not stop others who ask under the same key.
-        return await done(app._task(app._place(Message(target, key, text, values, options))))
+        return await done(app._task(app._place(Message(target, key, text, values, options))), repeatable=True)
 
     # --- outcomes ---------------------------------------------------------------------------------------------------------
 
@@ -312,8 +301,15 @@ class Gateway:
             return partition.ids.invocation(row.seq)
 
     async def _outcome(self, seq: int) -> Outcome:
-        with contextlib.suppress(TerminalError):  # the outcome is read from its row; if there is none, that says so
+        partition = self._partition()
+        try:
             await self._app._result(seq)
+        except TerminalError:
+            pass  # the outcome is read from its row; if there is none, that says so
+        except OutcomePending:
+            if partition.closing:  # asking again, by the id or under the key, does nothing twice
+                raise AppNotRunning("The app was closed before this was answered. Ask again when it runs.") from None
+            raise
         found = await self._output(seq)
         if found is None:
             raise AppNotRunning("The app stopped while this was asked. Ask again when it runs.")

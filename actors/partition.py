@@ -25,12 +25,13 @@ from actors.attachments import Attachments
 from actors.attempt import Attempt
 from actors.awakeables import Awakeables
 from actors.clock import Clock
-from actors.committer import Committer, Store, refuse
+from actors.committer import Committer, Store, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
 from actors.errors import (
     AppNotRunning,
     DefinitionError,
     MailboxFull,
+    OutcomePending,
     Overloaded,
     PayloadTooLarge,
     TerminalError,
@@ -120,7 +121,7 @@ class Partition(Ledger):
         )
         self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self.residence = Residence(self, limits.max_objects, limits.max_waiting, limits.suspend_after_ms)
-        self.committer = Committer(store, loop, self.fail, self.residence.handed_over)
+        self.committer = Committer(store, loop, self.fail, self.residence.handed_over, self.unanswered)
         self.loader = Loader(self, store)
         self.awakeables = Awakeables(self, store)
         self.alarms = Alarms(self)
@@ -359,7 +360,9 @@ class Partition(Ledger):
 
     def check_running(self) -> None:
         if self.stopped:
-            raise self.failure or AppNotRunning("This app is not running. Use it inside 'async with app:'.")
+            if self.failure is not None:
+                raise self.failure.with_traceback(None)  # raised often: each time would add to the traceback
+            raise AppNotRunning("This app is not running. Use it inside 'async with app:'.")
 
     def mailbox(self, service: str, key: str) -> Mailbox:
         """The object's mailbox; a cold one starts to load."""
@@ -692,7 +695,7 @@ class Partition(Ledger):
                 batch.answers.append(invocation)
             else:
                 for future in invocation.waiters:
-                    self.committer.reply(future, invocation, written_in)
+                    self.committer.reply(future, invocation, True, written_in)
         del self.open[invocation.seq]
         if invocation.journal is not None:
             endings.clean_up(self, invocation, invocation.journal)
@@ -735,10 +738,34 @@ class Partition(Ledger):
         if self.failure is None:
             self.failure = error
             log.error("The app has stopped: %s", error, exc_info=error)
+        self.committer.abandon(self.failure)
         self.halt(self.failure)
 
+    def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
+        """What a caller gets whose invocation has no outcome that is durable: `error`, if nothing of it can be in the file."""
+        if invocation.stored_status < 0:  # the store was never given it
+            return error
+        return may_have_been_done(error, self.ids.invocation(invocation.seq))
+
+    async def durable(self, invocation: Invocation) -> None:
+        """Return once it is accepted for good. Raises what `unanswered` says if the database fails."""
+        try:
+            await self.committer.flushed()
+        except (StorageError, AppNotRunning) as error:
+            refusal = self.unanswered(invocation, error)
+            if refusal is error:
+                raise
+            raise refusal from error
+
+    def _goes_on(self, invocation: Invocation) -> OutcomePending:
+        return OutcomePending(
+            "The app stopped before the outcome of this call. It was accepted and goes on when the app runs again: attach to "
+            "its id instead of asking again.",
+            self.ids.invocation(invocation.seq),
+        )
+
     def halt(self, error: BaseException) -> None:
-        """Leave all handlers where they are. Whoever waits for an outcome gets `error`."""
+        """Leave all handlers where they are. A caller who waits gets `error`, or OutcomePending if the call goes on."""
         self.stopped = True
         self.failure = self.failure or error
         self.alarms.stop()
@@ -756,7 +783,10 @@ class Partition(Ledger):
                 piece.cancel()
             self.close_attempt(invocation)
             for future in invocation.waiters or ():
-                refuse(future, error)
+                if self.closing and invocation.recorded:  # that it goes on is true once what is open is written
+                    self.committer.reply(future, invocation, self._goes_on(invocation), invocation.dirty_in)
+                else:
+                    refuse(future, self.unanswered(invocation, error))
             invocation.waiters = None
         for futures in self.absent_waiters.values():
             for future in futures:

@@ -81,7 +81,7 @@ class Placements:
                     raise
                 continue  # the one that looked for it was cancelled, not this one
             self._check_same(message, args)
-            await partition.committer.flushed()
+            await partition.committer.acknowledged(partition.ids.invocation(seq))
             return seq, False
         pending = self._claims[claim] = partition.loop.create_future()
         try:
@@ -93,7 +93,7 @@ class Placements:
             partition.check_running()
             invocation = accept()
             pending.set_result((invocation.seq, message.args_text))
-            await partition.committer.flushed()  # from now on the store finds it
+            await partition.durable(invocation)  # from now on the store finds it
             return invocation.seq, True
         except BaseException as error:
             if not isinstance(error, Exception):

@@ -88,7 +88,7 @@ async def patch_state(
     _check_target(definition, key)
     texts = {name: _checked(partition, definition, name, text) for name, text in changes.items()}
     claims = [run_claim(definition.name, key)] if definition.kind == "workflow" else []
-    async with partition.committer.gated(), partition.placements.alone(claims):
+    async with partition.committer.gated(changes=True), partition.placements.alone(claims):
         if claims:
             await partition.committer.flushed()
             if await partition.store.find(definition.name, key, "", RUN) is None:
@@ -98,7 +98,7 @@ async def patch_state(
         async with partition.loader.holding_objects([(definition.name, key)]) as (mailbox,):
             partition.check_running()
             changed = _apply(partition, definition, mailbox, texts, if_tag, undeclared)
-        await partition.committer.flushed()
+        await partition.committer.acknowledged()
     return changed
 
 

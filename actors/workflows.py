@@ -69,7 +69,7 @@ class Workflows:
                 if then is not None and seqs:
                     then()
             if runs:
-                await partition.committer.flushed()  # from now on the store finds no run
+                await partition.committer.acknowledged()  # from now on the store finds no run
         return len(seqs)
 
     def _forget(self, mailbox: Mailbox) -> None:
@@ -162,5 +162,5 @@ class Workflows:
                 extras.headers, extras.restart_of = row.headers, row.restart_of or seq
                 if then is not None:
                     then(invocation)
-            await partition.committer.flushed()  # from now on the store finds this run
+            await partition.durable(invocation)  # from now on the store finds this run
         return invocation

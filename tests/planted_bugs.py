@@ -171,6 +171,36 @@ BUGS = [
         "[f.done() or f.set_result(i) for f in i.waiters]})()",
     ),
     Bug(
+        "a caller of the batch whose commit failed is told to ask again",
+        "actors/partition.py",
+        "        if invocation.stored_status < 0:  # the store was never given it",
+        "        if True:",
+    ),
+    Bug(
+        "what the store was never given is called pending",
+        "actors/partition.py",
+        "        if invocation.stored_status < 0:  # the store was never given it",
+        "        if False:",
+    ),
+    Bug(
+        "a change whose commit failed is told to be made again",
+        "actors/committer.py",
+        "            raise may_have_been_done(error, id) from error",
+        "            raise",
+    ),
+    Bug(
+        "an app that has stopped writes on",
+        "actors/committer.py",
+        "            self.failed = error\n            self._refuse(self.batch, error)\n",
+        "            self._refuse(self.batch, error)\n",
+    ),
+    Bug(
+        "an app that closes tells that a call goes on before that is written",
+        "actors/partition.py",
+        "                if self.closing and invocation.recorded:",
+        "                if self.closing and invocation.recorded and refuse(future, self._goes_on(invocation)) is None:",
+    ),
+    Bug(
         "a step starts before what it depends on is durable (the gate is open)",
         "actors/committer.py",
         "        if not self.batch.empty():\n            self.batch.gates.append(callback)\n",

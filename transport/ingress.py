@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar, assert_never
 
-from actors.errors import BadArguments, OutcomePending, TerminalError
+from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway
 from actors.handlers import HandlerDefinition
 from actors.http_options import HttpOptions
@@ -112,17 +112,12 @@ class Ingress:
         def ended(future: asyncio.Future[Any]) -> None:
             if future.cancelled():  # the client is gone
                 return
-            pending = False
             try:
                 reply = outcome_reply(begun.outcome())
             except BaseException as error:
                 reply = _failed(error)
-                pending = isinstance(error, OutcomePending)
             self._counts.add(target.service.name, target.name, reply.status, perf_counter() - began)
-            if pending:
-                begun.partition.committer.gate(lambda: answer(reply))  # only then is it true that the call goes on
-            else:
-                answer(reply)
+            answer(reply)
 
         begun.future.add_done_callback(ended)
         return begun.forget

@@ -21,6 +21,14 @@ JSON: Header = (b"content-type", b"application/json")
 BYTES: Header = (b"content-type", b"application/octet-stream")
 NOT_READY = 470  # the output of an invocation that has none yet
 RETRY_AFTER_S = b"1"
+_PENDING = (
+    "The app stopped before the outcome of this was stored. Attach to the id in x-restate-id when the app runs again, instead of "
+    "asking again. If the id is unknown then, this was never accepted."
+)
+_UNKNOWN = (
+    "The app stopped before this was stored, so it may have been done or not. Look which it is when the app runs again, before "
+    "you ask again."
+)
 
 
 @dataclass(slots=True)
@@ -75,8 +83,14 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
     if isinstance(error, BadRoute):
         return refusal(error.status, error.error, str(error), *headers)
     if isinstance(error, OutcomePending):  # without Retry-After: asking again would be another call
-        told = {"code": 503, "message": str(error), "source": "ingress", "error": error.error}
-        return json_reply(503, told, (b"x-restate-id", (error.invocation_id or "").encode()), *headers)
+        told = {
+            "code": 503,
+            "message": _PENDING if error.invocation_id is not None else _UNKNOWN,
+            "source": "ingress",
+            "error": error.error,
+        }
+        named = ((b"x-restate-id", error.invocation_id.encode()),) if error.invocation_id is not None else ()
+        return json_reply(503, told, *named, *headers)
     if isinstance(error, AppNotRunning):
         return refusal(503, error.error, "The app is not running, or is about to stop. Ask again.", *headers)
     if isinstance(error, StorageError):

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 
 from actors import App, Limits, run
-from actors.errors import StorageError
+from actors.errors import AppNotRunning, StorageError
 from actors.futures import Call
 from examples.flights.aircraft import Aircraft
 from examples.flights.airport import Airport
@@ -60,7 +60,7 @@ async def main(path: str, limit: int | None) -> None:
         limits = Limits(max_retained=None)  # in the end every message is counted, and they are more than a million
         async with App(Feed, Aircraft, Airport, storage=f"sqlite:///{path}", limits=limits) as app:
             await send_flights(app, flights)
-    except StorageError as error:
+    except (StorageError, AppNotRunning) as error:
         sys.exit(str(error))
 
 

@@ -25,6 +25,7 @@ import threading
 import uuid
 
 from actors import App, Context, RetryPolicy, VirtualObject, handler
+from actors.errors import OutcomePending
 from actors.storage import StorageError
 
 DIARY = -1
@@ -120,6 +121,6 @@ if __name__ == "__main__":
     DIARY = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         asyncio.run(main(database, incarnation, mode))
-    except StorageError as error:
+    except (StorageError, OutcomePending) as error:
         print(error, file=sys.stderr)
         sys.exit(3)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
-from actors.errors import AppNotRunning
+from actors.errors import AppNotRunning, OutcomePending
 from actors.storage import StorageError
 from tests.world import World
 
@@ -157,7 +157,7 @@ async def test_awaiting_again_acknowledges_nothing_that_was_lost() -> None:
         world.store.crash_at_commit(1, written=False)
         handle, call = world.app.object(Slow, "a").wait.send(), world.app.object(Slow, "a").count()
         for awaited in (call, handle):
-            with pytest.raises(StorageError):
+            with pytest.raises(OutcomePending):
                 await awaited
         await world.crash()
         await world.start()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors import Context, TerminalError, VirtualObject, handler
-from actors.storage import StorageError
+from actors.errors import OutcomePending
 from tests.unit.kinds import Point
 from tests.world import World
 
@@ -74,7 +74,7 @@ async def test_a_crash_at_any_commit_loses_no_completion(commits: int, method: s
         handle, id = await _waiting(world)
         await world.restart()  # now the waiting object is cold: completing its awakeable has to load it first
         world.store.crash_at_commit(commits, written=True)
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(OutcomePending):
             await world.app.send("Completer", "c", method, id)
         await world.settle()
         await world.restart()

@@ -14,13 +14,13 @@ from actors.errors import (
     BadKey,
     CannotPatch,
     ObjectBusy,
+    OutcomePending,
     PayloadTooLarge,
     StateChanged,
     TerminalError,
     UnknownService,
     WrongKind,
 )
-from actors.storage import StorageError
 from tests.world import World, limits
 
 broken = False
@@ -113,7 +113,7 @@ async def test_a_change_is_wholly_there_or_not_at_all_after_a_crash_and_acknowle
     async with World(Cart) as world:
         await world.app.object(Cart, "a").add("pen")
         world.store.crash_at_commit(1, written=written)
-        with pytest.raises(StorageError):
+        with pytest.raises(OutcomePending):
             await world.app.patch_state(Cart, "a", set={"total": 7, "items": []})
         await world.restart()
         expected = (7, []) if written else (1, ["pen"])
