@@ -7,6 +7,7 @@ import datetime
 import inspect
 import logging
 import random as random_module
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
@@ -37,6 +38,7 @@ from actors.placements import Message
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
+from actors.spelling import check_names
 from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, InvocationRow, SqliteStore, Status
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
@@ -64,6 +66,14 @@ class App:
     `actors.tracing.Tracing()`. `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *classes, **given):
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                check_names(cls, given, [one.name for one in parameters if one.kind is one.KEYWORD_ONLY])
+            return super().__new__(cls)
 
     def __init__(
         self,
@@ -110,7 +120,7 @@ class App:
         self._random = random or random_module.Random()
         self._store = store
         self._partition: Partition | None = None
-        self._executor = executor
+        self._executor = _threads_only(executor)
         self._poll = poll
         self.store_in(storage)
         self._threads: ThreadPoolExecutor | None = None
@@ -282,7 +292,7 @@ class App:
         text, values = target.encode(args, kwargs)
         if options.idempotency_key is not None or target.once:
             return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
-        partition.check_room(target, key, text)
+        partition.check_room(target, key, text, options.headers)
         seq = partition.next_number()
         headers = partition.headers_for(options.headers, None)
         invocation = partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
@@ -301,11 +311,14 @@ class App:
         if not task.cancelled():
             task.exception()  # mark it as seen: nobody may be waiting
 
-    async def _place(self, message: Message) -> tuple[int, bool]:
+    async def _place(self, message: Message, waits: bool = False) -> tuple[int, bool]:
+        """`waits` for a call, whose caller waits for its outcome."""
         partition = self._running()
 
         def accept() -> Invocation:
-            partition.check_room(message.target, message.key, message.args_text)
+            partition.check_room(message.target, message.key, message.args_text, message.options.headers)
+            if waits:
+                partition.check_in_flight()
             return partition.accept_message(message, partition.next_number(), None)
 
         async with partition.committer.gated(changes=True) as gate:
@@ -315,7 +328,7 @@ class App:
 
     async def _call_placed(self, message: Message) -> Any:
         while True:
-            seq, new = await self._place(message)
+            seq, new = await self._place(message, waits=True)
             try:
                 return await self._result(seq)
             except UnknownInvocation:
@@ -536,6 +549,20 @@ class App:
         future = partition.loop.create_future()
         _add_waiter(invocation, future)
         return await future
+
+
+def _threads_only(executor: Executor | None) -> Executor | None:
+    """What can run the functions of steps: they and what they have captured stay in this process. Raises DefinitionError."""
+    if executor is not None and not isinstance(executor, Executor):
+        raise DefinitionError(f"App(executor=...) requires an Executor such as ThreadPoolExecutor(), got {executor!r}.")
+    for module, name in (("process", "ProcessPoolExecutor"), ("interpreter", "InterpreterPoolExecutor")):
+        loaded = sys.modules.get(f"concurrent.futures.{module}")  # importing it costs time, and nobody may need it
+        if loaded is not None and isinstance(executor, getattr(loaded, name)):
+            raise DefinitionError(
+                f"App(executor={name}(...)) cannot run steps: their functions stay in this process. Leave executor= out, and "
+                "in an async step await asyncio.get_running_loop().run_in_executor(pool, function, ...)."
+            )
+    return executor
 
 
 def _option(name: str, given: T | None, cls: type[T]) -> T:

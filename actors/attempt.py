@@ -322,7 +322,7 @@ class Attempt(Recorder):
 
     def _terminated(self, error: TerminalError) -> None:
         """Fail for good. What the handler wrote before stays, unless that is what cannot be stored."""
-        self._outcome = (_FAILED, failure_text(error), None)
+        self._outcome = (_FAILED, failure_text(error, self.partition.limits.max_failure), None)
         self._settle()
 
     def _settle(self) -> None:

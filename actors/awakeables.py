@@ -9,6 +9,7 @@ from actors.errors import (
     AwakeableCompleted,
     AwakeableRejected,
     BadArguments,
+    PayloadTooLarge,
     SerializationError,
     TerminalError,
     UnknownAwakeable,
@@ -91,6 +92,12 @@ class Awakeables:
 
     async def apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
+        longest = self._partition.limits.max_failure
+        if payload.reason is not None and len(payload.reason) > longest:
+            raise PayloadTooLarge(
+                f"The reason takes {len(payload.reason):,} characters; max_failure of the app allows {longest:,}. The "
+                "awakeable stays open."
+            )
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index)
@@ -120,6 +127,11 @@ class Awakeables:
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
         if completion is None:
+            if len(text) > partition.max_payload and payload.kind == Kind.COMPLETED:
+                raise PayloadTooLarge(
+                    f"The value takes {len(text):,} characters of JSON; max_payload of the app allows "
+                    f"{partition.max_payload:,}. The awakeable stays open."
+                )
             if command.ref is not None:
                 partition.alarms.cancel(command.ref, seq, index)  # its deadline
             partition.complete(invocation, index, payload.kind, text)

@@ -337,7 +337,7 @@ class Context(NamedState, Combinators):
         if entry is None:
             partition, caller = attempt.partition, attempt.invocation
             try:
-                partition.check_room(target, key, text)
+                partition.check_room(target, key, text, options.headers)
             except TerminalError as error:
                 attempt.check_final(error, target, key, options)
                 entry = attempt.record(Kind.CALL, name)
@@ -387,7 +387,7 @@ class Context(NamedState, Combinators):
         entry = attempt.matches_call(Kind.SEND, target, name, text)
         if entry is None:
             try:
-                attempt.partition.check_room(target, key, text)
+                attempt.partition.check_room(target, key, text, options.headers)
             except TerminalError as error:  # recorded, so that a replay takes the same way
                 attempt.check_final(error, target, key, options)
                 attempt.record(Kind.SEND, name, before=failure_text(error))

@@ -386,8 +386,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Failure).decode
 
 
-def failure_text(error: TerminalError) -> str:
-    """The stored form of `error`, whatever was put into it. An invalid status code becomes 500, and the message says so."""
+def failure_text(error: TerminalError, longest: int | None = None) -> str:
+    """The stored form of `error`, whatever was put into it. An invalid status code becomes 500, and the message says so.
+
+    What is longer than `longest` characters, of the message and of all metadata, is cut, and says so.
+    """
     message = printable(_attribute(error, "message")) or printable(error)
     code: Any = _attribute(error, "code")
     if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
@@ -404,7 +407,30 @@ def failure_text(error: TerminalError) -> str:
             metadata = {"metadata": printable(given)}
     except Exception as failed:
         metadata = {"metadata": f"<{type(given).__name__}, which cannot be read: {type(failed).__name__}>"}
+    if longest is not None:
+        message, metadata = _cut(message, longest), _cut_metadata(metadata, longest)
     return _encode(Failure(code, message, printable(_attribute(error, "error")), metadata)).decode()
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}... [cut from {len(text):,} characters: max_failure of the app allows {longest:,}]"
+
+
+def _cut_metadata(metadata: dict[str, str] | None, longest: int) -> dict[str, str] | None:
+    if metadata is None or sum(len(name) + len(value) for name, value in metadata.items()) <= longest:
+        return metadata
+    kept: dict[str, str] = {}
+    left = longest
+    for name, value in metadata.items():
+        if len(name) >= left:
+            kept["..."] = f"{len(metadata) - len(kept):,} of {len(metadata):,} entries were cut: see max_failure"
+            break
+        left -= len(name)
+        kept[name] = _cut(value, left)
+        left = max(0, left - len(value))
+    return kept
 
 
 def failure_of(text: str) -> Failure:
@@ -437,7 +463,8 @@ def failure_error(text: str) -> TerminalError:
 def short_reason(error: BaseException) -> str:
     """`repr(error)`, whatever its class makes of that."""
     try:
-        return printable(repr(error))
+        text = printable(repr(error))
+        return text if len(text) <= 2000 else text[:2000] + "..."
     except Exception:
         return f"{type(error).__name__}, whose text cannot be made"
 

@@ -210,7 +210,8 @@ class Gateway:
                 raise
         text, values = target.encode(args, dict(kwargs))
         while True:
-            seq, new = await self._place(target, key, text, values, Options(0, headers, idempotency_key))
+            options = Options(0, headers, idempotency_key)
+            seq, new = await self._place(target, key, text, values, options, waits=True)
             try:
                 return await self._outcome(seq)
             except UnknownInvocation:
@@ -249,7 +250,7 @@ class Gateway:
         if idempotency_key is not None or target.once:
             seq, new = await self._place(target, key, text, values, options)
             return Acceptance(partition.ids.invocation(seq), new, due_ms if new else None)
-        partition.check_room(target, key, text)
+        partition.check_room(target, key, text, headers)
         seq = partition.next_number()
         headers = partition.headers_for(headers, None)
         invocation = partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
@@ -258,13 +259,20 @@ class Gateway:
         return Acceptance(partition.ids.invocation(seq), True, due_ms)
 
     async def _place(
-        self, target: HandlerDefinition, key: str, text: str, values: tuple[Any, ...] | None, options: Options
+        self,
+        target: HandlerDefinition,
+        key: str,
+        text: str,
+        values: tuple[Any, ...] | None,
+        options: Options,
+        waits: bool = False,
     ) -> tuple[int, bool]:
         if options.idempotency_key is not None:
             checked_idempotency_key(options.idempotency_key)
         app = self._app
         # In a task of its own: whoever hangs up must not stop others who ask under the same key.
-        return await done(app._task(app._place(Message(target, key, text, values, options))), repeatable=True)
+        placing = app._place(Message(target, key, text, values, options), waits)
+        return await done(app._task(placing), repeatable=True)
 
     # --- outcomes ---------------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,70 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from actors.errors import DefinitionError
+from actors.spelling import check_options
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\*\.)?(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)(:(\d{1,5}|\*))?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Which web pages of other origins may use an app: `HttpOptions(cors=Cors(["https://shop.example"]))`.
+
+    `origins` are written as browsers send them: scheme, host, and the port if it is not the usual one. A host may begin with
+    `*.` (any subdomain, not the domain itself), a port may be `*`; `"*"` alone is any page. `headers` are request headers a
+    page may send beside content-type, idempotency-key and authorization (default: any); `expose` are answer headers it may
+    read beside ours. With `credentials` browsers send cookies along, for a middleware that reads them; then origins must be
+    named. `max_age` is how many seconds a browser may keep a permission.
+    """
+
+    origins: str | Sequence[str]
+    headers: str | Sequence[str] = "*"
+    expose: Sequence[str] = ()
+    credentials: bool = False
+    max_age: int = 600
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *positional: Any, **given: Any) -> Any:
+            check_options(cls, positional, given)
+            return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        origins = self._normal("origins")
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise DefinitionError(
+                    f"Cors: {origin!r} is not an origin. Write scheme, host and port in lower case, without a slash at the end: "
+                    "https://shop.example, http://localhost:5173, https://*.shop.example or *."
+                )
+        if not origins or ("*" in origins and len(origins) > 1):
+            raise DefinitionError('Cors: origins= requires at least one origin, and "*" stands alone.')
+        for name in ("headers", "expose"):
+            for header in self._normal(name):
+                if not _TOKEN.fullmatch(header):
+                    raise DefinitionError(f"Cors: {name}= holds {header!r}, which is not the name of a header.")
+        if type(self.credentials) is not bool:
+            raise DefinitionError(f"Cors: credentials={self.credentials!r}. It requires True or False.")
+        if self.credentials and "*" in origins:
+            raise DefinitionError(
+                'Cors: credentials=True with origins="*" would let any web page act for whoever opens it. Name the origins.'
+            )
+        if type(self.max_age) is not int or not 0 <= self.max_age <= 86_400:
+            raise DefinitionError(f"Cors: max_age={self.max_age!r}. It requires whole seconds, from 0 to 86,400.")
+
+    def _normal(self, name: str) -> tuple[str, ...]:
+        texts = _texts("Cors", name, getattr(self, name))
+        object.__setattr__(self, name, texts)
+        return texts
+
+
+Middleware = Callable[[Any], Any]  # an ASGI application around another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +77,10 @@ class HttpOptions:
     names no services. `admin_token` is wanted by the admin routes from everybody; without one they are for this machine only,
     and not for what came through a proxy or from a web page. It passes for a `token` too. `admin=False` takes the admin routes
     away. A path with its query may take `max_url` bytes (414), headers `max_header_bytes`, and there may be `max_headers` (431).
+
+    `cors` is a Cors, or its origins alone: which web pages of other origins may use the app, its admin routes excepted.
+    `middleware` are callables that take an ASGI application and return one, the first outermost; Starlette's `Middleware`
+    objects work too. Each request then goes through them, also under `actors serve`.
     """
 
     body_timeout: float = 30.0
@@ -26,16 +90,59 @@ class HttpOptions:
     max_url: int = 16_384
     max_headers: int = 128
     max_header_bytes: int = 65_536
+    cors: Cors | str | Sequence[str] | None = None
+    middleware: Sequence[Any] = ()
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *positional: Any, **given: Any) -> Any:
+            check_options(cls, positional, given)
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        if not 0 < self.body_timeout < 86_400:
-            raise DefinitionError(f"HttpOptions: body_timeout={self.body_timeout!r}. It wants seconds, more than 0.")
+        timeout = self.body_timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 86_400:
+            raise DefinitionError(f"HttpOptions: body_timeout={timeout!r}. It requires seconds, more than 0.")
         for name in ("max_url", "max_headers", "max_header_bytes"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise DefinitionError(f"HttpOptions: {name}={value!r}. It wants an int from 1.")
         for name in ("token", "admin_token"):
             _check_tokens(name, getattr(self, name))
+        if type(self.admin) is not bool:
+            raise DefinitionError(f"HttpOptions: admin={self.admin!r}. It requires True or False.")
+        if self.cors is not None and not isinstance(self.cors, Cors):
+            object.__setattr__(self, "cors", Cors(self.cors))
+        if not isinstance(self.middleware, (list, tuple)):
+            raise DefinitionError(
+                "HttpOptions: middleware= requires a list of callables that take an ASGI application."
+            )
+        object.__setattr__(self, "middleware", tuple(_factory(one) for one in self.middleware))
+
+
+def _factory(given: Any) -> Middleware:
+    """Starlette's `Middleware(cls, *args, **kwargs)` is a record of what to call."""
+    if all(hasattr(given, name) for name in ("cls", "args", "kwargs")) and callable(given.cls):
+        return lambda app: given.cls(app, *given.args, **given.kwargs)
+    if not callable(given):
+        raise DefinitionError(
+            f"HttpOptions: middleware= holds {given!r}, which cannot be called with an ASGI application. Write "
+            "lambda app: CORSMiddleware(app, ...)."
+        )
+    return given  # type: ignore[no-any-return]
+
+
+def _texts(owner: str, name: str, given: object) -> tuple[str, ...]:
+    texts = (
+        (given,)
+        if isinstance(given, str)
+        else tuple(given)
+        if isinstance(given, (list, tuple, set, frozenset))
+        else None
+    )
+    if texts is None or not all(isinstance(one, str) for one in texts):
+        raise DefinitionError(f"{owner}: {name}={given!r}. It requires a str, or a list of them.")
+    return texts
 
 
 def _check_tokens(name: str, given: object) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from actors.errors import BadArguments, DefinitionError
 from actors.handlers import milliseconds
+from actors.spelling import check_options
 
 Duration = float | timedelta
 
@@ -20,7 +22,10 @@ class Limits:
 
     Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
     invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
-    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries (JournalTooLong).
+    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries (JournalTooLong). A message with a key of more
+    than `max_key` characters (BadKey), or with headers that take more than `max_stored_headers` (PayloadTooLarge). A reason
+    for a rejection of more than `max_failure` characters (PayloadTooLarge); what a handler or step fails with has happened,
+    so its message and its metadata are cut there, and say so.
 
     Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key, and runs of
     workflows with their state and promises, for `idempotency_retention`, however many.
@@ -34,9 +39,18 @@ class Limits:
     max_in_flight: int = 100_000
     max_payload: int = 32 * 1024 * 1024
     max_journal: int = 100_000
+    max_key: int = 16_384
+    max_stored_headers: int = 65_536
+    max_failure: int = 65_536
     retention: Duration | None = 86_400.0
     max_retained: int | None = 1_000_000
     idempotency_retention: Duration | None = 86_400.0
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *positional: Any, **given: Any) -> Any:
+            check_options(cls, positional, given)
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -29,6 +29,7 @@ from actors.committer import Committer, Store, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
 from actors.errors import (
     AppNotRunning,
+    BadKey,
     DefinitionError,
     MailboxFull,
     OutcomePending,
@@ -72,6 +73,7 @@ from actors.storage import (
 from actors.ticks import Ticks
 from actors.timers import DELIVER
 from actors.turns import NUMBERS_RESERVED, Ledger, Mark
+from actors.type_names import shortened
 from actors.virtual_object import ServiceDefinition, definition_of
 from actors.watching import Counts, Watcher, trace_headers
 from actors.workflows import Workflows
@@ -111,6 +113,7 @@ class Partition(Ledger):
         self.limits = limits
         self.max_payload = limits.max_payload
         self._max_pending = limits.max_pending
+        self._max_key = limits.max_key
         self._max_in_flight = limits.max_in_flight
         self.on_paused = on_paused
         self.watcher = watcher
@@ -271,8 +274,19 @@ class Partition(Ledger):
         self.mark(invocation)
         self._enqueue(invocation)
 
-    def check_room(self, target: HandlerDefinition, key: str, args_text: str) -> None:
-        """Raise MailboxFull or PayloadTooLarge if this message cannot be taken in."""
+    def check_room(
+        self, target: HandlerDefinition, key: str, args_text: str, headers: dict[str, str] | None = None
+    ) -> None:
+        """Raise BadKey, MailboxFull or PayloadTooLarge if this message cannot be taken in."""
+        if len(key) > self._max_key:
+            raise BadKey(
+                f"The key {shortened(key)} is {len(key):,} characters long; max_key of the app allows {self._max_key:,}."
+            )
+        if headers and (size := len(_headers_text(headers))) > self.limits.max_stored_headers:
+            raise PayloadTooLarge(
+                f"The headers for {target.target} take {size:,} bytes; max_stored_headers of the app allows "
+                f"{self.limits.max_stored_headers:,}."
+            )
         if len(args_text) > self.max_payload:
             raise PayloadTooLarge(
                 f"The arguments of {target.target} are {len(args_text):,} characters of JSON; max_payload of the app "
@@ -319,12 +333,15 @@ class Partition(Ledger):
         if self.stopped:
             self.check_running()
         mailbox = self._objects[target.service.name].get(key)
-        if (mailbox is not None and mailbox.length >= self._max_pending) or len(args_text) > self.max_payload:
-            self.check_room(target, key, args_text)
+        if (
+            (mailbox is not None and mailbox.length >= self._max_pending)
+            or len(args_text) > self.max_payload
+            or len(key) > self._max_key
+            or headers
+        ):
+            self.check_room(target, key, args_text, headers)
         if len(self.open) >= self._max_in_flight:
-            raise Overloaded(
-                f"{len(self.open):,} invocations are in flight; max_in_flight of the app allows no more. Try again later."
-            )
+            self.check_in_flight()
         seq = self._next
         if seq < self._reserve_at:
             self._next = seq + 1
@@ -357,6 +374,13 @@ class Partition(Ledger):
             if not self._turn_scheduled:  # it waits behind another one: nothing else would write it
                 self._schedule_turn()
         return invocation, future
+
+    def check_in_flight(self) -> None:
+        """Raise Overloaded if a call from outside cannot be taken in."""
+        if len(self.open) >= self._max_in_flight:
+            raise Overloaded(
+                f"{len(self.open):,} invocations are in flight; max_in_flight of the app allows no more. Try again later."
+            )
 
     def check_running(self) -> None:
         if self.stopped:

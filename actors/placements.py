@@ -150,7 +150,7 @@ class Placements:
         partition = self._partition
 
         def accept() -> Invocation:
-            partition.check_room(message.target, message.key, message.args_text)
+            partition.check_room(message.target, message.key, message.args_text, message.options.headers)
             seq = partition.next_number()
             partition.place(caller, command, seq)
             partition.work_ended(caller, command)

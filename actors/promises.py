@@ -10,7 +10,14 @@ import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from actors.errors import BadArguments, PromiseCompleted, PromiseRejected, SerializationError, failure_text
+from actors.errors import (
+    BadArguments,
+    PayloadTooLarge,
+    PromiseCompleted,
+    PromiseRejected,
+    SerializationError,
+    failure_text,
+)
 from actors.journal import Kind
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec, codec_named
@@ -84,9 +91,15 @@ class Promises:
             return
         wanted = Completion(Kind.COMPLETED, text)
         if kind == Kind.REJECT_PROMISE:
-            wanted = Completion(
-                Kind.FAILED, failure_text(PromiseRejected(ANY.decode(text) or "rejected without a reason"))
-            )
+            reason, longest = ANY.decode(text), self._partition.limits.max_failure
+            if len(reason) > longest:
+                refusal = PayloadTooLarge(
+                    f"The reason takes {len(reason):,} characters; max_failure of the app allows {longest:,}. The promise "
+                    "stays open."
+                )
+                self._partition.complete(caller, index, Kind.FAILED, failure_text(refusal))
+                return
+            wanted = Completion(Kind.FAILED, failure_text(PromiseRejected(reason or "rejected without a reason")))
         if self._unready(_state(caller), name):
             working = self._partition.loop.create_task(self._complete(caller, index, name, wanted, codec))
             self._partition.add_work(caller, index, working)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from actors.errors import DefinitionError
+from actors.spelling import check_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class RetryPolicy:
     max_duration: float | None = None
     on_exhausted: Literal["pause", "fail"] = "pause"
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *positional: Any, **given: Any) -> Any:
+            check_options(cls, positional, given)
+            return object.__new__(cls)
+
     def __post_init__(self) -> None:
         _check("initial_interval", self.initial_interval, 0)
         _check("factor", self.factor, 1)
@@ -36,7 +43,6 @@ class RetryPolicy:
             raise DefinitionError(
                 f"RetryPolicy: max_attempts={self.max_attempts!r}. It counts the first attempt too: None or an int from 1."
             )
-
         if self.on_exhausted not in ("pause", "fail"):
             raise DefinitionError(f'RetryPolicy: on_exhausted={self.on_exhausted!r}. It is "pause" or "fail".')
 

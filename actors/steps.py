@@ -140,7 +140,9 @@ class Step:
     def _failed(self, error: BaseException) -> None:
         partition = self._partition
         if isinstance(error, TerminalError):
-            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(error))
+            partition.complete(
+                self._invocation, self.index, Kind.FAILED, failure_text(error, partition.limits.max_failure)
+            )
             return
         policy = self._policy
         if policy is None:

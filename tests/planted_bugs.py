@@ -81,6 +81,78 @@ BUGS = [
         "        forget = self._begin(scope, body, answer)\n",
     ),
     Bug(
+        "a plain request goes around the middleware",
+        "transport/served.py",
+        "        return None if self.http.middleware else self._served().begin(scope, body, answer)\n",
+        "        return self._served().begin(scope, body, answer)\n",
+    ),
+    Bug(
+        "answers to plain requests cannot be read by pages of other origins",
+        "transport/ingress.py",
+        "            if self.cross_origin.open:\n",
+        "            if False:\n",
+    ),
+    Bug(
+        "the admin routes answer pages of other origins",
+        "transport/cors.py",
+        '        return segments(path_of(scope))[:2] == ["restate", "admin"]\n',
+        "        return False\n",
+    ),
+    Bug(
+        "a star in an origin stands for anything",
+        "transport/cors.py",
+        'r"(?:[a-z0-9_-]+\\.)+"',
+        'r".*"',
+    ),
+    Bug(
+        "two Host headers are one",
+        "actors/cli/protocol.py",
+        'if len(hosts) != 1 and (hosts or version == "1.1"):',
+        'if not hosts and version == "1.1":',
+    ),
+    Bug(
+        "a body of another transfer coding is taken as it is",
+        "actors/cli/protocol.py",
+        '        if codings not in ([], [b"chunked"]):\n',
+        "        if False:\n",
+    ),
+    Bug(
+        "a query parameter that is misspelt has no effect",
+        "transport/requests.py",
+        "            if name not in known:\n",
+        "            if False:\n",
+    ),
+    Bug(
+        "of two idempotency keys the last counts",
+        "transport/requests.py",
+        "                if self.idempotency_key is not None:\n",
+        "                if False:\n",
+    ),
+    Bug(
+        "a compressed body is read as it is",
+        "transport/requests.py",
+        "        if self.content_coding:\n",
+        "        if False:\n",
+    ),
+    Bug(
+        "a key may be longer than max_key in a call from outside",
+        "actors/partition.py",
+        "            or len(key) > self._max_key\n",
+        "",
+    ),
+    Bug(
+        "what a handler fails with has no limit",
+        "actors/attempt.py",
+        "failure_text(error, self.partition.limits.max_failure)",
+        "failure_text(error)",
+    ),
+    Bug(
+        "what a step fails with has no limit",
+        "actors/steps.py",
+        "failure_text(error, partition.limits.max_failure)",
+        "failure_text(error)",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",
@@ -257,7 +329,7 @@ BUGS = [
     Bug(
         "a message under a key from outside goes into a full mailbox",
         "actors/app.py",
-        "            partition.check_room(message.target, message.key, message.args_text)\n",
+        "            partition.check_room(message.target, message.key, message.args_text, message.options.headers)\n",
         "",
     ),
     Bug(
@@ -503,8 +575,8 @@ BUGS = [
     Bug(
         "the prefix of a mount is looked for in one form only",
         "transport/requests.py",
-        '            for depth in range(root.count("/"), -1, -1):\n',
-        '            for depth in (root.count("/"),):\n',
+        '        for depth in range(root.count("/"), -1, -1):\n',
+        '        for depth in (root.count("/"),):\n',
     ),
     Bug(
         "a client repeats what may have been done already",

@@ -59,7 +59,7 @@ class AdminRoutes:
         return answer
 
     async def _list(self, request: Request) -> Reply:
-        asked = _query(request, "service", "key", "handler", "status", "limit", "before")
+        asked = request.query("service", "key", "handler", "status", "limit", "before", several=("status",))
         limit = _number(asked, "limit", 100, 1, PAGE)
         statuses = [name for value in asked.get("status", ()) for name in value.split(",")]
         found = await self._gateway.app.invocations(
@@ -74,7 +74,7 @@ class AdminRoutes:
         return json_reply(200, {"invocations": [facts(info) for info in found[:limit]], "before": more})
 
     async def _show(self, request: Request, id: str) -> Reply:
-        asked = _query(request, "after", "limit")
+        asked = request.query("after", "limit")
         limit = _number(asked, "limit", PAGE, 1, PAGE)
         found = await self._gateway.overview(id, _number(asked, "after", -1, -1, 2**31), limit)
         return Reply(200, _encode(found), json_reply(200, None).headers)
@@ -85,7 +85,7 @@ class AdminRoutes:
             return refused
         if await request.body(self._gateway.max_payload):
             raise BadArguments(f"{operation} takes no body. What it takes is in the query.")
-        asked = _query(request, *(["keep"] if operation == "restart" else []))
+        asked = request.query(*(["keep"] if operation == "restart" else []))
         if operation == "restart":
             handle = await app.restart(id, keep=_number(asked, "keep", 0, 0, 2**31))
             return json_reply(200, {"id": handle.id, "restarted_from": id})
@@ -93,13 +93,13 @@ class AdminRoutes:
         return json_reply(202 if operation == "cancel" else 200, {"id": id})
 
     async def _awakeables(self, request: Request) -> Reply:
-        limit = _number(_query(request, "limit"), "limit", 100, 1, PAGE)
+        limit = _number(request.query("limit"), "limit", 100, 1, PAGE)
         found = await self._gateway.app.awakeables(limit + 1)
         return json_reply(200, {"awakeables": found[:limit], "more": len(found) > limit})
 
     async def _state(self, request: Request, service: str, key: str) -> Reply:
         app = self._gateway.app
-        _query(request)
+        request.query()
         if request.method == "GET":
             return _state_reply(await app.state(service, key))
         if request.content_type not in ("application/json", "application/merge-patch+json"):
@@ -140,21 +140,8 @@ def _wrong_type(message: str) -> Reply:
     return refusal(415, "wrong_content_type", message)
 
 
-def _query(request: Request, *known: str) -> dict[str, list[str]]:
-    """Values by name. Raises BadArguments for a name that means nothing: a filter misspelt would match everything."""
-    asked: dict[str, list[str]] = {}
-    for name, value in request.query_pairs():
-        if name not in known:
-            raise BadArguments(f"{name[:100]!r} is no parameter of this. There are: {', '.join(known) or 'none'}.")
-        asked.setdefault(name, []).append(value)
-    return asked
-
-
 def _one(asked: dict[str, list[str]], name: str) -> str | None:
-    values = asked.get(name)
-    if values is not None and len(values) > 1:
-        raise BadArguments(f"{name} is given twice.")
-    return values[0] if values is not None else None
+    return asked[name][0] if name in asked else None
 
 
 def _number(asked: dict[str, list[str]], name: str, default: int, low: int, high: int) -> int:

@@ -14,14 +14,16 @@ from typing import Any, NoReturn, TypeVar, assert_never
 from actors.errors import BadArguments, TerminalError
 from actors.gateway import Gateway
 from actors.handlers import HandlerDefinition
-from actors.http_options import HttpOptions
+from actors.http_options import Cors, HttpOptions
 from actors.transport.access import Access
 from actors.transport.admin import AdminRoutes
+from actors.transport.cors import CrossOrigin
 from actors.transport.durations import delay_ms
 from actors.transport.metrics import RequestCounts, metrics_reply
 from actors.transport.pages import Pages
 from actors.transport.replies import (
     NOT_READY,
+    Header,
     Reply,
     acceptance_reply,
     error_reply,
@@ -57,6 +59,7 @@ class Ingress:
         self._gateway = gateway
         self._options = options
         self._access = Access(options)
+        self.cross_origin = CrossOrigin(options.cors if isinstance(options.cors, Cors) else None)
         self._admin = AdminRoutes(gateway)
         self._counts = RequestCounts()
         self._pages = Pages(gateway.services.values(), self._access.guarded)
@@ -65,7 +68,10 @@ class Ingress:
         """Answer one request of the scope type `http`."""
         began = perf_counter()
         handler = "", ""
+        added = self.cross_origin.headers(scope)
         reply = self._access.oversized(scope)
+        if reply is None and (reply := self.cross_origin.preflight(scope)):
+            added = ()
         if reply is None:
             request = Request(scope, receive, self._options.body_timeout)
             try:
@@ -79,7 +85,7 @@ class Ingress:
             {
                 "type": "http.response.start",
                 "status": reply.status,
-                "headers": [*reply.headers, (b"content-length", str(len(reply.body)).encode())],
+                "headers": [*reply.headers, *added, *_length(reply)],
             }
         )
         await send({"type": "http.response.body", "body": body})
@@ -95,6 +101,8 @@ class Ingress:
             return None
         request = Request(scope, _never, 0)
         if request.idempotency_key is not None or request.method != "POST" or scope["query_string"]:
+            return None
+        if request.refused is not None or request.content_coding:
             return None
         gateway = self._gateway
         try:
@@ -117,6 +125,8 @@ class Ingress:
             except BaseException as error:
                 reply = _failed(error)
             self._counts.add(target.service.name, target.name, reply.status, perf_counter() - began)
+            if self.cross_origin.open:
+                reply.headers += self.cross_origin.headers(scope)
             answer(reply)
 
         begun.future.add_done_callback(ended)
@@ -126,6 +136,8 @@ class Ingress:
         try:
             if self._access.guarded and (refused := self._access.unknown(request)):
                 return refused
+            if request.refused is not None:
+                raise request.refused
             return await self._routed(request, route(request.path, self._kind_of))
         except (BadRoute, TerminalError) as error:
             return error_reply(error, "ingress")
@@ -139,6 +151,8 @@ class Ingress:
         return definition.kind if definition is not None else None
 
     async def _routed(self, request: Request, asked: Route) -> Reply:
+        if isinstance(asked, (Attach, AttachByKey, Complete)):
+            request.query()
         match asked:
             case Invoke():
                 return await self._invoke(request, asked)
@@ -173,8 +187,7 @@ class Ingress:
             return refused
         target = gateway.target(asked.service, asked.key, asked.handler)
         request.handler = target.service.name, target.name
-        query = request.query()
-        delay = query.get("delay")
+        (delay,) = request.query("delay").get("delay", [None])
         if delay is not None and not asked.send:
             raise BadArguments("delay goes with /send: a call waits for its answer.")
         args, kwargs = _arguments(target, await request.body(gateway.max_payload), request.content_type)
@@ -267,6 +280,11 @@ async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
         for task in (answered, gone):
             task.cancel()
         await asyncio.gather(answered, gone, return_exceptions=True)
+
+
+def _length(reply: Reply) -> tuple[Header, ...]:
+    """An answer of 204 has no body, and no length."""
+    return () if reply.status == 204 else ((b"content-length", str(len(reply.body)).encode()),)
 
 
 async def _never() -> NoReturn:

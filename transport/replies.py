@@ -81,7 +81,7 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
         status = error.code if isinstance(error.code, int) and 400 <= error.code <= 599 else 500
         return refusal(status, error.error, str(error), *headers, metadata=error.metadata, source=source)
     if isinstance(error, BadRoute):
-        return refusal(error.status, error.error, str(error), *headers)
+        return refusal(error.status, error.error, str(error), *error.headers, *headers)
     if isinstance(error, OutcomePending):  # without Retry-After: asking again would be another call
         told = {
             "code": 503,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from actors.errors import BadArguments
+from actors.spelling import hint
 from actors.transport.routes import BadRoute
 
 Scope = MutableMapping[str, Any]
@@ -34,18 +35,20 @@ class Disconnected(Exception):
 
 
 class Request:
-    """Headers by lower-case name; of several with one name the last counts, except those handlers see, which are joined."""
+    """Headers by lower-case name. Those handlers see are joined if they come twice; see `refused` for others that do."""
 
     __slots__ = (
         "_receive",
         "_scope",
         "body_timeout_s",
+        "content_coding",
         "content_length",
         "content_type",
         "handler",
         "idempotency_key",
         "method",
         "passed_on",
+        "refused",
     )
 
     def __init__(self, scope: Scope, receive: Receive, body_timeout_s: float) -> None:
@@ -54,16 +57,28 @@ class Request:
         self.body_timeout_s = body_timeout_s
         self.method: str = scope["method"]
         self.content_type = ""
+        self.content_coding = ""
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
         self.handler = "", ""  # service and handler, once they are known to exist
         self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
+        self.refused: BadRoute | None = None  # whichever of two were taken, it could be the wrong one
+        typed = False
         for name, value in scope["headers"]:
             if name == b"content-type":
+                if typed:
+                    self.refused = _repeated("content-type")
+                typed = True
                 self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"content-length":
                 self.content_length = int(value) if value.isdigit() and len(value) < 19 else None
+            elif name == b"content-encoding":
+                coding = value.decode("latin-1").strip().lower()
+                if coding not in ("", "identity"):
+                    self.content_coding = coding
             elif name == b"idempotency-key":
+                if self.idempotency_key is not None:
+                    self.refused = _repeated("idempotency-key")
                 self.idempotency_key = _text(value)
             elif name not in _NOT_PASSED_ON and not name.startswith((b"sec-", b"x-forwarded-")):
                 passed_on = self.passed_on = self.passed_on if self.passed_on is not None else {}
@@ -72,22 +87,8 @@ class Request:
 
     @property
     def path(self) -> bytes:
-        """The path as it came over the wire, below where the app is mounted."""
-        raw: bytes | None = self._scope.get("raw_path")
-        if raw is None:
-            raw = quote(self._scope["path"], safe="/%~:@!$&'()*+,;=").encode()
-        root = self.prefix.rstrip("/")
-        if root:
-            # Servers and hosts differ in what of the prefix is left in the raw path, and in the decoded one. So: as many
-            # segments of the raw path as decode to what is below the prefix.
-            path: str = self._scope["path"]
-            below = path[len(root) :] if path.startswith(root + "/") else path
-            parts = raw.split(b"/")
-            for depth in range(root.count("/"), -1, -1):
-                rest = b"/" + b"/".join(parts[depth + 1 :])
-                if unquote(rest.decode("latin-1")) == below:
-                    return rest
-        return raw
+        """See `path_of`."""
+        return path_of(self._scope)
 
     @property
     def local(self) -> bool:
@@ -110,31 +111,44 @@ class Request:
         return (found[0], found[1]) if found else None
 
     def header(self, name: bytes) -> str | None:
-        for known, value in reversed(list(self._scope["headers"])):
-            if known == name:
-                return _text(value)
-        return None
+        return header_of(self._scope, name)
 
     def headers(self, name: bytes) -> list[str]:
         """All values under one name."""
         return [_text(value) for known, value in self._scope["headers"] if known == name]
 
-    def query(self) -> dict[str, str]:
-        """Raises BadArguments for a query that cannot be read."""
-        return dict(self.query_pairs())
+    def query(self, *known: str, several: Collection[str] = ()) -> dict[str, list[str]]:
+        """The values by name, each name given once, but those in `several`.
 
-    def query_pairs(self) -> list[tuple[str, str]]:
-        """The same in order, names that come twice twice."""
+        Raises BadArguments for a name that is not `known`: one that is misspelt would have no effect.
+        """
         text: bytes = self._scope.get("query_string") or b""
         if not text:
-            return []
+            return {}
         try:
-            return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
+            pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
         except ValueError as error:
             raise BadArguments(f"The query cannot be read: {error}.") from None
+        values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            if name not in known:
+                takes = f"Known parameters: {', '.join(known)}." if known else "None is known here."
+                raise BadArguments(f"Unknown query parameter {name[:40]!r}.{hint(name, known)} {takes}")
+            if name in values and name not in several:
+                raise BadArguments(f"The query parameter {name!r} is given twice.")
+            values.setdefault(name, []).append(value)
+        return values
 
     async def body(self, limit: int) -> bytes:
-        """All of it. Raises BadRoute (413) beyond `limit` bytes, BadRoute (408) if it does not come, Disconnected."""
+        """All of it. Raises Disconnected, or BadRoute: 413 beyond `limit` bytes, 408 if it does not come, 415 if it is encoded."""
+        if self.content_coding:
+            raise BadRoute(
+                415,
+                "unsupported_coding",
+                f"The body is sent with content-encoding: {self.content_coding[:100]}, which is not decoded here. Send it as "
+                "it is.",
+                (b"accept-encoding", b"identity"),
+            )
         if self.content_length is not None and self.content_length > limit:
             raise _too_large(limit)
         try:
@@ -165,6 +179,33 @@ class Request:
             pass
 
 
+def path_of(scope: Scope) -> bytes:
+    """The path as it came over the wire, below where the app is mounted."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        raw = quote(scope["path"], safe="/%~:@!$&'()*+,;=").encode()
+    root = (scope.get("root_path") or "").rstrip("/")
+    if root:
+        # Servers and hosts differ in what of the prefix is left in the raw path, and in the decoded one. So: as many
+        # segments of the raw path as decode to what is below the prefix.
+        path: str = scope["path"]
+        below = path[len(root) :] if path.startswith(root + "/") else path
+        parts = raw.split(b"/")
+        for depth in range(root.count("/"), -1, -1):
+            rest = b"/" + b"/".join(parts[depth + 1 :])
+            if unquote(rest.decode("latin-1")) == below:
+                return rest
+    return raw
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The value of a header; of several the last."""
+    for known, value in reversed(list(scope["headers"])):
+        if known == name:
+            return _text(value)
+    return None
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IP address is that of this machine, also one of IPv4 written as IPv6."""
     try:
@@ -180,6 +221,10 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def _repeated(header: str) -> BadRoute:
+    return BadRoute(400, "repeated_header", f"The header {header} is given twice. Send it once.")
 
 
 def _too_large(limit: int) -> BadRoute:

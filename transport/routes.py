@@ -15,12 +15,13 @@ Kind = Literal["object", "service", "workflow"]
 
 
 class BadRoute(Exception):
-    """A path that means nothing: with the status and the stable code of the answer."""
+    """A path that means nothing: with the status, the stable code and headers of the answer."""
 
-    def __init__(self, status: int, error: str, message: str) -> None:
+    def __init__(self, status: int, error: str, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
         self.status = status
         self.error = error
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.app import App as Runtime
+from actors.errors import DefinitionError
 from actors.gateway import Gateway
 from actors.transport.ingress import Ingress
-from actors.transport.replies import Reply
+from actors.transport.replies import Header, Reply
 from actors.transport.requests import Receive, Scope, Send
 
 
@@ -16,9 +17,35 @@ class App(Runtime):
     __doc__ = Runtime.__doc__
 
     _ingress: Ingress | None = None
+    _application: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
+
+    async def start(self) -> None:
+        """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
+        self._wrapped()  # what is wrong with a middleware is an error at once
+        await super().start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it: `uvicorn module:app`, or mount it in another ASGI application, whose lifespan then starts it."""
+        await self._wrapped()(scope, receive, send)
+
+    def _wrapped(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """This application inside of its middleware, which is made once."""
+        application = self._application
+        if application is None:
+            application = self._answer
+            for factory in reversed(self.http.middleware):
+                try:
+                    application = factory(application)
+                except Exception as error:
+                    raise DefinitionError(f"HttpOptions: the middleware {factory!r} failed: {error}") from error
+                if not callable(application):
+                    raise DefinitionError(
+                        f"HttpOptions: the middleware {factory!r} gave {application!r}, not an application."
+                    )
+            self._application = application
+        return application
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
             await self._served().answer(scope, receive, send)
@@ -31,7 +58,11 @@ class App(Runtime):
 
     def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
         """What `actors serve` asks before it makes a task of a request; see `Ingress.begin`."""
-        return self._served().begin(scope, body, answer)
+        return None if self.http.middleware else self._served().begin(scope, body, answer)
+
+    def cross_origin(self, scope: Scope) -> tuple[Header, ...]:
+        """The headers that a refusal by the server itself needs, so that a page of another origin can read it."""
+        return self._served().cross_origin.headers(scope)
 
     def _served(self) -> Ingress:
         ingress = self._ingress

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from actors.transport.replies import Reply, refusal
+from actors.transport.replies import Header, Reply, refusal
 
 CLOSE = (b"connection", b"close")
 _OFFERS = (b"upgrade", b"http2-settings")
+_HOST = re.compile(rb"[^\s/?#@,\\]*")
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without query, escapes, or the name of a host
 
 
@@ -52,10 +53,16 @@ class BoundedProtocol(HttpToolsProtocol):
     parser: Any  # None once the connection is lost
 
     def __init__(
-        self, limits: ConnectionLimits, begin: Begin | None, on_refused: OnRefused | None = None, **given: Any
+        self,
+        limits: ConnectionLimits,
+        begin: Begin | None,
+        on_refused: OnRefused | None = None,
+        added: Callable[[Any], Iterable[Header]] | None = None,
+        **given: Any,
     ) -> None:
         super().__init__(**given)
         self._on_refused = on_refused
+        self._added = added
         self._limits = limits
         self._begin = begin
         self._served = self.app
@@ -72,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
-            self.app = Refused(refusal(503, "too_many_connections", "Too many connections are open. Ask again."))
+            self._refuse_all(refusal(503, "too_many_connections", "Too many connections are open. Ask again."))
         # Silence from the beginning is the same as silence between two requests.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -180,7 +187,9 @@ class BoundedProtocol(HttpToolsProtocol):
             max(self._head_size, self._piece_size) > self._limits.head_bytes
             and self._exact_size() > self._limits.head_bytes
         ):
-            self.app = Refused(self._too_large())
+            self._refuse_all(self._too_large())
+        elif self.app is self._served and (malformed := self._malformed()) is not None:
+            self._refuse_all(malformed)
         self._head_ended()
         if self._begin is not None and self._is_plain():
             self._offered = b""
@@ -272,6 +281,31 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # --- refusals -------------------------------------------------------------------------------------------------------
 
+    def _refuse_all(self, reply: Reply) -> None:
+        """The answer to this request and all others of the connection, which is closed after the first."""
+        self.app = Refused(reply, self._added)
+
+    def _malformed(self) -> Reply | None:
+        """What the parser lets pass and RFC 9112 does not: a proxy in front might read another request out of the same bytes."""
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            return refusal(505, "bad_version", f"HTTP/{version} is not spoken here. Use HTTP/1.1.")
+        hosts, codings = [], []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+        if len(hosts) != 1 and (hosts or version == "1.1"):
+            return refusal(400, "bad_http", f"There are {len(hosts) or 'no'} Host headers. Send one.")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            return refusal(400, "bad_http", "The Host header does not name a host.")
+        if codings and version == "1.0":
+            return refusal(400, "bad_http", "HTTP/1.0 has no Transfer-Encoding. Send Content-Length.")
+        if codings not in ([], [b"chunked"]):
+            return refusal(501, "unsupported_coding", "The only Transfer-Encoding here is chunked, once.")
+        return None
+
     def _too_large(self) -> Reply:
         told = f"Path and headers are larger than {self._limits.head_bytes:,} bytes."
         return refusal(431, "head_too_large", told)
@@ -341,11 +375,13 @@ class Answer:
 class Refused:
     """The ASGI application of a connection whose requests all get one answer."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, added: Callable[[Any], Iterable[Header]] | None) -> None:
         self._reply = reply
+        self._added = added
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         reply = self._reply
         length = (b"content-length", str(len(reply.body)).encode())
-        await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length, CLOSE]})
+        headers = [*reply.headers, *(self._added(scope) if self._added is not None else ()), length, CLOSE]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

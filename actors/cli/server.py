@@ -58,7 +58,13 @@ class Server(uvicorn.Server):
         if access_log:
             asgi = AccessLog(app, begin)
             begin = asgi.begin
-        protocol: Any = functools.partial(BoundedProtocol, limits, begin, AccessLog.refused if access_log else None)
+        protocol: Any = functools.partial(
+            BoundedProtocol,
+            limits,
+            begin,
+            AccessLog.refused if access_log else None,
+            getattr(app, "cross_origin", None),
+        )
         super().__init__(
             uvicorn.Config(
                 asgi,

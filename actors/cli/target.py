@@ -68,6 +68,11 @@ def load_app(target: str) -> App:
         raise BadTarget(f"{name!r} is a {kind} class; {hint}")
     if found is None:
         raise BadTarget(f"There is no {name!r} in the module {module_name!r}. {hint}")
+    if isinstance(getattr(found, "app", None), App):
+        hint = (
+            "Name the App itself, and give it what stands around it: "
+            f"App(..., http=HttpOptions(middleware=[lambda app: {type(found).__name__}(app, ...)]))."
+        )
     raise BadTarget(f"{name!r} in the module {module_name!r} is no App, but of type {type(found).__name__}. {hint}")
 
 

@@ -30,10 +30,11 @@ async def ask(
     root_path: str = "",
     client: str | None = "127.0.0.1",
     headers: dict[str, str] | None = None,
+    pairs: Sequence[tuple[str, str]] = (),
     **more: str,
 ) -> Answer:
     """One request. Underscores in names of headers stand for hyphens; a body of several pieces comes in as many. A `client`
-    of None is one behind a Unix socket."""
+    of None is one behind a Unix socket. `pairs` are more headers, among which a name may come twice."""
     raw, _, query = target.partition("?")
     pieces = [body] if isinstance(body, bytes) else list(body)
     sent: list[dict[str, Any]] = []
@@ -53,6 +54,7 @@ async def ask(
             answered.set()
 
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in {**(headers or {}), **more}.items()]
+    named += [(name.encode(), value.encode()) for name, value in pairs]
     scope = {
         "type": "http",
         "http_version": "1.1",

@@ -131,7 +131,7 @@ async def test_connections_and_heads_are_bounded_and_bad_http_is_answered_as_jso
             return answer
 
     with serving(tmp_path, "--limit-connections", "2", "--limit-head", "1000") as server:
-        start = b"GET /restate/health HTTP/1.1\r\nx: "
+        start = b"GET /restate/health HTTP/1.1\r\nhost: x\r\nx: "
         for data in (start + b"a" * 2000, start + b"a" * 2000 + b"\r\n\r\n"):
             answer = await raw(server.port, data)
             assert (answer.status, answer.json["error"]) == (431, "head_too_large")
