@@ -389,7 +389,7 @@ class Attempt(Recorder):
                 longest = self.partition.max_payload
                 for text in changes.values():
                     if text is not None and len(text) > longest:
-                        self._check_room(changes, journaled=False)
+                        self._check_room(changes)
         except TerminalError:
             self.state.discard()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from actors.errors import StateDecodeError
 from actors.journal import Journal, Kind
 from actors.storage import Flag, Status
 
@@ -64,7 +65,12 @@ def _roll_back(partition: Partition, invocation: Invocation, journal: Journal) -
     mailbox = invocation.mailbox
     assert mailbox is not None and mailbox.state is not None
     stored = mailbox.state.stored
-    for name, text in journal.rolled_back(stored).items():
+    try:
+        found = journal.rolled_back(stored)
+    except StateDecodeError as error:  # somebody has changed the file: what it was before is not known any more
+        log.error("The state of %s cannot be rolled back and stays as it is. %s", partition.label(invocation), error)
+        found = {}
+    for name, text in found.items():
         if text is None:
             stored.pop(name, None)
         else:

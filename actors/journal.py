@@ -8,17 +8,22 @@ in the order in which they became known. A handler is a function of those two li
 
 Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches
 whatever the timing was. The relative order of a command and a completion carries no meaning.
+
+A state write holds what has changed: a long text that became another one as the difference of the two, and the text before it
+only where no other entry tells it. The text of a name after each write is told by any of these: the text before the first
+whole write, from which the differences lead both ways, or else the text that the last write has left.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
+from actors.differences import DifferentText, difference, fingerprint, redone, undone
 from actors.errors import DeterminismError, StateDecodeError
 from actors.storage import JournalRow
 
@@ -43,6 +48,7 @@ class Kind:
     PEEK = 15
     RESOLVE_PROMISE = 16
     REJECT_PROMISE = 17
+    CHANGE = 18
     MIGRATED = 19  # neither asked for nor an answer: see Journal.migrate
     COMPLETED = 20
     FAILED = 21
@@ -67,6 +73,7 @@ class Kind:
         PEEK: "peek at promise",
         RESOLVE_PROMISE: "resolve promise",
         REJECT_PROMISE: "reject promise",
+        CHANGE: "change state",
         MIGRATED: "migrated",
         COMPLETED: "completed",
         FAILED: "failed",
@@ -82,8 +89,11 @@ class Entry:
     kind       name                  value                    ref
     ========== ===================== ======================== =============================
     SET        field                 new JSON text            version of the class; None: 1
-                                                              (`before`: the old text)
+                                                              (`before`: the old text, unless an
+                                                              entry before it is a SET or CLEAR too)
     CLEAR      field                 –                        the same
+    CHANGE     field                 difference of the texts  the same (`before`: fingerprints of
+                                                              the old and the new text)
     RUN        step name             –                        –
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
@@ -96,7 +106,8 @@ class Entry:
     RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        version of that state; None: 1
-    MIGRATED   –                     JSON of all state        version of that state
+    MIGRATED   –                     JSON of all state        version of that state (`before`: JSON of
+                                                              the texts that a CHANGE was first made of)
     COMPLETED  –                     JSON text, or msgpack    index of the command
     FAILED     –                     failure as JSON          index of the command
     CANCELLED  –                     –                        –  (the invocation is to end)
@@ -131,13 +142,27 @@ class Entry:
 
 _idx = attrgetter("idx")
 # A global is read at half the cost of a class attribute.
+_CLEAR, _CHANGE = Kind.CLEAR, Kind.CHANGE
+WRITES = frozenset((Kind.SET, Kind.CLEAR, Kind.CHANGE))
 _CALL, _ATTACH, _COMPLETED, _CANCELLED, _PLACED = Kind.CALL, Kind.ATTACH, Kind.COMPLETED, Kind.CANCELLED, Kind.PLACED
 
 
 class Journal:
     """What is recorded of an open invocation. Grows only; `idx` counts from 1 over both lists."""
 
-    __slots__ = ("cancelled", "commands", "completed", "completions", "migrated", "size", "waits")
+    __slots__ = (
+        "_left",
+        "_whole",
+        "bases",
+        "bytes",
+        "cancelled",
+        "commands",
+        "completed",
+        "completions",
+        "migrated",
+        "size",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
@@ -147,13 +172,20 @@ class Journal:
         self.cancelled = False
         self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
         self.size = 0
+        self.bytes = 0  # of all texts and blobs in it
+        self._whole: set[str] | None = None  # names with a SET or CLEAR
+        self._left: dict[str, tuple[str, str]] | None = (
+            None  # the text of a name after its last CHANGE, with its fingerprint
+        )
+        self.bases: dict[str, str] | None = None  # what CHANGEs from before a migration were first made of
 
     @classmethod
     def restored(cls, rows: list[JournalRow]) -> Journal:
         journal = cls()
         for row in rows:
             if row.kind == Kind.MIGRATED:
-                entry = journal.migrate(unpacked_state(row.value), row.ref or 1, row.at_ms)
+                bases = unpacked_state(row.before) if row.before is not None else {}
+                entry = journal.migrate(unpacked_state(row.value), row.ref or 1, row.at_ms, bases)
             else:
                 entry = journal.append(row.kind, row.name, row.value, row.ref, row.before, row.at_ms)
             assert entry.idx == row.idx, "a journal has no gaps"
@@ -169,9 +201,14 @@ class Journal:
         at_ms: int,
     ) -> Entry:
         self.size = idx = self.size + 1
+        self.bytes += taken(name, value, before)
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
         if kind < _COMPLETED:
             self.commands.append(entry)
+            if kind <= _CLEAR:
+                if self._whole is None:
+                    self._whole = set()
+                self._whole.add(name)  # type: ignore[arg-type]
             if kind in (_CALL, _ATTACH) and ref is not None:
                 self.waits[idx] = ref
             return entry
@@ -190,13 +227,17 @@ class Journal:
             self.waits.pop(ref, None)
         return entry
 
-    def migrate(self, initial: dict[str, str], version: int, at_ms: int) -> Entry:
+    def migrate(self, initial: dict[str, str], version: int, at_ms: int, bases: dict[str, str]) -> Entry:
         """The object's state was migrated while this invocation is open; `initial` is what it began with, migrated too.
 
-        From now on the values before its writes count no more: they are of an older version.
+        From now on the values before its writes count no more: they are of an older version. `bases` are those that its
+        changes of that version were made of: a replay tells from them what was written.
         """
+        self.bases = {**bases, **(self.bases or {})}
+        before = packed_state(self.bases) if self.bases else None
         self.size += 1
-        self.migrated = Entry(self.size, Kind.MIGRATED, None, packed_state(initial), version, None, at_ms)
+        self.migrated = Entry(self.size, Kind.MIGRATED, None, packed_state(initial), version, before, at_ms)
+        self.bytes += taken(None, self.migrated.value, before)
         return self.migrated
 
     def command(self, idx: int) -> Entry | None:
@@ -211,21 +252,66 @@ class Journal:
                 return int(entry.value or 0)
         return None
 
-    def undone(self) -> dict[str, str | None]:
-        """What this invocation found in each state value it has written; None where there was none."""
-        found: dict[str, str | None] = {}
-        for entry in self.commands:
-            if entry.kind == Kind.SET or entry.kind == Kind.CLEAR:
-                assert entry.name is not None
-                found.setdefault(entry.name, entry.before)
+    def written(self, name: str, before: str | None, text: str | None) -> Write:
+        """How to record that state `name`, which was `before`, is `text` from now on; None is no value."""
+        whole = self._whole is not None and name in self._whole
+        kept = None if whole else before
+        if text is None:
+            return Write(Kind.CLEAR, None, kept)
+        if before is not None and len(text) > _LONG:
+            changed = difference(before, text, (len(text) + len(kept or "")) // 2)
+            if changed is not None:
+                known = self._left.get(name) if self._left is not None else None
+                old = known[1] if known is not None and known[0] is before else fingerprint(before)
+                new = fingerprint(text)
+                self._left = self._left or {}
+                self._left[name] = text, new
+                return Write(Kind.CHANGE, changed, f"{old} {new}")
+        return Write(Kind.SET, text, kept)
+
+    def writes(self) -> list[Entry]:
+        """The commands that write state."""
+        return [entry for entry in self.commands if entry.kind in WRITES]
+
+    def writes_by_name(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.writes():
+            found.setdefault(entry.name or "", []).append(entry)
         return found
 
+    def undone(self, current: Mapping[str, str]) -> dict[str, str | None]:
+        """What this invocation found in each state value it has written; None where there was none.
+
+        `current` is the state as its last writes have left it. Raises StateDecodeError if it is not, and has to be.
+        """
+        found: dict[str, str | None] = {}
+        for name, writes in self.writes_by_name().items():
+            first = next((place for place, entry in enumerate(writes) if entry.kind != _CHANGE), None)
+            if first is None:
+                text, later = current.get(name), writes
+                if not left(writes[-1], text):
+                    raise StateDecodeError(_not_as_left(name))
+            else:
+                text, later = writes[first].before, writes[:first]
+            for entry in reversed(later):
+                text = _changed(undone, text, entry)
+            found[name] = text
+        return found
+
+    def bases_in(self, initial: Mapping[str, str]) -> dict[str, str]:
+        """What its changes were first made of, if it began with `initial`."""
+        names = [name for name, writes in self.writes_by_name().items() if writes[0].kind == _CHANGE]
+        return {name: initial[name] for name in names if name in initial}
+
     def initial_state(self, current: dict[str, str]) -> dict[str, str]:
-        """The object's state as it was when this invocation began: `current` with its own writes undone."""
+        """The object's state as it was when this invocation began: `current` with its own writes undone.
+
+        Raises StateDecodeError if `current` is not what it has left.
+        """
         if self.migrated is not None:
             return unpacked_state(self.migrated.value)
         initial = dict(current)
-        for name, before in self.undone().items():
+        for name, before in self.undone(current).items():
             if before is None:
                 initial.pop(name, None)
             else:
@@ -233,15 +319,72 @@ class Journal:
         return initial
 
     def rolled_back(self, current: dict[str, str]) -> dict[str, str | None]:
-        """What must be written over `current` to make it the initial state again."""
+        """What must be written over `current` to make it the initial state again. Raises as `initial_state` does."""
         if self.migrated is None:
-            return self.undone()
+            return self.undone(current)
         initial = self.initial_state(current)
         return {name: initial.get(name) for name in {**current, **initial} if initial.get(name) != current.get(name)}
 
     def snapshot(self) -> Entry | None:
         first = self.commands[0] if self.commands else None
         return first if first is not None and first.kind == Kind.SNAPSHOT else None
+
+
+class Write(NamedTuple):
+    """A state write to be recorded: the `kind`, `value` and `before` of its entry."""
+
+    kind: int
+    value: str | None
+    before: str | None
+
+
+_LONG = 200  # characters of a text from which on its difference to the one before is worth the fingerprints
+
+
+def left(write: Entry, text: str | None) -> bool:
+    """Whether `text` is what this write has left."""
+    if write.kind != _CHANGE:
+        return text == write.value
+    return text is not None and fingerprint(text) == (write.before or "").rpartition(" ")[2]
+
+
+def found_by(writes: Sequence[Entry], text: str | None) -> bool:
+    """Whether `text` is what the first of these writes of one name was made of."""
+    first = writes[0]
+    if first.kind != _CHANGE:
+        return text == first.before
+    return text is not None and fingerprint(text) == (first.before or "").partition(" ")[0]
+
+
+def after(write: Entry | JournalRow, before: str | None) -> str | None:
+    """The text after a write, which found `before`. Raises StateDecodeError if it did not."""
+    return _changed(redone, before, write) if write.kind == _CHANGE else write.value  # type: ignore[return-value]
+
+
+def _changed(apply: Callable[[str, str], str], text: str | None, write: Entry | JournalRow) -> str:
+    try:
+        return apply(text or "", write.value)  # type: ignore[arg-type]
+    except (DifferentText, msgspec.MsgspecError):
+        raise StateDecodeError(_not_as_left(write.name)) from None
+
+
+def _not_as_left(name: str | None) -> str:
+    return (
+        f"The state {name!r} is not what the journal of this invocation says it has written: it was changed in the file. Put it "
+        "back, or kill the invocation."
+    )
+
+
+def taken(name: str | None, value: str | bytes | None, before: str | None) -> int:
+    """How many bytes the texts of an entry take."""
+    size = 0
+    if name is not None:
+        size = len(name) if name.isascii() else len(name.encode())
+    if value is not None:
+        size += len(value) if value.__class__ is bytes or value.isascii() else len(value.encode())  # type: ignore[union-attr]
+    if before is not None:
+        size += len(before) if before.isascii() else len(before.encode())
+    return size
 
 
 class Replay:
@@ -271,6 +414,10 @@ class Replay:
     def shown(self) -> None:
         """The next completion was shown."""
         self._completions += 1
+
+    def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
+        """What the next recorded write of `name` was made of; `texts` is the state of this attempt. To be asked once for each."""
+        return texts.get(name or "")
 
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:
         asked = describe(kind, name, value)
@@ -307,7 +454,7 @@ class Replay:
 
 
 def _hint(recorded: Entry) -> str:
-    if recorded.kind != Kind.SET:
+    if recorded.kind not in (Kind.SET, Kind.CHANGE):
         return ""
     return f"If the function of a step assigns {recorded.name!r}, which no replay repeats: return the value, and assign it in the handler. "
 
@@ -318,10 +465,11 @@ class MigratedReplay(Replay):
     `caught_up` is called once, when the code has asked for all that is recorded, and its writes were taken over.
     """
 
-    __slots__ = ("_caught_up",)
+    __slots__ = ("_bases", "_caught_up")
 
     def __init__(self, journal: Journal, caught_up: Callable[[], None]) -> None:
         super().__init__(journal)
+        self._bases = dict(journal.bases or {})
         self._caught_up: Callable[[], None] | None = caught_up
 
     def expected(self) -> Entry | None:
@@ -330,6 +478,10 @@ class MigratedReplay(Replay):
             caught_up, self._caught_up = self._caught_up, None
             caught_up()
         return entry
+
+    def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
+        """Of the first write it is of the older version; each later one was made of what the one before has left."""
+        return self._bases.pop(name or "", None) or texts.get(name or "")
 
 
 def describe(kind: int, name: str | None, value: str | bytes | None) -> str:

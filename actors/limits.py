@@ -22,7 +22,8 @@ class Limits:
 
     Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
     invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
-    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries (JournalTooLong). A message with a key of more
+    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries or
+    `max_journal_bytes` bytes of names and values (JournalTooLong). A message with a key of more
     than `max_key` characters (BadKey), or with headers that take more than `max_stored_headers` (PayloadTooLarge). A reason
     for a rejection of more than `max_failure` characters (PayloadTooLarge); what a handler or step fails with has happened,
     so its message and its metadata are cut there, and say so.
@@ -39,6 +40,7 @@ class Limits:
     max_in_flight: int = 100_000
     max_payload: int = 32 * 1024 * 1024
     max_journal: int = 100_000
+    max_journal_bytes: int = 256 * 1024 * 1024
     max_key: int = 16_384
     max_stored_headers: int = 65_536
     max_failure: int = 65_536

@@ -76,7 +76,7 @@ class NamedState:
                 delattr(instance, name)
             attempt.flush()
         elif name in attempt.state.texts:
-            attempt.write(name, None)
+            attempt.write(name, None, ANY)
 
     def clear_all(self) -> None:
         """Delete all state of this object."""

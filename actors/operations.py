@@ -97,7 +97,7 @@ class Operations:
         key = row.shown_key
         kept = Prefix(row, journal, keep)
         async with contextlib.AsyncExitStack() as stack:
-            if kept.state:
+            if kept.goes_back():
                 address = row.service, row.key
                 (mailbox,) = await stack.enter_async_context(partition.loader.holding_objects([address]))
                 if mailbox.current is not None or mailbox.first is not None:

@@ -14,10 +14,11 @@ from actors.errors import (
     MisusedFuture,
     PayloadTooLarge,
     SerializationError,
+    StateDecodeError,
     TerminalError,
 )
 from actors.futures import DurableFuture, JournaledFuture
-from actors.journal import Entry, Journal, Kind, Replay, packed_state
+from actors.journal import Entry, Journal, Kind, Replay, Write, after, packed_state, taken
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.upgrades import record_version
@@ -31,6 +32,7 @@ STUBBORN = 3  # refusals that a closed handler may swallow
 
 _COMPLETED = Kind.COMPLETED  # a global is read at half the cost of a class attribute
 _NOTHING = Entry(0, 0, None, None, 0, None, 0)  # what a handler is given that swallows every AttemptEnded in a loop
+_EMPTY = Journal()  # of an invocation that has recorded nothing yet
 _inside_step = inside_step.get
 
 
@@ -206,7 +208,8 @@ class Recorder:
             self.record(Kind.SNAPSHOT, None, packed_state(self.snapshot), version if version > 1 else None)
         if value is not None and len(value) > self.partition.max_payload:
             raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
-        if journal.size >= self.partition.limits.max_journal:
+        limits = self.partition.limits
+        if journal.size >= limits.max_journal or journal.bytes >= limits.max_journal_bytes:
             raise self._too_long(journal)
         entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
         self.partition.write_entry(invocation, entry)
@@ -220,9 +223,14 @@ class Recorder:
         )
 
     def _too_long(self, journal: Journal) -> JournalTooLong:
+        limits = self.partition.limits
+        if journal.size >= limits.max_journal:
+            size = f"{journal.size:,} entries; max_journal"
+        else:
+            size = f"{journal.bytes:,} bytes; max_journal_bytes"
         return JournalTooLong(
-            f"This invocation has {journal.size:,} journal entries; max_journal of the app allows no more. Split the "
-            "work: let the handler send itself a message and go on there."
+            f"The journal of this invocation has {size} of the app allows no more. Split the work: let the handler send itself "
+            "a message and go on there. Results of steps count: keep what is large elsewhere."
         )
 
     def expect(self, future: JournaledFuture[Any]) -> None:
@@ -275,22 +283,29 @@ class Recorder:
         if changes is not None:
             new = self._replay is None or self._replay.expected() is None
             try:
-                self._check_room(changes, journaled=new)  # a replay must meet a refusal again: it left no trace
+                self._check_room(changes)  # a replay must meet a refusal again: it left no trace
+                writes = self._written(changes) if new else {}
             except TerminalError:
                 self.state._compare_all_anew()  # none of them is recorded; the handler may go on
                 raise
             for name, text in changes.items():
-                self.write(name, text)
+                self._write(name, text, writes.get(name))
 
-    def _check_room(self, changes: dict[str, str | None], journaled: bool = True) -> None:
-        """Raise PayloadTooLarge or JournalTooLong before the first of these writes is recorded."""
+    def _check_room(self, changes: dict[str, str | None]) -> None:
+        """Raise PayloadTooLarge before the first of these writes is recorded."""
         longest = self.partition.max_payload
         for name, text in changes.items():
             if text is not None and len(text) > longest:
                 raise self._too_large(text, f"The state {name!r}")
-        journal = self.invocation.journal
-        if journaled and journal is not None and journal.size + len(changes) > self.partition.limits.max_journal:
+
+    def _written(self, changes: dict[str, str | None]) -> dict[str, Write]:
+        """How these new writes will be recorded. Raises JournalTooLong if there is no room for all of them."""
+        journal, texts, limits = self.invocation.journal or _EMPTY, self.state.texts, self.partition.limits
+        writes = {name: journal.written(name, texts.get(name), text) for name, text in changes.items()}
+        size = sum(taken(name, write.value, write.before) for name, write in writes.items())
+        if journal.size + len(writes) > limits.max_journal or journal.bytes + size > limits.max_journal_bytes:
             raise self._too_long(journal)
+        return writes
 
     def _refuse(self) -> None:
         """Nothing is asked of this attempt any more."""
@@ -307,28 +322,47 @@ class Recorder:
         """Whether the handler swallows what should end it. Its next await never returns: only that ends such a loop."""
         return self._refused > STUBBORN
 
-    def write(self, name: str, text: str | None, codec: Codec | None = None) -> None:
-        """Record one state write as a command of its own; None deletes the name."""
-        kind = Kind.SET if text is not None else Kind.CLEAR
-        recorded = self._replay.expected() if self._replay is not None else None
-        if codec is not None:  # not checked by `flush`
-            self._check_room({name: text}, journaled=recorded is None)
+    def write(self, name: str, text: str | None, codec: Codec) -> None:
+        """Record one state write, which `flush` does not see, as a command of its own; None deletes the name."""
+        self._check_room({name: text})
+        new = self._replay is None or self._replay.expected() is None
+        self._write(name, text, self._written({name: text})[name] if new else None, codec)
+
+    def _write(self, name: str, text: str | None, write: Write | None, codec: Codec | None = None) -> None:
+        """`write` is how to record it if it is new, where that is known already."""
+        replay, state = self._replay, self.state
+        recorded = replay.expected() if replay is not None else None
         if recorded is None:
-            before = self.state.texts.get(name)
-            self.state.put(name, text, replayed=False)
+            kind, value, before = write or self._written({name: text})[name]
+            state.put(name, text, replayed=False)
             version = self.invocation.handler.service.version  # type: ignore[union-attr]
-            self.record(kind, name, text, version if version > 1 else None, before)
+            self.record(kind, name, value, version if version > 1 else None, before)
             self.partition.write_state(self.invocation, name, text)
-            if self.state.foreign:
-                record_version(self.partition, self.invocation, self.state)
+            if state.foreign:
+                record_version(self.partition, self.invocation, state)
             return
+        assert replay is not None
         field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
         codec = codec or (field.codec if field is not None else ANY)
-        assert self._replay is not None
+        kind = Kind.SET if text is not None else Kind.CLEAR
+        recorded = self._whole(replay, recorded)
         if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, text, codec):
-            raise self._stop(self._replay.mismatch(recorded, kind, name, text))
-        self._replay.advance()
-        self.state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
+            raise self._stop(replay.mismatch(recorded, kind, name, text))
+        replay.advance()
+        state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
+
+    def _whole(self, replay: Replay, recorded: Entry) -> Entry:
+        """The same command with the whole text, if it is a state write that holds only what has changed."""
+        if recorded.kind not in (Kind.SET, Kind.CLEAR, Kind.CHANGE):
+            return recorded
+        before = replay.base(recorded.name, self.state.texts)
+        if recorded.kind != Kind.CHANGE:
+            return recorded
+        try:
+            text = after(recorded, before)
+        except StateDecodeError:  # it was made of another text: the code has written another one before
+            return recorded
+        return Entry(recorded.idx, Kind.SET, recorded.name, text, recorded.ref, None, recorded.at_ms)
 
     def check_final(self, error: TerminalError, target: HandlerDefinition, key: str, options: Options) -> None:
         """A message was refused: raise AttemptEnded, with nothing recorded, if there is to be another attempt to send it.

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import BadArguments, CannotKeep
-from actors.journal import Entry, Journal, Kind, describe
+from actors.journal import WRITES, Journal, Kind, after, describe, found_by, left
 from actors.storage import Flag
 from actors.upgrades import record_version
 
@@ -63,6 +63,9 @@ class Prefix:
         self._commands = [entry for entry in self._whole.commands if entry.idx <= keep]
         self._keep = keep
         self._as_it_is = False
+        self._initial: dict[
+            str, str | None
+        ] = {}  # what the old one found in what it wrote, once `check_state` has passed
         # No command stands behind what is left out in between, so all of them keep their positions.
         self.entries = [
             entry
@@ -80,8 +83,11 @@ class Prefix:
         if migrated_at <= keep:
             raise self._refusal(migrated_at, "is where the object was migrated to another version of its class")
 
-    @property
-    def state(self) -> dict[str, str | None]:
+    def goes_back(self) -> bool:
+        """Whether state may have to go back to what it was: something is kept, and the old one has written."""
+        return bool(self._commands and self._whole.writes())
+
+    def _state(self) -> dict[str, str | None]:
         """What the object's state goes back to, by name, in JSON text; None for a name that is not set.
 
         All the old one wrote is then as it was after the last kept command: a handler takes its steps by what it finds. It
@@ -89,7 +95,12 @@ class Prefix:
         """
         if self._as_it_is or not self._commands:
             return {}
-        return {**self._whole.undone(), **_written(self._commands)}
+        texts = dict(self._initial)
+        for entry in self._commands:
+            if entry.kind in WRITES:
+                assert entry.name is not None
+                texts[entry.name] = after(entry, texts[entry.name])
+        return texts
 
     def check_busy(self) -> None:
         """The object is busy. Raises CannotKeep if a kept command writes state."""
@@ -101,17 +112,22 @@ class Prefix:
         An atomic one must have left it as it found it: only then can the new one, if it fails, put that back.
         """
         version = state.version if state.stored else target.service.version
-        if any(entry.kind in (Kind.SET, Kind.CLEAR) and (entry.ref or 1) != version for entry in self._whole.commands):
+        if any((entry.ref or 1) != version for entry in self._whole.writes()):
             self._check_write("writes state, and that has been migrated to another version of its class since")
         stored, atomic = state.stored, target.atomic
-        for name, left in (self._whole.undone() if atomic else _written(self._whole.commands)).items():
-            if stored.get(name) != left:
+        for name, writes in self._whole.writes_by_name().items():
+            text = stored.get(name)
+            if not (found_by(writes, text) if atomic else left(writes[-1], text)):
                 by = "its outcome" if atomic else "its outcome, or another invocation,"
                 self._check_write(f"writes state, and {by} has changed {name!r} since")
+            elif atomic:
+                self._initial[name] = text
+        if not (atomic or self._as_it_is):
+            self._initial = self._whole.undone(stored)
 
     def _check_write(self, why: str, otherwise: str = "") -> None:
         for entry in self._commands:
-            if entry.kind in (Kind.SET, Kind.CLEAR):
+            if entry.kind in WRITES:
                 raise self._refusal(entry.idx, why, otherwise)
         self._as_it_is = True
 
@@ -123,10 +139,18 @@ class Prefix:
         extras.restart_of = self._row.restart_of if self._row.flags & Flag.CONTINUES else self._row.seq
         names = self._names(partition.ids, invocation.seq)
         journal = invocation.journal = Journal()
+        old_texts, texts = dict(self._initial), dict(self._initial)
         for row in self.entries:
-            before = row.before if row.kind in (Kind.SET, Kind.CLEAR) else _renamed_text(row.before, names)
-            name, value = _renamed_text(row.name, names), _renamed(row.value, names)
-            partition.write_entry(invocation, journal.append(row.kind, name, value, row.ref, before, row.at_ms))
+            kind, name, value, before = row.kind, _renamed_text(row.name, names), row.value, row.before
+            if kind in WRITES:  # an id may lie across the ends of what has changed: what the texts were is renamed
+                assert name is not None and row.name is not None
+                text = old_texts[row.name] = after(row, old_texts[row.name])
+                text = _renamed_text(text, names)
+                kind, value, before = journal.written(name, texts.get(name), text)
+                texts[name] = text
+            else:
+                value, before = _renamed(value, names), _renamed_text(before, names)
+            partition.write_entry(invocation, journal.append(kind, name, value, row.ref, before, row.at_ms))
         for entry in journal.commands:
             if (
                 entry.kind in (Kind.SLEEP, Kind.AWAKEABLE)
@@ -134,7 +158,7 @@ class Prefix:
                 and entry.idx not in journal.completed
             ):
                 partition.alarms.add(entry.ref, invocation, entry.idx)
-        for name, text in self.state.items():
+        for name, text in self._state().items():
             assert invocation.mailbox is not None and invocation.mailbox.state is not None
             state = invocation.mailbox.state
             if state.foreign:  # the object has no state now
@@ -167,10 +191,6 @@ class Prefix:
             f"keep={self._keep} cannot be done: entry {index}, {what}, {why}. The highest position that works is "
             f"{index - 1}.{otherwise}"
         )
-
-
-def _written(commands: Sequence[Entry]) -> dict[str, str | None]:
-    return {entry.name: entry.value for entry in commands if entry.kind in (Kind.SET, Kind.CLEAR)}  # type: ignore[misc]
 
 
 def _renamed(value: str | bytes | None, names: Mapping[str, str]) -> str | bytes | None:

@@ -29,9 +29,12 @@ def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) ->
     assert invocation.handler is not None
     definition, journal = invocation.handler.service, invocation.journal
     initial: dict[str, str] | None = None
-    if journal is not None and journal.undone():
+    bases: dict[str, str] = {}
+    if journal is not None and journal.writes():
         version = state.version if journal.migrated is None else journal.migrated.ref or 1
-        initial = migrated(definition, invocation.key, journal.initial_state(state.stored), version, None)
+        began = journal.initial_state(state.stored)
+        bases = journal.bases_in(began)
+        initial = migrated(definition, invocation.key, began, version, None)
     elif not state.stored:
         return  # nothing has a version; the first write will
     before = dict(state.stored)
@@ -44,7 +47,7 @@ def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) ->
             partition.write_state(invocation, name, text)
     partition.write_state(invocation, VERSION_NAME, str(definition.version))
     if journal is not None and initial is not None:
-        partition.write_entry(invocation, journal.migrate(initial, definition.version, partition.now_ms()))
+        partition.write_entry(invocation, journal.migrate(initial, definition.version, partition.now_ms(), bases))
 
 
 def record_version(partition: Partition, invocation: Invocation, state: ObjectState) -> None:

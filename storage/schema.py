@@ -252,8 +252,40 @@ SELECT t.invocation, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END AS k
 FROM timer t JOIN invocation i ON i.seq = t.invocation;
 """
 
+_V4 = """
+-- A state write may hold what has changed in the text before it: [[place, removed, inserted], ...].
+DROP VIEW journal;
+CREATE VIEW journal AS
+SELECT invocation, idx AS position,
+       CASE kind WHEN 1 THEN 'set state' WHEN 2 THEN 'clear state' WHEN 3 THEN 'run' WHEN 4 THEN 'sleep'
+                 WHEN 5 THEN 'awakeable' WHEN 6 THEN 'call' WHEN 7 THEN 'send' WHEN 8 THEN 'resolve awakeable'
+                 WHEN 9 THEN 'reject awakeable' WHEN 10 THEN 'now' WHEN 11 THEN 'snapshot'
+                 WHEN 12 THEN 'attach' WHEN 13 THEN 'cancel' WHEN 14 THEN 'promise'
+                 WHEN 15 THEN 'peek at promise' WHEN 16 THEN 'resolve promise' WHEN 17 THEN 'reject promise'
+                 WHEN 18 THEN 'change state' WHEN 19 THEN 'migrated'
+                 WHEN 20 THEN 'completed' WHEN 21 THEN 'failed'
+                 WHEN 22 THEN 'cancelled' WHEN 23 THEN 'placed' END AS entry,
+       name,
+       CASE WHEN kind >= 20 THEN ref END AS completes,
+       CASE WHEN kind IN (6, 7, 12, 13) THEN ref END AS called,
+       CASE WHEN kind = 10 THEN json_quote(strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch'))
+            WHEN typeof(value) = 'blob' THEN 'msgpack:' || lower(hex(value)) ELSE value END AS value,
+       strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at,
+       CASE WHEN kind IN (4, 5) THEN strftime('%Y-%m-%dT%H:%M:%fZ', ref / 1000.0, 'unixepoch') END AS due
+FROM journal_entry
+UNION ALL
+SELECT seq, 0, 'input', handler, NULL, NULL, args,
+       strftime('%Y-%m-%dT%H:%M:%fZ', accepted_ms / 1000.0, 'unixepoch'), NULL
+FROM invocation
+UNION ALL
+SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
+       CASE status WHEN 6 THEN 'output' ELSE 'failure' END, NULL, NULL, NULL, outcome,
+       strftime('%Y-%m-%dT%H:%M:%fZ', ended_ms / 1000.0, 'unixepoch'), NULL
+FROM invocation WHERE status >= 6;
+"""
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:

@@ -358,7 +358,7 @@ async def test_a_call_whose_key_is_forgotten_at_that_moment_is_the_first_under_i
 ) -> None:
     """It is found, and purged before its outcome is read: whatever the moment, whoever asks gets an outcome."""
     answers = set()
-    for seed in range(80):
+    for seed in range(200):
         world = World(Tally, Counting, limits=limits())
         world.rng = Random(seed)
         async with world:
