@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -79,10 +80,11 @@ class WriterConnection(sqlite3.Connection):
     aiosqlite makes one hop between threads for each public call. Overriding `commit`, rather than awaiting BEGIN,
     each INSERT and COMMIT, makes a batch cost one hop, and leaves no moment at which half a batch could be
     committed because an earlier statement of it failed. Each `commit` writes the batch that has waited longest in
-    `handed_over`.
+    `handed_over`. With `leaves_log` its end neither copies the log into the database nor removes what lies in its place.
     """
 
     epoch: int | None = None
+    leaves_log: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -140,6 +142,11 @@ class WriterConnection(sqlite3.Connection):
             if NOT_OWNER in str(error):
                 raise self._ownership_lost() from None
             raise
+
+    def close(self) -> None:
+        if self.leaves_log and sys.version_info >= (3, 12):  # before that only the locks of the watch prevent it
+            self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        super().close()
 
     def _ownership_lost(self) -> OwnershipLost:
         (epoch,) = self.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()

@@ -31,23 +31,27 @@ class StorageFull(StorageError):
 
 
 class DatabaseInUse(StorageError):
-    """Another process owns this file. One file has one owner; `pid` is the owner's process id."""
+    """Another process owns this file. One file has one owner; `pid` is the owner's process id.
+
+    `another_name` says that it has the file open by another name, a hard link or a mount.
+    """
 
     error = "database_in_use"
 
-    def __init__(self, path: str, pid: int | None) -> None:
+    def __init__(self, path: str, pid: int | None, *, another_name: bool = False) -> None:
         self.path = path
         self.pid = pid
+        by = ", by another name of the same file" if another_name else ""
         other = "or give this app a file of its own with App(..., storage='sqlite:///other.db')."
         if pid == os.getpid():
             super().__init__(
-                f"{path} is in use by another App of this process. One database file belongs to one running app: share that "
+                f"{path} is in use by another App of this process{by}. One database file belongs to one running app: share that "
                 f"app, {other}"
             )
             return
         owner = f"process {pid}" if pid is not None else "another process"
         super().__init__(
-            f"{path} is in use by {owner}. One database file belongs to one running app: stop that process, {other}"
+            f"{path} is in use by {owner}{by}. One database file belongs to one running app: stop that process, {other}"
         )
 
 
@@ -70,9 +74,19 @@ class DatabaseTooOld(StorageError):
 
 
 class OwnershipLost(StorageError):
-    """Another process took the file over (its fencing epoch is higher). This one stopped writing."""
+    """This process does not own the file any more: another one has taken it over. It has stopped writing for good."""
 
     error = "ownership_lost"
+
+
+class DatabaseReplaced(OwnershipLost):
+    """The file, or its log, was deleted, moved, replaced or overwritten while the app was running.
+
+    Nothing was acknowledged since. Find out what has done it, then start the app again: it goes on with the file that is
+    there then.
+    """
+
+    error = "database_replaced"
 
 
 def translated(error: sqlite3.Error, path: str) -> StorageError:

@@ -7,7 +7,11 @@ find a missing page only when it is read.
 
 from __future__ import annotations
 
+import bisect
 import os
+import sys
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 
@@ -18,6 +22,7 @@ _HEADER_BYTES = 100
 _LOG_MAGICS = (0x377F0682, 0x377F0683)
 _LOG_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,16 @@ class Log:
 
     Checksums are not computed, so a frame that was torn by a power failure counts like the whole ones before it. That
     can only make this check milder; SQLite itself leaves such frames out.
+
+    A log may have half a million frames, so none is looked at alone: columns of their headers are cut out of large pieces.
     """
 
     def __init__(self, path: str) -> None:
         self.committed: bool = False
-        self.pages: set[int] = set()
         self.header: Header | None = None
+        self._path = path
+        self._frames = 0  # those that belong together; behind them are left-overs from before the log was begun anew
+        self._size = 0  # of a frame with its header
         try:
             with open(path, "rb", buffering=0) as file:
                 self._read(file)
@@ -59,39 +68,76 @@ class Log:
         start = file.read(_LOG_HEADER_BYTES)
         if len(start) < _LOG_HEADER_BYTES or _number(start, 0) not in _LOG_MAGICS:
             return
-        page_size, salts = _number(start, 8), start[16:24]
-        position, header_at = _LOG_HEADER_BYTES, None
-        size = os.fstat(file.fileno()).st_size
-        while position + _FRAME_HEADER_BYTES + page_size <= size:
-            file.seek(position)
-            frame = file.read(_FRAME_HEADER_BYTES)
-            if frame[8:16] != salts:
-                return  # left over from before the log was begun anew
-            page = _number(frame, 0)
-            self.pages.add(page)
-            if page == 1:
-                header_at = position + _FRAME_HEADER_BYTES
-            if _number(frame, 4):  # the last frame of a transaction
-                self.committed = True
-                if header_at is not None:
-                    file.seek(header_at)
-                    self.header, header_at = Header.parsed(file.read(_HEADER_BYTES)), None
-            position += _FRAME_HEADER_BYTES + page_size
+        self._size = _FRAME_HEADER_BYTES + _number(start, 8)
+        every = range((os.fstat(file.fileno()).st_size - _LOG_HEADER_BYTES) // self._size)
+
+        def is_left_over(frame: int) -> bool:
+            file.seek(_LOG_HEADER_BYTES + frame * self._size)
+            return file.read(_FRAME_HEADER_BYTES)[8:16] != start[16:24]
+
+        self._frames = bisect.bisect_left(every, True, key=is_left_over)
+        for first, piece in self._pieces(file, backwards=True):
+            end = len(piece)
+            if not self.committed:  # the last frame of a transaction tells how many pages the database has after it
+                last = max(len(piece[offset :: self._size].rstrip(b"\0")) for offset in range(4, 8))
+                self.committed, end = last > 0, last * self._size
+            at = self._last_of_page_1(piece, end)
+            if at is not None:
+                file.seek(_LOG_HEADER_BYTES + first * self._size + at + _FRAME_HEADER_BYTES)
+                self.header = Header.parsed(file.read(_HEADER_BYTES))
+                return
+
+    def _last_of_page_1(self, piece: bytes, end: int) -> int | None:
+        """Where the last frame of page 1 before `end` begins in the piece."""
+        low = piece[3 : end : self._size]
+        frame = len(low)
+        while (frame := low.rfind(1, 0, frame)) >= 0:
+            if _number(piece, frame * self._size) == 1:
+                return frame * self._size
+        return None
+
+    def _pieces(self, file: FileIO, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
+        """All frames in pieces of many, each with the number of its first frame."""
+        many = max(1, _PIECE_BYTES // (self._size or 1))
+        starts = range(0, self._frames, many)
+        for first in reversed(starts) if backwards else starts:
+            file.seek(_LOG_HEADER_BYTES + first * self._size)
+            piece = file.read(min(many, self._frames - first) * self._size)
+            yield first, piece[: len(piece) // self._size * self._size]
+
+    def pages(self) -> set[int]:
+        """The numbers of the pages it holds."""
+        found: set[int] = set()
+        if not self._frames:
+            return found
+        with open(self._path, "rb", buffering=0) as file:
+            for _, piece in self._pieces(file):
+                column = bytearray(len(piece) // self._size * 4)
+                for offset in range(4):
+                    column[offset::4] = piece[offset :: self._size]
+                numbers = array("I", column)
+                if sys.byteorder == "little":
+                    numbers.byteswap()
+                found.update(numbers)
+        return found
 
 
-def inspect(path: str, application_id: int, version: int) -> None:
-    """Raise DatabaseForeign or DatabaseTooNew for a file that must not be opened. A missing or empty file is fine."""
-    size = os.path.getsize(path) if os.path.exists(path) else 0
+def inspect(path: str, database: int | None, application_id: int, version: int) -> None:
+    """Raise DatabaseForeign or DatabaseTooNew for a file that must not be opened. A missing or empty file is fine.
+
+    `database` is the file itself, open already: who opens and closes it once more drops the locks that SQLite may have on it.
+    """
+    size = os.fstat(database).st_size if database is not None else 0
     log = Log(path + "-wal")
-    if size == 0:
+    if database is None or size == 0:
         if log.committed:
             raise DatabaseForeign(
-                f"{path} is {'empty' if os.path.exists(path) else 'missing'}, but {path}-wal holds records that belong to "
+                f"{path} is {'empty' if database is not None else 'missing'}, but {path}-wal holds records that belong to "
                 "it. Restore it from a backup; to start anew, move the -wal file away."
             )
         return
-    with open(path, "r+b") as file:  # for writing too: SQLite would fall back to a connection that can only read
-        own = Header.parsed(file.read(_HEADER_BYTES))
+    os.lseek(database, 0, os.SEEK_SET)
+    own = Header.parsed(os.read(database, _HEADER_BYTES))
     creation_interrupted = os.path.exists(path + "-journal")  # SQLite undoes it when it opens the file
     if own is None:
         if creation_interrupted:
@@ -121,9 +167,11 @@ def inspect(path: str, application_id: int, version: int) -> None:
 
 def _missing_pages(header: Header, size: int, log: Log) -> int:
     """Pages the file once had and has no more. A crash while the log was copied into it leaves them in the log."""
-    present = size // header.page_size
+    absent = range(size // header.page_size + 1, header.pages + 1)
+    if not absent:
+        return 0
     lock_page = 2**30 // header.page_size + 1  # never written
-    return sum(page not in log.pages and page != lock_page for page in range(present + 1, header.pages + 1))
+    return len(absent) - sum(page in absent for page in log.pages() | {lock_page})
 
 
 def _number(data: bytes, offset: int, size: int = 4) -> int:

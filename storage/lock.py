@@ -1,7 +1,15 @@
-"""The lock that makes one process the owner of one database file.
+"""The lock that makes one process the owner of one database file, whatever name it opens the file by.
 
 The operating system drops it when the owner dies, however it dies; a file that merely held a pid would
 have to be removed by hand after every kill -9.
+
+It is two locks. That of the name, on the file `<name>.lock`, also holds while there is no database yet, and keeps out
+earlier releases. That of the database itself, on a range of it that SQLite never locks, holds under every other name too: hard
+links, bind mounts. The length of that range is the pid of the owner, so that it can be told to others. Where the system has no such
+locks (range_locks), a database with several hard links is refused instead.
+
+On Unix, closing any descriptor of a file drops the locks that SQLite has on it in this process. So a database that this
+process owns is never opened and closed beside its owner: `owned_here` tells.
 
 A fork shares the open file, and the lock belongs to that, not to the process: a child would keep the file locked after
 its parent has died. So a forked child closes its copy at once, and nothing it does afterwards releases the lock of its
@@ -13,17 +21,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 
-from actors.storage.errors import DatabaseInUse
+from actors.storage import range_locks
+from actors.storage.errors import DatabaseInUse, StorageError
+
+_opening = threading.RLock()  # no fork of another thread comes between opening a file and remembering it
 
 if sys.platform == "win32":
     import msvcrt
 
     # There is no fork, and a handle is not inherited unless one asks for it.
-    _opening = contextlib.nullcontext()
+    _FLAGS = os.O_BINARY
 
-    def _try_lock(descriptor: int) -> bool:
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
         # The byte lies past the pid, so that a second process can still read who holds it.
         os.lseek(descriptor, 1024, os.SEEK_SET)
         try:
@@ -44,16 +56,15 @@ if sys.platform == "win32":
         return True  # nobody inherits the lock of a process that has died
 else:
     import fcntl
-    import threading
     import weakref
 
+    _FLAGS = 0
     _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
-    _opening = threading.RLock()  # no fork of another thread comes between opening a file and remembering it
 
-    def _try_lock(descriptor: int) -> bool:
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
         # flock, not lockf: it also keeps a second App of the same process out.
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             return False
         return True
@@ -77,9 +88,9 @@ else:
     def _close_in_child() -> None:
         try:
             for lock in list(_held):
-                with contextlib.suppress(OSError):  # closed behind our back: the others must be closed all the same
-                    lock._close()
+                lock._close()
             _held.clear()
+            _owners.clear()
         finally:
             _opening.release()
 
@@ -87,25 +98,44 @@ else:
 
 
 _TRIES = 10  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
+_OWNER_AT = 1 << 62  # where the locked range of a database begins: beyond all that SQLite locks, and all that it writes
+
+# The databases this process owns, by device and inode: what identifies a file under all its names.
+_owners: dict[tuple[int, int], FileLock] = {}
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, *, shared: bool) -> bool:
     for last in range(_TRIES):
-        if _try_lock(descriptor):
+        if _try_lock(descriptor, shared=shared):
             return True
         if last < _TRIES - 1:
             time.sleep(0.005)
     return False
 
 
-def held(path: str) -> bool:
-    """Whether some process owns the file. Nothing is changed or created."""
+def _owner_here(path: str) -> FileLock | None:
     try:
-        descriptor = os.open(path + ".lock", os.O_RDWR)
+        found = os.stat(path)
+    except OSError:
+        return None
+    return _owners.get((found.st_dev, found.st_ino))
+
+
+def owned_here(path: str) -> bool:
+    """Whether this process owns the file, by this name or another one. Opens nothing."""
+    return _owner_here(path) is not None
+
+
+def held(path: str) -> bool:
+    """Whether some process owns the file by this name. Nothing is changed or created."""
+    if owned_here(path):
+        return True
+    try:
+        descriptor = _open_beside(path + ".lock")
     except FileNotFoundError:
         return False
     try:
-        if not _try_lock(descriptor):
+        if not _try_lock(descriptor, shared=False):
             return True
         _unlock(descriptor)
         return False
@@ -113,34 +143,133 @@ def held(path: str) -> bool:
         os.close(descriptor)
 
 
-class FileLock:
-    """Held from construction to `release`. Raises DatabaseInUse, naming the owner's pid, if it is taken."""
+def owned_elsewhere(path: str, database: int) -> int | None:
+    """The pid of a process that owns the database, open as `database`, by another name than `path`; None if none does."""
+    pid = range_locks.holder(database, _OWNER_AT, shared=True)
+    if pid is None or held(path):
+        return None
+    return range_locks.holder(database, _OWNER_AT, shared=True)  # unless it has been closed between the two looks
 
-    def __init__(self, path: str) -> None:
-        self._descriptor: int | None = None
-        with _opening:
-            self._descriptor = descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-            _remember(self)
+
+def _open_beside(path: str) -> int:
+    """For writing where that is allowed: some systems lock no other files."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError:
+        return os.open(path, os.O_RDONLY)
+
+
+class FileLock:
+    """Held from construction to `release`. Raises DatabaseInUse, naming the owner's pid, if it is taken.
+
+    `database` is the file itself, open until the release, which comes after SQLite has closed it; None while there is no file.
+    A `reader` shares the file with other readers, creates no file and needs no permission to write.
+    """
+
+    def __init__(self, path: str, *, reader: bool = False) -> None:
+        self.path = path
+        self.database: int | None = None
+        self._reader = reader
+        self._name: int | None = None
+        self._identity: tuple[int, int] | None = None
+        self._to_close: list[int] = []
         try:
-            if not _lock(descriptor):
-                text = os.read(descriptor, 32)
-                raise DatabaseInUse(path, int(text) if text.strip().isdigit() else None)
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, b"%d\n" % os.getpid())
+            with _opening:
+                owner = _owner_here(path)
+                if owner is not None:
+                    raise DatabaseInUse(path, os.getpid(), another_name=owner.path != path)
+                self._open_name()
+                _remember(self)
+            self._lock_name()
+            with _opening, contextlib.suppress(FileNotFoundError):
+                self._hold(os.open(path, (os.O_RDONLY if reader else os.O_RDWR) | _FLAGS))
+            self._write_pid()
         except BaseException:
             self.release()
             raise
 
+    def create(self) -> int:
+        """Make the file, empty, if there is none, and hold it; its descriptor."""
+        if self.database is None:
+            with _opening:
+                self._hold(os.open(self.path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644))
+        assert self.database is not None
+        return self.database
+
+    def open_beside(self, suffix: str) -> int:
+        """A descriptor, to read, of a file that goes with the database: closed when the lock is released, and in a forked child."""
+        with _opening:
+            descriptor = os.open(self.path + suffix, os.O_RDONLY | _FLAGS)
+            self._to_close.append(descriptor)
+        return descriptor
+
     def release(self) -> None:
         """Free the file. Does nothing if that was done before, or in a child that was forked meanwhile."""
-        if self._descriptor is not None:
-            try:
-                _unlock(self._descriptor)
-            finally:
-                self._close()
+        try:
+            # The file before the name: who finds the file owned, and its name free, takes that for another name.
+            if self._identity is not None and self.database is not None:
+                range_locks.free(self.database, _OWNER_AT, os.getpid())
+            if self._name is not None:
+                _unlock(self._name)
+        finally:
+            if self._identity is not None and _owners.get(self._identity) is self:
+                del _owners[self._identity]
+            self._close()
+
+    def _open_name(self) -> None:
+        if not self._reader:
+            self._name = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._name = _open_beside(self.path + ".lock")
+
+    def _lock_name(self) -> None:
+        if self._name is None or _lock(self._name, shared=self._reader):
+            return
+        text = os.read(self._name, 32)
+        pid = int(text) if text.strip().isdigit() else None
+        with _opening, contextlib.suppress(OSError):  # readers leave no pid
+            database = os.open(self.path, os.O_RDONLY | _FLAGS)
+            if _owner_here(self.path) is None:
+                pid = range_locks.holder(database, _OWNER_AT, shared=self._reader) or pid
+                os.close(database)
+        raise DatabaseInUse(self.path, pid)
+
+    def _write_pid(self) -> None:
+        if self._name is not None and not self._reader:
+            os.ftruncate(self._name, 0)
+            os.lseek(self._name, 0, os.SEEK_SET)
+            os.write(self._name, b"%d\n" % os.getpid())
+
+    def _hold(self, database: int) -> None:
+        found = os.fstat(database)
+        identity = found.st_dev, found.st_ino
+        owner = _owners.get(identity)
+        if owner is not None:  # put there since we looked
+            owner._to_close.append(database)
+            raise DatabaseInUse(self.path, os.getpid(), another_name=True)
+        self.database = database
+        for last in range(_TRIES):
+            locked = range_locks.take(database, _OWNER_AT, os.getpid(), shared=self._reader)
+            if locked is not False:
+                break
+            if last == _TRIES - 1:
+                raise DatabaseInUse(
+                    self.path, range_locks.holder(database, _OWNER_AT, shared=self._reader), another_name=True
+                )
+            time.sleep(0.005)
+        if locked is None and found.st_nlink > 1 and not self._reader:
+            raise StorageError(
+                f"{self.path} has {found.st_nlink} names (hard links), and this system cannot lock it under all of them: two "
+                "apps could own it at once. Remove the other names, or give this app a copy."
+            )
+        self._identity = identity
+        _owners[identity] = self
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        descriptors = [*self._to_close, self.database, self._name]
+        self._to_close, self.database, self._name = [], None, None
+        for descriptor in descriptors:
+            if descriptor is not None:
+                with contextlib.suppress(OSError):  # closed behind our back: the others must be closed all the same
+                    os.close(descriptor)

@@ -30,12 +30,12 @@ def take(path: str, target: str) -> None:
     path = os.path.realpath(path)
     if not os.path.isfile(path):
         raise StorageError(f"There is no database {path}. Name the file of an app that has run.")
-    _check(path)  # before a lock is left beside what is not ours
     try:
-        lock = FileLock(path)
+        lock = FileLock(path, reader=True)
     except OSError as error:
-        raise translated_os(error, path + ".lock") from error
+        raise translated_os(error, path) from error
     try:
+        _check(path, lock)
         _copy(path, target)
     except sqlite3.Error as error:
         raise translated(error, path) from error
@@ -45,17 +45,13 @@ def take(path: str, target: str) -> None:
         lock.release()
 
 
-def _check(path: str) -> None:
-    try:
-        inspect(path, schema.APPLICATION_ID, len(schema.MIGRATIONS))
-        if os.path.getsize(path) == 0:
-            raise DatabaseForeign(f"{path} is empty: no app has used it yet. Name another file.")
-    except OSError as error:
-        raise translated_os(error, path) from error
+def _check(path: str, lock: FileLock) -> None:
+    inspect(path, lock.database, schema.APPLICATION_ID, len(schema.MIGRATIONS))
+    if os.path.getsize(path) == 0:
+        raise DatabaseForeign(f"{path} is empty: no app has used it yet. Name another file.")
 
 
 def _copy(path: str, target: str) -> None:
-    _check(path)
     # Without a log nobody has the file open, and SQLite need not create one to read it.
     alone = not os.path.exists(path + "-wal") or os.path.getsize(path + "-wal") == 0
     before = _stamp(path)

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -27,6 +28,7 @@ from actors.storage.database import (
 from actors.storage.errors import (
     DatabaseForeign,
     DatabaseInUse,
+    DatabaseReplaced,
     DatabaseTooNew,
     StorageError,
     translated,
@@ -47,6 +49,7 @@ from actors.storage.records import (
     Status,
     TimerRow,
 )
+from actors.storage.watch import Watch
 
 RESERVED_NUMBERS = 1_000_000
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
@@ -120,6 +123,8 @@ class SqliteStore:
         self._lock: FileLock | None = None
         self._handle: AsyncConnection | None = None
         self._writer: WriterConnection | None = None
+        self._watch: Watch | None = None
+        self._lost: DatabaseReplaced | None = None
 
     async def open(self) -> OpenedDatabase:
         """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
@@ -129,10 +134,17 @@ class SqliteStore:
         if self.path != ":memory:":
             await self._take_lock()
         try:
-            if self._lock is not None:
-                inspect(self.path, schema.APPLICATION_ID, len(self._migrations))
+            if self._lock is None:
+                self._handle, self._writer = await self._connect()
+                return await self._become_owner()
+            inspect(self.path, self._lock.database, schema.APPLICATION_ID, len(self._migrations))
+            database = self._lock.create()
             self._handle, self._writer = await self._connect()
-            return await self._become_owner()
+            opened = await self._become_owner()
+            if sys.platform != "win32":
+                self._watch = Watch(self._lock, database)
+                await self._look()
+            return opened
         except sqlite3.Error as error:
             await self.close()
             raise translated(error, self.path) from error
@@ -263,16 +275,21 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """Write the batch in one transaction. When this returns it is durable.
 
-        When it raises, none of it is in the database; only if the disk failed during the very last step, the fsync, may a
+        Raises DatabaseReplaced if the file at the path is no longer the one it was written to.
+        When it raises something else, none of it is in the database; only if the disk failed during the very last step, the fsync, may a
         later start find the whole batch there. Either way nobody must be told that it is durable.
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
+        if self._lost is not None:
+            raise self._lost
         try:
             self._writer.handed_over.append(packed(batch))
             await self._handle.commit()
         except sqlite3.Error as error:
+            await self._look()  # SQLite may have failed because of that
             raise translated(error, self.path) from error
+        await self._look()
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
         """The stored form of each object, in the order asked; an empty record for one never used."""
@@ -441,7 +458,10 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
         handle, self._handle, self._writer = self._handle, None, None
+        watch, self._watch = self._watch, None
         try:
+            if watch is not None:
+                watch.let_go()
             if handle is not None:
                 await handle.close()
         finally:
@@ -449,9 +469,28 @@ class SqliteStore:
                 self._lock.release()
                 self._lock = None
 
+    async def _look(self) -> None:
+        """Raises DatabaseReplaced, and from then on everything does, when the files at the path are others."""
+        watch = self._watch
+        if watch is None:
+            return
+        try:
+            watch.look()
+        except DatabaseReplaced as error:
+            self._watch = None  # so that it does not let go: a log at the path is not ours to remove
+            if self._writer is not None:
+                self._writer.leaves_log = True
+            if watch.intact:
+                with contextlib.suppress(StorageError):
+                    await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._lost = error
+            raise
+
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
         if self._handle is None:
             raise StorageError(f"{self.path} is closed.")
+        if self._lost is not None:
+            raise self._lost
         try:
             return rows(await self._handle.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:

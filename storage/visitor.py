@@ -17,15 +17,24 @@ from typing import Any
 import aiosqlite
 
 from actors.storage import schema
-from actors.storage.errors import DatabaseForeign, DatabaseTooOld, StorageError, translated, translated_os
+from actors.storage.errors import (
+    DatabaseForeign,
+    DatabaseInUse,
+    DatabaseTooOld,
+    StorageError,
+    translated,
+    translated_os,
+)
 from actors.storage.inspection import inspect
-from actors.storage.lock import held
+from actors.storage.lock import held, owned_elsewhere, owned_here
 from actors.storage.records import InvocationRow
 from actors.storage.store import SqliteStore
 
 
 class Visitor(SqliteStore):
     """Life: `enter` instead of `open`, any number of reads and requests, `close`."""
+
+    _file: int | None = None  # the database, if this process does not own it
 
     async def enter(self, *, asks: bool) -> bytes:
         """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError and its kinds."""
@@ -35,8 +44,7 @@ class Visitor(SqliteStore):
             raise StorageError(f"There is no file {self.path}. Name the database of the app.")
         known = len(self._migrations)
         try:
-            if asks:
-                inspect(self.path, schema.APPLICATION_ID, known)
+            self._look_at(asks)
             uri = f"{Path(self.path).as_uri()}?mode={'rw' if asks else 'ro'}"
             self._handle = await aiosqlite.connect(uri, uri=True, isolation_level=None)
             # The owner copies its log back when it has time; a visitor that did would keep it waiting.
@@ -62,6 +70,24 @@ class Visitor(SqliteStore):
             await self.close()
             raise
         return bytes(found[0][0])
+
+    def _look_at(self, asks: bool) -> None:
+        if owned_here(self.path):
+            return  # and it was looked at when it was opened
+        self._file = os.open(self.path, os.O_RDWR if asks else os.O_RDONLY)
+        pid = owned_elsewhere(self.path, self._file)
+        if pid is not None:  # its log lies beside that name: what is read or written here would know nothing of it
+            raise DatabaseInUse(self.path, pid, another_name=True)
+        if asks:
+            inspect(self.path, self._file, schema.APPLICATION_ID, len(self._migrations))
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:  # not before: SQLite's locks on the file would go with it
+            file, self._file = self._file, None
+            if file is not None:
+                os.close(file)
 
     def owned(self) -> bool:
         """Whether a process owns the file now."""

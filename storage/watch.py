@@ -1,0 +1,122 @@
+"""Whether the files that are open are still those that anybody finds at the path: the database, and its log.
+
+Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten, so that who
+looks between a commit and its acknowledgement acknowledges nothing that is only in a file which is gone.
+
+While it watches, no other process and no other SQLite in this one can remove the log: SQLite does that when it closes a database
+as the last one, and tells it by a lock that our connection loses when anything in this process opens and closes the file (a copy,
+a checksum). So the same locks are held here once more, where the system has such that are not lost (range_locks): on the database
+until `let_go`, and on the index of the log, which the first who opens it would cut to nothing.
+
+On Windows an open file can be neither deleted nor replaced, and no lock is lost that way: there is nothing to watch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from actors.storage import range_locks
+from actors.storage.errors import DatabaseReplaced
+from actors.storage.lock import FileLock
+
+# SQLite's locks: os_unix.c, SHARED_FIRST and SHARED_SIZE, UNIX_SHM_DMS.
+_SHARED_AT, _SHARED_BYTES = 0x40000002, 510
+_DEAD_MAN_AT = 128
+
+# The index of the log: section 2 of SQLite's WAL-mode file format document. Two copies of its header, then how much was copied.
+_HEADER = slice(0, 48)
+_COPY = slice(48, 96)
+_FRAMES = slice(16, 20)  # numbers are in the byte order of the machine
+_SALTS = slice(32, 40)
+_BACKFILLED = slice(96, 100)
+_BACKFILL_ATTEMPTED = slice(128, 132)
+_INDEX_BYTES = 136
+_SALTS_OF_LOG_AT, _SALTS_BYTES = 16, 8
+_DATABASE_HEADER_BYTES = 100
+
+
+class Watch:
+    """Of the database that is locked, and its log, from when SQLite has opened both. `let_go` comes before SQLite closes them.
+
+    `intact` is whether the files that are open hold all that was committed, wherever they are by now.
+    """
+
+    def __init__(self, lock: FileLock, database: int) -> None:
+        self.path = lock.path
+        self.intact = True
+        self._database = database
+        self._log_path = lock.path + "-wal"
+        self._log = lock.open_beside("-wal")
+        self._index = lock.open_beside("-shm")
+        self._database_file = _file(os.fstat(database))
+        self._log_file = _file(os.fstat(self._log))
+        range_locks.take(database, _SHARED_AT, _SHARED_BYTES, shared=True)
+        range_locks.take(self._index, _DEAD_MAN_AT, 1, shared=True)
+        self._remember(os.pread(self._index, _INDEX_BYTES, 0))
+
+    def _remember(self, index: bytes) -> None:
+        self._stamp = _stamp(os.fstat(self._database))
+        self._header = os.pread(self._database, _DATABASE_HEADER_BYTES, 0)
+        self._copied = _copied(index)
+
+    def look(self) -> None:
+        """Raises DatabaseReplaced. Four calls of the system, which read nothing from a disk."""
+        try:
+            database = os.stat(self.path)
+            log = os.stat(self._log_path)
+        except FileNotFoundError as error:
+            raise self._replaced(f"{error.filename} was deleted or moved") from None
+        if _file(database) != self._database_file:
+            raise self._replaced(f"{self.path} was replaced by another file")
+        if _file(log) != self._log_file:
+            raise self._replaced(f"{self._log_path} was replaced by another file")
+        index = os.pread(self._index, _INDEX_BYTES, 0)
+        settled = (
+            any(index[_FRAMES]) and index[_HEADER] == index[_COPY]
+        )  # else another process is writing this very moment
+        if settled and os.pread(self._log, _SALTS_BYTES, _SALTS_OF_LOG_AT) != index[_SALTS]:
+            self.intact = False
+            raise self._replaced(f"{self._log_path} was overwritten or cut")
+        if _stamp(database) != self._stamp:
+            self._look_inside(index)
+
+    def _look_inside(self, index: bytes) -> None:
+        """The database was written. Only copying the log into it does that; the index of the log tells whether that was done."""
+        begun, done = (int.from_bytes(index[part], sys.byteorder) for part in (_BACKFILL_ATTEMPTED, _BACKFILLED))
+        touched = os.pread(self._database, _DATABASE_HEADER_BYTES, 0) == self._header
+        if begun <= done and _copied(index) == self._copied and not touched:
+            self.intact = False
+            raise self._replaced(f"{self.path} was overwritten")
+        self._remember(index)
+
+    def _replaced(self, what: str) -> DatabaseReplaced:
+        if self.intact:
+            then = (
+                "All that was acknowledged is in the database file that was open, wherever that is now: put it back and start the "
+                "app again, or start it to go on with what lies there."
+            )
+        else:
+            then = (
+                "A database and a -wal that do not belong together are of no use: put back both of one backup, or a database alone "
+                f"and remove {self._log_path}, before you start the app again."
+            )
+        return DatabaseReplaced(
+            f"{what} while the app was running. The app has stopped; what was committed since is not acknowledged. {then}"
+        )
+
+    def let_go(self) -> None:
+        """Let SQLite remove the log when it closes the database. Not called when the files are no longer those at the path."""
+        range_locks.free(self._database, _SHARED_AT, _SHARED_BYTES)
+
+
+def _file(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int]:
+    return found.st_mtime_ns, found.st_size
+
+
+def _copied(index: bytes) -> tuple[bytes, bytes, bytes]:
+    return index[_SALTS], index[_BACKFILLED], index[_BACKFILL_ATTEMPTED]
