@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from actors.cli.streams import set_up_streams
+
 
 def main() -> None:
     """Run the command line. Exits with 2, and says what to install, if click, httpx or rich is missing."""
@@ -15,6 +17,7 @@ def main() -> None:
             raise
         print(f"The command line needs {missing}. Install it: pip install 'virtual-actors[cli]'", file=sys.stderr)
         sys.exit(2)
+    set_up_streams()
     cli(prog_name="actors")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from actors.cli.streams import set_up_streams
+
 try:
     from benchmarks.cli import main
 except ModuleNotFoundError as error:
@@ -13,4 +15,5 @@ except ModuleNotFoundError as error:
     sys.exit(f"The benchmarks need {missing}. Install what they use with: pip install 'virtual-actors[bench]'")
 
 if __name__ == "__main__":
+    set_up_streams()
     main(prog_name="python -m benchmarks")

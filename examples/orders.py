@@ -5,8 +5,8 @@ Copy this file anywhere. It needs nothing but `pip install virtual-actors`, and 
     python orders.py place o-1 3      order three books; the request for approval goes to outbox.txt and to the screen
                                       now it waits: press Ctrl-C, or kill -9 it, or pull the plug
     python orders.py waiting          what waits for an approval, and since when
-    python orders.py approve prom_1…  the id is in the mail; the order goes on where it was, and completes
-    python orders.py refuse prom_1…   or it ends as refused, and nothing is reserved
+    python orders.py approve prom_1...  the id is in the mail; the order goes on where it was, and completes
+    python orders.py refuse prom_1...   or it ends as refused, and nothing is reserved
     python orders.py show o-1         the order as it is now
 
     sqlite3 orders.db 'SELECT * FROM journal'    every step it took
@@ -149,6 +149,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may lack a character
     try:
         run(main(read_arguments()))
     except KeyboardInterrupt:

@@ -153,6 +153,18 @@ BUGS = [
         "failure_text(error)",
     ),
     Bug(
+        "a pipe in another encoding ends the command line",
+        "actors/cli/streams.py",
+        "        reconfigure(encoding=_ASCII if is_ascii else None, errors=_ESCAPE)\n",
+        "",
+    ),
+    Bug(
+        "what cannot be shown is escaped so that JSON is none",
+        "actors/cli/streams.py",
+        "        reconfigure(encoding=_ASCII if is_ascii else None, errors=_ESCAPE)\n",
+        '        reconfigure(errors="backslashreplace")\n',
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

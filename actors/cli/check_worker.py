@@ -33,7 +33,7 @@ class Orders(msgspec.Struct):
     """What the process before, if there was one, has left to do."""
 
     target: str
-    db: str | None
+    db: bytes | None  # as the system has it: a name of a file need not be text
     folder: str
     timeout_s: float
     after: tuple[str, str] = ("", "")
@@ -85,7 +85,7 @@ class Worker:
             app = load_app(orders.target)
             if not copy.exists():
                 unfinished = copy.with_suffix(".part")
-                take(file_of(app, orders.db), str(unfinished))
+                take(file_of(app, None if orders.db is None else os.fsdecode(orders.db)), str(unfinished))
                 unfinished.rename(copy)
         except DatabaseInUse as error:
             owner = f"process {error.pid}" if error.pid is not None else "another process"
@@ -99,7 +99,9 @@ class Worker:
             self._tell(Told(usage=str(error)))
             return 2
         try:
-            await self._check(app, Snapshot(str(copy), file_of(app, orders.db)))
+            await self._check(
+                app, Snapshot(str(copy), file_of(app, None if orders.db is None else os.fsdecode(orders.db)))
+            )
         except (StorageError, DefinitionError) as error:  # a damaged page, or the wrong file
             self._tell(Told(usage=str(error)))
             return 2

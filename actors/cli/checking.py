@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
@@ -14,6 +15,7 @@ import msgspec
 
 from actors.check import Report, timeouts_of
 from actors.cli.check_worker import NUMBER, Orders, Told, Watched
+from actors.cli.streams import typed
 from actors.rehearsal import Misfit
 
 LOOK_EVERY_S = 0.05
@@ -50,7 +52,9 @@ class Checking:
             marker = Path(folder) / "item"
             marker.write_bytes(NUMBER.pack(0))
             with contextlib.closing(Watched(marker)) as watched:
-                orders = Orders(self._target, self._db, folder, self._timeout_s)
+                orders = Orders(
+                    typed(self._target), None if self._db is None else os.fsencode(self._db), folder, self._timeout_s
+                )
                 while not self._done:
                     watched.set(0)
                     dead = await self._process(orders, watched)

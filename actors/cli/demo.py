@@ -87,7 +87,7 @@ class Demo:
         pending = await second.ask("list awakeables")
         expect(pending["ids"], [mailed], "awakeables that wait after the restart")
         self._detail("The order still waits, on disk: none of its code is in memory.")
-        self._act(4, f"The boss answers the e-mail: [bold]resolve[/]({mailed[:10]}…{mailed[-4:]}, {ANSWER!r})")
+        self._act(4, f"The boss answers the e-mail: [bold]resolve[/]({mailed[:10]}...{mailed[-4:]}, {ANSWER!r})")
         await second.ask("resolve", id=mailed, value=ANSWER)
         finished = await second.ask("wait for result", invocation=invocation)
         self._detail("The handler runs again, is given what is recorded, and goes on.")

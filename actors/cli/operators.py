@@ -20,6 +20,7 @@ from actors import run
 from actors.cli.asking import Request, Verdict, ask
 from actors.cli.database import Database, database_file, moment_text, visiting
 from actors.cli.layout import Page
+from actors.cli.streams import typed
 from actors.cli.tables import show_awakeables, show_invocation, show_invocations, show_requests
 from actors.cli.waits import waits_of
 from actors.errors import BadArguments
@@ -52,7 +53,7 @@ database_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="FILE",
-    help="The database of the app: a path, or sqlite:///… as App takes it.",
+    help="The database of the app: a path, or sqlite:///... as App takes it.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 wait_option = click.option(
@@ -94,9 +95,8 @@ def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[...,
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        _check_text(kwargs)
         try:
-            code = run(command(*args, **kwargs))
+            code = run(command(*args, **_texts(kwargs)))
         except ActorsError as error:
             click.echo(f"Error: {error}", err=True)
             code = 1
@@ -105,19 +105,23 @@ def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[...,
     return wrapped
 
 
-def _check_text(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and not _encodable(text):
-                raise click.UsageError(f"{name.upper()} is no Unicode text: {text!r}.")
+def _texts(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, texts as they were typed; but a path stays as the system has it. Raises click.UsageError."""
+    return {
+        name: tuple(_text(name, one) for one in value) if isinstance(value, tuple) else _text(name, value)
+        for name, value in values.items()
+    }
 
 
-def _encodable(text: str) -> bool:
+def _text(name: str, value: Any) -> Any:
+    if not isinstance(value, str) or name == "db":
+        return value
+    text = typed(value)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise click.UsageError(f"{name.upper()} is no Unicode text: {text!r}.") from None
+    return text
 
 
 def misplaced_db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from actors import run
 from actors.cli.database import database_file, visiting
 from actors.cli.layout import Page, safe
+from actors.cli.streams import typed
 from actors.errors import BadArguments, ServerUnreachable, TerminalError
 from actors.handlers import Options
 from actors.retry import RetryPolicy
@@ -74,7 +75,7 @@ class Word(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value).removeprefix(_MARK)
+        text = typed(str(value).removeprefix(_MARK))
         try:
             text.encode()
         except UnicodeEncodeError:

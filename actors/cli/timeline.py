@@ -120,7 +120,7 @@ def _failure(value: Any) -> str:
     if not isinstance(value, dict):
         return _shown(value)
     text = str(value.get("message", ""))
-    return f"{text if len(text) <= 60 else text[:59] + '…'} ({value.get('error', 'terminal_error')})"
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({value.get('error', 'terminal_error')})"
 
 
 def _arguments(values: Any) -> str:
@@ -129,7 +129,7 @@ def _arguments(values: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _in_order_of_cause(lines: list[Line]) -> Iterator[Line]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from actors.cli.streams import set_up_streams
 from examples.flights.flight import Flight, TraceMissing, read_flights
 from examples.flights.run import Run, RunFailed
 from examples.flights.verdict import Verdict, judge
@@ -21,7 +22,7 @@ def main() -> int:
     arguments = _arguments()
     console = Console(highlight=False, soft_wrap=True)
     try:
-        with console.status("Reading the trace ..."):
+        with console.status("Reading the trace ...", spinner="line"):
             flights = read_flights(arguments.limit)
         with tempfile.TemporaryDirectory(prefix="flights-") as folder:
             return _run(console, flights, arguments.database or Path(folder) / "flights.db", arguments)
@@ -52,7 +53,7 @@ def _run(console: Console, flights: list[Flight], database: Path, arguments: arg
         else:
             run.straight(on_progress)
     seconds = time.monotonic() - began
-    with console.status("Computing the same figures directly, and comparing ..."):
+    with console.status("Computing the same figures directly, and comparing ...", spinner="line"):
         verdict = judge(database, flights)
     _print(console, verdict)
     messages = verdict.messages.total()
@@ -95,4 +96,5 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    set_up_streams()
     sys.exit(main())
