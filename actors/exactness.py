@@ -159,6 +159,11 @@ def difference(value: Any, restored: Any) -> str:
                 place, value, restored, found = place + step, one, other, True
                 break
     subject = f"{shortened(value)} at {place.lstrip('.')!r}" if place else "it"
+    if hasattr(value, "get_secret_value"):
+        return (
+            f"{subject} hides what it holds when it is written. Declare str, keep the secret elsewhere, or give the model a "
+            "field_serializer that writes it"
+        )
     if type(value) is type(restored) and (names := _extra(value, _declared(type(value)) or ())):
         return f"{subject} has attributes that are no fields of its class and would be lost: {', '.join(sorted(names))}"
     reason = f"{subject} ({type(value).__name__}) would come back as {shortened(restored)} ({type(restored).__name__})"

@@ -1,7 +1,8 @@
-"""Pydantic models, if pydantic is in use at all: msgspec asks here for what it does not know."""
+"""Pydantic, if it is in use at all: models, which msgspec asks for here, and types whose values pydantic must check as a whole."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any, get_args
 
@@ -12,9 +13,17 @@ from actors.type_names import type_name
 
 def encode_model(value: Any) -> Any:
     """What is stored of a model: it is written by field name, whatever its aliases."""
-    if is_model(type(value)):
+    if not is_model(type(value)):
+        raise TypeError(f"values of type {type(value).__name__} are not supported")
+    try:
         return value.model_dump(mode="json", round_trip=True, by_alias=False, warnings=False)
-    raise TypeError(f"values of type {type(value).__name__} are not supported")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error}. {_BYTES}") from None
+    except ValueError as error:  # pydantic's own
+        raise ValueError(f"{error}. {_BYTES}" if "utf-8" in str(error) else str(error)) from None
+
+
+_BYTES = "For bytes that are not text give the model model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
 
 
 def decode_model(declared: type, value: Any) -> Any:
@@ -22,22 +31,103 @@ def decode_model(declared: type, value: Any) -> Any:
     if not is_model(declared):
         raise TypeError(f"values of type {type_name(declared)} are not supported")
     pydantic = sys.modules["pydantic"]
-    # Both spellings: ours has field names, what arrives from outside may have aliases. Older releases know only the latter.
-    names = {"by_alias": True, "by_name": True} if _release(pydantic) >= (2, 11) else {}
     try:
         # As JSON, so that a strict model accepts the text forms of dates and the like.
-        return declared.model_validate_json(msgspec.json.encode(value), **names)  # type: ignore[attr-defined]
+        return declared.model_validate_json(msgspec.json.encode(value), **_both_names(pydantic))  # type: ignore[attr-defined]
     except pydantic.ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        raise ValueError(
-            "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".lstrip(": ") for problem in problems)
-        ) from None
+        raise ValueError(_problems(error)) from None
+
+
+class Adapter:
+    """JSON conversion of one type by pydantic. Raises TypeError for a type that it cannot convert, ValueError for a value.
+
+    Texts are those that msgspec would write or accept, bytes in base64 for example. `strict`: and values, as far as they are not
+    of models: "5" is no int.
+    """
+
+    def __init__(self, declared: Any, strict: bool) -> None:
+        try:
+            pydantic = importlib.import_module("pydantic")
+        except ModuleNotFoundError:
+            raise TypeError(
+                f"{type_name(declared)} has constraints that pydantic enforces, which is not installed. Install it, or use msgspec.Meta"
+            ) from None
+        config = {"strict": strict, "ser_json_bytes": "base64", "val_json_bytes": "base64"}
+        try:
+            # In a tuple, because a configuration may be given for no type that could have one of its own.
+            self._adapter = pydantic.TypeAdapter(tuple[declared], config=config)
+        except pydantic.errors.PydanticUserError as error:
+            raise TypeError(str(error).partition("\n\nFor further")[0].replace("\n", " ").rstrip(" .")) from None
+        self._names = _both_names(pydantic)
+        self._invalid: type[Exception] = pydantic.ValidationError
+
+    def decode(self, text: str) -> Any:
+        try:
+            return self._adapter.validate_json(f"[{text}]", **self._names)[0]
+        except self._invalid as error:
+            raise ValueError(_problems(error, 1)) from None
+
+    def encode(self, value: Any) -> bytes:
+        text: bytes = self._adapter.dump_json((value,), round_trip=True, by_alias=False, warnings=False)
+        return text[1:-1]
+
+
+def schemas_of(types: list[Any], ref_template: str) -> tuple[list[dict[str, Any] | None], dict[str, Any]]:
+    """The JSON Schemas of models and adapters, and what they refer to. None for what pydantic cannot describe."""
+    if not types:
+        return [], {}
+    adapter: Any = sys.modules["pydantic"].TypeAdapter
+    adapters = [one._adapter if isinstance(one, Adapter) else adapter(tuple.__class_getitem__(one)) for one in types]
+
+    def described(places: list[int]) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+        # By field name and not by alias: so values are written, and both are read.
+        inputs = [(place, "validation", adapters[place]) for place in places]
+        found, rest = adapter.json_schemas(inputs, by_alias=False, ref_template=ref_template)
+        return {place: schema["prefixItems"][0] for (place, _), schema in found.items()}, rest.get("$defs", {})
+
+    def is_described(place: int) -> bool:
+        try:
+            described([place])
+            return True
+        except Exception:
+            return False
+
+    everything = list(range(len(types)))
+    try:
+        schemas, definitions = described(everything)
+    except Exception:  # pydantic has no schema for something inside one of them
+        schemas, definitions = described(list(filter(is_described, everything)))
+    return [schemas.get(place) for place in range(len(types))], definitions
+
+
+def _both_names(pydantic: Any) -> dict[str, bool]:
+    """Ours has field names, what arrives from outside may have aliases. Older releases know only the latter."""
+    return {"by_alias": True, "by_name": True} if _release(pydantic) >= (2, 11) else {}
+
+
+def _problems(error: Any, skipped: int = 0) -> str:
+    """What a ValidationError says, in one line; without so many parts of the places."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'][skipped:]))}: {problem['msg']}".lstrip(": ") for problem in problems
+    )
 
 
 def is_model(declared: Any) -> bool:
     """Whether this is the class of a model."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(declared, type) and issubclass(declared, pydantic.BaseModel)
+
+
+def is_pydantic_dataclass(declared: Any) -> bool:
+    """Whether this is a dataclass of pydantic, which checks its values when it is called."""
+    return "__pydantic_validator__" in getattr(declared, "__dict__", {}) and not is_model(declared)
+
+
+def has_pydantic_schema(declared: Any) -> bool:
+    """Whether this is a class that tells pydantic how its values are checked, such as HttpUrl."""
+    hooks = ("__get_pydantic_core_schema__", "__get_validators__", "__pydantic_config__")
+    return any(hasattr(declared, hook) for hook in hooks) and not is_model(declared)
 
 
 def _release(pydantic: Any) -> tuple[int, int]:

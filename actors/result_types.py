@@ -1,20 +1,24 @@
 """The declared result type of a step's function, and the name it has in the journal.
 
-Promise: what `typing.get_type_hints` says at this very call, at a fraction of its cost. Nothing is kept by function, because many
-are made anew for each call and hold what they close over; names in an annotation are looked up each time, because what they
-stand for may be defined, or replaced, between two calls.
+Promise: what `typing.get_type_hints` says of it at this very call, with all that is Annotated, at a fraction of its cost. Nothing
+is kept by function, because many are made anew for each call and hold what they close over; names in an annotation are looked up
+each time, because what they stand for may be defined, or replaced, between two calls.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import typing
+import weakref
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, ForwardRef, TypeVar
 
 from actors.serde import Codec, codec_for
+
+log = logging.getLogger("actors")
 
 _NO_ANNOTATIONS: dict[str, Any] = {}
 _KNOWN: dict[Any, Codec | None] = {}  # by annotation, those without names inside that only their function can resolve
@@ -39,6 +43,9 @@ def result_codec(function: Any) -> Codec | None:
     """
     function = unwrapped(function)
     annotation = getattr(function, "__annotations__", _NO_ANNOTATIONS).get("return", Any)
+    if annotation is Any and isinstance(call := vars(type(function)).get("__call__"), FunctionType):
+        function = call  # of an object that can be called
+        annotation = function.__annotations__.get("return", Any)
     if annotation is Any or annotation is None:
         return None
     if getattr(function, "__type_params__", None) or hasattr(function, "__no_type_check__"):
@@ -56,9 +63,18 @@ def result_codec(function: Any) -> Codec | None:
 
 
 def _resolved(function: Any) -> Codec | None:
+    if hasattr(function, "__no_type_check__"):
+        return None
+    # By itself: a parameter whose type exists for checkers only must not keep the result's from being known.
+    alone = SimpleNamespace(
+        __annotations__={"return": function.__annotations__["return"]},
+        __type_params__=getattr(function, "__type_params__", ()),
+    )
     try:
-        declared = typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError):
+        names = _globals(function)
+        declared = typing.get_type_hints(alone, names, _closed_over(function), include_extras=True)["return"]
+    except (NameError, TypeError, AttributeError) as error:
+        _tell(function, error)
         return None
     if declared is Any or declared is object or isinstance(declared, TypeVar):
         return None
@@ -75,6 +91,33 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return function.__globals__
+
+
+def _closed_over(function: Any) -> dict[str, Any] | None:
+    """The variables of the functions around it that its body uses; None if there are none."""
+    cells = getattr(function, "__closure__", None)
+    if not cells:
+        return None
+    names = function.__code__.co_freevars
+    with contextlib.suppress(ValueError):  # one of them has no value yet
+        return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    return None
+
+
+_told: weakref.WeakSet[CodeType] = weakref.WeakSet()  # functions whose type was not found, by their code
+
+
+def _tell(function: Any, error: Exception) -> None:
+    """Say, once, that what the function declares counts for nothing."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code not in _told:
+        _told.add(code)
+        log.warning(
+            "The return type of the step %r cannot be resolved (%s), so its result is stored as a plain value and not checked. "
+            "Define or import the type at module level, also outside of TYPE_CHECKING, or name it: ctx.step(type=...).run(...)",
+            step_name(function),
+            error,
+        )
 
 
 def _holds_names(annotation: Any) -> bool:

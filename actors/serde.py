@@ -2,7 +2,8 @@
 
 Promise: `Codec.encode` returns text from which `decode` restores an equal value of the same type, or it
 raises SerializationError. Nothing is changed silently. msgspec does the conversion; `exactness` adds the
-check, because msgspec alone would turn a tuple into a list or a time zone into an offset.
+check, because msgspec alone would turn a tuple into a list or a time zone into an offset. A type with constraints that
+msgspec does not know, or with a union of models, is converted by pydantic instead.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any, ForwardRef, get_origin
 
 import msgspec
 
+from actors.constraints import pydantic_strictness
 from actors.errors import DefinitionError, SerializationError
 from actors.exactness import ATOMS, MAX_DEPTH, TooDeep, difference, same
-from actors.models import decode_model, encode_model, is_model, model_hides
+from actors.models import Adapter, decode_model, encode_model, is_model, model_hides
 from actors.type_names import advice, said, shortened, type_name
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_model)
@@ -33,24 +35,50 @@ class Codec:
 
     `atoms` are the immutable types whose values a reload gives back as they are, so that the very object may stand for
     its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values.
+    `adapter` is there if pydantic converts.
     """
 
-    __slots__ = ("_decoder", "atoms", "dump", "encode", "floats", "hidden", "name", "scalar", "type", "unordered")
+    __slots__ = (
+        "_advice",
+        "_read",
+        "_write",
+        "adapter",
+        "atoms",
+        "dump",
+        "encode",
+        "floats",
+        "hidden",
+        "name",
+        "scalar",
+        "type",
+        "unordered",
+    )
 
-    def __init__(self, declared: Any) -> None:
+    def __init__(self, declared: Any, adapter: Adapter | None = None) -> None:
         self.type = declared
+        self.adapter = adapter
         self.name = type_name(declared)
         if _PLAIN_TYPES.get(self.name, declared) is not declared:  # somebody's class that is called like a plain type
             self.name = f"{declared.__module__}.{self.name}"
-        infos = _contained(msgspec.inspect.type_info(declared))
-        models = [info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)]
-        self.unordered = bool(models) or any(
-            isinstance(info, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)) for info in infos
-        )
-        self.floats = bool(models) or any(isinstance(info, msgspec.inspect.FloatType) for info in infos)
-        self.hidden = any(map(model_hides, models)) or any(map(_has_room_for_more, infos))
+        self._read: Callable[[str], Any]
+        self._write: Callable[[Any], bytes]
+        if adapter is None:
+            infos = _contained(msgspec.inspect.type_info(declared))
+            models = [info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)]
+            self.unordered = bool(models) or any(
+                isinstance(info, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)) for info in infos
+            )
+            self.floats = bool(models) or any(isinstance(info, msgspec.inspect.FloatType) for info in infos)
+            self.hidden = any(map(model_hides, models)) or any(map(_has_room_for_more, infos))
+            self._read = msgspec.json.Decoder(declared, dec_hook=decode_model).decode
+            self._write = _encoder.encode
+            self._advice = _ADVICE
+        else:
+            self.unordered = self.floats = self.hidden = True  # for all that is known
+            self._read = adapter.decode
+            self._write = adapter.encode
+            self._advice = _ADVICE_FOR_VALIDATORS
         self.atoms = ATOMS - {datetime.datetime, datetime.time} - ({int} if self.floats else set())
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(declared, dec_hook=decode_model)
         scalar = _SCALARS.get(declared) if isinstance(declared, type) or declared is None else None
         self.scalar = scalar is not None
         # Scalars skip the proof: their dump is exact by its own type check. This is the hot path of most handlers.
@@ -60,7 +88,7 @@ class Codec:
     def decode(self, text: str) -> Any:
         """The value in `text`. Raises SerializationError, which names the place, if it does not fit the type."""
         try:
-            return self._decoder.decode(text)
+            return self._read(text)
         except Exception as error:  # also what a user's __post_init__ or validator may raise
             raise SerializationError(f"{shortened(text)} does not fit {self.name}: {said(error)}") from None
 
@@ -78,10 +106,10 @@ class Codec:
     def verify(self, value: Any, text: str) -> Any:
         """What `text` restores. Raises SerializationError unless that is `value`, exactly."""
         try:
-            restored = self._decoder.decode(text)
+            restored = self._read(text)
         except Exception as error:
             raise SerializationError(
-                f"{shortened(value)} is not a valid {self.name}: {said(error)}. {advice(value, _ADVICE)}"
+                f"{shortened(value)} is not a valid {self.name}: {said(error)}. {advice(value, self._advice)}"
             ) from None
         try:
             if same(value, restored):
@@ -92,15 +120,15 @@ class Codec:
         except Exception as error:  # a user's __eq__, or an attribute that was deleted
             reason = f"it cannot be compared with what was stored: {said(error)}"
         raise SerializationError(
-            f"{shortened(value)} cannot be stored as {self.name}: {reason}. {advice(value, _ADVICE)}"
+            f"{shortened(value)} cannot be stored as {self.name}: {reason}. {advice(value, self._advice)}"
         )
 
     def _dump(self, value: Any) -> str:
         try:
-            return _encoder.encode(value).decode()
+            return self._write(value).decode()
         except Exception as error:
             raise SerializationError(
-                f"{shortened(value)} cannot be stored as {self.name}: {said(error)}. {advice(value, _ADVICE)}"
+                f"{shortened(value)} cannot be stored as {self.name}: {said(error)}. {advice(value, self._advice)}"
             ) from None
 
     def _encode(self, value: Any) -> str:
@@ -112,6 +140,11 @@ class Codec:
 _ADVICE = (
     "Use JSON types, bytes, datetime, date, timedelta, UUID, Decimal, Enum, set, tuple, dataclass, TypedDict, "
     "NamedTuple, msgspec.Struct or a pydantic model, and declare the exact type in the annotation."
+)
+
+
+_ADVICE_FOR_VALIDATORS = (
+    "Pass a value of exactly this type. A validator must leave what it has returned as it is, for it sees it again."
 )
 
 
@@ -164,7 +197,15 @@ def _build(declared: Any, where: str) -> Codec:
         raise DefinitionError(
             f"{where}: the annotation {declared!r} cannot be resolved. Import or define the type first."
         )
+    advice = _ADVICE
     try:
+        try:
+            strict = pydantic_strictness(declared)
+        except ValueError as error:
+            advice = ""
+            raise TypeError(str(error)) from None
+        if strict is not None:
+            return Codec(declared, Adapter(declared, strict))
         infos = _contained(msgspec.inspect.type_info(declared))
         reason = next((found for info in infos if (found := _unsupported(info)) is not None), None)
         if reason is None:
@@ -173,7 +214,7 @@ def _build(declared: Any, where: str) -> Codec:
         reason = f"an annotation inside {type_name(declared)} cannot be resolved ({error}): define what it names at module level"
     except Exception as error:
         reason = f"values of type {type_name(declared)} cannot be stored: {said(error)}"
-    raise DefinitionError(f"{where}: {reason}. {_ADVICE}") from None
+    raise DefinitionError(f"{where}: {reason}. {advice}".rstrip()) from None
 
 
 def _dump_int(value: Any) -> str:

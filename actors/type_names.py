@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
 from typing import Annotated, Any, ForwardRef, Literal, Union, get_args, get_origin
 
@@ -20,13 +21,36 @@ def type_name(declared: Any) -> str:
             return repr(declared)
         return str(getattr(declared, "__qualname__", getattr(declared, "__name__", declared))).removeprefix("typing.")
     if origin is Annotated:
-        return f"Annotated[{type_name(args[0])}, {', '.join(map(repr, declared.__metadata__))}]"
+        return f"Annotated[{type_name(args[0])}, {', '.join(map(note_text, declared.__metadata__))}]"
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, args))}]"
     if origin is Union or type(declared).__name__ == "UnionType":
         return " | ".join(map(type_name, args))
     inner = ", ".join(", ".join(map(type_name, arg)) if isinstance(arg, list) else type_name(arg) for arg in args)
     return f"{type_name(origin)}[{inner or '()'}]"
+
+
+def note_text(note: Any) -> str:
+    """Metadata of an annotation as a person would write it: without what it leaves open, and the same in each process."""
+    if type(note).__name__ == "FieldInfo":  # of pydantic
+        given = {name: value for name, value in getattr(note, "_attributes_set", {}).items() if name != "annotation"}
+        parts = [f"{name}={_short(value)}" for name, value in given.items()]
+        return f"Field({', '.join(parts + list(map(note_text, getattr(note, 'metadata', ()))))})"
+    if dataclasses.is_dataclass(note) and not isinstance(note, type):
+        given = {field.name: getattr(note, field.name, None) for field in dataclasses.fields(note)}
+        shown = (f"{name}={_short(value)}" for name, value in given.items() if _is_given(value))
+        return f"{type(note).__name__}({', '.join(shown)})"
+    return _short(note)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and type(value).__name__ != "PydanticUndefinedType"
+
+
+def _short(value: Any) -> str:
+    if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+        return str(value.__qualname__)
+    return repr(value)
 
 
 _repr = reprlib.Repr()
@@ -47,6 +71,8 @@ def shortened(value: Any) -> str:
 def advice(value: Any, otherwise: str) -> str:
     """What to do about a value that does not belong where it is: what its own class says, or `otherwise`."""
     own = getattr(type(value), "__actors_advice__", None)
+    if own is None and type(value).__name__ == "FieldInfo":
+        return "pydantic.Field goes into the annotation, and the default behind it: n: Annotated[int, Field(gt=0)] = 1."
     return own if isinstance(own, str) else otherwise
 
 

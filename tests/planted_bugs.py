@@ -63,6 +63,36 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "metadata that msgspec does not know is dropped",
+        "actors/serde.py",
+        "        if strict is not None:\n",
+        "        if strict is not None and not declared:\n",
+    ),
+    Bug(
+        "a constraint of a dataclass's field is not looked for",
+        "actors/constraints.py",
+        "typing.get_type_hints(cls, include_extras=True)",
+        "typing.get_type_hints(cls)",
+    ),
+    Bug(
+        "a union of models is left to msgspec",
+        "actors/constraints.py",
+        "        if models and len(",
+        "        if False and len(",
+    ),
+    Bug(
+        "constraints of a step's result are dropped",
+        "actors/result_types.py",
+        "_closed_over(function), include_extras=True)",
+        "_closed_over(function))",
+    ),
+    Bug(
+        "two types of one name share a schema",
+        "transport/json_schemas.py",
+        '            free += "_"\n',
+        "            break\n",
+    ),
+    Bug(
         "what comes behind a body counts as a header",
         "actors/cli/protocol.py",
         "        if self._in_head:  # not a trailer",

@@ -1,24 +1,52 @@
 """The JSON Schemas of the types that handlers take and return.
 
-Promise: every type that a handler may have gets a schema, and making one never fails; what cannot be described is `{}`.
+Promise: every type that a handler may have gets a schema of its own, also beside others of the same name, and making one never
+fails; what cannot be described is `{}`.
 """
 
 from __future__ import annotations
 
 import enum
+import inspect
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
+from msgspec import inspect as kinds
 
-from actors.models import is_model
+from actors.models import Adapter, encode_model, is_model, schemas_of
+from actors.serde import codec_for
+from actors.type_names import type_name
 
 Schema = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
-_STRINGS = {"type": "string"}
-_FIELDS = ("DataclassType", "NamedTupleType", "StructType", "TypedDictType")
+# Schemas by kind of type; what else a kind can say is added to a copy.
+_PLAIN: dict[type, Schema] = {
+    kinds.NoneType: {"type": "null"},
+    kinds.BoolType: {"type": "boolean"},
+    kinds.IntType: {"type": "integer"},
+    kinds.FloatType: {"type": "number"},
+    kinds.StrType: {"type": "string"},
+    kinds.BytesType: {"type": "string", "contentEncoding": "base64"},
+    kinds.ByteArrayType: {"type": "string", "contentEncoding": "base64"},
+    kinds.DateTimeType: {"type": "string", "format": "date-time"},
+    kinds.DateType: {"type": "string", "format": "date"},
+    kinds.TimeType: {"type": "string"},
+    kinds.TimeDeltaType: {"type": "string", "format": "duration"},
+    kinds.UUIDType: {"type": "string", "format": "uuid"},
+    kinds.DecimalType: {"type": "string", "format": "decimal"},
+}
+_LIMITS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf",
+    "pattern": "pattern",
+}
+_LENGTHS = {"array": "Items", "object": "Properties", "string": "Length"}
 
 
 class JsonSchemas:
@@ -28,132 +56,198 @@ class JsonSchemas:
         self.components: dict[str, Schema] = {}
         self._taken = set(taken)
         self._types: list[Any] = []
-        named: dict[int, Any] = {}
         for declared in types:
             if not any(declared is known for known in self._types):
                 self._types.append(declared)
-                for info in _contained(msgspec.inspect.type_info(declared)):
-                    named[id(info)] = info
-        infos = list(named.values())
-        self._models = self._model_schemas([info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)])
-        # Asked for on their own too: only so is it known which component is whose.
-        whose = [info for info in infos if hasattr(info, "cls") and not isinstance(info, msgspec.inspect.CustomType)]
-        self._schemas: list[Schema] = self._msgspec_schemas(self._types)
-        for info, reference in zip(whose, self._msgspec_schemas([info.cls for info in whose]), strict=True):
-            self._complete(info, self.components.get(reference.get("$ref", "").rpartition("/")[2]))
-        for declared, schema in zip(self._types, self._schemas, strict=True):
-            _add_dates(msgspec.inspect.type_info(declared), schema)
+        adapters = [codec_for(declared, "a type").adapter for declared in self._types]
+        infos = [
+            None if adapter is not None else kinds.type_info(declared)
+            for declared, adapter in zip(self._types, adapters, strict=True)
+        ]
+        self._names: dict[Any, str] = {}  # components by class
+        self._by_pydantic: dict[Any, Schema] = {}  # by model or adapter
+        self._describe_all(
+            [one for one in adapters if one is not None] + [model for info in infos for model in _models(info)]
+        )
+        self._schemas = [
+            self._by_pydantic[adapter] if adapter is not None else self._schema(info)
+            for info, adapter in zip(infos, adapters, strict=True)
+        ]
 
     def of(self, declared: Any) -> Schema:
         """A schema of one of the types this was made with."""
         place = next(place for place, known in enumerate(self._types) if known is declared)
         return dict(self._schemas[place])
 
-    def _msgspec_schemas(self, types: list[Any]) -> list[Schema]:
-        try:
-            schemas, components = msgspec.json.schema_components(types, schema_hook=self._model, ref_template=_REF)
-        except Exception:  # a default that is no JSON, for example: the others are to have theirs nevertheless
-            if len(types) == 1:
-                return [{}]
-            return [schema for declared in types for schema in self._msgspec_schemas([declared])]
-        found: list[Schema] = [_as_json(schema) for schema in schemas]
-        clashes = {name: self._free_name(name) for name in components if name in self._taken}
-        for name, component in components.items():
-            self.components.setdefault(clashes.get(name, name), _renamed(_as_json(component), clashes))
-        return [_renamed(schema, clashes) for schema in found]
+    # --- pydantic's ---------------------------------------------------------------------------------------------------------
 
-    def _free_name(self, name: str) -> str:
-        while name in self._taken:
-            name += "_"
+    def _describe_all(self, described: list[Any]) -> None:
+        """Ask pydantic for all of them at once: only so does it tell classes of one name apart."""
+        described = list(dict.fromkeys(described))
+        schemas, definitions = schemas_of(described, _REF.format(name="{model}"))
+        names = {name: self._free_name(name) for name in definitions}
+        for name, definition in definitions.items():
+            self.components[names[name]] = _renamed(_as_json(definition), names)
+        for one, schema in zip(described, schemas, strict=True):
+            nothing = {} if isinstance(one, Adapter) else {"title": one.__name__}
+            self._by_pydantic[one] = _renamed(_as_json(schema), names) if schema is not None else nothing
+
+    # --- msgspec's ----------------------------------------------------------------------------------------------------------
+
+    def _schema(self, info: Any) -> Schema:
+        more: Schema = {}
+        while isinstance(info, kinds.Metadata):
+            more = {**(info.extra_json_schema or {}), **more}
+            info = info.type
+        if isinstance(info, kinds.CustomType):
+            schema = dict(self._by_pydantic.get(info.cls, {}))
+        elif hasattr(info, "cls"):
+            schema = {"$ref": _REF.format(name=self._component(info))}
+        elif isinstance(info, kinds.UnionType):
+            schema = self._union(info)
+        elif isinstance(info, kinds.LiteralType):
+            schema = {"enum": list(info.values)}
+        elif isinstance(info, kinds.TupleType):
+            schema = self._items([self._schema(item) for item in info.item_types], len(info.item_types))
+        elif isinstance(info, kinds.DictType):
+            schema = self._mapping(info)
+        elif isinstance(info, kinds.CollectionType):
+            schema = {"type": "array", "items": self._schema(info.item_type)}
+            if isinstance(info, (kinds.SetType, kinds.FrozenSetType)):
+                schema["uniqueItems"] = True
+        else:
+            schema = dict(_PLAIN.get(type(info), {}))
+        _limit(schema, info)
+        return {**schema, **_as_json(more)}
+
+    def _items(self, items: list[Schema], least: int) -> Schema:
+        schema: Schema = {"type": "array", "minItems": least, "maxItems": len(items), "items": False}
+        return {**schema, "prefixItems": items} if items else schema
+
+    def _mapping(self, info: kinds.DictType) -> Schema:
+        schema: Schema = {"type": "object", "additionalProperties": self._schema(info.value_type)}
+        key = self._schema(info.key_type)
+        if key.pop("type", None) == "string" and key:
+            schema["propertyNames"] = key
+        return schema
+
+    def _union(self, info: kinds.UnionType) -> Schema:
+        schema: Schema = {"anyOf": [self._schema(kind) for kind in info.types]}
+        tagged = [kind for kind in map(_bare, info.types) if isinstance(kind, kinds.StructType) and not kind.array_like]
+        if len(tagged) == len(info.types):
+            mapping = {str(kind.tag): _REF.format(name=self._component(kind)) for kind in tagged}
+            schema["discriminator"] = {"propertyName": tagged[0].tag_field, "mapping": mapping}
+        return schema
+
+    def _component(self, info: Any) -> str:
+        """The name of the component that describes a class; it is made when its name is first asked for."""
+        cls = info.cls
+        name = self._names.get(cls)
+        if name is None:
+            origin = get_origin(cls) or cls
+            title = _title(cls)
+            name = self._free_name(title, f"{origin.__module__}.{title}")
+            self._names[cls] = name
+            self.components[name] = {}  # its place in the order; it may refer to itself
+            self.components[name] = {**_described(origin, title), **self._class(info)}
         return name
 
-    def _model(self, declared: type) -> Schema:
-        return self._models.get(declared, {})
+    def _class(self, info: Any) -> Schema:
+        if isinstance(info, kinds.EnumType):
+            if issubclass(info.cls, enum.Flag):  # all combinations are taken, not the single flags only
+                return {"type": "integer"}
+            return {"enum": sorted(member.value for member in info.cls)}
+        fields = [(field.encode_name, field.required, self._field(field)) for field in info.fields]
+        required = [name for name, needed, _ in fields if needed]
+        if isinstance(info, kinds.NamedTupleType):
+            return self._items([schema for _, _, schema in fields], len(required))
+        tag = getattr(info, "tag_field", None)
+        if tag is not None:
+            fields.insert(0, (tag, True, {"enum": [info.tag]}))
+            required.insert(0, tag)
+        if getattr(info, "array_like", False):
+            schema = self._items([schema for _, _, schema in fields], len(required))
+            return schema if info.forbid_unknown_fields else {**schema, "maxItems": None, "items": True}
+        found: Schema = {"type": "object", "properties": {name: schema for name, _, schema in fields}}
+        if getattr(info, "forbid_unknown_fields", False):
+            found["additionalProperties"] = False
+        return {**found, "required": required}
 
-    def _model_schemas(self, models: list[Any]) -> dict[Any, Schema]:
-        """Those of pydantic's models, with what is inside them among the components, under names of their own."""
-        found: dict[Any, Schema] = {}
-        for model in models:
-            if not is_model(model):
-                continue
+    def _field(self, field: kinds.Field) -> Schema:
+        schema = self._schema(field.type)
+        default = field.default
+        if field.default_factory in (list, dict, set, bytearray):
+            default = field.default_factory()
+        if default is not msgspec.NODEFAULT:
             try:
-                # By field name and not by alias: so it is answered, and both are read.
-                schema = model.model_json_schema(by_alias=False, ref_template=_REF.format(name="{model}"))
-            except Exception:  # pydantic has no schema for something inside
-                found[model] = {"title": model.__name__}
-                continue
-            inner = schema.pop("$defs", {})
-            own = model.__name__
-            if "$ref" not in schema:
-                inner[own] = schema
-            else:  # it refers to itself
-                own = schema["$ref"].rpartition("/")[2]
-            names = {name: self._model_name(name, component) for name, component in inner.items()}
-            for name, component in inner.items():
-                self.components[names[name]] = _renamed(_as_json(component), names)
-                self._taken.add(names[name])
-            found[model] = {"$ref": _REF.format(name=names[own])}
-        return found
+                schema["default"] = _as_json(msgspec.to_builtins(default, str_keys=True, enc_hook=encode_model))
+            except Exception:  # a default that cannot be written: pydantic's of something odd, for example
+                return schema
+            if not _is_json(schema["default"]):
+                del schema["default"]
+        return schema
 
-    def _model_name(self, name: str, component: Schema) -> str:
-        name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-        while name in self._taken and self.components.get(name) != component:
-            name += "_"
-        return name
-
-    def _complete(self, info: Any, component: Schema | None) -> None:
-        if component is None:
-            return
-        if isinstance(info, msgspec.inspect.EnumType):
-            if issubclass(info.cls, enum.Flag):  # msgspec names the single flags only, and takes all combinations
-                component.pop("enum", None)
-                component["type"] = "integer"
-        elif type(info).__name__ in _FIELDS:
-            properties = component.get("properties") or {}
-            places = component.get("prefixItems") or []
-            for place, field in enumerate(info.fields):
-                schema = properties.get(field.encode_name) or (places[place] if place < len(places) else None)
-                if schema is not None:
-                    _add_dates(field.type, schema)
+    def _free_name(self, *names: str) -> str:
+        """The first of these names that no component has, made fit for a reference and its own from now on."""
+        fit = ["".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name) for name in names]
+        free = next((name for name in fit if name not in self._taken), fit[-1])
+        while free in self._taken:
+            free += "_"
+        self._taken.add(free)
+        return free
 
 
-def _add_dates(info: Any, schema: Any) -> None:
-    """Say where a string is a point in time: msgspec, which takes one without an offset too, does not."""
-    if not isinstance(schema, dict):
-        return
-    if isinstance(info, msgspec.inspect.DateTimeType):
-        if schema.get("type") == "string":
-            schema["format"] = "date-time"
-    elif isinstance(info, msgspec.inspect.UnionType):
-        for kind in info.types:  # at most one of a union is text
-            for option in schema.get("anyOf", ()) if isinstance(kind, msgspec.inspect.DateTimeType) else ():
-                if option == _STRINGS:
-                    option["format"] = "date-time"
-    elif isinstance(info, msgspec.inspect.Metadata):
-        _add_dates(info.type, schema)
-    elif isinstance(info, msgspec.inspect.DictType):
-        _add_dates(info.value_type, schema.get("additionalProperties"))
-    elif isinstance(info, msgspec.inspect.TupleType):
-        for kind, item in zip(info.item_types, schema.get("prefixItems", ()), strict=False):
-            _add_dates(kind, item)
-    elif hasattr(info, "item_type"):
-        _add_dates(info.item_type, schema.get("items"))
+def _title(cls: Any) -> str:
+    """The name of a class, with what its type variables stand for."""
+    arguments = ", ".join(_title(one) if isinstance(one, type) else type_name(one) for one in get_args(cls))
+    name: str = (get_origin(cls) or cls).__name__
+    return f"{name}[{arguments}]" if arguments else name
 
 
-def _contained(root: Any) -> list[Any]:
-    found, waiting, seen = [], [root], set()
+def _described(cls: Any, title: str) -> Schema:
+    text = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    made = text.startswith(f"{cls.__name__}(") and text.endswith(")")  # what dataclass and NamedTuple write themselves
+    if not text or made or (issubclass(cls, enum.Enum) and text == "An enumeration."):
+        return {"title": title}
+    return {"title": title, "description": text}
+
+
+def _limit(schema: Schema, info: Any) -> None:
+    """Add what values of the type are limited to."""
+    for limit, keyword in _LIMITS.items():
+        if (value := getattr(info, limit, None)) is not None:
+            schema[keyword] = value
+    for end in ("min", "max"):
+        length = getattr(info, f"{end}_length", None)
+        if length is not None:
+            if "contentEncoding" in schema:  # the length of its text in base64
+                length = 4 * ((length + 2) // 3)
+            schema[end + _LENGTHS[schema["type"]]] = length
+
+
+def _bare(info: Any) -> Any:
+    while isinstance(info, kinds.Metadata):
+        info = info.type
+    return info
+
+
+def _models(root: Any) -> list[Any]:
+    """The models inside a type, by msgspec's description of it."""
+    found: list[Any] = []
+    waiting, seen = [root] if root is not None else [], set()
     while waiting:
         info = waiting.pop()
         if id(info) in seen:
             continue
         seen.add(id(info))
-        found.append(info)
+        if isinstance(info, kinds.CustomType) and is_model(info.cls):
+            found.append(info.cls)
         for name in info.__struct_fields__:
             value = getattr(info, name)
             for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, msgspec.inspect.Field):
+                if isinstance(item, kinds.Field):
                     waiting.append(item.type)
-                elif isinstance(item, msgspec.inspect.Type):
+                elif isinstance(item, kinds.Type):
                     waiting.append(item)
     return found
 
@@ -176,8 +270,6 @@ def _is_json(value: Any) -> bool:
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
-    if not names:
-        return value
     if isinstance(value, list):
         return [_renamed(inner, names) for inner in value]
     if not isinstance(value, dict):

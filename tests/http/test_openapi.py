@@ -7,18 +7,20 @@ import enum
 import re
 import types
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import jsonschema_rs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import App, Context, Service, VirtualObject, Workflow, handler, shared
+from actors.errors import DefinitionError
 from actors.http_options import HttpOptions
 from actors.serde import codec_for
 from actors.transport.json_schemas import JsonSchemas
@@ -247,6 +249,90 @@ def test_classes_of_one_name_from_different_modules_are_two_components() -> None
     assert members.rpartition("/")[2] == named[kinds.User]
 
 
+T = TypeVar("T")
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+
+
+class Listing(msgspec.Struct, Generic[T]):
+    items: list[T]
+
+
+@dataclass
+class Answer(Generic[T]):
+    value: T
+
+
+def made(kind: str, attribute: str) -> Any:
+    """A class called Thing with one attribute of this name, as another module may have one too."""
+    if kind == "model":
+        return pydantic.create_model("Thing", **{attribute: (int, ...)})  # type: ignore[call-overload]
+    if kind == "struct":
+        return msgspec.defstruct("Thing", [(attribute, int)])
+    if kind == "enum":
+        return enum.Enum("Thing", {attribute: attribute})
+    if kind == "checked dataclass":
+        return make_dataclass("Thing", [(attribute, pydantic.PositiveInt)])
+    return make_dataclass("Thing", [(attribute, int)])
+
+
+def described(schemas: JsonSchemas, schema: Any) -> set[str]:
+    """All that a schema says, with what it refers to: names of properties, and values."""
+    text, seen = "", set[str]()
+    waiting = [schema]
+    while waiting:
+        part = msgspec.json.encode(waiting.pop()).decode()
+        text += part
+        for name in set(re.findall(r'"#/components/schemas/([^"]+)"', part)) - seen:
+            seen.add(name)
+            waiting.append(schemas.components[name])
+    return set(re.findall(r'"(one|other)"', text))
+
+
+LIST: Any = list  # for checkers: what is made of these here is a type at run time only
+PAGE: Any = Page
+LISTING: Any = Listing
+ANSWER: Any = Answer
+WRAPPINGS: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda cls: cls,
+    "list": lambda cls: LIST[cls],
+    "generic model": lambda cls: PAGE[cls],
+    "generic dataclass": lambda cls: ANSWER[cls],
+    "generic struct": lambda cls: LISTING[cls],
+    "generics in each other": lambda cls: ANSWER[LIST[ANSWER[cls]]],
+    "dataclass": lambda cls: make_dataclass("Holder", [("thing", cls), ("page", LIST[cls])]),
+    "constrained": lambda cls: Annotated[LIST[cls], pydantic.Field(max_length=5)],
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("kind", ["model", "struct", "dataclass", "enum", "checked dataclass"])
+def test_two_types_of_one_name_have_a_schema_each(kind: str, wrapping: str) -> None:
+    try:
+        pair = [WRAPPINGS[wrapping](made(kind, attribute)) for attribute in ("one", "other")]
+        for declared in pair:
+            codec_for(declared, "a type")
+    except (DefinitionError, pydantic.errors.PydanticSchemaGenerationError):
+        pytest.skip("no library converts this")
+    for types_ in (pair, pair[::-1]):
+        schemas = JsonSchemas(types_, taken=["Thing"])
+        assert [described(schemas, schemas.of(declared)) for declared in pair] == [{"one"}, {"other"}]
+
+
+def test_two_types_of_one_name_inside_one_type_have_a_schema_each() -> None:
+    for kind in ("model", "struct", "dataclass", "checked dataclass"):
+        one, other = made(kind, "one"), made(kind, "other")
+        both = make_dataclass("Both", [("left", ANSWER[one]), ("right", ANSWER[other])])
+        schemas = JsonSchemas([both])
+        found = schemas.of(both)
+        while "$ref" in found:
+            found = schemas.components[found["$ref"].rpartition("/")[2]]
+        sides = [described(schemas, found["properties"][side]) for side in ("left", "right")]
+        assert sides == [{"one"}, {"other"}]
+
+
 def test_a_default_that_json_cannot_hold_is_left_out() -> None:
     @dataclass
     class Endless:
@@ -269,6 +355,7 @@ def test_a_type_that_cannot_be_described_does_not_keep_the_others_from_it() -> N
     assert schemas.of(Odd) == {"title": "Odd"} and schemas.of(int) == {"type": "integer"}
 
 
+@settings(deadline=None)  # the first example computes the document
 @given(st.binary(max_size=40))
 def test_no_prefix_breaks_the_document(prefix: bytes) -> None:
     document = msgspec.json.decode(OpenApi([Order.__actors__], guarded=False).document("/" + prefix.decode("latin-1")))

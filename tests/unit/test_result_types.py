@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Annotated, Any, ClassVar, TypeVar
 
+import msgspec
 import pytest
 
 from actors.errors import DefinitionError
@@ -127,10 +128,12 @@ def expected(function: Any) -> Any:
     """By typing alone."""
     while isinstance(function, functools.partial):
         function = function.func
+    if isinstance(function, Caller):
+        function = Caller.__call__
     try:
         if getattr(function, "__annotations__", {}).get("return", Any) in (Any, None):
             return None
-        declared = typing.get_type_hints(function).get("return", Any)
+        declared = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except (NameError, TypeError):
         return None
     if declared is Any or declared is object or isinstance(declared, TypeVar):
@@ -195,6 +198,32 @@ def test_a_name_of_a_decorated_function_is_looked_up_in_its_own_module() -> None
         raise NotImplementedError
 
     assert result_codec(wrapper).type is Receipt  # type: ignore[union-attr]
+
+
+def test_a_parameter_whose_type_is_unknown_does_not_hide_the_result() -> None:
+    for source in ("def step(n: Missing) -> set[bool]: ...", "def step() -> set[bool]: ..."):
+        assert result_codec(in_module(source)).type == set[bool]  # type: ignore[union-attr]
+
+
+def test_a_type_that_is_not_found_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    step = in_module("def step() -> Missing: return 'told once'")
+    assert result_codec(step) is result_codec(step) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "'step' cannot be resolved (name 'Missing' is not defined)" in caplog.text
+
+
+def test_a_type_that_is_a_variable_of_the_function_around_it_is_found() -> None:
+    alias = list[bytes]
+
+    def step() -> alias:
+        return typing.cast(alias, [])
+
+    assert result_codec(step).type == list[bytes]  # type: ignore[union-attr]
+
+
+def test_what_a_result_is_annotated_with_is_kept() -> None:
+    limited = Annotated[int, msgspec.Meta(ge=1)]
+    assert result_codec(in_module("def step() -> Limited: ...", Limited=limited)).type == limited  # type: ignore[union-attr]
 
 
 def test_nothing_is_kept_of_a_function_that_was_made_for_one_call() -> None:

@@ -644,7 +644,6 @@ class FloatEnum(enum.Enum):
         (Point | Line, "one dataclass"),
         (datetime.datetime | str, "str-like"),
         (tuple[int, ...] | list[int], "array-like"),
-        (User | int, "custom type"),
         ("Missing", "cannot be resolved"),
         (list["Missing"], "Missing"),  # type: ignore[name-defined]  # noqa: F821
     ],
