@@ -46,6 +46,8 @@ def resolved(of: Any, scopes: Iterator[dict[str, Any]], where: str) -> dict[str,
 
 def is_constant(annotation: Any) -> bool:
     """Whether the annotation says that the attribute belongs to the class, not to its objects."""
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = annotation.__origin__
     return (typing.get_origin(annotation) or annotation) in (ClassVar, Final)
 
 

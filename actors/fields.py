@@ -17,7 +17,9 @@ T = TypeVar("T")
 MISSING: Any = object()
 
 
-class _Factory:
+class Factory:
+    """What `field(default_factory=...)` leaves in the class body."""
+
     __slots__ = ("make",)
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -36,7 +38,7 @@ def field(*, default: Any = MISSING, default_factory: Callable[[], Any] | None =
     """A state attribute's default: a value, copied for each key, or a factory called for each key."""
     if (default is MISSING) == (default_factory is None):
         raise DefinitionError("field() wants either default= or default_factory=.")
-    return default if default_factory is None else _Factory(default_factory)
+    return default if default_factory is None else Factory(default_factory)
 
 
 class FieldDefinition:
@@ -54,9 +56,9 @@ class FieldDefinition:
         if isinstance(default, dataclasses.Field):
             raise DefinitionError(f"{where}.{name}: this is the field of dataclasses. Use 'from actors import field'.")
         try:
-            value = default.make() if isinstance(default, _Factory) else default
+            value = default.make() if isinstance(default, Factory) else default
             self.default_text = self.codec.encode(value)
-            again = self.codec.encode(default.make()) if isinstance(default, _Factory) else self.default_text
+            again = self.codec.encode(default.make()) if isinstance(default, Factory) else self.default_text
         except SerializationError as error:
             raise DefinitionError(f"{where}.{name}: the default does not fit its type: {error}") from None
         except Exception as error:

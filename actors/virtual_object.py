@@ -8,6 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
+from actors.constants import refuse_mutable_values
 from actors.errors import DefinitionError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
 from actors.fields import FieldDefinition, default_of
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
@@ -57,8 +58,9 @@ class ServiceDefinition:
         self.migrations = Migrations.of(cls, self.version)
         bindings = type_arguments(cls)
         states: dict[str, Any] = {}
-        for base in reversed(cls.__mro__):
-            for name, annotation in self._annotated(base, namespace).items():
+        annotated = {base: self._annotated(base, namespace) for base in reversed(cls.__mro__)}
+        for base, declarations in annotated.items():
+            for name, annotation in declarations.items():
                 if not is_constant(annotation):
                     states[name] = bound(annotation, bindings.get(base))
         for name in states:
@@ -67,6 +69,8 @@ class ServiceDefinition:
                     f"class {cls.__qualname__}: the state attribute {name!r} has the name of a handler or of "
                     "something the runtime uses. Rename one of them."
                 )
+        ours = [base for base in cls.__mro__ if base is Served or "__kind__" in base.__dict__]
+        refuse_mutable_values(cls, states, ours, annotated)
         self.fields = [
             FieldDefinition(cls.__qualname__, name, annotation, default_of(cls, name))
             for name, annotation in states.items()

@@ -63,6 +63,18 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "a list without an annotation is shared by all keys",
+        "actors/constants.py",
+        "    except TypeError:\n        return True\n",
+        "    except TypeError:\n        return False\n",
+    ),
+    Bug(
+        "a value of a base class is not looked at",
+        "actors/constants.py",
+        "    for base in cls.__mro__:\n",
+        "    for base in cls.__mro__[:1]:\n",
+    ),
+    Bug(
         "metadata that msgspec does not know is dropped",
         "actors/serde.py",
         "        if strict is not None:\n",
