@@ -30,6 +30,11 @@ class Alarms:
     async def open(self) -> None:
         await self._timers.open()
 
+    def late_ms(self) -> int:
+        """By how much the next timer is late; 0 if none is due."""
+        next_ms = self._due[0][0] if self._due else self._timers.next_ms()
+        return 0 if next_ms is None else max(0, self._partition.clock.now_ms() - next_ms)
+
     def stop(self) -> None:
         self._timers.stop()
 

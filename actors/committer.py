@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.durations import Durations
 from actors.errors import AppNotRunning, OutcomePending, TerminalError
 from actors.invocation import MISSING, Invocation
 from actors.storage import Batch, OpenedDatabase, StorageError
@@ -17,7 +19,16 @@ from actors.storage import Batch, OpenedDatabase, StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.storage import InvocationRow, JournalRow, ObjectRecord, PlaceRow, PromiseRow, RequestRow, TimerRow
+    from actors.storage import (
+        Figures,
+        InvocationRow,
+        JournalRow,
+        ObjectRecord,
+        PlaceRow,
+        PromiseRow,
+        RequestRow,
+        TimerRow,
+    )
     from actors.storage.records import WorkflowFact
 
 
@@ -54,6 +65,7 @@ class Store(Protocol):
     async def journal(self, seq: int) -> list[JournalRow]: ...
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]: ...
     async def take_requests(self, answered_before_ms: int) -> list[RequestRow]: ...
+    async def figures(self) -> Figures: ...
     async def close(self) -> None: ...
 
 
@@ -177,6 +189,7 @@ class Committer:
         self.batch = OpenBatch(1)
         self.handed_over = 0  # number of the last batch given to the store: reads see all of it
         self.failed: BaseException | None = None
+        self.durations = Durations()  # of commits
 
     def unseen(self) -> list[OpenBatch]:
         """The batches that a read asked for now would not see."""
@@ -263,7 +276,9 @@ class Committer:
                 committing = self._store.commit(self._sealed)
                 self.handed_over = self._writing.number
                 self._on_handed_over()
+                began = perf_counter()
                 await committing
+                self.durations.add(perf_counter() - began)
                 written = self._writing
                 if self.batch.empty() or self.failed is not None:
                     self._writing = self._sealed = None

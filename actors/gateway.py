@@ -41,6 +41,8 @@ from actors.storage import RUN, InvocationRow, Status
 
 if TYPE_CHECKING:
     from actors.app import App
+    from actors.durations import Durations
+    from actors.gauges import Gauge
     from actors.invocation import Invocation
     from actors.partition import Partition
     from actors.virtual_object import ServiceDefinition
@@ -186,6 +188,16 @@ class Gateway:
                 partition.retention.count,
             ),
         }
+
+    def commit_durations(self) -> Durations | None:
+        """How long commits took. None while the app does not run."""
+        partition = self._app._partition
+        return partition.committer.durations if partition is not None else None
+
+    async def gauges(self) -> list[Gauge]:
+        """What the app is like now. Nothing while it does not run."""
+        partition = self._app._partition
+        return await partition.gauges.read() if partition is not None and not partition.stopped else []
 
     # --- calls and sends --------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
+from actors.gauges import Gauges
 from actors.handlers import HandlerDefinition, Options
 from actors.ids import IdMint
 from actors.invocation import MISSING, Invocation, Work, changed_kind, own_key
@@ -136,6 +137,7 @@ class Partition(Ledger):
         self.workflows = Workflows(self)
         self.requests = Requests(self)
         self.ticks = Ticks(self)
+        self.gauges = Gauges(self)
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
         # Futures of callers in this process whose invocations have left memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}

@@ -78,6 +78,10 @@ class Timers:
             self._cancelled.add((due_ms, seq, index))
         return timer
 
+    def next_ms(self) -> int | None:
+        """When the next one is due, of those in memory."""
+        return self._heap[0][0] if self._heap else None
+
     def stop(self) -> None:
         self._stopped = True
         if self._alarm is not None:

@@ -18,6 +18,7 @@ from actors.storage.errors import (
     StorageError,
     StorageFull,
 )
+from actors.storage.figures import Figures
 from actors.storage.records import (
     OWN_KEY,
     RUN,
@@ -45,6 +46,7 @@ __all__ = [
     "DatabaseReplaced",
     "DatabaseTooNew",
     "DatabaseTooOld",
+    "Figures",
     "Flag",
     "InvocationRow",
     "JournalRow",

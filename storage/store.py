@@ -34,6 +34,7 @@ from actors.storage.errors import (
     translated,
     translated_os,
 )
+from actors.storage.figures import Figures, Onlooker, read_figures
 from actors.storage.inspection import inspect
 from actors.storage.lock import FileLock, is_alive
 from actors.storage.packed import SETUP, packed
@@ -124,6 +125,7 @@ class SqliteStore:
         self._handle: AsyncConnection | None = None
         self._writer: WriterConnection | None = None
         self._watch: Watch | None = None
+        self._onlooker: Onlooker | None = None  # from when figures are first asked for
         self._lost: DatabaseReplaced | None = None
 
     async def open(self) -> OpenedDatabase:
@@ -455,10 +457,34 @@ class SqliteStore:
             )
         ]
 
+    async def figures(self) -> Figures:
+        """What is open, and how large the file is, as of the last commit. Not to be asked for while it is being read."""
+        if self._handle is None:
+            raise StorageError(f"{self.path} is closed.")
+        if self.path == ":memory:":
+            return await read_figures(self._read, self.path)
+        if self._onlooker is None:
+            onlooker = await Onlooker.opened(self.path)
+            if self._handle is None:  # closed meanwhile
+                await onlooker.close()
+                raise StorageError(f"{self.path} is closed.")
+            self._onlooker = onlooker
+        return await read_figures(self._onlooker.read, self.path)
+
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
         handle, self._handle, self._writer = self._handle, None, None
         watch, self._watch = self._watch, None
+        onlooker, self._onlooker = self._onlooker, None
+        try:
+            if onlooker is not None:
+                await onlooker.close()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        finally:
+            await self._close(handle, watch)
+
+    async def _close(self, handle: AsyncConnection | None, watch: Watch | None) -> None:
         try:
             if watch is not None:
                 watch.let_go()

@@ -207,6 +207,30 @@ BUGS = [
         '        reconfigure(errors="backslashreplace")\n',
     ),
     Bug(
+        "a delayed message is as old as its delay when it is due",
+        "storage/figures.py",
+        "CASE status WHEN 1 THEN CASE seq WHEN position THEN accepted_ms END END",
+        "CASE status WHEN 1 THEN accepted_ms END",
+    ),
+    Bug(
+        "each scrape reads the whole file",
+        "actors/gauges.py",
+        "            self._good_until = self._read_at + _SHARE * (self._read_at - began)\n",
+        "            self._good_until = 0.0\n",
+    ),
+    Bug(
+        "a scrape waits for the file however long it takes",
+        "actors/gauges.py",
+        "            await asyncio.wait([self._reading], timeout=self._patience_s)\n",
+        "            await self._reading\n",
+    ),
+    Bug(
+        "completed awakeables count as open",
+        "storage/figures.py",
+        "c.kind >= 20 AND c.ref = a.idx) GROUP BY i.service",
+        "c.kind >= 99 AND c.ref = a.idx) GROUP BY i.service",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

@@ -169,7 +169,7 @@ class Ingress:
                     id = await self._gateway.find_run(asked.service, asked.key)
                 return await self._attach(request, id, asked.wait)
             case Page():
-                return wrong_method(request.method, "GET", "HEAD") or self._page(request, asked.name)
+                return wrong_method(request.method, "GET", "HEAD") or await self._page(request, asked.name)
             case Admin():
                 return self._access.admin(request) or await self._admin.reply(request, asked.segments)
             case _:
@@ -246,7 +246,7 @@ class Ingress:
 
     # --- what is the same for everybody -------------------------------------------------------------------------------------
 
-    def _page(self, request: Request, name: str) -> Reply:
+    async def _page(self, request: Request, name: str) -> Reply:
         if found := self._pages.page(name, request.prefix):
             return found
         if name == "health":
@@ -264,7 +264,7 @@ class Ingress:
                 200 if running else 503, {"status": "ok" if running else "not running", "services": services}
             )
         if name == "metrics":
-            return metrics_reply(self._gateway, self._counts)
+            return await metrics_reply(self._gateway, self._counts)
         raise BadRoute(404, "unknown_path", "Nothing is here.")
 
 

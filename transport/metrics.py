@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
+from actors.durations import Durations
 from actors.gateway import Gateway
+from actors.gauges import Gauge
 from actors.transport.replies import Reply, refusal
-
-# Upper bounds in seconds: from a warm call without load to what people give up on.
-BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
 class RequestCounts:
@@ -22,19 +20,18 @@ class RequestCounts:
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str, int], int] = {}
-        self.seconds: dict[tuple[str, str], list[float]] = {}  # a number for each bound, one beyond, and the sum
+        self.durations: dict[tuple[str, str], Durations] = {}
 
     def add(self, service: str, handler: str, status: int, seconds: float) -> None:
         answer = (service, handler, status)
         self.answers[answer] = self.answers.get(answer, 0) + 1
-        timed = self.seconds.get((service, handler))
-        if timed is None:
-            timed = self.seconds[service, handler] = [0.0] * (len(BOUNDS_S) + 2)
-        timed[bisect_left(BOUNDS_S, seconds)] += 1
-        timed[-1] += seconds
+        durations = self.durations.get((service, handler))
+        if durations is None:
+            durations = self.durations[service, handler] = Durations()
+        durations.add(seconds)
 
 
-def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
+async def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
     """The answer of /metrics, in the text format of Prometheus."""
     try:
         client = importlib.import_module(
@@ -47,16 +44,18 @@ def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
             "Metrics need prometheus-client: pip install 'virtual-actors[metrics]', and start again.",
         )
     registry = client.CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(gateway, requests, importlib.import_module("prometheus_client.core")))
+    gauges = await gateway.gauges()
+    registry.register(_Collector(gateway, requests, gauges, importlib.import_module("prometheus_client.core")))
     for collector in (client.ProcessCollector, client.GCCollector):
         collector(registry=registry)
     return Reply(200, client.generate_latest(registry), ((b"content-type", client.CONTENT_TYPE_LATEST.encode()),))
 
 
 class _Collector:
-    def __init__(self, gateway: Gateway, requests: RequestCounts, families: Any) -> None:
+    def __init__(self, gateway: Gateway, requests: RequestCounts, gauges: list[Gauge], families: Any) -> None:
         self._gateway = gateway
         self._requests = requests
+        self._gauges = gauges
         self._families = families
 
     def collect(self) -> Iterator[Any]:
@@ -70,13 +69,21 @@ class _Collector:
         seconds = core.HistogramMetricFamily(
             "actors_http_request_seconds", "From a request's head to its answer.", labels=["service", "handler"]
         )
-        for (service, handler), timed in self._requests.seconds.items():
-            buckets, below = [], 0.0
-            for bound, number in zip((*map(str, BOUNDS_S), "+Inf"), timed, strict=False):
-                below += number
-                buckets.append((bound, below))
-            seconds.add_metric([service, handler], buckets, timed[-1])
+        for (service, handler), durations in self._requests.durations.items():
+            seconds.add_metric([service, handler], [*durations.buckets()], durations.seconds)
         yield seconds
         for name, (kind, what, value) in self._gateway.figures().items():
             family = core.CounterMetricFamily if kind == "counter" else core.GaugeMetricFamily
             yield family(name, what, value=value)
+        commits = self._gateway.commit_durations()
+        if commits is not None:
+            family = core.HistogramMetricFamily(
+                "actors_commit_seconds", "From the hand-over of a batch until it is durable."
+            )
+            family.add_metric([], [*commits.buckets()], commits.seconds)
+            yield family
+        for gauge in self._gauges:
+            family = core.GaugeMetricFamily(gauge.name, gauge.what, labels=gauge.labels)
+            for values, number in gauge.values.items():
+                family.add_metric(values, number)
+            yield family

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import App, RetryPolicy, TerminalError, VirtualObject, handler
+from actors import App, Context, RetryPolicy, Service, TerminalError, VirtualObject, handler
+from actors.gauges import Gauges
+from actors.storage import Figures
+from actors.testing import Disk, ManualClock, SimulatedStore
 from tests.http.asgi import ask
+from tests.world import World, limits
 
 LABELS = ("service", "handler", "status", "le")
 
@@ -75,3 +84,177 @@ async def test_paths_of_strangers_make_no_labels() -> None:
 async def test_an_app_that_does_not_run_still_says_how_it_answers() -> None:
     found = await scraped(App(Counter, storage="sqlite://"))
     assert not [key for key in found if key[0].startswith("actors_invocations")]
+
+
+class Flow(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context, seconds: int) -> str:
+        return await ctx.awakeable(str, timeout=seconds or None)
+
+    @handler
+    async def nothing(self) -> None: ...
+
+
+class Free(Service):
+    @handler
+    async def wait(self, ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+
+def gauge(found: dict[tuple[str, ...], float], name: str, *labels: str) -> float:
+    return found["actors_" + name, *labels]
+
+
+@pytest.mark.expects_log("is paused; it is tried again")
+async def test_what_is_open_is_told_by_service_and_status() -> None:
+    async with World(Flow, Free, Counter) as world:
+        app = world.app
+        empty = await scraped(app)
+        for name in ("oldest_pending_seconds", "open_awakeables", "deepest_mailbox"):
+            assert {gauge(empty, name, service) for service in ("Flow", "Free", "Counter")} == {0}
+        for key in ("a", "b"):
+            await app.object(Flow, key).wait.send(0)
+            await app.service(Free).wait.send()
+        await world.settle()
+        for _ in range(3):
+            await app.object(Flow, "a").nothing.send()
+        await app.object(Flow, "b").nothing.send()
+        await app.object(Counter, "p").break_down.send()
+        await app.object(Counter, "d").add.options(delay=10_000).send(1)
+        await world.pass_time(50)
+        found = await scraped(app)
+        assert gauge(found, "open_invocations", "Flow", "blocked") == 2
+        assert gauge(found, "open_invocations", "Flow", "pending") == 4
+        assert gauge(found, "open_invocations", "Free", "blocked") == 2
+        assert gauge(found, "open_invocations", "Counter", "paused") == 1
+        assert gauge(found, "open_invocations", "Counter", "scheduled") == 1
+        assert gauge(found, "open_invocations", "Counter", "backing-off") == 0
+        assert gauge(found, "oldest_pending_seconds", "Flow") == 50
+        assert gauge(found, "oldest_pending_seconds", "Counter") == 0
+        assert gauge(found, "open_awakeables", "Flow") == gauge(found, "open_awakeables", "Free") == 2
+        assert gauge(found, "deepest_mailbox", "Flow") == 3
+        waiting = next(one for one in await app.awakeables() if one.key == "a")
+        await app.resolve_awakeable(waiting.id, "x")
+        await world.settle()
+        found = await scraped(app)
+        assert gauge(found, "open_invocations", "Flow", "pending") == gauge(found, "open_awakeables", "Flow") == 1
+        assert ("actors_database_bytes",) not in found  # it is in memory
+
+
+async def test_a_message_for_later_does_not_count_as_old_when_it_is_due() -> None:
+    async with World(Flow) as world:
+        await world.app.object(Flow, "a").wait.send(0)
+        await world.app.object(Flow, "a").nothing.options(delay=1000).send()
+        await world.pass_time(1001)
+        found = await scraped(world.app)
+        assert gauge(found, "open_invocations", "Flow", "pending") == 1
+        assert gauge(found, "oldest_pending_seconds", "Flow") == 0
+
+
+async def test_a_timer_that_does_not_fire_is_late() -> None:
+    async with World(Flow) as world:
+        await world.app.object(Flow, "a").wait.send(10)
+        await world.settle()
+        assert gauge(await scraped(world.app), "timer_lag_seconds") == 0
+        world.clock.set_to(world.clock.now_ms() + 25_000, noticed=False)  # nothing rings
+        assert gauge(await scraped(world.app), "timer_lag_seconds") == 15
+
+
+async def test_the_file_and_its_log_are_measured_and_commits_are_timed(storage: str) -> None:
+    async with App(Counter, storage=storage) as app:
+        await app.object(Counter, "a").add(1)
+        path = Path(storage.removeprefix("sqlite:///"))
+        found = await scraped(app)
+        assert gauge(found, "database_bytes") == path.stat().st_size > 0
+        assert gauge(found, "log_bytes") == Path(f"{path}-wal").stat().st_size > 0
+        assert 0 <= gauge(found, "figures_age_seconds") < 60
+        assert gauge(found, "commit_seconds_count") == found[("actors_commits_total",)] > 0
+        assert found["actors_commit_seconds_bucket", "+Inf"] == gauge(found, "commit_seconds_count")
+        assert 0 < gauge(found, "commit_seconds_sum") < 60
+    async with App(Counter, storage=storage) as app:  # the connection beside it has left nothing behind
+        assert await app.object(Counter, "a").add(1) == 2
+
+
+async def test_what_is_in_the_file_only_is_counted_too(storage: str) -> None:
+    """Blocked objects leave memory at once, and what waits behind them with them."""
+    async with App(Flow, storage=storage, limits=limits(max_waiting=1, max_objects=1, suspend_after=0)) as app:
+        for key in "abcde":
+            await app.object(Flow, key).wait.send(0)
+            await app.object(Flow, key).nothing.send()
+        while gauge(found := await scraped(app), "open_invocations", "Flow", "blocked") < 5:
+            pass
+        assert gauge(found, "open_awakeables", "Flow") == 5
+        assert gauge(found, "open_invocations", "Flow", "pending") == 5
+        assert gauge(found, "deepest_mailbox", "Flow") == 1
+
+
+class Dear(SimulatedStore):
+    """Reading the figures takes two seconds of `time`, and lasts until `may_end` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(Disk())
+        self.reads, self.time, self.may_end = 0, 100.0, asyncio.Event()
+        self.may_end.set()
+
+    async def figures(self) -> Figures:
+        self.reads += 1
+        await self.may_end.wait()
+        self.time += 2
+        return await super().figures()
+
+    def gauges(self) -> Gauges:
+        loop = SimpleNamespace(time=lambda: self.time, create_task=asyncio.create_task)
+        alarms = SimpleNamespace(late_ms=lambda: 0)
+        partition: Any = SimpleNamespace(loop=loop, services={}, clock=ManualClock(), alarms=alarms, store=self)
+        return Gauges(partition, patience_s=0)
+
+
+async def settled(gauges: Gauges) -> list[str]:
+    """The names of what is told once a read that has begun is over."""
+    await gauges.read()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return [one.name.removeprefix("actors_") for one in await gauges.read()]
+
+
+async def test_figures_that_are_dear_to_read_are_read_seldom() -> None:
+    store = Dear()
+    await store.open()
+    gauges = store.gauges()
+    ages = []
+    for _ in range(60):
+        await settled(gauges)
+        (*_, age) = await gauges.read()
+        ages.append(age.values[()])
+        store.time += 1
+    assert store.reads == 2  # for 2 s each, so not again for 40 s
+    assert (ages[0], max(ages)) == (0, 39)
+    store.crash()
+    store.time += 100
+    assert await settled(gauges) == ["timer_lag_seconds"]
+
+
+async def test_a_scrape_does_not_wait_for_a_file_that_takes_long_to_read() -> None:
+    store = Dear()
+    await store.open()
+    gauges = store.gauges()
+    store.may_end.clear()
+    assert await settled(gauges) == await settled(gauges) == ["timer_lag_seconds"]
+    assert store.reads == 1
+    store.may_end.set()
+    assert "open_invocations" in await settled(gauges)
+    store.may_end.clear()
+    store.time += 1000
+    assert "open_invocations" in await settled(gauges)  # those of before, with their age
+    assert store.reads == 2
+    store.may_end.set()
+    await settled(gauges)
+
+
+async def test_an_app_that_is_closed_or_scraped_meanwhile_answers(storage: str) -> None:
+    app = App(Counter, storage=storage)
+    await app.start()
+    scrapes = [asyncio.create_task(ask(app, "GET", "/metrics")) for _ in range(5)]
+    await asyncio.sleep(0)
+    await app.close()
+    assert {answer.status for answer in await asyncio.gather(*scrapes)} == {200}

@@ -1,0 +1,95 @@
+"""Figures of a whole file, for those who watch an app.
+
+Promise: reading them never holds up a commit. A file is read by a connection of its own, on a thread of its own, which sees the
+last commit and stays open as long as the file: a database that is opened and closed beside its owner could lose its locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiosqlite
+
+from actors.storage.errors import translated
+
+# Indexes of open invocations only: what has ended costs nothing, however much of it is kept.
+_OPEN = (
+    "SELECT service, status, count(*), min(CASE status WHEN 1 THEN CASE seq WHEN position THEN accepted_ms END END) "
+    "FROM invocation INDEXED BY invocation_mailbox WHERE status < 6 GROUP BY service, status"
+)
+_AWAKEABLES = (
+    "SELECT i.service, count(*) FROM invocation i INDEXED BY invocation_mailbox CROSS JOIN journal_entry a "
+    "ON a.invocation = i.seq AND a.kind = 5 WHERE i.status < 6 AND NOT EXISTS "
+    "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) GROUP BY i.service"
+)
+_DEEPEST = (
+    "SELECT service, max(waiting) FROM (SELECT service, count(*) AS waiting FROM invocation INDEXED BY invocation_runnable "
+    "WHERE status IN (1, 2, 5) AND status = 1 AND shared = 0 GROUP BY service, key) GROUP BY service"
+)
+
+Read = Callable[[str], Awaitable[Sequence[Any]]]
+
+
+class Figures(NamedTuple):
+    """`open` is (service, status, how many, when the oldest pending one was accepted); delayed ones tell no such time."""
+
+    open: list[tuple[str, int, int, int | None]]
+    awakeables: dict[str, int]
+    deepest: dict[str, int]  # messages in the fullest mailbox
+    file_bytes: int | None  # None in memory
+    log_bytes: int | None
+
+
+async def read_figures(read: Read, path: str) -> Figures:
+    """Raises as `read` does."""
+    return Figures(
+        [tuple(row) for row in await read(_OPEN)],
+        dict(await read(_AWAKEABLES)),
+        dict(await read(_DEEPEST)),
+        *_sizes(path),
+    )
+
+
+def _sizes(path: str) -> tuple[int | None, int | None]:
+    if path == ":memory:":
+        return None, None
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        return None, None
+    try:
+        return size, os.stat(path + "-wal").st_size
+    except OSError:  # there is none before the first commit
+        return size, 0
+
+
+class Onlooker:
+    """The connection. Life: `opened`, any number of reads, one at a time, `close`."""
+
+    def __init__(self, path: str, handle: aiosqlite.Connection) -> None:
+        self._path = path
+        self._handle = handle
+
+    @classmethod
+    async def opened(cls, path: str) -> Onlooker:
+        try:
+            return cls(path, await aiosqlite.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None))
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+
+    async def read(self, sql: str) -> Sequence[Any]:
+        try:
+            return list(await self._handle.execute_fetchall(sql))
+        except (sqlite3.Error, ValueError) as error:  # ValueError: it was closed meanwhile
+            raise translated(sqlite3.OperationalError(str(error)), self._path) from error
+
+    async def close(self) -> None:
+        """A read that is under way ends."""
+        with contextlib.suppress(sqlite3.Error, ValueError):
+            await self._handle.interrupt()
+        await self._handle.close()
