@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from actors.errors import StateWriteRefused, WrongKind
@@ -71,9 +72,8 @@ class NamedState:
         attempt = self._attempt
         attempt.flush()
         if self._field(name) is not None:
-            instance = attempt.state.instance
-            if name in instance.__dict__:
-                delattr(instance, name)
+            with contextlib.suppress(AttributeError):  # it has no value, and no default either
+                delattr(attempt.state.instance, name)
             attempt.flush()
         elif name in attempt.state.texts:
             attempt.write(name, None, ANY)

@@ -13,17 +13,21 @@ variable of a module. So the objects a handler assigned are its own until its in
   one object stay one. That is the same on each attempt, as each begins with fields that share nothing.
 * The next invocation finds every container decoded anew. Also one whose text is the same: another object may be inside
   it now, or someone outside may hold it, and neither shows in a text. Immutable values (ATOMS) stay; nobody can tell.
+
+Encoding a container costs what it holds, at each durable point. So an instance has none until its handler reads it: what was not
+read cannot have been changed in place, whatever is inside of it, and is neither encoded nor decoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.exactness import ATOMS
 from actors.fields import FieldDefinition
 from actors.type_names import type_name
-from actors.virtual_object import Served, ServiceDefinition
+from actors.virtual_object import Served, ServiceDefinition, values_of
 
 _new = object.__new__
 
@@ -45,6 +49,8 @@ class ObjectState:
     __slots__ = (
         "_containers",
         "_definition",
+        "_fitting",
+        "_held",
         "_loaded",
         "_present",
         "_seen",
@@ -68,7 +74,12 @@ class ObjectState:
         self._present = 0  # how many attributes the instance had then
         # What containers loaded from another text than they would be written as: an older class wrote it, for example.
         self._loaded: dict[str, str] | None = None
-        self._containers = False  # whether `changes` met a value that is not immutable since they were last renewed
+        self._containers = False  # whether the handler has got, or assigned, a value that is not immutable
+        # Of the containers that the instance has not got yet: their texts (None: the default), and their values if they are
+        # decoded already. None without containers.
+        self._held: dict[str, tuple[str | None, Any]] | None = None
+        # Texts of containers that are known to fit the class, and what they would be written as if that is another text.
+        self._fitting: dict[str, tuple[str, str | None]] | None = None
 
     def begin(self, initial: dict[str, str] | None) -> Served:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
@@ -77,44 +88,102 @@ class ObjectState:
             self.instance = None
         instance = self.instance
         if instance is None:
-            instance = self.instance = materialize(self._definition, self._definition.cls, self.texts)
-            values = vars(instance)
-            self._seen = [values.get(field.name, _ABSENT) for field in self._definition.fields]
-            self._present = len(values)
-            self._containers = False
-            self._loaded = self._rewritten(values)
+            instance = self.instance = self._made()
         elif self._containers:
-            self._renew(vars(instance))
+            self._renew(values_of(instance))
+        return instance
+
+    def _made(self) -> Served:
+        definition, texts = self._definition, self.texts
+        self._loaded = None
+        self._containers = False
+        if not definition.containers:
+            instance = materialize(definition, definition.cls, texts)
+        else:
+            instance = _new(definition.worker)
+            instance._actors_keeper = self  # type: ignore[attr-defined]
+            values, held = values_of(instance), self._held or {}
+            self._held = {}
+            if self._fitting is None:
+                self._fitting = {}
+            for field in definition.fields:
+                name = field.name
+                text = texts.get(name)
+                if name not in definition.containers:
+                    if text is not None:
+                        values[name] = _decoded(definition, field, text)
+                    elif field.default_text is not None:
+                        values[name] = field.default()
+                elif text is not None:
+                    fitting = self._fitting.get(name)
+                    known = held.get(name)
+                    if fitting is None or fitting[0] != text:
+                        known = text, _decoded(definition, field, text)
+                        again = field.codec.dump(known[1])
+                        fitting = self._fitting[name] = text, again if again != text else None
+                    elif known is None or known[0] != text:
+                        known = text, _ENCODED
+                    if fitting[1] is not None:
+                        self._loaded = self._loaded or {}
+                        self._loaded[name] = fitting[1]
+                    self._held[name] = known
+                elif field.default_text is not None:
+                    self._held[name] = None, _ENCODED
+        values = values_of(instance)
+        self._seen = [values.get(field.name, _ABSENT) for field in definition.fields]
+        self._present = len(values)
         return instance
 
     def _renew(self, values: dict[str, Any]) -> None:
-        """Replace the containers that the handler before worked on by what their texts hold."""
+        """Hold the containers that the handler before worked on back again: the next one gets what their texts hold."""
         self._containers = False
-        for position, field in enumerate(self._definition.fields):
-            name = field.name
+        assert self._held is not None
+        for name, position in self._definition.containers.items():
             value = values.get(name, _ABSENT)
-            if value is _ABSENT or type(value) in ATOMS:
-                continue
-            text = self.texts.get(name)
-            if text is None:
-                value = field.default()
-            else:
-                value = _decoded(self._definition, field, text)
-                if field.codec.floats and (again := field.codec.dump(value)) != text:  # an int has become a float
-                    self._loaded = self._loaded or {}
-                    self._loaded[name] = again
-            values[name] = self._seen[position] = value
+            if value is not _ABSENT and type(value) not in ATOMS:
+                del values[name]
+                self._seen[position] = _ABSENT
+                self._present -= 1
+                self._held[name] = self.texts.get(name), _ENCODED
 
-    def _rewritten(self, values: dict[str, Any]) -> dict[str, str] | None:
-        rewritten: dict[str, str] | None = None
-        for name, stored in self.texts.items():
-            field = self._definition.fields_by_name.get(name)
-            if field is not None and type(values[name]) not in ATOMS:
-                text = field.codec.dump(values[name])
-                if text != stored:
-                    rewritten = rewritten or {}
-                    rewritten[name] = text
-        return rewritten
+    def held_back(self, instance: Any) -> Container[str]:
+        return self._held or () if instance is self.instance else self._definition.containers
+
+    def hand_out(self, instance: Any, name: str) -> Any:
+        position = self._definition.containers[name]
+        field = self._definition.fields[position]
+        values = values_of(instance)
+        if instance is not self.instance:  # that of an attempt which is over, and has left something running
+            text, value = self.stored.get(name), _ENCODED
+        else:
+            assert self._held is not None
+            text, value = self._held.pop(name)
+        if value is _ENCODED:
+            value = field.default() if text is None else _decoded(self._definition, field, text)
+        values[name] = value
+        if instance is self.instance:
+            self._seen[position] = value
+            self._present += 1
+            self._containers = True
+            self._has_loaded(field, text, value)
+        return value
+
+    def hand_out_all(self, instance: Any) -> None:
+        for name in list(self._held or ()) if instance is self.instance else ():
+            self.hand_out(instance, name)
+
+    def _assigned(self, field: FieldDefinition) -> None:
+        """A container that is held back was given another value: it is not handed out any more."""
+        assert self._held is not None
+        text, value = self._held.pop(field.name)
+        if text is not None and field.codec.floats:
+            self._has_loaded(field, text, _decoded(self._definition, field, text) if value is _ENCODED else value)
+
+    def _has_loaded(self, field: FieldDefinition, text: str | None, value: Any) -> None:
+        """A container came from another text than it would be written as, if an int in it has become a float."""
+        if text is not None and field.codec.floats and (again := field.codec.dump(value)) != text:
+            self._loaded = self._loaded or {}
+            self._loaded[field.name] = again
 
     def discard(self) -> None:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
@@ -149,7 +218,8 @@ class ObjectState:
         Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
         """
         instance: Any = self.instance
-        values: dict[str, Any] = instance.__dict__
+        values = values_of(instance)
+        held = self._held
         changed: dict[str, str | None] | None = None
         gone: dict[str, str | None] | None = None
         seen = self._seen
@@ -170,6 +240,8 @@ class ObjectState:
                     return self.changes()
                 if gone is not None and name in gone:
                     continue
+                if held and name in held:
+                    self._assigned(field)
                 codec = field.codec
                 text = codec.dump(value)
                 before = self.texts.get(name, field.default_text)
@@ -189,6 +261,8 @@ class ObjectState:
                         value = values[name] = restored
                     else:
                         self._containers = True
+                    if self._fitting is not None and changed is not None and name in changed:
+                        self._fitting[name] = text, None
                 seen[position] = value
         except SerializationError as error:
             # The changes found before the bad one are not recorded either. The handler may go on.
@@ -230,7 +304,7 @@ class ObjectState:
                 )
         gone: dict[str, str | None] = {}
         for position, field in enumerate(definition.fields):
-            if field.name not in values:
+            if field.name not in values and not (self._held and field.name in self._held):
                 if field.has_default:
                     values[field.name] = self._seen[position] = field.default()
                 else:
@@ -244,13 +318,57 @@ class ObjectState:
 
 
 _ABSENT: Any = object()
+_ENCODED: Any = object()  # a value that is not decoded yet
 
 
-def materialize(definition: ServiceDefinition, cls: type[Served], texts: dict[str, str]) -> Served:
+class _Snapshot:
+    """Holds back the containers of one reader, which shares nothing with anyone."""
+
+    __slots__ = ("_definition", "_held")
+
+    def __init__(self, definition: ServiceDefinition, held: dict[str, str | None]) -> None:
+        self._definition = definition
+        self._held = held
+
+    def held_back(self, instance: Any) -> Container[str]:
+        return self._held
+
+    def hand_out(self, instance: Any, name: str) -> Any:
+        field = self._definition.fields_by_name[name]
+        text = self._held.pop(name)
+        value = values_of(instance)[name] = field.default() if text is None else _decoded(self._definition, field, text)
+        return value
+
+    def hand_out_all(self, instance: Any) -> None:
+        for name in list(self._held):
+            self.hand_out(instance, name)
+
+
+def reader_of(state: ObjectState, texts: dict[str, str]) -> Served:
+    """What a shared handler reads: an instance of its own that holds `texts`. Raises StateDecodeError."""
+    definition, fitting = state._definition, state._fitting or {}
+    held = {
+        name: texts.get(name)
+        for name in definition.containers
+        if (name in texts and name in fitting and fitting[name][0] == texts[name])
+        or (name not in texts and definition.fields_by_name[name].has_default)
+    }
+    if not held:
+        return materialize(definition, definition.reader, texts)
+    instance = materialize(definition, definition.reader, texts, held)
+    instance._actors_keeper = _Snapshot(definition, held)  # type: ignore[attr-defined]
+    return instance
+
+
+def materialize(
+    definition: ServiceDefinition, cls: type[Served], texts: dict[str, str], without: Container[str] = ()
+) -> Served:
     """An instance of `cls` holding `texts`, defaults for the rest. Raises StateDecodeError."""
     instance: Served = _new(cls)
-    values = vars(instance)
+    values = values_of(instance)
     for field in definition.fields:
+        if field.name in without:
+            continue
         text = texts.get(field.name)
         if text is not None:
             values[field.name] = _decoded(definition, field, text)
@@ -282,7 +400,7 @@ def how_to_mend(definition: ServiceDefinition) -> str:
 def refuse_changes(definition: ServiceDefinition, instance: Served, texts: dict[str, str]) -> None:
     """Raise StateWriteRefused if a shared handler changed a container in place; assignments were refused at their line."""
     for field in definition.fields:
-        value = vars(instance).get(field.name, _ABSENT)
+        value = values_of(instance).get(field.name, _ABSENT)
         if value is _ABSENT or type(value) in ATOMS:
             continue
         before = texts.get(field.name, field.default_text)

@@ -147,7 +147,7 @@ class Partition(Ledger):
         self.failure: BaseException | None = None
         self.ids = IdMint(bytes(32))
         # Inside a shared handler, type(self) is the class's reader.
-        self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.reader)}
+        self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.worker, known.reader)}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._ready: deque[Attempt | Mark] = deque()
         self._revived: list[Attempt] = []  # while turns are held

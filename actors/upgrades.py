@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
 from actors.journal import Entry, unpacked_state
-from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize
+from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
 from actors.virtual_object import Served, ServiceDefinition
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read(
         snapshot = dict(texts)
     else:
         snapshot = migrated(definition, key, texts, version, None)
-    return snapshot, materialize(definition, definition.reader, snapshot)
+    return snapshot, reader_of(state, snapshot)
 
 
 def migrated(

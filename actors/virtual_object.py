@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import sys
-from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from collections.abc import Callable, Container, Iterable
+from types import FrameType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, Union, get_args, get_origin
 
 from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
 from actors.constants import refuse_mutable_values
 from actors.errors import DefinitionError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
+from actors.exactness import ATOMS
 from actors.fields import FieldDefinition, default_of
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.migrations import Migration, Migrations, checked_version
@@ -24,12 +26,14 @@ class ServiceDefinition:
     """A class as the runtime sees it. Handlers and state by name; everything about types was checked.
 
     `annotations` are those of the class itself, `inline` what a handler means on an object of the class, also one that is
-    overridden and called through super().
+    overridden and called through super(). `containers` are the fields, by name with their position, whose values can change in
+    place. Handlers work on instances of `worker`, shared ones on those of `reader`.
     """
 
     __slots__ = (
         "annotations",
         "cls",
+        "containers",
         "fields",
         "fields_by_name",
         "handlers",
@@ -43,6 +47,7 @@ class ServiceDefinition:
         "retry",
         "schedules",
         "version",
+        "worker",
     )
 
     def __init__(self, cls: type[Served], namespace: dict[str, Any]) -> None:
@@ -92,7 +97,11 @@ class ServiceDefinition:
                 )
             self.handlers[declared.name] = self.inline[declared]
         self.schedules = schedules_of(self, handlers.values())
-        self.reader = _reader_class(cls)
+        self.containers = {
+            declared.name: position for position, declared in enumerate(self.fields) if _can_change(declared.codec.type)
+        }
+        self.worker = _worker_class(cls, self.containers)
+        self.reader = _reader_class(self.worker)
         self.reference = reference_class(self, handlers)
 
     def handler(self, name: str, run: bool) -> HandlerDefinition | None:
@@ -134,6 +143,7 @@ class ServiceDefinition:
 _RESERVED = frozenset(
     {
         "_actors_attempt",
+        "_actors_keeper",
         "_bind_inline",
         "_check_kind",
         "__actors__",
@@ -194,7 +204,7 @@ class Served(metaclass=_Meta):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        if "__actors_reader__" in cls.__dict__ or "__kind__" in cls.__dict__:
+        if "__actors_runtime__" in cls.__dict__ or "__kind__" in cls.__dict__:
             return
         if name is not None:
             check_name(name, f"class {cls.__qualname__}")
@@ -309,7 +319,7 @@ class _Inline:
 def definition_of(cls: Any) -> ServiceDefinition:
     """The definition of a served class. Raises DefinitionError for anything else, and for an abstract class."""
     definition = getattr(cls, "__actors__", None)
-    if type(definition) is not ServiceDefinition or (definition.cls is not cls and definition.reader is not cls):
+    if type(definition) is not ServiceDefinition or cls not in (definition.cls, definition.worker, definition.reader):
         raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject, Service or Workflow.")
     if cls.__abstractmethods__:
         missing = ", ".join(sorted(cls.__abstractmethods__))
@@ -349,9 +359,91 @@ def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Han
     return found, owners
 
 
+class Keeper(Protocol):
+    """Holds the containers of instances back until their handlers read them: what was never read cannot have changed in place."""
+
+    def held_back(self, instance: Any) -> Container[str]:
+        """The names whose values the instance has not got yet."""
+        ...
+
+    def hand_out(self, instance: Any, name: str) -> Any:
+        """Put the value of a field that is held back into the instance."""
+        ...
+
+    def hand_out_all(self, instance: Any) -> None: ...
+
+
+# The attributes an instance really has: those of a worker show all that is held back too.
+values_of: Callable[[Any], dict[str, Any]] = Served.__dict__["__dict__"].__get__
+_set_values = Served.__dict__["__dict__"].__set__
+
+
+class _HeldBack:
+    """A container on the class of workers. Python finds it there only while the instance has no value of this name."""
+
+    __slots__ = ("_cls", "_name")
+
+    def __init__(self, cls: type[Served], name: str) -> None:
+        self._cls = cls
+        self._name = name
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        keeper = getattr(instance, "_actors_keeper", None)
+        if keeper is None or self._name not in keeper.held_back(instance):
+            return getattr(self._cls, self._name)  # as if this were not here
+        return keeper.hand_out(instance, self._name)
+
+
+def _worker_class(cls: type[Served], containers: Iterable[str]) -> type[Served]:
+    """What handlers see: the same class, which tells when one of its containers is read for the first time.
+
+    All other ways to it (`vars(self)`, `del self.name`, a copy) hand it out too. A class without containers is its own.
+    """
+    members: dict[str, Any] = {name: _HeldBack(cls, name) for name in containers}
+    if not members:
+        return cls
+    members |= {"__slots__": ("_actors_keeper",), "__dict__": property(_all_values, _replace_values)}
+    members |= {"__delattr__": _delete, "__reduce_ex__": _reduce, "__actors_runtime__": True}
+    members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    metaclass: Any = type(cls)
+    worker: type[Served] = metaclass(cls.__name__, (cls,), members)
+    return worker
+
+
+def _all_values(self: Any) -> dict[str, Any]:
+    keeper = getattr(self, "_actors_keeper", None)
+    if keeper is not None:
+        keeper.hand_out_all(self)
+    return values_of(self)
+
+
+def _replace_values(self: Any, values: dict[str, Any]) -> None:
+    _all_values(self)
+    _set_values(self, values)
+
+
+def _delete(self: Any, name: str) -> None:
+    keeper = getattr(self, "_actors_keeper", None)
+    if keeper is not None and name in keeper.held_back(self):
+        keeper.hand_out(self, name)
+    object.__delattr__(self, name)
+
+
+def _reduce(self: Any, protocol: Any) -> Any:
+    """For copy.copy, which looks at the attributes that an instance really has."""
+    _all_values(self)
+    return object.__reduce_ex__(self, protocol)
+
+
+def _can_change(declared: Any) -> bool:
+    """Whether values of this type may change in place."""
+    kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
+    return not all(kind is None or (isinstance(kind, type) and kind in ATOMS) for kind in kinds)
+
+
 def _reader_class(cls: type[Served]) -> type[Served]:
     """What shared handlers see: the same class, but an assignment is refused at the line that does it."""
-    members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_reader__": True}
+    members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_runtime__": True}
     members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     metaclass: Any = type(cls)
     reader: type[Served] = metaclass(cls.__name__, (cls,), members)
@@ -359,7 +451,7 @@ def _reader_class(cls: type[Served]) -> type[Served]:
 
 
 def _refuse_set(self: Any, name: str, value: Any) -> None:
-    if name == "_actors_attempt":
+    if name in ("_actors_attempt", "_actors_keeper"):
         object.__setattr__(self, name, value)
         return
     raise StateWriteRefused(

@@ -540,6 +540,30 @@ BUGS = [
         "value.__class__ is bytes or value else 0",
     ),
     Bug(
+        "a container that is handed out after the last durable point is not held back again",
+        "actors/object_state.py",
+        "            self._containers = True\n            self._has_loaded(",
+        "            self._has_loaded(",
+    ),
+    Bug(
+        "an attempt that is over takes a container from the next one",
+        "actors/object_state.py",
+        "        if instance is not self.instance:  # that of",
+        "        if False:  # that of",
+    ),
+    Bug(
+        "all containers are handed out when an attempt begins",
+        "actors/object_state.py",
+        "            self._renew(values_of(instance))\n",
+        "            self._renew(values_of(instance))\n            self.hand_out_all(instance)\n",
+    ),
+    Bug(
+        "vars() of an object shows no container that was not read before",
+        "actors/virtual_object.py",
+        "        keeper.hand_out_all(self)\n    return values_of(self)",
+        "        pass\n    return values_of(self)",
+    ),
+    Bug(
         "a restart overwrites what others have written",
         "actors/restarts.py",
         "            if not (found_by(writes, text) if atomic else left(writes[-1], text)):\n",

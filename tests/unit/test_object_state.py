@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
+import inspect
 import math
-from typing import Any
+import operator
+from collections.abc import Callable
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors import VirtualObject
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
-from actors.object_state import ObjectState, materialize, refuse_changes
+from actors.object_state import ObjectState, materialize, reader_of, refuse_changes
 from actors.virtual_object import definition_of
 from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
 
@@ -657,3 +662,159 @@ def test_fields_that_were_not_touched_are_not_written(touched: list[Any]) -> Non
     for name, data in touched:
         setattr(instance, name, data.draw(values[name]))
     assert set(state.changes() or ()) <= {name for name, _ in touched}
+
+
+# --- what nobody reads ----------------------------------------------------------------------------------------------------
+
+
+class Weighed(pydantic.BaseModel):
+    """Counts how often it is encoded and decoded."""
+
+    parts: list[int] = []
+    encoded: ClassVar[int] = 0
+    decoded: ClassVar[int] = 0
+
+    @pydantic.model_serializer(mode="wrap")
+    def _count(self, handler: Any) -> Any:
+        Weighed.encoded += 1
+        return handler(self)
+
+    def model_post_init(self, context: Any) -> None:
+        Weighed.decoded += 1
+
+
+class Scales(VirtualObject):
+    big: list[Weighed] = []
+    other: list[int] = [1]
+    number: int = 0
+
+
+BIG = {"big": '[{"parts":[1]}]'}
+
+
+def work(state: ObjectState) -> tuple[int, int]:
+    """How often the big value is encoded and decoded by an invocation with three durable points that changes the others."""
+    Weighed.encoded = Weighed.decoded = 0
+    instance: Any = state.begin(None)
+    for number in range(3):
+        instance.number += number
+        instance.other.append(number)
+        record(state)
+    return Weighed.encoded, Weighed.decoded
+
+
+def test_a_container_that_no_handler_reads_is_neither_encoded_nor_decoded_again() -> None:
+    state, _ = begun(Scales, dict(BIG))
+    assert [work(state) for _ in range(3)] == [(0, 0)] * 3
+    assert Weighed.decoded == 0
+    instance: Any = state.begin(None)
+    assert instance.big[0].parts == [1]
+    record(state)
+    assert work(state) == (0, 0)
+    assert state.stored["big"] == BIG["big"]
+
+
+def test_a_retried_attempt_decodes_nothing_that_no_handler_reads() -> None:
+    state, _ = begun(Scales, dict(BIG))
+    for _ in range(2):
+        state.discard()
+        Weighed.encoded = Weighed.decoded = 0
+        state.begin(dict(state.stored))
+        assert (Weighed.encoded, Weighed.decoded) == (0, 0)
+        state.discard()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda one: one.big,
+        lambda one: getattr(one, "big"),  # noqa: B009
+        lambda one: vars(one)["big"],
+        lambda one: one.__dict__["big"],
+        lambda one: object.__getattribute__(one, "big"),
+        lambda one: next(value for name, value in vars(one).items() if name == "big"),
+        lambda one: operator.attrgetter("big")(one),
+        lambda one: copy.copy(one).big,
+        lambda one: next(value for name, value in inspect.getmembers(one) if name == "big"),
+    ],
+)
+def test_whichever_way_a_container_is_read_its_changes_are_noticed(read: Any) -> None:
+    state, instance = begun(Scales, dict(BIG))
+    record(state)
+    read(instance)[0].parts.append(2)
+    assert record(state) == {"big": '[{"parts":[1,2]}]'}
+    read(instance)[0].parts.append(3)
+    assert record(state) == {"big": '[{"parts":[1,2,3]}]'}
+    instance = state.begin(None)
+    assert record(state) is None
+    read(instance).clear()
+    assert record(state) == {"big": "[]"}
+
+
+def assigned_and_deleted(one: Any) -> None:
+    one.big = []
+    del one.big
+
+
+UNREAD: list[tuple[Callable[[Any], object], Any]] = [
+    (lambda one: setattr(one, "big", []), {"big": "[]"}),
+    (lambda one: setattr(one, "big", [Weighed(parts=[1])]), None),
+    (lambda one: delattr(one, "big"), {"big": None}),
+    (assigned_and_deleted, {"big": None}),
+    (lambda one: one.__dict__.pop("big"), {"big": None}),
+    (lambda one: one.__dict__.update(big=[]), {"big": "[]"}),
+    (lambda one: setattr(one, "__dict__", {"other": [2], "number": 1}), {"big": None, "other": "[2]", "number": "1"}),
+]
+
+
+@pytest.mark.parametrize(("act", "changes"), UNREAD)
+def test_a_container_that_was_not_read_can_be_assigned_and_deleted(act: Any, changes: Any) -> None:
+    state, instance = begun(Scales, dict(BIG))
+    act(instance)
+    assert record(state) == changes
+    assert record(state) is None
+    again: Any = state.begin(None)
+    loaded: Any = materialize(definition_of(Scales), Scales, state.stored)
+    assert again.big == loaded.big
+
+
+def test_an_attempt_that_is_over_takes_nothing_from_the_next_one() -> None:
+    state, old = begun(Scales, dict(BIG))
+    state.discard()
+    new: Any = state.begin(None)
+    old.big.clear()
+    assert new.big[0].parts == [1]
+    assert record(state) is None
+
+
+def test_an_instance_without_a_runtime_has_its_defaults() -> None:
+    for cls in (Scales, definition_of(Scales).worker):
+        one: Any = cls()
+        assert (one.big, one.other, one.number) == ([], [1], 0)
+        assert one.big is not cls().big  # type: ignore[attr-defined]
+        assert Scales.other == definition_of(Scales).worker.other == [1]  # type: ignore[attr-defined]
+
+
+def test_a_class_without_containers_is_worked_on_as_it_is() -> None:
+    assert definition_of(Small).worker is Small
+    assert issubclass(definition_of(Scales).worker, Scales) and definition_of(Scales).worker is not Scales
+    assert definition_of(definition_of(Scales).worker) is definition_of(Scales)
+
+
+def test_a_reader_decodes_what_it_reads_and_a_change_of_it_is_refused() -> None:
+    state, _ = begun(Scales, dict(BIG))
+    Weighed.encoded = Weighed.decoded = 0
+    looking: Any = reader_of(state, dict(state.stored))
+    refuse_changes(definition_of(Scales), looking, state.stored)
+    assert (Weighed.encoded, Weighed.decoded) == (0, 0)
+    assert looking.big[0].parts == [1] and looking.other == [1]
+    looking.big[0].parts.append(2)
+    with pytest.raises(StateWriteRefused, match="big was changed in place"):
+        refuse_changes(definition_of(Scales), looking, state.stored)
+    assert reader_of(state, dict(state.stored)).big[0].parts == [1]  # type: ignore[attr-defined]
+
+
+def test_a_reader_of_an_older_text_that_does_not_fit_fails_before_it_begins() -> None:
+    state, _ = begun(Scales, dict(BIG))
+    with pytest.raises(StateDecodeError, match="big"):
+        reader_of(state, {"big": '["nonsense"]'})
