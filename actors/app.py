@@ -202,6 +202,7 @@ class App:
                 if task is not asyncio.current_task():
                     task.cancel()
             await partition.loader.stop()
+            await partition.left()
             if partition.committer.failed is None:
                 await partition.committer.flushed()
         finally:

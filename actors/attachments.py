@@ -28,7 +28,7 @@ class Attachments:
         """Attach a command to an invocation, unless an earlier attempt has begun to."""
         if caller.work is not None and index in caller.work:
             return
-        self._partition.add_work(caller, index, self._partition.loop.create_task(self._attach(caller, index, target)))
+        self._partition.add_work(caller, index, self._partition.spawn(self._attach(caller, index, target)))
 
     async def _attach(self, caller: Invocation, index: int, target: int) -> None:
         try:

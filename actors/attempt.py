@@ -2,17 +2,22 @@
 
 An attempt is a task of asyncio, of our own making (asyncio documents `_enter_task` and `_leave_task` for that). Not
 using asyncio.Task means that a handler which never blocks costs no task, no future and no turn of the loop, and that
-nothing but the journal decides when a waiting handler goes on.
+nothing but the journal decides when a waiting handler goes on. Its *main line* is the coroutine of the handler; what the
+code starts beside it are its `branches`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
+import sys
+import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import failures
+from actors.branches import Branches, tasks_are_seen
+from actors.cleanup import CleanUp
 from actors.context import Context
 from actors.errors import (
     ActorsError,
@@ -27,7 +32,7 @@ from actors.errors import (
 )
 from actors.futures import DurableFuture
 from actors.invocation import MISSING
-from actors.journal import Journal, MigratedReplay, Replay
+from actors.journal import Entry, Journal, MigratedReplay, Replay
 from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder
 from actors.storage import Flag, Status
@@ -39,16 +44,12 @@ if TYPE_CHECKING:
     from actors.mailbox import Mailbox
     from actors.partition import Partition
 
-log = logging.getLogger("actors")
-
 _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
 
 
 # A global is read at half the cost of a class attribute.
 _PENDING, _BLOCKED, _SUCCEEDED, _FAILED = Status.PENDING, Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
-
-TURNS_FOR_TASKS = 20  # of the loop, for a handler's own tasks to ask for what the journal holds
 
 
 class Attempt(Recorder):
@@ -61,8 +62,7 @@ class Attempt(Recorder):
         "_coroutine",
         "_foreign",
         "_instance",
-        "_outcome",
-        "_suspicion",
+        "_looked_into",
         "_variables",
         "_waiting",
         "scheduled",
@@ -72,17 +72,18 @@ class Attempt(Recorder):
         self.partition = partition
         self.invocation = invocation
         self.state = state
-        self.ended = self.stepping = self.told = self._closing = False
+        self.ended = self.stepping = self.told = False
         self.snapshot = self._replay = self._futures = self._effects = self._placements = None
-        self._throw = self._stop_error = None
-        self._refused = self._suspicion = 0
+        self._throw = self._stop_error = self._branches = None
+        self._looked_into: Insides | None = None
+        self._refused = 0
         self.scheduled = True
         self._coroutine: Any = None
         self._context: Context | None = None
         self._instance: Served | None = None
         self._waiting: DurableFuture[Any] | None = None
-        self._foreign: asyncio.Future[Any] | None = None
-        self._outcome: tuple[int, str, Any] | None = None  # status, text, value
+        self._foreign: asyncio.Future[Any] | None = None  # of asyncio; or _NEXT_TURN
+        self._outcome = None
         self._variables: contextvars.Context | None = None
         self._caller: Mailbox | None = None
 
@@ -97,36 +98,36 @@ class Attempt(Recorder):
         """Whether the handler's first line may have run."""
         return self._coroutine is not None or self._outcome is not None
 
-    def answered(self) -> bool:
-        return self._outcome is not None
-
     # --- stepping -----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Take the handler as far as it goes. Only the partition's turn calls this."""
+        """Take the handler as far as it goes. Only the partition calls this."""
         self.scheduled = False
         if self.ended:
             return
         if self._outcome is not None:
             self._settle()
             return
+        if self._stop_error is not None:  # what a branch has asked for does not fit
+            self._pause(self._stop_error)
+            return
         if self._coroutine is None:
             if not self._begin():
                 return
         elif self._waiting is not None:
             if not self._show_until(self._waiting):
-                if not self._stuck():
-                    self._blocked()
+                self._rest()
                 return
             self._waiting = None
-            self._suspicion = 0
             self.partition.residence.waiting.pop(self, None)
-        elif self._foreign is not None and self._throw is None:
+        elif self._foreign is not None:
             self._show_all()
-            if not self._foreign.done() and self._throw is None:
+            if self._throw is None:
+                self._rest()
                 return
-            self._foreign.remove_done_callback(self._on_foreign)
-            self._foreign = None
+            self._leave_foreign()
+        else:
+            return
         self._step()
 
     def _begin(self) -> bool:
@@ -209,6 +210,8 @@ class Attempt(Recorder):
             if self._stop_error is not None:
                 self._pause(self._stop_error)
                 return
+            if self._branches is not None:
+                self._branches.stirred()
             if not self._wait_for(yielded):
                 return
 
@@ -224,43 +227,91 @@ class Attempt(Recorder):
                 assert self._stop_error is not None
                 self._pause(self._stop_error)
                 return False
-            if self._show_until(yielded):
+            if self._throw is not None or self._show_until(yielded):
                 return True
             self._waiting = yielded
-            if not self._stuck():
-                self._blocked()
+            self._rest()
             return False
         if getattr(yielded, "_asyncio_future_blocking", None):
             # A future of asyncio, awaited directly: allowed, but it is not durable and is awaited again on replay.
             yielded._asyncio_future_blocking = False
+            if self._throw is not None:  # its own code has cancelled it
+                yielded.cancel()
+                return True
             self._foreign = yielded
-            yielded.add_done_callback(self._on_foreign, context=self._variables)
-            self._show_all()
-            if self._throw is None:
-                self._goes_on()
-                return False
-            yielded.remove_done_callback(self._on_foreign)
-            self._foreign = None
+            yielded.add_done_callback(self._on_foreign, context=self.partition.variables)
+        elif yielded is None:  # asyncio.sleep(0): behind what the loop has to do
+            self._foreign = _NEXT_TURN
+            self.partition.call_soon(self._on_foreign, None)
+        else:
+            self._throw = RuntimeError(f"The handler awaited something that is no awaitable of asyncio: {yielded!r}")
             return True
-        if yielded is None:  # asyncio.sleep(0): behind what the loop has to do
-            self.partition.loop.call_soon(self.wake)
-            return False
-        self._throw = RuntimeError(f"The handler awaited something that is no awaitable of asyncio: {yielded!r}")
-        return True
+        self._show_all()
+        if self._throw is not None:
+            self._leave_foreign()
+            return True
+        self._rest()
+        return False
 
-    def _stuck(self) -> bool:
-        """Whether a replay waits although the journal holds a command it has not asked for: the code has changed.
+    def _leave_foreign(self) -> None:
+        foreign, self._foreign = self._foreign, None
+        if foreign is not None and foreign is not _NEXT_TURN:
+            foreign.remove_done_callback(self._on_foreign)
+            foreign.add_done_callback(_seen)  # gather would complain that nobody asks for its exception
 
-        Unless tasks of the handler's own are about to ask: they get a few turns of the loop before that is said.
-        """
-        if self._replay is None or (recorded := self._replay.expected()) is None:
-            return False
-        self._suspicion += 1
-        if self._suspicion > TURNS_FOR_TASKS:
+    def _on_foreign(self, foreign: asyncio.Future[Any] | None) -> None:
+        """What the main line awaited of asyncio is done. It goes on within this callback, as every task does."""
+        if self._foreign is (foreign if foreign is not None else _NEXT_TURN) and not self.ended:
+            self.partition.run_now(self, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.ended or self._foreign is None:
+            return
+        if self._branches is None:
+            self._show_all()  # also what it would have been shown before this ended, had this taken as long as then
+        self._foreign = None
+        self._step()
+
+    def _rest(self) -> None:
+        """The main line waits. Unless the handler is about to go on, say how: it is blocked, or the code has changed."""
+        branches = self._branches
+        if branches is not None and not branches.at_rest():
+            return
+        if self._replay is not None and (recorded := self._replay.expected()) is not None:
+            if self._replay.completion() is None:
+                self._stuck(recorded)
+            return
+        if self._waiting is not None and (branches is None or branches.all_wait_durably()):
+            self._blocked()
+        else:
+            self._holds_its_place()
+
+    def _stuck(self, recorded: Entry) -> None:
+        """A replay waits, and the journal holds a command it has not asked for. The code has changed if nothing else can come."""
+        assert self._replay is not None
+        if self._certain():
             self._pause(self._replay.stuck(recorded))
         else:
-            self.partition.loop.call_soon(self.wake)
-        return True
+            self._holds_its_place()
+            self.branches().warn_later(recorded)
+
+    def _certain(self) -> bool:
+        branches = self._branches
+        if self._waiting is None and (branches is None or not branches.waits_durably(self._foreign, self._coroutine)):
+            return False
+        if branches is not None and branches.tasks:
+            return bool(branches.all_wait_durably())
+        return tasks_are_seen(self.partition.loop)
+
+    @property
+    def settling(self) -> bool:
+        """Whether it goes on as soon as its branches have come to rest."""
+        return self._branches is not None and self._branches.settling
+
+    def branches(self) -> Branches:
+        if self._branches is None:
+            self._branches = Branches(self)
+        return self._branches  # type: ignore[no-any-return]
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""
@@ -268,13 +319,10 @@ class Attempt(Recorder):
             self.scheduled = True
             self.partition.make_ready(self)
 
-    def _on_foreign(self, _: asyncio.Future[Any]) -> None:
-        self.wake()
-
     def _blocked(self) -> None:
         invocation = self.invocation
         if invocation.work:
-            self._goes_on()
+            self._holds_its_place()
             return
         if self not in self.partition.residence.waiting:
             self.partition.residence.waits(self)
@@ -284,7 +332,7 @@ class Attempt(Recorder):
         if invocation.stored_status != _BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
             self.partition.mark(invocation)
 
-    def _goes_on(self) -> None:
+    def _holds_its_place(self) -> None:
         """It has begun, and waits for what this process does. Who looks at the file must not take it for one in a queue."""
         if self.invocation.stored_status == _PENDING:
             self.partition.mark(self.invocation)
@@ -295,6 +343,7 @@ class Attempt(Recorder):
         if self._stop_error is not None:
             self._pause(self._stop_error)
             return
+        self._coroutine = None
         handler = self.invocation.handler
         assert handler is not None
         try:
@@ -313,11 +362,13 @@ class Attempt(Recorder):
     def _raised(self, error: BaseException) -> None:
         if self._stop_error is not None:
             self._pause(self._stop_error)
-        elif isinstance(error, TerminalError):
-            self._terminated(error)
+        elif (terminal := failures.terminal(error)) is not None:
+            if terminal is not error:
+                self.invocation.more().reason = failures.reason_of(error)  # it tells of all of them
+            self._terminated(terminal)
         else:
             failures.attempt_failed(self.partition, self.invocation, error)
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if failures.interrupted(error):
                 raise error
 
     def _terminated(self, error: TerminalError) -> None:
@@ -331,6 +382,11 @@ class Attempt(Recorder):
         First everything must be in place that belongs into that batch: the effects the handler did not wait for, and
         the caller's journal, which may have to be loaded.
         """
+        if self._branches is not None:
+            self._branches.end()
+        if self._replay is not None and (recorded := self._replay.expected()) is not None:
+            self._pause(self._replay.unfinished(recorded))
+            return
         if self._effects is not None and not all(self._show_until(future) for future in self._effects):
             return
         invocation, partition = self.invocation, self.partition
@@ -345,9 +401,6 @@ class Attempt(Recorder):
             self._finish_writes(keep=status == _SUCCEEDED or not handler.atomic)
         except TerminalError as error:
             status, text = _FAILED, failure_text(error)
-        except DeterminismError as error:
-            self._pause(error)
-            return
         self._over()
         if status != _SUCCEEDED or type(value) not in handler.returns.atoms:
             value = MISSING
@@ -373,9 +426,6 @@ class Attempt(Recorder):
 
         With `keep` false they are dropped: the partition undoes the earlier ones. Raises TerminalError, with nothing stored, if they are refused.
         """
-        replay = self._replay
-        if replay is not None and (recorded := replay.expected()) is not None:
-            raise replay.unfinished(recorded)
         if self.snapshot is not None:
             assert self._instance is not None
             refuse_changes(self.invocation.handler.service, self._instance, self.snapshot)  # type: ignore[union-attr]
@@ -408,14 +458,6 @@ class Attempt(Recorder):
                 record_version(self.partition, invocation, state)
         state.texts = state.stored
 
-    def stop_soon(self, turns: int = TURNS_FOR_TASKS) -> None:
-        if self.ended or self._stop_error is None:
-            return
-        if turns:
-            self.partition.loop.call_soon(self.stop_soon, turns - 1)
-        else:
-            self._pause(self._stop_error)
-
     def _pause(self, error: ActorsError) -> None:
         if isinstance(error, MailboxFull):
             failures.pushed_back(self.partition, self.invocation, error)
@@ -439,74 +481,223 @@ class Attempt(Recorder):
         if self._instance is not None:
             self._instance._actors_attempt = None  # type: ignore[attr-defined]
             self._instance = None
+        if self._branches is not None:
+            self._branches.end()
+        if self._looked_into is not None:
+            self._looked_into.ended(self)
 
     def close(self) -> None:
-        """Leave the handler where it is. Its `finally` blocks run, but what they ask of the context has no effect."""
+        """Leave the handler where it is. Its `finally` blocks and context managers run; what they ask of the context is refused."""
         if self.ended:
             return
         self._over()
         if not self.invocation.shared:  # a reader has an instance of its own, and may not have begun to read
             self.state.discard()
-        coroutine, self._coroutine = self._coroutine, None
-        if self._foreign is not None:
-            self._foreign.remove_done_callback(self._on_foreign)
+        self._leave_foreign()
         if self._caller is not None:
             self.partition.loader.unpin([self._caller])
             self._caller = None
-        if coroutine is None:
+        coroutine = self._coroutine
+        if coroutine is None or getattr(coroutine, "cr_frame", coroutine) is None:  # it has not begun, or has ended
             return
-        self._closing = True
-        try:
-            coroutine.close()
-        except AttemptEnded:
-            pass
-        except BaseException as error:
-            if isinstance(error, RuntimeError) and self.gave_up:
-                _stubborn.append(coroutine)  # let go, it would be closed once more, with the same result
-            log.exception("A handler raised while it was closed; the error has no effect on its invocation")
-        finally:
-            self._closing = False
+        assert self._variables is not None
+        self._insides().cleanup = cleanup = CleanUp(self, coroutine, self._variables)
+        cleanup.begin()
 
-    # --- what asyncio asks of the current task --------------------------------------------------------------------------
+    def entered(self, variables: contextvars.Context, coroutine: Any, error: BaseException | None) -> Any:
+        """One step of its clean-up, which may be taken while another task runs."""
+        loop = self.partition.loop
+        running: Any = asyncio.current_task(loop)
+        if running is not None:
+            _leave_task(loop, running)
+        _enter_task(loop, self)
+        self.stepping = True
+        try:
+            return variables.run(coroutine.send, None) if error is None else variables.run(coroutine.throw, error)
+        finally:
+            self.stepping = False
+            _leave_task(loop, self)
+            if running is not None:
+                _enter_task(loop, running)
+
+    def branches_ended(self) -> None:
+        if self.ended:
+            self._branches = None
+
+    def cleaned_up(self) -> None:
+        self._coroutine = None
+        self._insides().cleanup = None
+
+    # --- what asyncio, and libraries that look inside, ask of a task --------------------------------------------------------
+
+    def _insides(self) -> Insides:
+        if self._looked_into is None:
+            self._looked_into = Insides()
+        return self._looked_into
+
+    def cancels_itself(self) -> bool:
+        """Whether it is the handler's own code that is running: what that cancels, it cancels again on replay.
+
+        Own code are the main line, its branches, and what is called when a branch ends, as a task group is. A timer is not:
+        it goes off at a moment that no replay finds again.
+        """
+        if self.refuses:
+            return True
+        if self.runs() or (self._branches is not None and self._branches.reacting):
+            return not _waited_too_long()
+        return False
+
+    def refuse_to_cancel(self) -> None:
+        """Not raised in the handler: it could catch it and go on."""
+        self.partition.end(
+            self.invocation,
+            MisusedFuture(
+                "A timeout of asyncio or anyio tried to cancel a durable wait, at a moment that no replay could repeat. Use "
+                "ctx.timeout(future, seconds) instead."
+            ),
+        )
 
     def cancel(self, msg: Any = None) -> bool:
-        """asyncio.timeout() and task groups call this on the task they run in."""
+        """asyncio.timeout(), task groups and cancel scopes call this on the task they run in."""
         if self.ended:
-            return False
-        if self._foreign is not None and self._foreign.cancel(msg):
-            return True
-        if self._waiting is not None:
-            # Not raised in the handler: it could catch it and go on, at a moment that no replay finds again.
-            misused = MisusedFuture(
-                "A timeout or task group of asyncio tried to cancel a durable wait, which no replay could repeat. "
-                "Use ctx.timeout(future, seconds) instead."
-            )
-            self.partition.end(self.invocation, misused)
-            return True
-        self._throw = asyncio.CancelledError()
-        self.wake()
+            cleanup = self._looked_into.cleanup if self._looked_into is not None else None
+            return cleanup is not None and cleanup.cancel(msg)
+        self._insides().cancels += 1
+        if self._foreign is not None and self._foreign is not _NEXT_TURN:
+            if self._foreign.cancel(msg):
+                return True
+        elif self._waiting is not None:
+            if not self.cancels_itself():
+                self.refuse_to_cancel()
+                return True
+            self._waiting = None
+            self.partition.residence.waiting.pop(self, None)
+            self._foreign = _NEXT_TURN
+            self.partition.call_soon(self._on_foreign, None)
+        if self._throw is None:
+            self._throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         return True
 
     def cancelling(self) -> int:
-        return 0
+        return self._looked_into.cancels if self._looked_into is not None else 0
 
     def uncancel(self) -> int:
-        return 0
+        insides = self._insides()
+        if insides.cancels:
+            insides.cancels -= 1
+            if not insides.cancels and _UNCANCEL_FORGETS and isinstance(self._throw, asyncio.CancelledError):
+                self._throw = None
+        return insides.cancels
 
     def done(self) -> bool:
-        return self.ended
+        """Task groups complain about what their children raise once this is so."""
+        return (
+            self.ended and self._branches is None and (self._looked_into is None or self._looked_into.cleanup is None)
+        )
 
     def cancelled(self) -> bool:
         return False
 
+    def result(self) -> Any:
+        raise asyncio.InvalidStateError("The outcome of a handler is that of its invocation.")
+
+    exception = result
+
     def get_coro(self) -> Any:
         return self._coroutine
+
+    def get_context(self) -> contextvars.Context | None:
+        return self._variables
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self.partition.loop
 
     def get_name(self) -> str:
-        return self.invocation.address
+        name = self._looked_into.name if self._looked_into is not None else None
+        return self.invocation.address if name is None else name
+
+    def set_name(self, value: object) -> None:
+        self._insides().name = str(value)
+
+    def get_stack(self, *, limit: int | None = None) -> list[Any]:
+        frame = getattr(self._coroutine, "cr_frame", None)
+        return [] if frame is None else [frame]
+
+    def print_stack(self, *, limit: int | None = None, file: Any = None) -> None:
+        for frame in self.get_stack():
+            traceback.print_stack(frame, limit, file)
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: contextvars.Context | None = None) -> None:
+        if self.ended:
+            self.partition.loop.call_soon(fn, self, context=context)
+        else:
+            self._insides().callbacks.append((fn, context or contextvars.copy_context()))
+
+    def remove_done_callback(self, fn: Callable[[Any], object], /) -> int:
+        insides = self._insides()
+        before = len(insides.callbacks)
+        insides.callbacks = [(one, context) for one, context in insides.callbacks if one != fn]
+        return before - len(insides.callbacks)
+
+    @property
+    def _callbacks(self) -> list[Any]:
+        return self._looked_into.callbacks if self._looked_into is not None else []
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self.partition.loop
+
+    @property
+    def _coro(self) -> Any:
+        return self._coroutine
+
+    @property
+    def _must_cancel(self) -> bool:
+        return isinstance(self._throw, asyncio.CancelledError)
+
+    @property
+    def _fut_waiter(self) -> asyncio.Future[Any] | None:
+        insides = self._looked_into
+        if insides is not None and insides.cleanup is not None:
+            return insides.cleanup.awaited
+        return None if self._foreign is _NEXT_TURN else self._foreign
 
 
-_stubborn: list[Any] = []
+class Insides:
+    """What few attempts need: for what looks into the task it runs in."""
+
+    __slots__ = ("callbacks", "cancels", "cleanup", "name")
+
+    def __init__(self) -> None:
+        self.callbacks: list[tuple[Callable[[Any], object], contextvars.Context]] = []
+        self.cancels = 0
+        self.cleanup: CleanUp | None = None
+        self.name: str | None = None
+
+    def ended(self, attempt: Attempt) -> None:
+        callbacks, self.callbacks = self.callbacks, []
+        for callback, context in callbacks:
+            attempt.partition.loop.call_soon(callback, attempt, context=context)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _waited_too_long() -> bool:
+    """Whether asyncio.wait_for is about to cancel because its time is up: on Python 3.11 it does so in the task itself."""
+    frame: Any = sys._getframe(1)
+    for _ in range(12):
+        if frame is None:
+            return False
+        if frame.f_code is _CANCEL_AND_WAIT:
+            waiter = frame.f_back.f_locals.get("waiter") if frame.f_back is not None else None
+            return waiter is None or not waiter.cancelled()
+        frame = frame.f_back
+    return False
+
+
+_CANCEL_AND_WAIT: Any = asyncio.tasks._cancel_and_wait.__code__  # type: ignore[attr-defined]
+_UNCANCEL_FORGETS = sys.version_info >= (3, 13)
+_NEXT_TURN: Any = object()  # stands for a future when the main line has let the loop go first

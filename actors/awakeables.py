@@ -76,7 +76,7 @@ class Awakeables:
             payload = Payload(Kind.COMPLETED, text=text)
         else:
             payload = Payload(Kind.FAILED, reason=ANY.decode(text))
-        task = self._partition.loop.create_task(self._complete_for(caller, command, seq, index, payload))
+        task = self._partition.spawn(self._complete_for(caller, command, seq, index, payload))
         self._partition.add_work(caller, command, task)
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:

@@ -273,7 +273,7 @@ class Context(NamedState, Combinators):
         invocation, partition = attempt.invocation, attempt.partition
         if not invocation.begun(entry.idx):
             cancelling = partition.operations.cancel_for(invocation, entry.idx, seq)
-            partition.add_work(invocation, entry.idx, partition.loop.create_task(cancelling))
+            partition.add_work(invocation, entry.idx, partition.spawn(cancelling))
         return future
 
     @overload

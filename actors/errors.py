@@ -27,6 +27,7 @@ class TerminalError(ActorsError):
     default: ClassVar[str] = ""  # the message of one that is raised without any
     message: str = ""  # for a subclass whose __init__ does not call this one
     metadata: dict[str, str] | None = None
+    others: tuple[TerminalError, ...] = ()  # what failed with it, in the order of an exception group
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
         if isinstance(message, str) and not message:
@@ -369,12 +370,16 @@ class AttemptEnded(BaseException):
 
 
 class Failure(msgspec.Struct, omit_defaults=True):
-    """A terminal error as it is stored and sent: JSON {"code", "message", "error", "metadata"?}."""
+    """A terminal error as it is stored: JSON {"code", "message", "error", "metadata"?, "others"?}."""
 
     code: int
     message: str
     error: str = TerminalError.error
     metadata: dict[str, str] | None = None
+    others: list[Failure] | None = None
+
+
+MOST_OTHERS = 20  # failures that are stored with the first one of a group
 
 
 def _subclasses(cls: type[TerminalError]) -> list[type[TerminalError]]:
@@ -391,6 +396,10 @@ def failure_text(error: TerminalError, longest: int | None = None) -> str:
 
     What is longer than `longest` characters, of the message and of all metadata, is cut, and says so.
     """
+    return _encode(_failure(error, longest)).decode()
+
+
+def _failure(error: TerminalError, longest: int | None) -> Failure:
     message = printable(_attribute(error, "message")) or printable(error)
     code: Any = _attribute(error, "code")
     if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
@@ -409,7 +418,11 @@ def failure_text(error: TerminalError, longest: int | None = None) -> str:
         metadata = {"metadata": f"<{type(given).__name__}, which cannot be read: {type(failed).__name__}>"}
     if longest is not None:
         message, metadata = _cut(message, longest), _cut_metadata(metadata, longest)
-    return _encode(Failure(code, message, printable(_attribute(error, "error")), metadata)).decode()
+    failure = Failure(code, message, printable(_attribute(error, "error")), metadata)
+    others = _attribute(error, "others")
+    if isinstance(others, tuple) and others:
+        failure.others = [_failure(one, longest) for one in others[:MOST_OTHERS] if isinstance(one, TerminalError)]
+    return failure
 
 
 def _cut(text: str, longest: int) -> str:
@@ -455,8 +468,14 @@ def failure_error(text: str) -> TerminalError:
         failure = _decode(text)
     except (msgspec.MsgspecError, TypeError) as unreadable:
         return SerializationError(f"The stored failure {str(text)[:80]!r} cannot be read: {unreadable}.")
+    return _raised(failure)
+
+
+def _raised(failure: Failure) -> TerminalError:
     error = _BY_CODE.get(failure.error, TerminalError)(failure.message, failure.code, failure.metadata)
     error.error = failure.error
+    if failure.others:
+        error.others = tuple([_raised(other) for other in failure.others])
     return error
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actors import packing
-from actors.errors import MisusedFuture, SerializationError, TerminalError, failure_error
+from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError, failure_error
 from actors.journal import Entry, Kind
 from actors.serde import Codec
 
@@ -77,9 +77,11 @@ class DurableFuture(Call[T]):
         return self._value  # type: ignore[no-any-return]
 
     def _bridge(self) -> asyncio.Future[None]:
-        if self._attempt.ended:
+        if self._attempt.refuses:
+            if self._attempt.runs():
+                raise AttemptEnded
             raise MisusedFuture("This future belongs to an attempt that is over. Await it in the handler that made it.")
-        bridge: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        bridge = Bridge(self._attempt)
         self._watch(lambda _: None if bridge.done() else bridge.set_result(None))
         return bridge
 
@@ -106,6 +108,20 @@ class DurableFuture(Call[T]):
         watchers, self._watchers = self._watchers, None
         for watcher in watchers or ():
             watcher(self)
+
+
+class Bridge(asyncio.Future[None]):
+    """What a task of asyncio waits for that awaits a durable future."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._attempt = attempt
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not self.done() and not self._attempt.cancels_itself():
+            self._attempt.refuse_to_cancel()  # which cancels this too
+            return True
+        return super().cancel(msg)
 
 
 class JournaledFuture(DurableFuture[T]):

@@ -4,10 +4,12 @@ A journal is two ordered lists. *Commands* are what the handler asked for; *comp
 in the order in which they became known. A handler is a function of those two lists alone:
 
 * commands are matched one by one, in order;
-* completions are shown to it one by one, in order, and only while it waits.
+* completions are shown to it one by one, in order, and only while none of its tasks can go on;
+* on replay a completion is shown only when the code has asked for every command that it asked for before it was shown
+  that completion.
 
-Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches
-whatever the timing was. The relative order of a command and a completion carries no meaning.
+Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches whatever the
+timing was.
 
 A state write holds what has changed: a long text that became another one as the difference of the two, and the text before it
 only where no other entry tells it. The text of a name after each write is told by any of these: the text before the first
@@ -31,6 +33,7 @@ from actors.storage import JournalRow
 class Kind:
     """Entry kinds as stored. Those from COMPLETED on are completions: they tell the handler what became known."""
 
+    UNSEEN = 0  # neither asked for nor an answer: see Journal.unseen
     SET = 1
     CLEAR = 2
     RUN = 3
@@ -74,6 +77,7 @@ class Kind:
         RESOLVE_PROMISE: "resolve promise",
         REJECT_PROMISE: "reject promise",
         CHANGE: "change state",
+        UNSEEN: "unseen",
         MIGRATED: "migrated",
         COMPLETED: "completed",
         FAILED: "failed",
@@ -106,6 +110,8 @@ class Entry:
     RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        version of that state; None: 1
+    UNSEEN     –                     –                        index of a completion: the next entry was
+                                                              asked for before that one was shown
     MIGRATED   –                     JSON of all state        version of that state (`before`: JSON of
                                                               the texts that a CHANGE was first made of)
     COMPLETED  –                     JSON text, or msgpack    index of the command
@@ -145,6 +151,7 @@ _idx = attrgetter("idx")
 _CLEAR, _CHANGE = Kind.CLEAR, Kind.CHANGE
 WRITES = frozenset((Kind.SET, Kind.CLEAR, Kind.CHANGE))
 _CALL, _ATTACH, _COMPLETED, _CANCELLED, _PLACED = Kind.CALL, Kind.ATTACH, Kind.COMPLETED, Kind.CANCELLED, Kind.PLACED
+_UNSEEN = Kind.UNSEEN
 
 
 class Journal:
@@ -161,6 +168,7 @@ class Journal:
         "completions",
         "migrated",
         "size",
+        "unseen",
         "waits",
     )
 
@@ -170,6 +178,9 @@ class Journal:
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
         self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
         self.cancelled = False
+        # Index of a command: that of the first completion not shown when it was asked for. Only where that one has the
+        # smaller index: the completion had arrived, and the handler's tasks had not come to rest.
+        self.unseen: dict[int, int] | None = None
         self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
         self.size = 0
         self.bytes = 0  # of all texts and blobs in it
@@ -204,6 +215,12 @@ class Journal:
         self.bytes += taken(name, value, before)
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
         if kind < _COMPLETED:
+            if kind == _UNSEEN:
+                assert ref is not None
+                if self.unseen is None:
+                    self.unseen = {}
+                self.unseen[idx + 1] = ref
+                return entry
             self.commands.append(entry)
             if kind <= _CLEAR:
                 if self._whole is None:
@@ -407,9 +424,18 @@ class Replay:
         self._commands += 1
 
     def completion(self) -> Entry | None:
-        """The next completion to show to the waiting handler, or None when all are shown."""
-        completions = self._journal.completions
-        return completions[self._completions] if self._completions < len(completions) else None
+        """The next completion to show, or None: all are shown, or the code has to ask for the next command first."""
+        journal = self._journal
+        if self._completions >= len(journal.completions):
+            return None
+        entry = journal.completions[self._completions]
+        if self._commands < len(journal.commands):
+            first = expected = journal.commands[self._commands].idx
+            if journal.unseen is not None:
+                first = journal.unseen.get(expected, expected)
+            if entry.idx >= first:
+                return None
+        return entry
 
     def shown(self) -> None:
         """The next completion was shown."""

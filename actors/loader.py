@@ -59,7 +59,7 @@ class Loader:
         """Load this object soon; `Partition.loaded` gets its record."""
         self._cold.append(mailbox)
         if self._task is None and not self._partition.stopped:
-            self._task = self._partition.loop.create_task(self._load())
+            self._task = self._partition.spawn(self._load())
 
     async def recover(self, keys: Sequence[tuple[str, str]]) -> None:
         """Wake what can run, a slice at a time, so that new calls are not kept waiting behind a large backlog."""
@@ -104,7 +104,7 @@ class Loader:
         future: asyncio.Future[list[Mailbox]] = partition.loop.create_future()
         self._wanted.setdefault(seq, []).append(future)
         if self._finding is None:
-            self._finding = partition.loop.create_task(self._find())
+            self._finding = partition.spawn(self._find())
         try:
             return await future
         except asyncio.CancelledError:
@@ -122,9 +122,12 @@ class Loader:
             partition.revive(invocation)
         attempt = invocation.attempt
         try:
-            for _ in range(TURNS_TO_REPLAY):
+            turns = TURNS_TO_REPLAY
+            while turns:
                 if invocation.attempt is None or invocation.attempt.future(index) is not None:
                     return
+                if not invocation.attempt.settling:
+                    turns -= 1
                 await partition.turn_taken()
                 await asyncio.sleep(0)  # it may let the loop go first on its way
         finally:
@@ -251,7 +254,7 @@ class Loader:
 
     def background(self, what: object) -> None:
         """Run a coroutine until it ends or the partition stops."""
-        task: asyncio.Task[None] = self._partition.loop.create_task(what)  # type: ignore[arg-type]
+        task: asyncio.Task[None] = self._partition.spawn(what)  # type: ignore[arg-type]
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -24,6 +24,8 @@ from actors.alarms import Alarms
 from actors.attachments import Attachments
 from actors.attempt import Attempt
 from actors.awakeables import Awakeables
+from actors.branches import TaskFactory, see_tasks
+from actors.cleanup import CLEAN_UP_S
 from actors.clock import Clock
 from actors.committer import Committer, Store, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
@@ -141,6 +143,7 @@ class Partition(Ledger):
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
         # Futures of callers in this process whose invocations have left memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
+        self.leaving: set[asyncio.Future[Any]] = set()  # what handlers that were closed have not done yet
         self.open: dict[int, Invocation] = {}  # open invocations in memory, by seq
         self.stopped = False
         self.closing = False  # stopped by its owner: what it has accepted is written
@@ -153,13 +156,15 @@ class Partition(Ledger):
         self._revived: list[Attempt] = []  # while turns are held
         self._turn_scheduled = self._in_turn = self._held = False
         self._entering: list[Invocation] | None = None
+        self._tasks: TaskFactory | None = None
         # What this process has paused: coming back into memory is no reason to try it again.
         self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
-        self._variables = contextvars.copy_context()  # handlers start from these, not from some caller's
+        self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
 
     async def begin(self, opened: OpenedDatabase) -> None:
         """Start from what the database says is to be done."""
+        self.see_tasks()
         self.ids = IdMint(opened.secret)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
@@ -176,6 +181,15 @@ class Partition(Ledger):
             self._held = False
             self._revived.clear()
             self._schedule_turn()
+
+    def see_tasks(self) -> None:
+        """From now on, until it is halted, the tasks that handlers start are known."""
+        self._tasks = see_tasks(self.loop)
+
+    async def left(self) -> None:
+        """Return when what the handlers that were closed await in their clean-up is done. It takes bounded time."""
+        if self.leaving:
+            await asyncio.wait(self.leaving, timeout=CLEAN_UP_S)
 
     # --- turns ----------------------------------------------------------------------------------------------------------
 
@@ -814,6 +828,9 @@ class Partition(Ledger):
                 else:
                     refuse(future, self.unanswered(invocation, error))
             invocation.waiters = None
+        if self._tasks is not None:
+            self._tasks.release(self.loop)
+            self._tasks = None
         for futures in self.absent_waiters.values():
             for future in futures:
                 refuse(future, error)

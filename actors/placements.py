@@ -143,7 +143,7 @@ class Placements:
         `told` says whether the handler knew of its cancellation when it asked for that.
         """
         if caller.work is None or command not in caller.work:
-            task = self._partition.loop.create_task(self._place_for(caller, command, kind, message, told))
+            task = self._partition.spawn(self._place_for(caller, command, kind, message, told))
             self._partition.add_work(caller, command, task)
 
     async def _place_for(self, caller: Invocation, command: int, kind: int, message: Message, told: bool) -> None:

@@ -101,7 +101,7 @@ class Promises:
                 return
             wanted = Completion(Kind.FAILED, failure_text(PromiseRejected(reason or "rejected without a reason")))
         if self._unready(_state(caller), name):
-            working = self._partition.loop.create_task(self._complete(caller, index, name, wanted, codec))
+            working = self._partition.spawn(self._complete(caller, index, name, wanted, codec))
             self._partition.add_work(caller, index, working)
         else:
             self._complete_now(caller, index, name, wanted, codec)

@@ -43,9 +43,10 @@ class Recorder:
     """
 
     __slots__ = (
-        "_closing",
+        "_branches",
         "_effects",
         "_futures",
+        "_outcome",
         "_placements",
         "_refused",
         "_replay",
@@ -73,15 +74,16 @@ class Recorder:
     _placements: dict[int, JournaledFuture[Any]] | None
     _throw: BaseException | None  # what the handler's next step raises
     _stop_error: ActorsError | None
-    _closing: bool
+    _outcome: tuple[int, str, Any] | None  # status, text, value
+    _branches: Any  # the Branches, which know this class; None before the first
     _refused: int
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""
         raise NotImplementedError
 
-    def answered(self) -> bool:
-        """Whether the handler has come to its outcome."""
+    def branches(self) -> Any:
+        """The tasks that the handler has started, or is about to."""
         raise NotImplementedError
 
     # --- completions --------------------------------------------------------------------------------------------------
@@ -89,9 +91,12 @@ class Recorder:
     def _show_until(self, future: DurableFuture[Any]) -> bool:
         """Show completions, one by one, until `future` is done. False if there are not enough of them yet.
 
-        A cancellation among them ends the wait too.
+        Between two of them, whatever the handler has started reacts to the first. A cancellation among them ends the wait
+        too.
         """
         while not future.done():
+            if self._branches is not None and not self._branches.at_rest():
+                return False
             if not self._show_next():
                 return False
             if self._throw is not None:
@@ -99,8 +104,11 @@ class Recorder:
         return True
 
     def _show_all(self) -> None:
-        while self._throw is None and self._show_next():
-            pass
+        while self._throw is None:
+            if self._branches is not None and not self._branches.at_rest():
+                return
+            if not self._show_next():
+                return
 
     def _show_next(self) -> bool:
         replay = self._replay
@@ -111,6 +119,8 @@ class Recorder:
         entry = replay.completion()
         if entry is None:
             return False
+        if self._branches is not None:
+            self._branches.shown()
         kind = entry.kind
         if kind == _COMPLETED and self._futures is not None and entry.ref is not None:
             known = self._futures.get(entry.ref)
@@ -120,7 +130,7 @@ class Recorder:
                 return True
         if kind == Kind.CANCELLED:
             self.told = True
-            if not self.answered():
+            if self._outcome is None:
                 self._throw = InvocationCancelled()
         else:
             assert entry.ref is not None
@@ -136,6 +146,21 @@ class Recorder:
                 future._complete(entry)
         replay.shown()
         return True
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing may be asked of it any more."""
+        return self.ended or self._stop_error is not None or self._outcome is not None
+
+    @property
+    def expects(self) -> Entry | None:
+        """The recorded command that the code has to ask for next; None if what it asks for is new."""
+        return self._replay.expected() if self._replay is not None else None
+
+    def runs(self) -> bool:
+        """Whether it is code of this attempt that asks: its main line, or a task of its own."""
+        current: Any = asyncio.current_task(self.partition.loop)
+        return current is self or (self._branches is not None and self._branches.owns(current))
 
     def future(self, index: int) -> JournaledFuture[Any] | None:
         return self._futures.get(index) if self._futures is not None else None
@@ -211,6 +236,9 @@ class Recorder:
         limits = self.partition.limits
         if journal.size >= limits.max_journal or journal.bytes >= limits.max_journal_bytes:
             raise self._too_long(journal)
+        if self._branches is not None and (unseen := replay.completion()) is not None:
+            mark = journal.append(Kind.UNSEEN, None, None, unseen.idx, None, self.partition.turn_ms)
+            self.partition.write_entry(invocation, mark)
         entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
         self.partition.write_entry(invocation, entry)
         replay.advance()
@@ -256,7 +284,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Record what the handler changed in its state. Raises TerminalError for what cannot be stored."""
-        if self.ended or self._stop_error is not None:
+        if self.ended or self._stop_error is not None or self._outcome is not None:
             self._refuse()
         if not self.stepping and isinstance(asyncio.current_task(), Recorder):
             raise MisusedFuture(
@@ -309,7 +337,7 @@ class Recorder:
 
     def _refuse(self) -> None:
         """Nothing is asked of this attempt any more."""
-        if self.ended and not self._closing:
+        if not self.runs():
             raise MisusedFuture(
                 "This context belongs to an invocation that is over, or has begun another attempt. A context is valid in "
                 "the handler it was handed to, until that ends."
@@ -371,20 +399,12 @@ class Recorder:
         """
         if self.partition.final(error, self.invocation, target, key, options):
             return
-        ended = self._stop(error)
-        if self.stepping:
-            raise ended from None
-        # A task of the handler's own asks, while the main line may wait for something else. Of a task that is cancelled
-        # asyncio does not complain if nobody awaits it.
-        self.stop_soon()
-        raise asyncio.CancelledError from None
-
-    def stop_soon(self) -> None:
-        """End the attempt for what one of the handler's tasks has met, unless that ends its main line first."""
-        raise NotImplementedError
+        raise self._stop(error) from None
 
     def _stop(self, error: ActorsError) -> AttemptEnded:
         self._stop_error = error
+        if not self.stepping:  # a task of the handler's own, which the main line may not wait for
+            self.wake()
         return AttemptEnded()
 
 

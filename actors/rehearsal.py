@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from actors import failures
 from actors.attempt import Attempt
+from actors.branches import see_tasks
 from actors.clock import SystemClock
 from actors.committer import Store
 from actors.errors import (
@@ -23,7 +25,6 @@ from actors.errors import (
     AttemptEnded,
     DeterminismError,
     SerializationError,
-    TerminalError,
     printable,
     short_reason,
 )
@@ -118,8 +119,16 @@ class Rehearsal(Attempt):
         if self.over:
             return
         super().run()
-        # It waits for something that is not durable, or lets the loop go first: the journal has nothing more to say.
-        if self.caught_up() and self._replay is not None and self._replay.completion() is None:
+        self._look()
+
+    def _look(self) -> None:
+        """Whether it waits for something that is not durable, or lets the loop go first, and the journal has no more to say."""
+        if (
+            self.caught_up()
+            and self._replay is not None
+            and self._replay.completion() is None
+            and (self._branches is None or self._branches.quiet)
+        ):
             self.found(None)
 
     def record(
@@ -161,9 +170,9 @@ class Rehearsal(Attempt):
     def _raised(self, error: BaseException) -> None:
         if self._stop_error is not None:
             self._pause(self._stop_error)
-        elif isinstance(error, TerminalError):
+        elif failures.terminal(error) is not None:
             self._settle()
-        elif isinstance(error, KeyboardInterrupt):
+        elif failures.interrupted(error):
             raise error
         elif (recorded := self.unasked()) is not None or self.invocation.stored_status == Status.BLOCKED:
             said = short_reason(error)
@@ -191,11 +200,8 @@ class Rehearsal(Attempt):
         else:
             self.found(None)
 
-    def cancel(self, msg: Any = None) -> bool:
-        if self._waiting is None or self.ended:
-            return super().cancel(msg)
+    def refuse_to_cancel(self) -> None:
         self._settle()  # a timeout of asyncio around a durable wait ends the invocation
-        return True
 
 
 class Rehearsals:
@@ -205,20 +211,10 @@ class Rehearsals:
         self._stage = stage
         self._timeout_s = timeout_s
         self._monotonic = monotonic
-        self._tasks: list[Any] = []  # what handlers have started beside themselves: it ends with the replay
-        self._factory: Any = stage.loop.get_task_factory()
-        stage.loop.set_task_factory(self._remember)
+        self._tasks = see_tasks(stage.loop)
 
     def close(self) -> None:
-        self._stage.loop.set_task_factory(self._factory)
-
-    def _remember(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        make: Any = self._factory or _task
-        task = make(loop, coroutine, **options)
-        current: Any = asyncio.current_task(loop)
-        if isinstance(current, Rehearsal) or current in self._tasks:
-            self._tasks.append(task)
-        return task
+        self._tasks.release(self._stage.loop)
 
     async def replay(
         self, definition: ServiceDefinition, row: InvocationRow, journal: Iterable[JournalRow], texts: dict[str, str]
@@ -236,17 +232,10 @@ class Rehearsals:
                 await self._over(attempt)
             finally:
                 attempt.close()
-                await self._end_tasks()
+                await stage.left()
             return attempt.misfit
         finally:
             del stage.open[row.seq]
-
-    async def _end_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._timeout_s)
 
     async def _over(self, attempt: Rehearsal) -> None:
         """Return when it is over: after a turn, or when the handler's own tasks, and what it awaits of asyncio, are done."""
@@ -259,7 +248,7 @@ class Rehearsals:
                 raise self._stage.failure
             if attempt.over or turns < PROMPT_TURNS:
                 continue
-            if attempt.caught_up():
+            if attempt.caught_up() and not attempt.settling:
                 attempt.found(None)
             elif self._monotonic() > deadline:
                 recorded = attempt.unasked()
@@ -272,10 +261,6 @@ class Rehearsals:
                         _in_seconds(repr(recorded)) if recorded is not None else None,
                     )
                 )
-
-
-def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-    return asyncio.Task(coroutine, loop=loop, **options)
 
 
 def _in_seconds(command: str) -> str:

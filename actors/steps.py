@@ -139,9 +139,10 @@ class Step:
 
     def _failed(self, error: BaseException) -> None:
         partition = self._partition
-        if isinstance(error, TerminalError):
+        terminal = failures.terminal(error)
+        if terminal is not None:
             partition.complete(
-                self._invocation, self.index, Kind.FAILED, failure_text(error, partition.limits.max_failure)
+                self._invocation, self.index, Kind.FAILED, failure_text(terminal, partition.limits.max_failure)
             )
             return
         policy = self._policy
@@ -158,7 +159,7 @@ class Step:
         self._failures += 1
         if policy.exhausted(self._failures, now - self._first_failure_ms):
             exhausted = RetriesExhausted(
-                f"The step failed {self._failures} times; the last error was {short_reason(error)}."
+                f"The step failed {self._failures} times; the last error was {short_reason(failures.principal(error))}."
             )
             partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
             return
@@ -181,6 +182,8 @@ async def _no_stop_async(function: Callable[[], Any]) -> Any:
         return await function()
     except StopIteration as stop:
         raise RuntimeError("the step raised StopIteration") from stop
+    except (SystemExit, KeyboardInterrupt) as stop:  # asyncio would end the loop, and so the server
+        raise failures.contained(stop, "The step") from stop
 
 
 def is_async(function: Callable[..., Any]) -> bool:

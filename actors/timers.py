@@ -110,7 +110,7 @@ class Timers:
         if self._heap:
             self._alarm = self._clock.call_at(self._heap[0][0], self._ring)
         if self._horizon is not None and len(self._heap) < max(1, self._read_size // 2) and self._reading is None:
-            self._reading = self._partition.loop.create_task(self._read_on())
+            self._reading = self._partition.spawn(self._read_on())
 
     def _ring(self) -> None:
         self._alarm = None

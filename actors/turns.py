@@ -10,8 +10,9 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
+from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.clock import Clock
 from actors.committer import Committer
@@ -21,6 +22,8 @@ from actors.journal import Entry
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
+
+T = TypeVar("T")
 
 log = logging.getLogger("actors")
 
@@ -55,7 +58,7 @@ class Turns:
     _turn_scheduled: bool
     _in_turn: bool
     _held: bool
-    _variables: contextvars.Context
+    variables: contextvars.Context
 
     def fail(self, error: BaseException) -> None:
         """An error of ours: stop at once."""
@@ -72,7 +75,7 @@ class Turns:
 
     def _schedule_turn(self) -> None:
         self._turn_scheduled = True
-        self.loop.call_soon(self._turn, context=self._variables)
+        self.loop.call_soon(self._turn, context=self.variables)
 
     def _turn(self) -> None:
         ready = self._ready
@@ -93,9 +96,40 @@ class Turns:
             self._in_turn = False
             self.committer.kick()
             if ready:
-                self.loop.call_soon(self._turn, context=self._variables)
+                self.loop.call_soon(self._turn, context=self.variables)
             else:
                 self._turn_scheduled = False
+
+    def run_now(self, attempt: Attempt, run: Callable[[], None]) -> None:
+        """Let one handler go on within this callback of the loop.
+
+        Tasks of asyncio go on in the order in which they were called back. The main line of a handler that has tasks must
+        keep to that order: behind a turn it would come earlier or later, by what other handlers do.
+        """
+        if attempt.ended:
+            return
+        if self._held and attempt not in self._revived:
+            self.call_soon(self.run_now, attempt, run)
+            return
+        nested = self._in_turn
+        self.turn_ms = self.clock.now_ms()
+        self._in_turn = True
+        try:
+            run()
+        except Exception as error:  # of ours
+            self.fail(error)
+        finally:
+            self._in_turn = nested
+            if not nested:
+                self.committer.kick()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of the runtime's own, also if a handler is the cause: it is none of that handler's tasks."""
+        return asyncio.Task(work, loop=self.loop, context=self.variables.copy())
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Within the next turn of the loop, and not in the variables of whoever asks."""
+        self.loop.call_soon(callback, *arguments, context=self.variables)
 
     def _was_slow(self, last: Attempt | Mark, seconds: float, count: int) -> None:
         """Handlers share the loop with everything else: say so when one holds it."""
@@ -117,7 +151,7 @@ class Turns:
         """Return when every handler that can go on now has done so."""
         if self._held:
             mark = Mark(self.loop.create_future())
-            self.loop.call_soon(self._replay_revived, mark, context=self._variables)
+            self.loop.call_soon(self._replay_revived, mark, context=self.variables)
             await mark.passed
         elif self._ready:
             mark = Mark(self.loop.create_future())

@@ -284,8 +284,11 @@ SELECT seq, 1 + (SELECT count(*) FROM journal_entry e WHERE e.invocation = seq),
 FROM invocation WHERE status >= 6;
 """
 
+# An entry may say that the next one was asked for before a completion was shown.
+_V5 = _V4.replace("CASE kind WHEN 1 THEN", "CASE kind WHEN 0 THEN 'unseen' WHEN 1 THEN")
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:

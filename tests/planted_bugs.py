@@ -186,13 +186,13 @@ BUGS = [
         "what a handler fails with has no limit",
         "actors/attempt.py",
         "failure_text(error, self.partition.limits.max_failure)",
-        "failure_text(error)",
+        "failure_text(terminal)",
     ),
     Bug(
         "what a step fails with has no limit",
         "actors/steps.py",
-        "failure_text(error, partition.limits.max_failure)",
-        "failure_text(error)",
+        "failure_text(terminal, partition.limits.max_failure)",
+        "failure_text(terminal)",
     ),
     Bug(
         "a pipe in another encoding ends the command line",
@@ -305,8 +305,8 @@ BUGS = [
     Bug(
         "the mailbox is released at an await",
         "actors/attempt.py",
-        "            if not self._stuck():\n                self._blocked()\n            return False\n",
-        "            if not self._stuck():\n                self._blocked()\n"
+        "            self._waiting = yielded\n            self._rest()\n            return False\n",
+        "            self._waiting = yielded\n            self._rest()\n"
         "            box = self.invocation.mailbox\n"
         "            if box.current is self.invocation and box.first:\n"
         "                box.current = box.pop()\n"
@@ -431,15 +431,111 @@ BUGS = [
         "            if invocation.extras is None:\n",
     ),
     Bug(
+        "a completion is shown before the code has asked for what comes before it",
+        "actors/journal.py",
+        "            if entry.idx >= first:\n                return None\n",
+        "",
+    ),
+    Bug(
+        "what a command had not seen is not recorded",
+        "actors/recorder.py",
+        "if self._branches is not None and (unseen := replay.completion()) is not None:",
+        "if False and (unseen := replay.completion()) is not None:",
+    ),
+    Bug(
+        "completions are shown before branches have reacted to the one before",
+        "actors/branches.py",
+        "        if self.tasks and not self.over:\n            self.quiet = False",
+        "        pass",
+    ),
+    Bug(
+        "branches count as at rest while asyncio calls back between them",
+        "actors/branches.py",
+        "QUIET_TURNS = 6",
+        "QUIET_TURNS = 1",
+    ),
+    Bug(
+        "sets of tasks are gone through in the order of addresses",
+        "actors/branches.py",
+        "        return self._hash\n",
+        "        return id(self) >> 4\n",
+    ),
+    Bug(
+        "asyncio.as_completed starts its coroutines in the order of addresses",
+        "actors/branches.py",
+        "                return [one for one in together if asyncio.iscoroutine(one)]",
+        "                return [coroutine]",
+    ),
+    Bug(
+        "a main line goes on in the next turn and not when it is called back",
+        "actors/attempt.py",
+        "            self.partition.run_now(self, self._go_on)",
+        "            self.partition.loop.call_later(0, self.partition.run_now, self, self._go_on)",
+    ),
+    Bug(
+        "a wait for something outside counts as changed code",
+        "actors/attempt.py",
+        "        if self._certain():",
+        "        if True:",
+    ),
+    Bug(
+        "branches outlive their attempt",
+        "actors/branches.py",
+        "        for task in list(self.tasks):\n            task.cancel()\n",
+        "        for task in list(self.tasks):\n",
+    ),
+    Bug(
+        "a closed handler is not given what its clean-up awaits",
+        "actors/cleanup.py",
+        "                if error is None:\n                    self._hold()\n                    self._awaited = yielded\n",
+        "                self._abandon()\n                if error is None:\n                    self._hold()\n"
+        "                    self._awaited = yielded\n",
+    ),
+    Bug(
+        "a handler leaves memory while a task of its own waits for something outside",
+        "actors/attempt.py",
+        "        if self._waiting is not None and (branches is None or branches.all_wait_durably()):",
+        "        if self._waiting is not None:",
+    ),
+    Bug(
+        "a timer may cancel a durable wait of a branch",
+        "actors/futures.py",
+        "        if not self.done() and not self._attempt.cancels_itself():",
+        "        if False:",
+    ),
+    Bug(
+        "a task group may not cancel a durable wait",
+        "actors/attempt.py",
+        "        if self.runs() or (self._branches is not None and self._branches.reacting):",
+        "        if self.runs():",
+    ),
+    Bug(
+        "a group of terminal errors is tried again",
+        "actors/failures.py",
+        "    if not isinstance(first, TerminalError) or not all(isinstance(one, TerminalError) for one in errors):",
+        "    if True:",
+    ),
+    Bug(
+        "a group with one terminal error is terminal",
+        "actors/failures.py",
+        " or not all(isinstance(one, TerminalError) for one in errors):",
+        ":",
+    ),
+    Bug(
+        "the other errors of a group are lost",
+        "actors/failures.py",
+        "    if len(errors) > 1:",
+        "    if False:",
+    ),
+    Bug(
         "the order of completions is not kept on replay",
         "actors/journal.py",
-        "        return completions[self._completions] if self._completions < len(completions) else None",
-        "        if self._completions < len(completions):\n"
-        "            left = completions[self._completions :]\n"
-        "            best = min(left, key=lambda entry: entry.ref or 0)\n"
-        "            completions.remove(best)\n"
-        "            completions.insert(self._completions, best)\n"
-        "        return completions[self._completions] if self._completions < len(completions) else None",
+        "        entry = journal.completions[self._completions]\n",
+        "        left = journal.completions[self._completions :]\n"
+        "        best = min(left, key=lambda entry: entry.ref or 0)\n"
+        "        journal.completions.remove(best)\n"
+        "        journal.completions.insert(self._completions, best)\n"
+        "        entry = journal.completions[self._completions]\n",
     ),
     Bug(
         "a retry is forgotten by a crash",

@@ -1,0 +1,394 @@
+"""The tasks of asyncio that the code of a handler starts: each is known, each of its steps is seen, none outlives the attempt.
+
+Promise: `at_rest` says when none of them can go on. Completions are shown at rest only, so what branches ask for, and in
+which order, follows from the completions and not from how these fell into turns of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import MisusedFuture
+from actors.failures import contained
+from actors.futures import Bridge, DurableFuture
+from actors.recorder import Recorder
+
+if TYPE_CHECKING:
+    from actors.attempt import Attempt
+    from actors.journal import Entry
+
+log = logging.getLogger("actors")
+
+# Turns of the loop without a step of any branch, after which all are at rest. What asyncio does between two steps takes
+# a turn for each future that is completed by another one's callback: two for gather, one more for each gather around it.
+QUIET_TURNS = 6
+PATIENCE = 1000  # turns; a branch that goes round in sleep(0) must not keep the others from what they wait for
+WARN_AFTER_MS = 30_000  # a replay waits that long for something that is not durable before the log says so
+
+
+class Steps(Coroutine[Any, Any, Any]):
+    """What asyncio steps in place of a branch's coroutine, so that each step is seen."""
+
+    __slots__ = ("awaited", "branches", "coroutine")
+
+    def __init__(self, branches: Branches, coroutine: Any) -> None:
+        self.branches = branches
+        self.coroutine = coroutine
+        self.awaited: Any = None
+
+    def send(self, value: Any) -> Any:
+        return self._step(self.coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._step(self.coroutine.throw, *error)
+
+    def _step(self, go_on: Callable[..., Any], *arguments: Any) -> Any:
+        self.branches.stirred()
+        self.awaited = None
+        try:
+            awaited = self.awaited = go_on(*arguments)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the loop
+            raise contained(error, "A task of the handler") from error
+        if self.branches.over and isinstance(awaited, DurableFuture):  # nothing will complete it
+            self.coroutine.close()
+            raise asyncio.CancelledError
+        return awaited
+
+    def close(self) -> None:
+        self.coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.coroutine.__await__()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        """Debuggers and the texts of tasks look at `cr_code` and the like."""
+        return getattr(self.coroutine, name)
+
+
+class Named(asyncio.Task[Any]):
+    """A task that keeps its name: for one made by a factory, Python 3.13 may set the name None."""
+
+    def set_name(self, value: object) -> None:
+        if value is not None:
+            super().set_name(value)
+
+
+class Branch(Named):
+    """A task whose hash is the same in each attempt: sets of tasks, such as those of asyncio.wait and of task groups, keep their order."""
+
+    def __init__(self, branches: Branches, coroutine: Any, number: int, options: dict[str, Any]) -> None:
+        self._branches = branches
+        self._hash = hash((branches.seed, number))
+        super().__init__(Steps(branches, coroutine), **options)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def get_coro(self) -> Any:
+        steps: Any = super().get_coro()
+        return steps.coroutine if type(steps) is Steps else steps
+
+    def add_done_callback(self, fn: Callable[..., object], /, *, context: Any = None) -> None:
+        super().add_done_callback(_Reaction(self._branches, fn), context=context)
+
+
+class _Reaction:
+    """What is called when a branch ends, such as the task group it belongs to: whatever it cancels, a replay cancels too."""
+
+    __slots__ = ("_branches", "_callback")
+
+    def __init__(self, branches: Branches, callback: Callable[..., object]) -> None:
+        self._branches = branches
+        self._callback = callback
+
+    def __call__(self, task: Any) -> None:
+        self._branches.reacting += 1
+        try:
+            self._callback(task)
+        finally:
+            self._branches.reacting -= 1
+
+    def __eq__(self, other: object) -> bool:
+        """remove_done_callback looks for the callback itself."""
+        return self._callback == (other._callback if isinstance(other, _Reaction) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Branches:
+    """Life: made with the first task, over when the handler has its outcome or its attempt is closed."""
+
+    __slots__ = (
+        "_attempt",
+        "_begun",
+        "_left",
+        "_looking",
+        "_number",
+        "_patience",
+        "_seen",
+        "_steps",
+        "_warned",
+        "asked_for",
+        "over",
+        "quiet",
+        "reacting",
+        "seed",
+        "tasks",
+    )
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self.seed = attempt.invocation.seed
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they were started
+        self.over = False
+        self.quiet = False  # at rest since they were last looked at
+        self.asked_for = False  # whether the attempt is to go on when they are at rest again
+        self.reacting = 0
+        self._number = 0
+        self._steps = self._seen = self._left = self._patience = 0
+        self._looking = False
+        self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `_in_order`
+        self._warned: Entry | None = None
+
+    def owns(self, task: Any) -> bool:
+        steps = getattr(task, "_coro", None)
+        return type(steps) is Steps and steps.branches is self
+
+    # --- starting and ending ----------------------------------------------------------------------------------------------
+
+    def start(self, loop: asyncio.AbstractEventLoop, coroutine: Any, make: Any, options: dict[str, Any]) -> Any:
+        """A task for a coroutine of the handler's. `make` is the loop's own task factory, or None."""
+        if self._begun and (task := self._begun.pop(id(coroutine), None)) is not None:
+            return task
+        for one in _in_order(coroutine):
+            task = self._make(loop, one, make, options)
+            self._begun[id(one)] = task
+        return self._begun.pop(id(coroutine))
+
+    def _make(self, loop: asyncio.AbstractEventLoop, coroutine: Any, make: Any, options: dict[str, Any]) -> Any:
+        self._number += 1
+        self.stirred()
+        if make is None:
+            task: Any = Branch(self, coroutine, self._number, {"loop": loop, **options})
+        elif make is getattr(asyncio, "eager_task_factory", None):
+            task = Branch(self, coroutine, self._number, {"loop": loop, "eager_start": True, **options})
+        else:
+            task = make(loop, Steps(self, coroutine), **options)
+        if not task.done():
+            self.tasks[task] = None
+            asyncio.Task.add_done_callback(task, self._ended)
+            if self.over:
+                task.cancel()
+        return task
+
+    def end(self) -> None:
+        """The handler has its outcome, or its attempt is over. What its tasks ask for is refused, and what they raise is dropped."""
+        self.over = self.quiet = True
+        for task in list(self.tasks):
+            task.cancel()
+            self._attempt.partition.leaving.add(task)
+        if not self.tasks:
+            self._attempt.branches_ended()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.pop(task, None)
+        self._attempt.partition.leaving.discard(task)
+        if self.over and not self.tasks:
+            self._attempt.partition.call_soon(self._attempt.branches_ended)  # behind what is called for this one
+        if task.cancelled():
+            return
+        if self.over or self._attempt.refuses:
+            task.exception()  # mark it as seen
+        else:
+            self.stirred()
+
+    # --- rest -------------------------------------------------------------------------------------------------------------
+
+    def stirred(self) -> None:
+        """One of them takes a step, or the handler itself does."""
+        self._steps += 1
+        self.quiet = self.over
+        if self.asked_for and not self._looking:
+            self._look_on()
+
+    def at_rest(self) -> bool:
+        """Whether none of them can go on. If not, the attempt goes on as soon as they are."""
+        self.asked_for = True
+        if not self.quiet and not self._looking:
+            self._look_on()
+        return self.quiet
+
+    @property
+    def settling(self) -> bool:
+        return self._looking
+
+    def _look_on(self) -> None:
+        self._looking = True
+        self._seen, self._left, self._patience = -1, QUIET_TURNS, PATIENCE
+        self._attempt.partition.call_soon(self._look)
+
+    def _look(self) -> None:
+        if self.over:
+            self._looking = False
+            return
+        self._patience -= 1
+        if self._steps != self._seen:
+            self._seen, self._left = self._steps, QUIET_TURNS
+        else:
+            self._left -= 1
+        if self._left and self._patience:
+            self._attempt.partition.call_soon(self._look)
+            return
+        self._looking, self.quiet = False, True
+        self._attempt.partition.run_now(self._attempt, self._attempt.run)
+
+    def shown(self) -> None:
+        """A completion is shown: they react to it before the next one is."""
+        if self.tasks and not self.over:
+            self.quiet = False
+
+    def warn_later(self, recorded: Entry) -> None:
+        """Nothing certain can be said: a replay waits for something outside, and has not asked for what is recorded."""
+        if self._warned is recorded:
+            return
+        self._warned = recorded
+        partition = self._attempt.partition
+        partition.wake_at(partition.clock.now_ms() + WARN_AFTER_MS, functools.partial(self._warn, recorded))
+
+    def _warn(self, recorded: Entry) -> None:
+        attempt = self._attempt
+        if attempt.ended or attempt.expects is not recorded:
+            return
+        log.warning(
+            "%s is replayed, and has waited %d s for something that is not durable, such as asyncio.sleep or a request. Its "
+            "journal holds at entry %d: %r. If its code has changed, it may never ask for that: cancel or kill it.",
+            attempt.partition.label(attempt.invocation),
+            WARN_AFTER_MS // 1000,
+            recorded.idx,
+            recorded,
+        )
+
+    def all_wait_durably(self) -> bool:
+        """Whether each of them waits for a completion, or for others of them: nothing else can let them go on."""
+        return all(self.waits_durably(_awaited(task), task.get_coro()) for task in self.tasks)
+
+    def waits_durably(self, awaited: Any, coroutine: Any) -> bool:
+        """Whether `awaited`, which `coroutine` waits for, comes from the journal or from other branches. False if nobody can tell."""
+        if not asyncio.isfuture(awaited) or awaited.done():
+            return False
+        if isinstance(awaited, Bridge) or awaited in self.tasks:
+            return True
+        children = getattr(awaited, "_children", None)  # of gather
+        if children is not None:
+            return all(child.done() or self.waits_durably(child, None) for child in children)
+        innermost = _innermost(coroutine)
+        code = getattr(innermost, "cr_code", None)
+        if code is _TASK_GROUP_EXIT:
+            return True
+        if code is _WAIT and innermost.cr_frame is not None:
+            local = innermost.cr_frame.f_locals
+            return local.get("timeout") is None and all(
+                one.done() or self.waits_durably(one, None) for one in local.get("fs", ())
+            )
+        return False
+
+
+def _awaited(task: asyncio.Task[Any]) -> Any:
+    steps: Any = getattr(task, "_coro", None)
+    return steps.awaited if type(steps) is Steps else None
+
+
+def _innermost(coroutine: Any) -> Any:
+    while True:
+        inner = getattr(coroutine, "cr_await", None)
+        if inner is None or not hasattr(inner, "cr_code"):
+            return coroutine
+        coroutine = inner
+
+
+_TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__
+_WAIT: Any = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
+_AS_COMPLETED: set[Any] = {asyncio.as_completed.__code__}
+if hasattr(asyncio.tasks, "_AsCompletedIterator"):  # from Python 3.13 on
+    _AS_COMPLETED.add(asyncio.tasks._AsCompletedIterator.__init__.__code__)
+
+
+def _in_order(coroutine: Any) -> list[Any]:
+    """What is started together with this coroutine, in order.
+
+    asyncio.as_completed puts what it is given into a set and starts that in the order of memory addresses, which no
+    replay repeats. So with the first of them all are started, as they stand in the list.
+    """
+    frame: Any = sys._getframe(3)
+    for _ in range(5):
+        if frame is None:
+            break
+        if frame.f_code in _AS_COMPLETED:
+            together = frame.f_locals.get("fs", frame.f_locals.get("aws"))
+            if not isinstance(together, (list, tuple)):
+                coroutine.close()
+                raise MisusedFuture(
+                    "asyncio.as_completed in a handler takes a list of coroutines: it starts them in no fixed order otherwise, "
+                    "and a replay would mix them up. Pass a list, or tasks, or use ctx.as_completed."
+                )
+            if any(one is coroutine for one in together):
+                return [one for one in together if asyncio.iscoroutine(one)]
+            break
+        frame = frame.f_back
+    return [coroutine]
+
+
+_Task: Any = Named if sys.version_info[:2] == (3, 13) else asyncio.Task
+
+
+# --- the task factory ---------------------------------------------------------------------------------------------------
+
+
+class TaskFactory:
+    """Makes the tasks of a loop while apps run on it. Those of handlers become branches, all others what they were before."""
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+        self.users = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        branches = _branches_of(asyncio.current_task(loop))
+        if branches is not None:
+            return branches.start(loop, coroutine, self._before, options)
+        if self._before is None:
+            return _Task(coroutine, loop=loop, **options)
+        return self._before(loop, coroutine, **options)
+
+    def release(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.users -= 1
+        if not self.users and loop.get_task_factory() is self:
+            loop.set_task_factory(self._before)
+
+
+def see_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:
+    """From now on the tasks that handlers start on this loop are known, until the factory is released as often."""
+    before: Any = loop.get_task_factory()
+    factory = before if isinstance(before, TaskFactory) else TaskFactory(before)
+    if factory is not before:
+        loop.set_task_factory(factory)
+    factory.users += 1
+    return factory
+
+
+def tasks_are_seen(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether nobody has put a task factory in the place of ours."""
+    return isinstance(loop.get_task_factory(), TaskFactory)
+
+
+def _branches_of(task: Any) -> Branches | None:
+    if task is None:
+        return None
+    if isinstance(task, Recorder):
+        return task.branches()  # type: ignore[no-any-return]
+    steps: Any = getattr(task, "_coro", None)
+    return steps.branches if type(steps) is Steps else None

@@ -1,0 +1,160 @@
+"""What a closed handler still does: its `finally` blocks and context managers, with what they await of asyncio.
+
+Promise: they run to their end, within CLEAN_UP_S seconds, in the same task as the handler; nothing they ask of the context
+has any effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import AttemptEnded
+from actors.failures import interrupted
+
+if TYPE_CHECKING:
+    import contextvars
+
+    from actors.attempt import Attempt
+
+log = logging.getLogger("actors")
+
+CLEAN_UP_S = 10.0
+STUBBORN = 3  # durable waits that a closed handler may begin
+_stubborn: list[Any] = []  # let go, these would be closed once more, with the same result
+
+
+class CleanUp:
+    """Life: `run` until it is `done`, which is at once unless something is awaited."""
+
+    __slots__ = (
+        "_attempt",
+        "_awaited",
+        "_cancelled",
+        "_coroutine",
+        "_deadline",
+        "_refused",
+        "_variables",
+        "done",
+        "waiter",
+    )
+
+    def __init__(self, attempt: Attempt, coroutine: Any, variables: contextvars.Context) -> None:
+        self._attempt = attempt
+        self._coroutine = coroutine
+        self._variables = variables
+        self._awaited: asyncio.Future[Any] | None = None
+        self._cancelled: BaseException | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = 0
+        self.done = False
+        self.waiter: asyncio.Future[None] | None = None  # done with it, for whoever ends the loop
+
+    def begin(self) -> None:
+        if self._attempt.stepping:  # it is closed by its own code, which must come to an await first
+            self._attempt.partition.call_soon(self.begin)
+            self._hold()
+            return
+        self._go_on(AttemptEnded())
+
+    def _go_on(self, error: BaseException | None) -> None:
+        attempt, coroutine = self._attempt, self._coroutine
+        while not self.done:
+            try:
+                yielded = attempt.entered(self._variables, coroutine, error)
+            except (StopIteration, AttemptEnded, asyncio.CancelledError, GeneratorExit) as ended:
+                if error is not None:
+                    error.__traceback__ = None  # it names the frames that hold it: the collector would find them late
+                ended.__traceback__ = None
+                self._end()
+                return
+            except BaseException as raised:
+                self._end()
+                if interrupted(raised):
+                    raise
+                if not _only_ended(raised):
+                    log.exception("A handler raised while it was closed; the error has no effect on its invocation")
+                return
+            error, self._cancelled = self._cancelled, None
+            if yielded is None:
+                if error is None:
+                    self._hold()
+                    attempt.partition.call_soon(self._resume)
+                    return
+            elif getattr(yielded, "_asyncio_future_blocking", None):
+                yielded._asyncio_future_blocking = False
+                if error is None:
+                    self._hold()
+                    self._awaited = yielded
+                    yielded.add_done_callback(self._resume, context=attempt.partition.variables)
+                    return
+            else:
+                self._refused += 1
+                if self._refused > STUBBORN:
+                    log.error(
+                        "%s does not let itself be closed: it swallows BaseException in a loop. It is left where it is.",
+                        attempt.partition.label(attempt.invocation),
+                    )
+                    self._abandon()
+                    return
+                error = AttemptEnded()
+
+    def _resume(self, _: object = None) -> None:
+        self._awaited = None
+        error, self._cancelled = self._cancelled, None
+        self._go_on(error)
+
+    def cancel(self, message: Any) -> bool:
+        """A timeout or task group in the clean-up itself."""
+        if self.done:
+            return False
+        if self._awaited is None or not self._awaited.cancel(message):
+            self._cancelled = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
+        return True
+
+    @property
+    def awaited(self) -> asyncio.Future[Any] | None:
+        return self._awaited
+
+    def _hold(self) -> None:
+        """It takes a while: it is known to the partition, and must not take for ever."""
+        if self._deadline is None:
+            partition = self._attempt.partition
+            self.waiter = partition.loop.create_future()
+            partition.leaving.add(self.waiter)
+            self._deadline = partition.loop.call_later(CLEAN_UP_S, self._too_long)
+
+    def _too_long(self) -> None:
+        log.warning(
+            "%s has left memory, and its clean-up has not come to an end within %g s: it is cut off. Bound what "
+            "`finally` blocks and context managers await.",
+            self._attempt.partition.label(self._attempt.invocation),
+            CLEAN_UP_S,
+        )
+        if self._awaited is not None:
+            self._awaited.remove_done_callback(self._resume)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._end()
+        try:
+            self._coroutine.close()
+        except BaseException:
+            _stubborn.append(self._coroutine)
+
+    def _end(self) -> None:
+        self.done = True
+        self._attempt.cleaned_up()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.waiter is not None and not self.waiter.done():
+            self._attempt.partition.leaving.discard(self.waiter)
+            self.waiter.set_result(None)
+
+
+def _only_ended(error: BaseException) -> bool:
+    """Whether this is the end that the handler was given, wrapped by the task groups it went through."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_only_ended(one) for one in error.exceptions)
+    return isinstance(error, (AttemptEnded, asyncio.CancelledError))

@@ -1,0 +1,252 @@
+"""Tasks that a handler starts, what it awaits of asyncio, and what becomes of both when its attempt ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from actors import Context, Limits, RetryPolicy, VirtualObject, handler
+from tests.world import World
+
+happened: list[str] = []
+gates: list[asyncio.Event] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_happened() -> None:
+    happened.clear()
+    gates[:] = [asyncio.Event()]
+
+
+async def step(name: str) -> str:
+    happened.append(name)
+    return name
+
+
+# --- waits for something outside ----------------------------------------------------------------------------------------
+
+
+class Outside(VirtualObject):
+    @handler
+    async def main_line(self, ctx: Context) -> str:
+        await ctx.run(step, "before")
+        await gates[0].wait()
+        await ctx.run(step, "after")
+        return await ctx.awakeable(str)
+
+    @handler
+    async def branch(self, ctx: Context) -> str:
+        async def beside() -> None:
+            await gates[0].wait()
+            await ctx.run(step, "after")
+
+        await ctx.run(step, "before")
+        task = asyncio.create_task(beside())
+        word = await ctx.awakeable(str)
+        await task
+        return word
+
+
+@pytest.mark.parametrize("name", ["main_line", "branch"])
+async def test_a_replay_waits_as_long_as_it_takes_for_something_outside(name: str) -> None:
+    async with World(Outside) as world:
+        gates[0].set()
+        handle = await world.app.send("Outside", "o", name)
+        await world.settle(2)
+        (info,) = await world.app.awakeables()
+        await world.crash()
+        gates[:] = [asyncio.Event()]  # closed again, in the next process
+        await world.start()
+        await world.app.resolve_awakeable(info.id, "done")
+        await world.settle(20)
+        assert await world.status(handle) == "running"
+        gates[0].set()
+        await world.settle()
+        assert await world.outcome(handle) == "done"
+        assert happened == ["before", "after"]
+
+
+@pytest.mark.expects_log("is replayed, and has waited 30 s for something that is not durable")
+async def test_the_log_says_what_a_replay_waits_for_after_half_a_minute() -> None:
+    async with World(Outside) as world:
+        gates[0].set()
+        await world.app.send("Outside", "o", "branch")
+        await world.settle(2)
+        (info,) = await world.app.awakeables()
+        await world.crash()
+        gates[:] = [asyncio.Event()]
+        await world.start()
+        await world.app.resolve_awakeable(info.id, "done")
+        await world.settle()
+        for _ in range(4):
+            await world.pass_time(10)
+
+
+def _flow(*names: str) -> type[VirtualObject]:
+    class Flow(VirtualObject):
+        @handler
+        async def go(self, ctx: Context) -> None:
+            async def one(name: str) -> None:
+                await ctx.step(name=name).run(step, name)
+                await ctx.awakeable(str)
+
+            async with asyncio.TaskGroup() as group:
+                for name in names:
+                    group.create_task(one(name))
+
+    return Flow
+
+
+@pytest.mark.expects_log("is paused")
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "c", "b"), ("a", "b", "d"), ("b", "a", "c"), ()])
+async def test_changed_steps_of_branches_are_reported_at_once(names: tuple[str, ...]) -> None:
+    async with World(_flow("a", "b", "c")) as world:
+        handle = await world.app.send("Flow", "f", "go")
+        await world.settle()
+        await world.crash()
+        world.classes = (_flow(*names),)
+        await world.start()
+        await world.settle()
+        assert await world.status(handle) == "paused"
+        assert "no longer fits the journal" in str((await world.app.describe(handle.id)).reason)
+
+
+# --- the end of an attempt ----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def resource(name: str) -> AsyncIterator[None]:
+    """What gives it back takes some turns of the loop, as closing a connection does."""
+    happened.append(f"{name} taken")
+    try:
+        yield
+    finally:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await asyncio.get_running_loop().run_in_executor(None, int)
+        happened.append(f"{name} given back")
+
+
+async def numbers() -> AsyncIterator[int]:
+    async with resource("generator"):
+        for number in range(10):
+            yield number
+
+
+class Holder(VirtualObject):
+    @handler
+    async def hold(self, ctx: Context, how: str) -> str:
+        async def beside() -> None:
+            async with resource("task"):
+                await asyncio.Event().wait() if how == "return" else await ctx.awakeable(str)
+
+        async with resource("main"):
+            task = asyncio.create_task(beside())
+            if how == "return":
+                await asyncio.sleep(0)
+                return "done"
+            if how == "raise":
+                await asyncio.sleep(0)
+                raise ConnectionError("the attempt fails")
+            async for _ in numbers():
+                await ctx.awakeable(str)
+            await task
+        return "never"
+
+    @handler
+    async def refused(self, ctx: Context) -> None:
+        try:
+            await ctx.awakeable(str)
+        finally:
+            happened.append("finally")
+            await ctx.run(step, "a step of a closed handler")
+
+
+ENDS = ["return", "raise", "evict", "pause", "kill", "cancel", "close"]
+
+
+@pytest.mark.may_log("failed, next in")
+@pytest.mark.parametrize("how", ENDS)
+async def test_what_a_handler_holds_is_given_back_however_its_attempt_ends(how: str) -> None:
+    limits = Limits(suspend_after=1 if how == "evict" else 1000)
+    async with World(Holder, limits=limits, retry=RetryPolicy(initial_interval=100, max_attempts=5)) as world:
+        handle = await world.app.object(Holder, "h").hold.send(how)
+        await world.settle()
+        if how == "evict":
+            await world.pass_time(2)
+        elif how == "close":
+            await world.app.close()
+        elif how in ("pause", "kill", "cancel"):
+            await getattr(world.app, how)(handle.id)
+        for _ in range(200):  # a thread takes part
+            await asyncio.sleep(0.005 if len(asyncio.all_tasks()) > 1 else 0)
+        own = [task for task in asyncio.all_tasks() if "beside" in str(task.get_coro())]
+        assert own == [], "a task has outlived its attempt"
+        taken = sorted(what.removesuffix(" taken") for what in happened if what.endswith(" taken"))
+        back = sorted(what.removesuffix(" given back") for what in happened if what.endswith(" given back"))
+        assert taken == back and "task" in taken and "main" in taken
+
+
+@pytest.mark.parametrize("how", ["evict", "kill"])
+async def test_what_a_closed_handler_asks_of_its_context_is_refused(how: str) -> None:
+    async with World(Holder, limits=Limits(suspend_after=1)) as world:
+        handle = await world.app.object(Holder, "h").refused.send()
+        await world.settle()
+        await (world.app.kill(handle.id) if how == "kill" else world.pass_time(2))
+        await world.settle()
+        assert happened == ["finally"]
+
+
+async def test_a_handler_stays_while_a_task_of_its_own_waits_for_something_outside() -> None:
+    async with World(Outside, limits=Limits(suspend_after=1)) as world:
+        handle = await world.app.send("Outside", "o", "branch")
+        await world.settle()
+        await world.pass_time(10)
+        gates[0].set()
+        await world.settle()
+        assert happened == ["before", "after"]
+        await world.pass_time(10)
+        assert await world.status(handle) == "blocked"
+        assert not world.app._running().open, "now it has left memory"
+
+
+class Pieces(VirtualObject):
+    @handler
+    async def go(self, ctx: Context) -> list[Any]:
+        finished: list[Any] = []
+        async for done in ctx.as_completed(ctx.run(step, "a"), ctx.awakeable(str, timeout=10)):
+            finished.append(await ctx.settle(done))  # noqa: PERF401
+        return finished
+
+
+async def test_as_completed_leaves_memory_without_a_word() -> None:
+    async with World(Pieces, limits=Limits(suspend_after=1)) as world:
+        handle = await world.app.object(Pieces, "p").go.send()
+        for _ in range(6):
+            await world.settle()
+            await world.pass_time(2)
+        assert len(await world.outcome(handle)) == 2
+
+
+async def test_asyncio_as_completed_takes_its_coroutines_from_a_list_alone() -> None:
+    class Unordered(VirtualObject):
+        @handler
+        async def go(self, ctx: Context) -> str:
+            async def one(name: str) -> str:
+                return await ctx.run(step, name)
+
+            try:
+                for next_one in asyncio.as_completed({one(name) for name in "abc"}):
+                    await next_one
+            finally:
+                happened.append("over")
+            return "mixed up"
+
+    async with World(Unordered) as world:
+        with pytest.raises(Exception, match=r"takes a list of coroutines"), pytest.warns(RuntimeWarning):
+            await world.app.object(Unordered, "u").go()
