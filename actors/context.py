@@ -22,7 +22,7 @@ from actors.errors import (
 )
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
 from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, remaining
-from actors.journal import Kind
+from actors.journal import Entry, Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.named_state import NamedState
 from actors.placements import Message
@@ -343,12 +343,17 @@ class Context(NamedState, Combinators):
                 entry = attempt.record(Kind.CALL, name)
                 partition.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
             else:
+                if partition.placements.under_way(caller, target, key):
+                    entry = attempt.record(Kind.CALL, name, text)
+                    return self._placed(entry, Message(target, key, text, values, options))
                 seq = partition.next_number()
                 entry = attempt.record(Kind.CALL, name, text, seq)
                 headers = partition.headers_for(options.headers, caller)
                 child = partition.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
                     partition.operations.called(caller, child, attempt.told)
+        elif entry.ref is None and entry.value is not None:  # it waited for what was sent before it
+            return self._placed(entry, Message(target, key, text, values, options))
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, target.returns)
         attempt.expect(future)
         return future
@@ -363,12 +368,18 @@ class Context(NamedState, Combinators):
         entry = attempt.matches_call(kind, message.target, name, message.args_text)
         if entry is None:
             entry = attempt.record(kind, name, message.args_text)
+        return self._placed(entry, message)
+
+    def _placed(self, entry: Entry, message: Message) -> JournaledFuture[Any]:
+        """The future of the answer to a recorded call that is placed beside the handler, or for a send that of its number."""
+        attempt = self._attempt
         placed: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, ANY)
         attempt.expect_placement(placed)
         journal = attempt.invocation.journal
         if not attempt.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
-            attempt.partition.placements.begin(attempt.invocation, entry.idx, kind, message, attempt.told)
-        if kind == Kind.SEND:
+            number = int(entry.before) if entry.before is not None else None
+            attempt.partition.placements.begin(attempt.invocation, entry.idx, entry.kind, message, attempt.told, number)
+        if entry.kind == Kind.SEND:
             return placed
         future: JournaledFuture[Any] = JournaledFuture(attempt, entry.idx, message.target.returns)
         attempt.expect(future)
@@ -393,12 +404,19 @@ class Context(NamedState, Combinators):
                 attempt.record(Kind.SEND, name, before=failure_text(error))
                 raise
             seq = attempt.partition.next_number()
-            entry = attempt.record(Kind.SEND, name, text, seq)
-            headers = attempt.partition.headers_for(options.headers, attempt.invocation)
-            attempt.partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
-        if entry.ref is None:
-            raise failure_error(entry.before or "{}")
-        return SentMessage(attempt.partition.ids.invocation(entry.ref))
+            if attempt.partition.placements.under_way(attempt.invocation, target, key):
+                entry = attempt.record(Kind.SEND, name, text, before=str(seq))
+            else:
+                entry = attempt.record(Kind.SEND, name, text, seq)
+                headers = attempt.partition.headers_for(options.headers, attempt.invocation)
+                attempt.partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
+        number = entry.ref
+        if number is None:
+            if entry.value is None:
+                raise failure_error(entry.before or "{}")
+            self._placed(entry, Message(target, key, text, values, options))
+            number = int(entry.before or 0)
+        return SentMessage(attempt.partition.ids.invocation(number))
 
     def timeout(self, call: Call[T], duration: float | datetime.timedelta) -> DurableFuture[T]:
         """`call`, or DurableTimeout after `duration`. The deadline survives restarts; the call itself goes on."""

@@ -101,7 +101,9 @@ class Entry:
     RUN        step name             –                        –
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
-    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: refused
+    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: PLACED tells
+                                     (None: refused)          (`before`: the number that a SEND was
+                                                              given before it was placed)
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
@@ -118,7 +120,7 @@ class Entry:
     FAILED     –                     failure as JSON          index of the command
     CANCELLED  –                     –                        –  (the invocation is to end)
     PLACED     –                     seq of the callee        index of a CALL or SEND that has an
-                                                              idempotency key
+                                                              idempotency key, or stood behind one
     ========== ===================== ======================== =============================
     """
 

@@ -44,7 +44,9 @@ class Operations:
 
     async def kill(self, seq: int) -> None:
         """End an invocation and those it calls, without their code. What they sent is spared."""
-        async with self._with_calls(seq) as invocation:
+        async with self._with_calls(seq) as invocation, self._partition.sent(self._tree(invocation)):
+            if invocation.ended:
+                raise ended_already(invocation.status)
             self._kill(invocation)
 
     async def pause(self, seq: int) -> None:
@@ -237,6 +239,14 @@ class Operations:
         partition.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, partition.now_ms()))
         if invocation.status in (Status.PAUSED, Status.BACKING_OFF):
             self._go_on(invocation)
+
+    def _tree(self, invocation: Invocation) -> list[Invocation]:
+        """It and those it calls, all the way down."""
+        tree = [invocation]
+        for one in tree:
+            called = (self._partition.open.get(seq) for seq in calls_of(one).values())
+            tree += [child for child in called if child is not None and child.parent == one.seq]
+        return tree
 
     def _kill(self, invocation: Invocation) -> None:
         if invocation.ended:

@@ -12,7 +12,7 @@ import contextvars
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from random import Random
 from typing import Any
@@ -157,6 +157,7 @@ class Partition(Ledger):
         self._turn_scheduled = self._in_turn = self._held = False
         self._entering: list[Invocation] | None = None
         self._tasks: TaskFactory | None = None
+        self.stopping: set[int] = set()  # about to end without their code, once what they have sent is placed
         # What this process has paused: coming back into memory is no reason to try it again.
         self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
@@ -233,6 +234,8 @@ class Partition(Ledger):
         """Take a message in, as part of the open batch. `check_room` has said that it can be."""
         # Only a keyless service has no key: each of its invocations has a mailbox of its own.
         invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
+        if seq + 1 != self._next:  # its number was given out before: its place in the mailbox is that of now
+            invocation.position = self.next_number()
         invocation.parent = parent
         invocation.parent_index = parent_index
         if headers:
@@ -470,6 +473,8 @@ class Partition(Ledger):
         if handler is None:
             self._pause_unknown(invocation)
             return
+        if self.stopping and invocation.seq in self.stopping:
+            return
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
         attempt = invocation.attempt = Attempt(self, invocation, invocation.mailbox.state)
@@ -678,13 +683,42 @@ class Partition(Ledger):
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 
     def end(self, invocation: Invocation, error: TerminalError) -> None:
-        """Fail an invocation without its code. Whoever waits for it must be in memory."""
+        """Fail an invocation without its code. Whoever waits for it must be in memory. What it has sent is spared."""
         self.close_attempt(invocation)
+        if self.placements.sending([invocation]):
+            self.loader.background(self._end_sent(invocation.seq, error))
+            return
         if invocation.parent is not None and invocation.parent not in self.open:
             both = [invocation.seq, invocation.parent]
             self.loader.spawn(both, functools.partial(self._end_loaded, invocation.seq, error))
             return
         self.finish(invocation, Status.FAILED, failure_text(error))
+
+    async def _end_sent(self, seq: int, error: TerminalError) -> None:
+        try:
+            async with self.loader.holding(seq) as invocation:
+                if invocation is not None:
+                    async with self.sent([invocation]):
+                        if not invocation.ended:
+                            self.end(invocation, error)
+        except Exception as failed:
+            if not self.stopped:
+                self.fail(failed)
+
+    @contextlib.asynccontextmanager
+    async def sent(self, senders: list[Invocation]) -> AsyncIterator[None]:
+        """Their code is stopped, and what they have sent is placed. In the block they are ended."""
+        if not self.placements.sending(senders):
+            yield
+            return
+        self.stopping.update(sender.seq for sender in senders)
+        try:
+            for sender in senders:
+                self.close_attempt(sender)
+            await asyncio.wait(self.placements.sending(senders))
+            yield
+        finally:
+            self.stopping.difference_update(sender.seq for sender in senders)
 
     def _end_loaded(self, seq: int, error: TerminalError) -> None:
         invocation = self.open.get(seq)  # it may have left memory and come back meanwhile

@@ -1,12 +1,17 @@
 """Messages under an idempotency key: the first one becomes an invocation, the others stand for it.
 
 The scope of a key is one handler of one object. A key is taken as long as the invocation is kept.
+
+Promise: what one handler sends to one object arrives in the order in which it was sent. A message under a key is placed by
+work beside the handler, because the file must be asked; so whatever the handler sends to the same object meanwhile waits for
+that, with or without a key, and is placed by the same means: a crash in between makes the replay begin all of it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from actors.partition import Partition
 
 Claim = tuple[str, str, str, str]
+Lane = tuple[int, str, str]
 
 
 class Message:
@@ -64,6 +70,8 @@ class Placements:
         self._partition = partition
         # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) when that is known.
         self._claims: dict[Claim, asyncio.Future[tuple[int, str]]] = {}
+        # By (caller, service, key): the placements under way, by command, in order. Each waits for the one before it.
+        self._lanes: dict[Lane, dict[int, asyncio.Task[None]]] = {}
 
     async def place(self, message: Message, accept: Callable[[], Invocation]) -> tuple[int, bool]:
         """The number of the invocation, once that is durable, and whether it is new. Raises IdempotencyMismatch.
@@ -137,21 +145,64 @@ class Placements:
     def _look_again(self, claim: Claim) -> None:
         self._claims.pop(claim).cancel()
 
-    def begin(self, caller: Invocation, command: int, kind: int, message: Message, told: bool) -> None:
+    def under_way(self, caller: Invocation, target: HandlerDefinition, key: str) -> bool:
+        """Whether what the caller has sent to this object before is not placed yet: then nothing may be accepted past it."""
+        return bool(self._lanes) and (caller.seq, target.service.name, key) in self._lanes
+
+    def sending(self, callers: Iterable[Invocation]) -> list[asyncio.Task[None]]:
+        """The placements of these that are under way."""
+        seqs = {caller.seq for caller in callers} if self._lanes else ()
+        return [task for lane, tasks in self._lanes.items() if lane[0] in seqs for task in tasks.values()]
+
+    def begin(
+        self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
+    ) -> None:
         """Place the message of a handler's call or send, unless an earlier attempt has begun to.
 
-        `told` says whether the handler knew of its cancellation when it asked for that.
+        `told` says whether the handler knew of its cancellation when it asked for that; `number` is what it was told that the
+        invocation is called.
         """
         if caller.work is None or command not in caller.work:
-            task = self._partition.spawn(self._place_for(caller, command, kind, message, told))
+            lane = caller.seq, message.target.service.name, message.key
+            tasks = self._lanes.setdefault(lane, {})
+            before = next(reversed(tasks.values()), None)
+            placing = self._place_for(caller, command, kind, message, told, number, before)
+            task = tasks[command] = self._partition.spawn(placing)
+            task.add_done_callback(functools.partial(self._placed, lane, tasks, command))
             self._partition.add_work(caller, command, task)
 
-    async def _place_for(self, caller: Invocation, command: int, kind: int, message: Message, told: bool) -> None:
+    def _placed(self, lane: Lane, tasks: dict[int, asyncio.Task[None]], command: int, _: object) -> None:
+        tasks.pop(command, None)
+        if not tasks and self._lanes.get(lane) is tasks:
+            del self._lanes[lane]
+
+    def _push_back(self, caller: Invocation, lane: Lane) -> None:
+        """The next attempt begins the first one anew, and what stands behind it, which must not overtake it."""
+        for command, task in self._lanes.pop(lane, {}).items():
+            if caller.work is not None:
+                caller.work.pop(command, None)
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _place_for(
+        self,
+        caller: Invocation,
+        command: int,
+        kind: int,
+        message: Message,
+        told: bool,
+        number: int | None,
+        before: asyncio.Task[None] | None,
+    ) -> None:
         partition = self._partition
 
         def accept() -> Invocation:
-            partition.check_room(message.target, message.key, message.args_text, message.options.headers)
-            seq = partition.next_number()
+            if kind == Kind.CALL and caller.seq in partition.stopping:
+                raise asyncio.CancelledError  # nobody is going to wait for it
+            if message.idempotency_key is not None:
+                partition.check_room(message.target, message.key, message.args_text, message.options.headers)
+            # Else there was room when it was sent: now the handler would not hear of a refusal.
+            seq = number if number is not None else partition.next_number()
             partition.place(caller, command, seq)
             partition.work_ended(caller, command)
             accepted = partition.accept_message(
@@ -162,6 +213,11 @@ class Placements:
             return accepted
 
         try:
+            if before is not None:
+                await asyncio.wait([before])
+            if message.idempotency_key is None:
+                accept()
+                return
             while True:
                 seq, new = await self.place(message, accept)
                 if not new and kind == Kind.SEND:
@@ -174,6 +230,7 @@ class Placements:
             if partition.final(error, caller, message.target, message.key, message.options):
                 partition.complete(caller, command, Kind.FAILED, failure_text(error))
             else:
+                self._push_back(caller, (caller.seq, message.target.service.name, message.key))
                 partition.message_pushed_back(caller, command, error)
         except Exception as error:
             if not partition.stopped:

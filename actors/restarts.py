@@ -138,6 +138,13 @@ class Prefix:
         # What it draws from ctx.random must be what the one drew that has executed the first of these commands.
         extras.restart_of = self._row.restart_of if self._row.flags & Flag.CONTINUES else self._row.seq
         names = self._names(partition.ids, invocation.seq)
+        placed = {row.ref for row in self.entries if row.kind == Kind.PLACED}
+        numbers: dict[int, str] = {}  # of messages that were not placed before the end: each restart may place its own
+        for row in self.entries:
+            if row.kind == Kind.SEND and row.ref is None and row.value and row.before and row.idx not in placed:
+                number = partition.next_number()
+                names[partition.ids.invocation(int(row.before))] = partition.ids.invocation(number)
+                numbers[row.idx] = str(number)
         journal = invocation.journal = Journal()
         old_texts, texts = dict(self._initial), dict(self._initial)
         for row in self.entries:
@@ -149,7 +156,7 @@ class Prefix:
                 kind, value, before = journal.written(name, texts.get(name), text)
                 texts[name] = text
             else:
-                value, before = _renamed(value, names), _renamed_text(before, names)
+                value, before = _renamed(value, names), _renamed_text(numbers.get(row.idx, before), names)
             partition.write_entry(invocation, journal.append(kind, name, value, row.ref, before, row.at_ms))
         for entry in journal.commands:
             if (

@@ -357,6 +357,42 @@ BUGS = [
         "        if not self.batch.empty():\n            callback()\n",
     ),
     Bug(
+        "a plain message overtakes one that is being placed",
+        "actors/placements.py",
+        "        return bool(self._lanes) and (caller.seq, target.service.name, key) in self._lanes\n",
+        "        return False\n",
+    ),
+    Bug(
+        "what stands behind a placement does not wait for it",
+        "actors/placements.py",
+        "                await asyncio.wait([before])\n",
+        "                pass\n",
+    ),
+    Bug(
+        "a message that was placed late has its place by the number it was given when it was sent",
+        "actors/partition.py",
+        "        if seq + 1 != self._next:",
+        "        if False:",
+    ),
+    Bug(
+        "what fails for good loses what it has sent and is not placed yet",
+        "actors/partition.py",
+        "        if self.placements.sending([invocation]):",
+        "        if False:",
+    ),
+    Bug(
+        "a kill returns before what it has killed has ended",
+        "actors/operations.py",
+        "as invocation, self._partition.sent(self._tree(invocation)):",
+        "as invocation:",
+    ),
+    Bug(
+        "two restarts place a message under one number",
+        "actors/restarts.py",
+        "numbers.get(row.idx, before)",
+        "before",
+    ),
+    Bug(
         "a refusal leaves before what it speaks of is durable",
         "actors/committer.py",
         "        if error is None or isinstance(error, TerminalError):\n",
