@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -209,10 +209,16 @@ class Gateway:
         kwargs: Mapping[str, Any],
         headers: dict[str, str] | None,
         idempotency_key: str | None,
+        accepted: Callable[[str], None] | None = None,
     ) -> Outcome:
-        """Accept a call and wait for its outcome. Raises BadArguments or whatever else refuses it."""
+        """Accept a call and wait for its outcome. Raises BadArguments or whatever else refuses it.
+
+        `accepted` receives the id of a call without an idempotency key at once.
+        """
         if idempotency_key is None and not target.once:
             begun = self.begin_call(target, key, args, kwargs, headers)
+            if accepted is not None:
+                accepted(begun.partition.ids.invocation(begun.invocation.seq))
             try:
                 with contextlib.suppress(ActorsError):
                     await begun.future

@@ -231,6 +231,18 @@ BUGS = [
         "c.kind >= 99 AND c.ref = a.idx) GROUP BY i.service",
     ),
     Bug(
+        "the app closes before its host has shut down",
+        "actors/fastapi.py",
+        "        async with app, own(host) as state:\n",
+        "        async with own(host) as state, app:\n",
+    ),
+    Bug(
+        "a request that the server gives up gets no answer",
+        "transport/ingress.py",
+        "                reply = _given_up(request)\n",
+        "                raise\n",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar, assert_never
 
-from actors.errors import BadArguments, TerminalError
+from actors.errors import AppNotRunning, BadArguments, OutcomePending, TerminalError
 from actors.gateway import Gateway
 from actors.handlers import HandlerDefinition
 from actors.http_options import Cors, HttpOptions
@@ -78,6 +78,8 @@ class Ingress:
                 reply = await self._reply(request)
             except Disconnected:
                 return
+            except asyncio.CancelledError:
+                reply = _given_up(request)
             handler = request.handler
         self._counts.add(*handler, reply.status, perf_counter() - began)
         body = b"" if scope["method"] == "HEAD" else reply.body
@@ -191,6 +193,7 @@ class Ingress:
         if delay is not None and not asked.send:
             raise BadArguments("delay goes with /send: a call waits for its answer.")
         args, kwargs = _arguments(target, await request.body(gateway.max_payload), request.content_type)
+        request.once_only = request.idempotency_key is None and not target.once
         if asked.send:
             after_ms = delay_ms(delay) if delay is not None else 0
             accepted = await gateway.send(
@@ -199,7 +202,10 @@ class Ingress:
             return acceptance_reply(accepted)
         return outcome_reply(
             await _unless_gone(
-                request, gateway.call(target, asked.key, args, kwargs, request.passed_on, request.idempotency_key)
+                request,
+                gateway.call(
+                    target, asked.key, args, kwargs, request.passed_on, request.idempotency_key, request.set_accepted
+                ),
             )
         )
 
@@ -280,6 +286,19 @@ async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
         for task in (answered, gone):
             task.cancel()
         await asyncio.gather(answered, gone, return_exceptions=True)
+
+
+def _given_up(request: Request) -> Reply:
+    """The answer when the server, and not the client, gives a request up: uvicorn does at the end of its patience.
+
+    Without one the client would get a 500 that says nothing, and the log a traceback.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()  # it ends by its answer
+    if not request.once_only:
+        return error_reply(AppNotRunning(), "ingress")
+    return error_reply(OutcomePending("", request.accepted), "ingress")
 
 
 def _length(reply: Reply) -> tuple[Header, ...]:

@@ -40,6 +40,7 @@ class Request:
     __slots__ = (
         "_receive",
         "_scope",
+        "accepted",
         "body_timeout_s",
         "content_coding",
         "content_length",
@@ -47,6 +48,7 @@ class Request:
         "handler",
         "idempotency_key",
         "method",
+        "once_only",
         "passed_on",
         "refused",
     )
@@ -60,6 +62,8 @@ class Request:
         self.content_coding = ""
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
+        self.once_only = False  # whether asking again could do it twice
+        self.accepted: str | None = None  # the id of a call that goes on, whoever hangs up
         self.handler = "", ""  # service and handler, once they are known to exist
         self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
         self.refused: BadRoute | None = None  # whichever of two were taken, it could be the wrong one
@@ -172,6 +176,9 @@ class Request:
                     message = await self._receive()
         except TimeoutError:
             raise BadRoute(408, "slow_request", f"The body did not arrive within {self.body_timeout_s:g} s.") from None
+
+    def set_accepted(self, id: str) -> None:
+        self.accepted = id
 
     async def gone(self) -> None:
         """Return when the client has hung up. The body must have been read."""

@@ -1,0 +1,58 @@
+"""An App inside a FastAPI or Starlette application: started with it, mounted in it, its errors answered as everywhere else.
+
+Promise: the app runs before the host's own start-up begins, and until its own shutdown has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from actors.errors import DefinitionError, TerminalError
+from actors.storage import ActorsError
+from actors.transport.replies import error_reply
+from actors.transport.served import App
+
+log = logging.getLogger("actors.http")
+
+
+def mount(api: Starlette, app: App, prefix: str | None = "/actors") -> None:
+    """Let `api` start and close `app`, serve it below `prefix`, and answer what its calls raise in routes.
+
+    A TerminalError that no route catches is answered with its code and the JSON of all errors; overload with 429 and
+    Retry-After; an app or a database that cannot be used now with 503. Give None for the prefix to serve no handlers. Raises
+    DefinitionError. Call it once, before the application starts.
+    """
+    if not isinstance(api, Starlette):
+        raise DefinitionError(f"mount(api, app) requires a FastAPI or Starlette application first, got {api!r}.")
+    if not isinstance(app, App):
+        raise DefinitionError(f"mount(api, app) requires an App, got {app!r}.")
+    if prefix is not None and not (isinstance(prefix, str) and prefix.startswith("/") and not prefix.endswith("/")):
+        raise DefinitionError(f"prefix={prefix!r}: it begins with a slash and does not end with one: '/actors'.")
+    own = api.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(host: Any) -> AsyncIterator[Any]:
+        async with app, own(host) as state:
+            yield state
+
+    api.router.lifespan_context = lifespan
+    api.add_exception_handler(ActorsError, answer)
+    if prefix is not None:
+        api.mount(prefix, app)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to an error of this package: what a call over HTTP would get. Nothing of the inside is told."""
+    reply = error_reply(error, "invocation")
+    if reply.status == 500 and not isinstance(error, TerminalError):
+        log.error("%s %s was answered with 500", request.method, request.url.path, exc_info=error)
+    response = Response(reply.body, reply.status)
+    response.raw_headers.extend(reply.headers)
+    return response
