@@ -6,6 +6,8 @@ retried. What must not be caught by a user's `except Exception` derives from Bas
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -19,8 +21,10 @@ class TerminalError(ActorsError):
     """Raise it in a handler or a step to fail for good: no retry, the caller receives it.
 
     `code` is an HTTP status from 400 to 599; `metadata` a dict of strings that travels with the error. What travels is
-    the message, these two, and `error`: an exception of a subclass of your own arrives as the class that defined its
-    `error`, here TerminalError, so give it an `error` of its own to tell it from others.
+    the message, these two, and `error`. A subclass of your own that defines an `error`, unlike that of any other class, arrives
+    as itself wherever the class is imported: across objects, steps, restarts and clients. Elsewhere it is a TerminalError with all
+    four. A subclass without an `error` arrives as the class that defined its `error`, here TerminalError. `__init__` is not called
+    again on arrival: what must arrive besides the message belongs in `metadata`.
     """
 
     error = "terminal_error"
@@ -38,8 +42,53 @@ class TerminalError(ActorsError):
             self.code = code
         self.metadata = metadata
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(code := cls.__dict__.get("error"), str):
+            _define(code, cls)
+
     def __str__(self) -> str:
         return printable(self.message) or Exception.__str__(self)
+
+
+# Classes by the code they define, as long as they exist: no more than Python itself knows by TerminalError.__subclasses__().
+_BY_CODE: weakref.WeakValueDictionary[str, type[TerminalError]] = weakref.WeakValueDictionary()
+
+
+def _define(code: str, cls: type[TerminalError]) -> None:
+    """From now on failures of this code arrive as `cls`. Raises DefinitionError if the code is another class's.
+
+    A class that is defined anew (a module is reloaded, a cell of a notebook run again) takes the place of the old one.
+    """
+    known = _known(code)
+    if known is not None and not _is_old(known, cls):
+        known = None
+        gc.collect()  # nothing may refer to it any more but what it is made of
+        known = _known(code)
+    if known is not None and not _is_old(known, cls):
+        raise DefinitionError(
+            f"class {cls.__qualname__}: error = {code!r} is that of {known.__module__}.{known.__qualname__}, and a failure arrives as "
+            "the one class that its code names. Give this class another code."
+        )
+    _BY_CODE[code] = cls
+
+
+def _known(code: str) -> type[ActorsError] | None:
+    return _BY_CODE.get(code) or next(
+        (cls for cls in _subclasses(ActorsError) if _is_ours(cls) and cls.error == code), None
+    )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _is_old(known: type, cls: type) -> bool:
+    return known is cls or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+
+
+def _subclasses(cls: type[ActorsError]) -> list[type[ActorsError]]:
+    return [cls, *(found for direct in cls.__subclasses__() for found in _subclasses(direct))]
 
 
 class DeterminismError(ActorsError):
@@ -382,11 +431,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
 MOST_OTHERS = 20  # failures that are stored with the first one of a group
 
 
-def _subclasses(cls: type[TerminalError]) -> list[type[TerminalError]]:
-    return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]
-
-
-_BY_CODE: dict[str, type[TerminalError]] = {cls.error: cls for cls in _subclasses(TerminalError)}
+_BY_CODE[TerminalError.error] = TerminalError
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Failure).decode
 
@@ -472,10 +517,21 @@ def failure_error(text: str) -> TerminalError:
 
 
 def _raised(failure: Failure) -> TerminalError:
-    error = _BY_CODE.get(failure.error, TerminalError)(failure.message, failure.code, failure.metadata)
-    error.error = failure.error
+    try:
+        error = _restored(_BY_CODE.get(failure.error, TerminalError), failure)
+    except Exception:  # of a class that lets nobody make or set this
+        error = _restored(TerminalError, failure)
     if failure.others:
         error.others = tuple([_raised(other) for other in failure.others])
+    return error
+
+
+def _restored(cls: type[TerminalError], failure: Failure) -> TerminalError:
+    """Without __init__, which may want other arguments than these, or do something."""
+    error = cls.__new__(cls, failure.message)
+    error.args = (failure.message,)
+    error.message, error.code, error.metadata = failure.message, failure.code, failure.metadata
+    error.error = failure.error
     return error
 
 

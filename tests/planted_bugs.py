@@ -63,6 +63,18 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "errors of users' classes arrive as plain ones",
+        "actors/errors.py",
+        '        if isinstance(code := cls.__dict__.get("error"), str):\n',
+        '        if isinstance(code := cls.__dict__.get("error"), str) and _is_ours(cls):\n',
+    ),
+    Bug(
+        "the constructor of an error is called again when it arrives",
+        "actors/errors.py",
+        "    error = cls.__new__(cls, failure.message)\n",
+        "    error = cls(failure.message)\n",
+    ),
+    Bug(
         "a list without an annotation is shared by all keys",
         "actors/constants.py",
         "    except TypeError:\n        return True\n",

@@ -182,15 +182,92 @@ def test_a_subclass_arrives_as_the_class_that_defined_its_code() -> None:
         error = "out_of_stock"
         code = 410
 
+    class SoldOut(OutOfStock):
+        pass
+
     class WrongAmount(errors.BadArguments):
         pass
 
-    back = arrived(OutOfStock("none left", metadata={"item": "book"}))
-    assert type(back) is TerminalError
-    assert (back.error, back.code, back.metadata) == ("out_of_stock", 410, {"item": "book"})
-    assert arrived(back).error == "out_of_stock"
+    for raised in (OutOfStock("none left", metadata={"item": "book"}), SoldOut("none left", 410, {"item": "book"})):
+        back = arrived(raised)
+        assert type(back) is OutOfStock
+        assert (str(back), back.error, back.code, back.metadata) == ("none left", "out_of_stock", 410, {"item": "book"})
+        assert failure_text(back) == failure_text(raised)
     assert type(arrived(WrongAmount("five"))) is errors.BadArguments
     assert TerminalError.error == "terminal_error"
+
+
+def test_a_code_that_no_class_has_arrives_as_it_was_said() -> None:
+    error = TerminalError("m", 418, {"a": "b"})
+    error.error = "elsewhere"
+    back = arrived(error)
+    assert type(back) is TerminalError
+    assert (str(back), back.error, back.code, back.metadata) == ("m", "elsewhere", 418, {"a": "b"})
+
+
+def defined(name: str, code: Any, base: Any = TerminalError, module: str = "shop") -> Any:
+    return type(name, (base,), {"error": code, "__module__": module})
+
+
+def test_a_code_belongs_to_one_class() -> None:
+    first = defined("OutOfStock", "taken")
+    with pytest.raises(errors.DefinitionError, match=r"error = 'taken' is that of shop\.OutOfStock"):
+        defined("SoldOut", "taken")
+    with pytest.raises(errors.DefinitionError, match=r"shop\.OutOfStock"):
+        defined("OutOfStock", "taken", module="warehouse")
+    with pytest.raises(errors.DefinitionError, match=r"shop\.OutOfStock"):
+        defined("SoldOut", "taken", base=first)
+    assert type(failure_error('{"code": 409, "message": "m", "error": "taken"}')) is first
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_no_class_may_take_a_code_of_the_framework(name: str) -> None:
+    with pytest.raises(errors.DefinitionError, match=rf"\.{name}"):
+        defined("Mine", DEFINED[name].error)
+    with pytest.raises(errors.DefinitionError):
+        defined(name, DEFINED[name].error)
+
+
+def test_a_class_that_is_defined_anew_takes_the_place_of_the_old_one() -> None:
+    old = defined("OutOfStock", "again")
+    new = defined("OutOfStock", "again")
+    assert old is not new
+    assert type(failure_error('{"code": 409, "message": "m", "error": "again"}')) is new
+
+
+def test_a_class_that_nothing_refers_to_gives_its_code_back() -> None:
+    known = defined("OutOfStock", "given_back")
+    del known
+    other = defined("SoldOut", "given_back")
+    assert type(failure_error('{"code": 409, "message": "m", "error": "given_back"}')) is other
+
+
+def test_the_constructor_of_a_class_is_not_called_again_on_arrival() -> None:
+    class SoldOut(TerminalError):
+        error = "sold_out"
+
+        def __init__(self, item: str) -> None:
+            super().__init__(f"{item} is sold out", 409, {"item": item})
+
+        @property
+        def item(self) -> str:
+            return (self.metadata or {})["item"]
+
+    back = arrived(SoldOut("the book"))
+    assert isinstance(back, SoldOut)
+    assert (back.item, str(back), back.args) == ("the book", "the book is sold out", ("the book is sold out",))
+
+
+def test_a_class_that_cannot_be_made_is_a_terminal_error_with_all_it_said() -> None:
+    class Closed(TerminalError):
+        error = "closed"
+
+        def __new__(cls, *args: Any) -> Any:
+            raise RuntimeError("no")
+
+    back = failure_error('{"code": 409, "message": "m", "error": "closed", "metadata": {"a": "b"}}')
+    assert type(back) is TerminalError and Closed.error == back.error
+    assert (back.message, back.code, back.metadata) == ("m", 409, {"a": "b"})
 
 
 def test_a_subclass_with_a_constructor_of_its_own_arrives_too() -> None:
