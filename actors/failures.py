@@ -16,7 +16,7 @@ from actors.storage import Flag, Status
 from actors.timers import RETRY
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.invocation import Extras, Invocation
     from actors.partition import Partition
 
 log = logging.getLogger("actors")
@@ -60,13 +60,15 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     policy = (handler.retry if handler is not None else None) or partition.retry
     if policy.exhausted(extras.attempts, now - extras.failing_since_ms):
         if policy.on_exhausted == "fail":
-            _fail_exhausted(partition, invocation, extras.attempts, error)
+            _fail_exhausted(partition, invocation, extras, error, reason)
             return
         pause(
             partition,
             invocation,
             f"Paused after {extras.attempts} failed attempt{'s' if extras.attempts > 1 else ''}. The last error:\n{reason}",
             error,
+            f"Paused after {extras.attempts} failed attempt{'s' if extras.attempts > 1 else ''}. The last error:"
+            + _for_the_log(extras, error, reason),
         )
         return
     delay_ms = policy.delay_ms(extras.attempts, partition.rng)
@@ -75,24 +77,53 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     partition.residence.rests(invocation)
     partition.alarms.add(partition.clock.due_ms(delay_ms), invocation, RETRY)
     log.warning(
-        "%s: attempt %d failed, next in %.1f s. %s",
+        "%s: attempt %d%s failed, next in %.1f s.%s",
         partition.label(invocation),
         extras.attempts,
+        "" if policy.max_attempts is None else f" of {policy.max_attempts}",
         delay_ms / 1000,
-        reason,
+        _for_the_log(extras, error, reason),
     )
 
 
-def _fail_exhausted(partition: Partition, invocation: Invocation, attempts: int, error: BaseException) -> None:
-    log.error("%s failed for good after %d attempts. %s", partition.label(invocation), attempts, reason_of(error))
+def _for_the_log(extras: Extras, error: BaseException, reason: str) -> str:
+    """The traceback of an error that this invocation fails with for the first time in this process; after that one line.
+
+    An error is the same if it is of the same class and comes from the same line; its message may name a time, or a port.
+    """
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = (type(error), None if last is None else (last.tb_frame.f_code.co_filename, last.tb_lineno))
+    if extras.logged != where:
+        extras.logged = where
+        return "\n" + reason.rstrip("\n")
+    return " " + " ".join(short_reason(principal(error)).split())[:500]
+
+
+def _fail_exhausted(
+    partition: Partition, invocation: Invocation, extras: Extras, error: BaseException, reason: str
+) -> None:
+    attempts = extras.attempts
+    log.error(
+        "%s failed for good after %d attempts.%s",
+        partition.label(invocation),
+        attempts,
+        _for_the_log(extras, error, reason),
+    )
     failure = RetriesExhausted(
         f"The handler failed {attempts} times; the last error was {short_reason(principal(error))}."
     )
     partition.end(invocation, failure)
 
 
-def pause(partition: Partition, invocation: Invocation, reason: str, error: BaseException) -> None:
-    """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes."""
+def pause(
+    partition: Partition, invocation: Invocation, reason: str, error: BaseException, logged: str | None = None
+) -> None:
+    """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes.
+
+    `logged` is what the log says of it, if that is less than the reason.
+    """
     if _ends_cancelled(partition, invocation, reason):
         return
     partition.close_attempt(invocation)
@@ -105,7 +136,7 @@ def pause(partition: Partition, invocation: Invocation, reason: str, error: Base
     log.error(
         "%s is paused; it is tried again when it is resumed, or the app starts again. %s",
         partition.label(invocation),
-        reason,
+        reason if logged is None else logged,
     )
     if partition.on_paused is not None:
         partition.committer.gate(functools.partial(partition.on_paused, invocation))

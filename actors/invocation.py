@@ -32,6 +32,7 @@ class Extras:
         "flags",
         "headers",
         "idempotency_key",
+        "logged",
         "pushed_back_at",
         "reason",
         "restart_of",
@@ -44,6 +45,7 @@ class Extras:
         self.failing_since_ms: int | None = None
         self.idempotency_key: str | None = None
         self.restart_of: int | None = None
+        self.logged: object = None  # in memory only: of which failure the log has the traceback
         self.pushed_back_at: int | None = None  # in memory only: length of its journal when it last met a full mailbox
 
 

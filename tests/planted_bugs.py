@@ -255,6 +255,18 @@ BUGS = [
         "                raise\n",
     ),
     Bug(
+        "each failed attempt is logged with its traceback",
+        "actors/failures.py",
+        "    if extras.logged != where:\n",
+        "    if True:\n",
+    ),
+    Bug(
+        "a new error after another one is logged without its traceback",
+        "actors/failures.py",
+        "    if extras.logged != where:\n",
+        "    if extras.logged is None:\n",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

@@ -45,6 +45,18 @@ class Page:
                 self.line(" " * indent, (label, "dim"), (line, style))
                 label = " " * beside
 
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table, or where its columns do not fit beside each other, a list of what each row holds."""
+        widths = [max(len(title), *(len(row[n]) for row in rows)) for n, title in enumerate(titles)]
+        beside = sum(widths[:-1]) + 2 * len(widths[:-1])
+        if self.width is None or beside + min(widths[-1], NARROWEST) <= self.width:
+            self.columns(titles, [[(text, "") for text in row] for row in rows])
+            return
+        for number, row in enumerate(rows):
+            if number:
+                self.line()
+            self.facts([(title, text, "") for title, text in zip(titles, row, strict=True) if text], indent=0)
+
     def columns(
         self,
         titles: Sequence[str],

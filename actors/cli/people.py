@@ -290,7 +290,7 @@ def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
         elif not found.rows:
             click.echo("No row matches.")
         else:
-            _page().columns(found.columns, [[(safe(_cell(value)), "") for value in row] for row in found.rows])
+            _page().table(found.columns, [[safe(_cell(value)) for value in row] for row in found.rows])
         if found.more:
             click.echo(f"These are the first {limit}; --limit shows more.", err=True)
 
