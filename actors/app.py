@@ -31,7 +31,7 @@ from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
 from actors.keys import checked_key, key_for
 from actors.limits import Limits
-from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of
+from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
 from actors.operations import Operations
 from actors.partition import Partition
 from actors.placements import Message
@@ -352,7 +352,7 @@ class App:
             row = await partition.store.invocation(seq)
             if row is None:
                 raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
-            return self._info(row)
+            return InvocationInfo.of(row, partition.ids, await steps_of(partition, row))
 
     def _info(self, row: InvocationRow) -> InvocationInfo:
         return InvocationInfo.of(row, self._running().ids)

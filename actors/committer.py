@@ -63,6 +63,7 @@ class Store(Protocol):
         limit: int,
     ) -> list[InvocationRow]: ...
     async def journal(self, seq: int) -> list[JournalRow]: ...
+    async def open_steps(self, seq: int) -> list[tuple[int, str | None, int | None, str | None]]: ...
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]: ...
     async def take_requests(self, answered_before_ms: int) -> list[RequestRow]: ...
     async def figures(self) -> Figures: ...
@@ -88,6 +89,7 @@ class OpenBatch:
         "state",
         "stopped",
         "timers",
+        "tries",
         "workflows",
     )
 
@@ -105,6 +107,7 @@ class OpenBatch:
         self.reserve_to: int | None = None
         self.answered: list[tuple[str, int, int]] = []  # requests of a command line
         self.workflows: list[WorkflowFact] = []
+        self.tries: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         # See Committer.reply.
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None, bool | BaseException]] = []
@@ -124,6 +127,7 @@ class OpenBatch:
             or self.reserve_to
             or self.answered
             or self.workflows
+            or self.tries
         )
 
     def sealed(self) -> Batch:
@@ -159,6 +163,7 @@ class OpenBatch:
             self.reserve_to,
             self.answered,
             self.workflows,
+            list(self.tries.values()),
         )
 
 

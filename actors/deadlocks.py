@@ -91,7 +91,9 @@ class Deadlocks:
         """Whether an object can do nothing more before `invocation` has ended, as far as memory tells."""
         mailbox = self._partition.known(service, key)
         holder = mailbox.current if mailbox is not None else None
-        return holder is invocation or (holder is not None and self._path(holder, invocation.seq)[0] is not None)
+        if holder is None or holder.ended:  # only a step of it goes on
+            return False
+        return holder is invocation or self._path(holder, invocation.seq)[0] is not None
 
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
         """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""

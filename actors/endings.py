@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
+from actors.invocation import StepWork
 from actors.journal import Journal, Kind
-from actors.storage import Flag, Status
+from actors.storage import Flag, Mode, Status
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation, Work
@@ -33,7 +34,7 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
     """Nothing of an ended invocation may still go off."""
     work, invocation.work = invocation.work, None
     if work:
-        _cancel_work(partition, invocation, journal, work)
+        invocation.work = _cancel_work(partition, invocation, journal, work)
     for entry in journal.commands:
         kind = entry.kind
         if (
@@ -48,9 +49,16 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
         partition.promises.ended(invocation, journal)
 
 
-def _cancel_work(partition: Partition, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> None:
+def _cancel_work(
+    partition: Partition, invocation: Invocation, journal: Journal, work: dict[int, Work]
+) -> dict[int, Work] | None:
+    """The steps among it that hold the key, because they are still being executed; None without any."""
+    left: dict[int, Work] = {}
     for index, piece in work.items():
-        piece.cancel()
+        if not isinstance(piece, StepWork):
+            piece.cancel()
+        elif piece.leave() and invocation.mode == Mode.EXCLUSIVE:
+            left[index] = piece
         command = journal.command(index)
         if invocation.status == Status.SUCCEEDED and command is not None and command.kind == Kind.RUN:
             log.warning(
@@ -58,6 +66,7 @@ def _cancel_work(partition: Partition, invocation: Invocation, journal: Journal,
                 partition.label(invocation),
                 command.name,
             )
+    return left or None
 
 
 def _roll_back(partition: Partition, invocation: Invocation, journal: Journal) -> None:

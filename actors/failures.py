@@ -30,6 +30,28 @@ def step_failed(partition: Partition, invocation: Invocation, index: int, error:
         attempt_failed(partition, invocation, error)
 
 
+def step_failed_again(
+    partition: Partition, invocation: Invocation, name: str, failed: int, delay_s: float, reason: str
+) -> None:
+    """A step with a policy of its own failed, and is to be tried again."""
+    log.warning(
+        "%s: step %s failed %s, next try in %.1f s. %s",
+        partition.label(invocation),
+        name,
+        _times(failed),
+        delay_s,
+        reason,
+    )
+
+
+def step_given_up(partition: Partition, invocation: Invocation, name: str, failed: int, reason: str) -> None:
+    log.warning("%s: step %s failed for good, %s. %s", partition.label(invocation), name, _times(failed), reason)
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'s' if count > 1 else ''}"
+
+
 def pushed_back(partition: Partition, invocation: Invocation, error: TerminalError) -> None:
     """It sent a message to a full mailbox: its next attempt sends it again, when there may be room.
 
@@ -127,6 +149,7 @@ def pause(
     if _ends_cancelled(partition, invocation, reason):
         return
     partition.close_attempt(invocation)
+    partition.withdraw_steps(invocation)
     invocation.more().reason = reason
     invocation.status = Status.PAUSED
     partition.counts.paused += 1

@@ -178,6 +178,22 @@ class Gateway:
             "actors_invocations_succeeded": ("counter", "Invocations that returned.", counts.succeeded),
             "actors_invocations_failed": ("counter", "Invocations that ended as a failure.", counts.failed),
             "actors_attempts_failed": ("counter", "Attempts that failed and are tried again.", counts.failed_attempts),
+            "actors_steps_failed": (
+                "counter",
+                "Executions of steps that failed under a retry policy of their own.",
+                counts.failed_steps,
+            ),
+            "actors_steps_waited_long": (
+                "counter",
+                "Executions of steps that waited for a thread for more than a second.",
+                partition.step_threads.waited_long,
+            ),
+            "actors_steps_queued": ("gauge", "Steps that wait for a thread.", len(partition.step_threads.waiting())),
+            "actors_steps_running": (
+                "gauge",
+                "Steps that are being executed, or wait for it.",
+                len(partition.executing),
+            ),
             "actors_invocations_paused": ("counter", "Invocations that were paused.", counts.paused),
             "actors_commits": ("counter", "Transactions handed to the database.", committer.handed_over),
             "actors_invocations_in_memory": ("gauge", "Open invocations in memory.", len(partition.open)),

@@ -23,6 +23,28 @@ class Work(Protocol):
     def cancel(self) -> object: ...
 
 
+class StepWork:
+    """A step, which its invocation may have to wait for, or stop, without an answer."""
+
+    __slots__ = ()
+
+    def cancel(self) -> object:
+        """The app stops."""
+        raise NotImplementedError
+
+    def withdraw(self) -> bool:
+        """No new execution: the invocation is paused. Whether one is under way; then its result still counts."""
+        raise NotImplementedError
+
+    def leave(self) -> bool:
+        """The invocation has ended. Whether the function is still being executed."""
+        raise NotImplementedError
+
+    def told_cancelled(self) -> None:
+        """The handler is told of its cancellation: what it asked for before is not tried again."""
+        raise NotImplementedError
+
+
 class Extras:
     """What few invocations have, stored in columns that the others leave empty."""
 
@@ -119,7 +141,7 @@ class Invocation:
         self.mailbox: Mailbox | None = None
         self.following: Invocation | None = None  # the next one in the mailbox
         # By index of the command. While there is any, the invocation counts as running: a crash ends the work, and only
-        # another attempt starts it again.
+        # another attempt starts it again. Of one that has ended: the steps that are still being executed.
         self.work: dict[int, Work] | None = None
         # Whoever gets the outcome once it is durable: futures of callers in this process.
         self.waiters: list[asyncio.Future[Any]] | None = None

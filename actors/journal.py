@@ -98,7 +98,8 @@ class Entry:
     CLEAR      field                 –                        the same
     CHANGE     field                 difference of the texts  the same (`before`: fingerprints of
                                                               the old and the new text)
-    RUN        step name             –                        –
+    RUN        step name             –                        how often it failed by a policy of
+                                                              its own (`before`: see `Tries`)
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
     CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: PLACED tells

@@ -28,6 +28,9 @@ class Limits:
     for a rejection of more than `max_failure` characters (PayloadTooLarge); what a handler or step fails with has happened,
     so its message and its metadata are cut there, and say so.
 
+    Waited for: a step whose function is still being executed when its invocation has ended, in a thread that nothing can stop.
+    The next invocation of the object begins after it, or `step_grace` later, with a warning, beside it.
+
     Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key, and runs of
     workflows with their state and promises, for `idempotency_retention`, however many.
     """
@@ -38,6 +41,7 @@ class Limits:
     max_timers: int = 30_000
     max_pending: int = 10_000
     max_in_flight: int = 100_000
+    step_grace: Duration = 60.0
     max_payload: int = 32 * 1024 * 1024
     max_journal: int = 100_000
     max_journal_bytes: int = 256 * 1024 * 1024
@@ -74,6 +78,10 @@ class Limits:
     @property
     def suspend_after_ms(self) -> int:
         return self._ms("suspend_after")
+
+    @property
+    def step_grace_ms(self) -> int:
+        return self._ms("step_grace")
 
     @property
     def retention_ms(self) -> int | None:

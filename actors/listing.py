@@ -9,9 +9,29 @@ from typing import TYPE_CHECKING
 
 from actors.errors import BadArguments, Failure, failure_of
 from actors.storage import Flag, InvocationRow, Status
+from actors.tries import Tries
 
 if TYPE_CHECKING:
     from actors.ids import IdMint
+    from actors.partition import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """A step of an invocation that has no answer yet; `position` is that of its journal entry.
+
+    `status` is "running", "queued" (it waits for a thread), "backing-off" (it waits for its next try, by a policy of its
+    own) or "stopped" (nothing of it goes on: its invocation is paused, or backs off). `failed`, `failing_since` and `error`,
+    the last one with its traceback, are of a step with a policy of its own, across restarts.
+    """
+
+    position: int
+    name: str
+    status: str
+    failed: int = 0
+    failing_since: datetime.datetime | None = None
+    next_try_at: datetime.datetime | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +39,8 @@ class InvocationInfo:
     """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback; `failure` what it failed
     with: `code`, `message`, `error`, `metadata`.
 
-    `held` says that a person paused it: it stays paused when the app starts again.
+    `held` says that a person paused it: it stays paused when the app starts again. `steps`, of `App.describe` alone, are
+    those without an answer, and those that are still being executed although their invocation has ended.
     """
 
     id: str
@@ -36,9 +57,10 @@ class InvocationInfo:
     cancel_requested: bool = False
     held: bool = False
     failure: Failure | None = None
+    steps: tuple[StepInfo, ...] = ()
 
     @classmethod
-    def of(cls, row: InvocationRow, ids: IdMint) -> InvocationInfo:
+    def of(cls, row: InvocationRow, ids: IdMint, steps: tuple[StepInfo, ...] = ()) -> InvocationInfo:
         return cls(
             ids.invocation(row.seq),
             row.service,
@@ -54,7 +76,38 @@ class InvocationInfo:
             bool(row.flags & Flag.CANCELLED),
             bool(row.flags & Flag.HELD),
             failure_of(row.outcome or "") if row.status == Status.FAILED else None,
+            steps,
         )
+
+
+async def steps_of(partition: Partition, row: InvocationRow) -> tuple[StepInfo, ...]:
+    """The steps of an invocation that have no answer; of one that has ended, those that are still being executed."""
+    executed = {step.index: step.status for step in partition.executing if step.seq == row.seq}
+    if row.status >= Status.SUCCEEDED and not executed:
+        return ()
+    found: list[StepInfo] = []
+    for position, name, failed, details in await partition.store.open_steps(row.seq):
+        tries = Tries.of(failed, details)
+        status = executed.get(position)
+        if status is None and row.status >= Status.SUCCEEDED:
+            continue
+        if status is None:
+            status = "stopped" if row.status in _STOPPED or not tries.failed else "backing-off"
+        found.append(
+            StepInfo(
+                position,
+                name or "",
+                status,
+                tries.failed,
+                moment(tries.since_ms) if tries.failed else None,
+                moment(tries.next_ms) if status == "backing-off" and tries.next_ms is not None else None,
+                tries.error or None,
+            )
+        )
+    return tuple(found)
+
+
+_STOPPED = (Status.PAUSED, Status.BACKING_OFF)
 
 
 @dataclass(frozen=True, slots=True)

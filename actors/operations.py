@@ -20,6 +20,7 @@ from actors.errors import (
     WrongStatus,
     failure_text,
 )
+from actors.invocation import StepWork
 from actors.journal import Journal, Kind
 from actors.restarts import Prefix
 from actors.storage import RUN, Flag, InvocationRow, Mode, Status
@@ -57,6 +58,7 @@ class Operations:
                     "The invocation is scheduled: it has not started. Cancel it, or pause it once it is due."
                 )
             self._partition.close_attempt(invocation)
+            self._partition.withdraw_steps(invocation)
             self._partition.alarms.cancel_retry(seq)
             extras = invocation.more()
             if invocation.status != Status.PAUSED:
@@ -237,6 +239,9 @@ class Operations:
             return
         partition = self._partition
         partition.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, partition.now_ms()))
+        for piece in list((invocation.work or {}).values()):
+            if isinstance(piece, StepWork):
+                piece.told_cancelled()
         if invocation.status in (Status.PAUSED, Status.BACKING_OFF):
             self._go_on(invocation)
 

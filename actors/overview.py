@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from actors import packing
 from actors.errors import UnknownInvocation
-from actors.listing import InvocationInfo
+from actors.listing import InvocationInfo, steps_of
 from actors.storage import InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
         if row is None:
             raise UnknownInvocation()
         story = await partition.store.story(seq, after, limit + 1)
+        steps = await steps_of(partition, row)
     return {
         **facts(InvocationInfo.of(row, partition.ids)),
         **_contents(row, partition.ids),
+        "steps": [replace(step, error=_last_line(step.error)) for step in steps],
         "journal": [_entry(line, partition.ids) for line in story[:limit]],
         "journal_more": len(story) > limit,
     }
@@ -38,10 +41,13 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
 
 def facts(info: InvocationInfo) -> dict[str, Any]:
     """What lists show. Of `reason` the last line, which is the error: its traceback is for the command line and the log."""
-    shown = {name: getattr(info, name) for name in InvocationInfo.__slots__}
-    if info.reason is not None:
-        shown["reason"] = info.reason.strip().rpartition("\n")[2]
+    shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name != "steps"}
+    shown["reason"] = _last_line(info.reason)
     return shown
+
+
+def _last_line(text: str | None) -> str | None:
+    return text.strip().rpartition("\n")[2] if text is not None else None
 
 
 def _contents(row: InvocationRow, ids: IdMint) -> dict[str, Any]:

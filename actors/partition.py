@@ -46,7 +46,7 @@ from actors.errors import (
 from actors.gauges import Gauges
 from actors.handlers import HandlerDefinition, Options
 from actors.ids import IdMint
-from actors.invocation import MISSING, Invocation, Work, changed_kind, own_key
+from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind, own_key
 from actors.journal import Entry, Journal, Kind
 from actors.limits import Limits
 from actors.loader import Loader
@@ -60,6 +60,7 @@ from actors.residence import Residence
 from actors.retention import Retention
 from actors.retry import RetryPolicy
 from actors.serde import Codec
+from actors.step_threads import StepThreads
 from actors.steps import Step
 from actors.storage import (
     OWN_KEY,
@@ -134,6 +135,8 @@ class Partition(Ledger):
         self.attachments = Attachments(self)
         self.placements = Placements(self)
         self.deadlocks = Deadlocks(self)
+        self.step_threads = StepThreads(executor, clock)
+        self.executing: set[Step] = set()  # the steps whose functions are being executed, or wait for a thread
         self.operations = Operations(self)
         self.promises = Promises(self)
         self.workflows = Workflows(self)
@@ -620,7 +623,20 @@ class Partition(Ledger):
         if invocation.work is None or index not in invocation.work:
             step = Step(self, invocation, index, function, codec, policy, contextvars.copy_context())
             self.add_work(invocation, index, step)
-            self.committer.gate(step.start)
+            step.schedule()
+
+    def withdraw_steps(self, invocation: Invocation) -> None:
+        """It is paused: no step of it is executed any more. One that is being executed stays, for the next attempt."""
+        for index, piece in list((invocation.work or {}).items()):
+            if isinstance(piece, StepWork) and not piece.withdraw():
+                self.work_ended(invocation, index)
+
+    def step_left(self, invocation: Invocation, index: int) -> None:
+        """A step that was still being executed when its invocation ended is over: the key goes on."""
+        if invocation.ended and invocation.work is not None and not self.stopped:
+            invocation.work.pop(index, None)
+            if not invocation.work:
+                self._pass_on(invocation)
 
     def add_work(self, invocation: Invocation, index: int, work: Work) -> None:
         """This process is about to complete a command of the invocation; `complete` ends that."""
@@ -788,16 +804,46 @@ class Partition(Ledger):
         elif invocation.shared:
             mailbox.readers -= 1
         elif mailbox.current is invocation:
-            mailbox.current = None
-            following = mailbox.pop()
-            if following is not None:
-                mailbox.current = following
-                if following.status != _PAUSED:
-                    self.start(following)
-            elif invocation.mode == KEYLESS:
-                self.residence.over(mailbox)
+            if invocation.work is None:
+                self._pass_on(invocation)
+            else:
+                self._hold_key(invocation)
         else:
             mailbox.remove(invocation)
+
+    def _pass_on(self, invocation: Invocation) -> None:
+        """The next one of the mailbox has its turn."""
+        mailbox = invocation.mailbox
+        assert mailbox is not None
+        invocation.work = None
+        mailbox.current = None
+        following = mailbox.pop()
+        if following is not None:
+            mailbox.current = following
+            if following.status != _PAUSED:
+                self.start(following)
+        elif invocation.mode == KEYLESS:
+            self.residence.over(mailbox)
+
+    def _hold_key(self, invocation: Invocation) -> None:
+        """It has ended, but a step of it has not: what comes next for the key would do its own beside that. Not for ever."""
+        steps = ", ".join(str(step) for step in (invocation.work or {}).values())
+        grace_ms = self.limits.step_grace_ms
+
+        def let_go() -> None:
+            if invocation.work is not None:
+                log.warning(
+                    "%s is still being executed %g s after its invocation ended. From now on the next invocation of the "
+                    "object runs beside it. How long it waits is Limits.step_grace.",
+                    steps,
+                    grace_ms / 1000,
+                )
+                self._pass_on(invocation)
+
+        log.info(
+            "%s is still being executed after its invocation ended; the next one of the object waits for it.", steps
+        )
+        self.wake_at(self.clock.due_ms(grace_ms), let_go)
 
     # --- the end of the partition -----------------------------------------------------------------------------------------
 
@@ -847,6 +893,9 @@ class Partition(Ledger):
         self.retention.stop()
         self.requests.stop()
         self.ticks.stop()
+        self.step_threads.stop()
+        for step in self.executing:  # those of invocations that have ended, too
+            step.cancel()
         self.loader.abandon(error)
         for waiting in self._ready:
             if isinstance(waiting, Mark):

@@ -157,7 +157,10 @@ class Prefix:
                 texts[name] = text
             else:
                 value, before = _renamed(value, names), _renamed_text(numbers.get(row.idx, before), names)
-            partition.write_entry(invocation, journal.append(kind, name, value, row.ref, before, row.at_ms))
+            ref = row.ref
+            if kind == Kind.RUN:
+                ref = before = None  # how often the old one has failed: the new one has its policy before it
+            partition.write_entry(invocation, journal.append(kind, name, value, ref, before, row.at_ms))
         for entry in journal.commands:
             if (
                 entry.kind in (Kind.SLEEP, Kind.AWAKEABLE)

@@ -178,6 +178,10 @@ def _check_idle(partition: Partition, mailbox: Mailbox) -> None:
         return
     # `commands` alone would not do: a cancellation, or a migrated state, is of an invocation that has begun, too.
     begun = holder.attempt is not None and holder.attempt.begun
+    if holder.ended:
+        raise ObjectBusy(
+            f"A step of {holder.address}, which has ended, is still being executed. Try again when it is over."
+        )
     if begun or holder.work or (holder.journal is not None and holder.journal.size):
         raise ObjectBusy(
             f"{holder.address} ({partition.ids.invocation(holder.seq)}) holds the object. Try again when it has ended, or "

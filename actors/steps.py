@@ -1,4 +1,8 @@
-"""The functions given to `ctx.run`, between the gate that lets them start and the journal entry that ends them."""
+"""The functions given to `ctx.run`, between the gate that lets them start and the journal entry that ends them.
+
+Promise: a step is executed only while its invocation may go on. Pause, cancel and kill stop new executions; one that is under
+way cannot be stopped in a thread, so its result counts, and what comes next for the key waits for it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from actors import failures, packing
 from actors.context import inside_step
 from actors.errors import (
+    InvocationCancelled,
     PayloadTooLarge,
     RetriesExhausted,
     SerializationError,
@@ -20,34 +25,41 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
+from actors.invocation import StepWork
 from actors.journal import Kind
 from actors.logs import step_of
 from actors.retry import RetryPolicy
 from actors.serde import Codec
+from actors.step_threads import Execution
+from actors.storage import Flag, Status
+from actors.tries import Tries
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
     from actors.partition import Partition
 
 
-class Step:
-    """One execution of one step. It belongs to the invocation, not to an attempt.
+class Step(StepWork):
+    """One step of an invocation, not of an attempt.
 
     When an attempt ends while its step still runs, the next attempt waits for that same execution: a second one beside
     it could do the same side effect twice at the same time.
+
+    Life: `schedule`; executed, perhaps several times by its own policy; answered, or `withdrawn`, after which it is
+    executed no more. The next attempt makes another one, which goes on where the recorded `Tries` say.
     """
 
     __slots__ = (
         "_codec",
-        "_failures",
-        "_first_failure_ms",
+        "_executing",
+        "_execution",
         "_function",
         "_invocation",
         "_partition",
         "_policy",
-        "_running",
         "_variables",
         "index",
+        "withdrawn",
     )
 
     def __init__(
@@ -67,47 +79,137 @@ class Step:
         self._codec = codec
         self._policy = policy
         self._variables = variables
-        self._running: asyncio.Future[Any] | None = None
-        self._failures = 0
-        self._first_failure_ms = 0
+        self._executing: asyncio.Future[Any] | None = None
+        self._execution: Execution | None = None  # that in a thread
+        self.withdrawn = False
+
+    def __str__(self) -> str:
+        return f"step {self._name()} of {self._partition.label(self._invocation)}"
+
+    @property
+    def seq(self) -> int:
+        """Of its invocation."""
+        return self._invocation.seq
+
+    @property
+    def status(self) -> str:
+        """Of one that is being executed: `queued` for a thread, or `running`."""
+        return "queued" if self._execution is not None and not self._execution.begun else "running"
+
+    # --- executing --------------------------------------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Execute it once all it depends on is durable; one that has failed before, not before it is to be tried again."""
+        policy = self._policy
+        tries = self._tries() if policy is not None else None
+        if policy is None or tries is None or not tries.failed:
+            self._partition.committer.gate(self.start)
+            return
+        partition = self._partition
+        if self._told_cancelled():
+            partition.loop.call_soon(self._give_up_cancelled)  # the handler that asks for it is running
+        elif policy.max_attempts is not None and tries.failed >= policy.max_attempts:  # by the policy of older code
+            partition.loop.call_soon(self._give_up, tries)
+        else:
+            # Further off than the policy allows: the clock was ahead when that was planned.
+            latest = partition.clock.due_ms(round(policy.max_interval * 1000))
+            partition.wake_at(min(tries.next_ms or 0, latest), self._due)
+
+    def _due(self) -> None:
+        if not self._over():
+            self._partition.committer.gate(self.start)  # its last failure must be on disk, too
 
     def start(self) -> None:
         """Run the function. Called once all it depends on is durable."""
-        if self._over():
+        if self._over() or self._cancelled_meanwhile():
             return
-        loop = self._partition.loop
+        partition = self._partition
         try:
             function = self._function
-            if self._partition.watcher is not None:
-                function = self._partition.watcher.step(self._invocation, self._name(), function)
+            if partition.watcher is not None:
+                function = partition.watcher.step(self._invocation, self._name(), function)
             variables = self._variables.copy()  # one context cannot be entered by two threads at once
-            variables.run(step_of.set, (self._partition, self._invocation))
+            variables.run(step_of.set, (partition, self._invocation))
             if is_async(function):
-                self._running = loop.create_task(_no_stop_async(function), context=variables)
+                self._executing = partition.loop.create_task(_no_stop_async(function), context=variables)
             else:
-                call: Callable[[], Any] = functools.partial(_no_stop, function)
-                self._running = loop.run_in_executor(self._partition.executor, variables.run, call)
+                execution = Execution(self, function, partition.clock.now_ms())
+                partition.step_threads.submit(execution, variables.run)
+                self._execution = execution
+                self._executing = asyncio.wrap_future(execution.job, loop=partition.loop)
         except Exception as error:  # arguments that do not fit, for example
-            loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
+            partition.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
             return
-        self._running.add_done_callback(self._done)
+        partition.executing.add(self)
+        self._executing.add_done_callback(self._done)
+
+    # --- stopping ---------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """The invocation has ended or the app stops. A function in a thread runs on; its result is ignored."""
-        if self._running is not None:
-            self._running.cancel()
+        """The app stops. A function in a thread runs on; its result is ignored."""
+        self.withdrawn = True
+        if self._executing is not None:
+            self._executing.cancel()
+
+    def withdraw(self) -> bool:
+        """No new execution. Whether one is under way; then its result still counts."""
+        if self._executing is not None and (self._execution is None or not self._execution.withdraw()):
+            return True
+        self.withdrawn = True
+        return False
+
+    def leave(self) -> bool:
+        """The invocation has ended. Whether its function is still at it: an async one is cancelled, and may take its time."""
+        self.withdrawn = True
+        if self._executing is None:
+            return False
+        if self._execution is None:
+            return self._executing.cancel()
+        return not self._execution.withdraw()
+
+    def told_cancelled(self) -> None:
+        """The handler is told of a cancellation: what it asked for before is not tried again."""
+        if self._executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:
+            self._give_up_cancelled()
 
     def _name(self) -> str:
         command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
         return (command.name or "") if command is not None else ""
 
+    def _tries(self) -> Tries:
+        command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
+        return Tries.of(command.ref, command.before) if command is not None else Tries()
+
     def _over(self) -> bool:
-        return self._invocation.ended or self._partition.stopped
+        return self.withdrawn or self._invocation.ended or self._partition.stopped
+
+    def _cancelled_meanwhile(self) -> bool:
+        """Whether it has failed before and its invocation was cancelled since: it waits to be told."""
+        if not self._invocation.has(Flag.CANCELLED) or self._policy is None or not self._tries().failed:
+            return False
+        journal = self._invocation.journal
+        assert journal is not None
+        return not journal.cancelled or self._told_cancelled()
+
+    def _told_cancelled(self) -> bool:
+        """Whether the handler asked for it before it was told of its cancellation: what it asks for later is its own."""
+        journal = self._invocation.journal
+        if journal is None or not journal.cancelled:
+            return False
+        return self.index < next(entry.idx for entry in journal.completions if entry.kind == Kind.CANCELLED)
+
+    # --- results ------------------------------------------------------------------------------------------------------------
 
     def _done(self, running: asyncio.Future[Any]) -> None:
+        partition = self._partition
+        execution, self._execution, self._executing = self._execution, None, None
+        partition.executing.discard(self)
+        if execution is not None:
+            partition.step_threads.running.discard(execution)
         if self._over():
             if not running.cancelled():
                 running.exception()  # mark it as seen
+            partition.step_left(self._invocation, self.index)
             return
         if running.cancelled():
             self._failed(asyncio.CancelledError("the step was cancelled from inside"))
@@ -124,25 +226,27 @@ class Step:
                     "The step returned a coroutine. Pass ctx.run the async function itself, not a wrapper of it."
                 )
             text = packing.pack(value) if self._codec is None else self._codec.encode(value)
-            if len(text) > self._partition.limits.max_payload:
+            if len(text) > partition.limits.max_payload:
                 raise PayloadTooLarge(
                     f"The step's result takes {len(text):,} characters; max_payload of the app allows "
-                    f"{self._partition.limits.max_payload:,}. Let the step store it elsewhere and return where."
+                    f"{partition.limits.max_payload:,}. Let the step store it elsewhere and return where."
                 )
         except TerminalError as refused:
-            self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
+            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
             return
         except Exception as broken:  # a method of the value's own class, for example
             self._failed(broken)
             return
-        self._partition.complete(self._invocation, self.index, Kind.COMPLETED, text)
+        partition.complete(self._invocation, self.index, Kind.COMPLETED, text)
 
     def _failed(self, error: BaseException) -> None:
-        partition = self._partition
+        if self._over():
+            return
+        partition, invocation = self._partition, self._invocation
         terminal = failures.terminal(error)
         if terminal is not None:
             partition.complete(
-                self._invocation, self.index, Kind.FAILED, failure_text(terminal, partition.limits.max_failure)
+                invocation, self.index, Kind.FAILED, failure_text(terminal, partition.limits.max_failure)
             )
             return
         policy = self._policy
@@ -151,28 +255,47 @@ class Step:
             with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
-            failures.step_failed(partition, self._invocation, self.index, error)
+            failures.step_failed(partition, invocation, self.index, error)
             return
         now = partition.clock.now_ms()
-        if self._failures == 0:
-            self._first_failure_ms = now
-        self._failures += 1
-        if policy.exhausted(self._failures, now - self._first_failure_ms):
-            exhausted = RetriesExhausted(
-                f"The step failed {self._failures} times; the last error was {short_reason(failures.principal(error))}."
-            )
-            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
+        tries = self._tries().once_more(now, failures.reason_of(error))
+        partition.counts.failed_steps += 1
+        if policy.exhausted(tries.failed, now - tries.since_ms):
+            self._record(tries)
+            self._give_up(tries, short_reason(failures.principal(error)))
             return
-        partition.wake_at(now + policy.delay_ms(self._failures, partition.rng), self.start)
+        delay_ms = policy.delay_ms(tries.failed, partition.rng)
+        next_ms = partition.clock.due_ms(delay_ms)
+        self._record(tries.at(next_ms))
+        failures.step_failed_again(partition, invocation, self._name(), tries.failed, delay_ms / 1000, tries.error)
+        if invocation.status == Status.PAUSED:
+            self.withdrawn = True
+            partition.work_ended(invocation, self.index)
+        elif self._told_cancelled():
+            self._give_up_cancelled()
+        else:
+            partition.wake_at(next_ms, self._due)
 
+    def _record(self, tries: Tries) -> None:
+        journal = self._invocation.journal
+        command = journal.command(self.index) if journal is not None else None
+        if command is not None:
+            tries.write(command)
+            self._partition.write_tries(self._invocation, command)
 
-def _no_stop(function: Callable[[], Any]) -> Any:
-    """A future cannot carry StopIteration: asyncio would drop it, and the step would never end."""
-    inside_step.set(True)
-    try:
-        return function()
-    except StopIteration as stop:
-        raise RuntimeError("the step raised StopIteration") from stop
+    def _give_up(self, tries: Tries, last: str | None = None) -> None:
+        if self._over():
+            return
+        last = tries.error.rstrip().rpartition("\n")[2] if last is None else last
+        exhausted = RetriesExhausted(f"The step failed {tries.failed} times; the last error was {last}.")
+        failures.step_given_up(self._partition, self._invocation, self._name(), tries.failed, tries.error)
+        self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
+
+    def _give_up_cancelled(self) -> None:
+        if self._over():
+            return
+        stopped = InvocationCancelled(f"The step {self._name()} is not tried again: its invocation was cancelled.")
+        self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(stopped))
 
 
 async def _no_stop_async(function: Callable[[], Any]) -> Any:

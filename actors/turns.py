@@ -207,6 +207,16 @@ class Ledger(Turns):
         batch.state[invocation.service, invocation.key, name] = text
         invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
 
+    def write_tries(self, invocation: Invocation, entry: Entry) -> None:
+        """A step has failed: the entry of its command holds how often."""
+        batch = self.committer.batch
+        if invocation.shared:
+            self.mark(invocation)
+        else:
+            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
+        batch.tries[invocation.seq, entry.idx] = (entry.ref, entry.before, invocation.seq, entry.idx)
+        self.touch()
+
     def write_entry(self, invocation: Invocation, entry: Entry) -> None:
         batch = self.committer.batch
         if invocation.shared:

@@ -18,10 +18,10 @@ TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 class Counts:
     """What has happened since the app has started."""
 
-    __slots__ = ("failed", "failed_attempts", "paused", "succeeded")
+    __slots__ = ("failed", "failed_attempts", "failed_steps", "paused", "succeeded")
 
     def __init__(self) -> None:
-        self.succeeded = self.failed = self.failed_attempts = self.paused = 0
+        self.succeeded = self.failed = self.failed_attempts = self.failed_steps = self.paused = 0
 
 
 class Watcher(Protocol):

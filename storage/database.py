@@ -108,6 +108,10 @@ class WriterConnection(sqlite3.Connection):
             self._insert(_STATE, whole.state)
             self._insert(_JOURNAL, whole.journal)
             self._insert(_TIMER, batch.timers)
+            if batch.tries:
+                self.executemany(
+                    "UPDATE journal_entry SET ref = ?, before = ? WHERE invocation = ? AND idx = ?", batch.tries
+                )
             if batch.fired:
                 self.executemany("DELETE FROM timer WHERE due_ms = ? AND seq = ?", batch.fired)
             if batch.stopped:

@@ -81,6 +81,7 @@ class PackedBatch:
             or batch.reserve_to is not None
             or batch.answered
             or batch.workflows
+            or batch.tries
         )
 
     def statements(self, epoch: int | None) -> list[tuple[str, list[Any]]]:

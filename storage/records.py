@@ -158,6 +158,9 @@ class Batch:
     reserve_to: int | None = None  # no number below this is ever given out again
     answered: list[tuple[str, int, int]] = field(default_factory=list)  # (answer, answered_ms, number) of requests
     workflows: list[WorkflowFact] = field(default_factory=list)  # take effect before all others, in this order
+    tries: list[tuple[Any, ...]] = field(
+        default_factory=list
+    )  # (ref, before, invocation, idx) of steps that have failed
 
 
 WorkflowFact = tuple[str, tuple[Any, ...]]  # one of storage.database.WORKFLOW_FACTS and its parameters

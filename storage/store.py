@@ -443,6 +443,15 @@ class SqliteStore:
         found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))
         return [JournalRow._make(values) for values in found]
 
+    async def open_steps(self, seq: int) -> list[tuple[int, str | None, int | None, str | None]]:
+        """(position, name, ref, before) of the steps of an invocation that have no answer."""
+        found = await self._read(
+            "SELECT idx, name, ref, before FROM journal_entry WHERE invocation = ? AND kind = 3 AND idx NOT IN "
+            "(SELECT ref FROM journal_entry WHERE invocation = ? AND kind IN (20, 21)) ORDER BY idx",
+            (seq, seq),
+        )
+        return [(position, name, ref, before) for position, name, ref, before in found]
+
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
         """(invocation, idx, service, key, handler, since_ms, deadline_ms) of awakeables nobody completed, oldest first."""
         return [

@@ -483,6 +483,72 @@ BUGS = [
         "",
     ),
     Bug(
+        "a paused invocation goes on executing its step",
+        "actors/operations.py",
+        "            self._partition.withdraw_steps(invocation)\n",
+        "",
+    ),
+    Bug(
+        "an invocation that its policy pauses goes on executing its steps",
+        "actors/failures.py",
+        "    partition.withdraw_steps(invocation)\n",
+        "",
+    ),
+    Bug(
+        "a step that fails while its invocation is paused is tried again",
+        "actors/steps.py",
+        "        if invocation.status == Status.PAUSED:",
+        "        if False:",
+    ),
+    Bug(
+        "a step is tried again while its invocation waits to be told of its cancellation",
+        "actors/steps.py",
+        "        return not journal.cancelled or self._told_cancelled()",
+        "        return self._told_cancelled()",
+    ),
+    Bug(
+        "a cancelled handler that goes on has its step tried again",
+        "actors/steps.py",
+        "        if self._executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:",
+        "        if False:",
+    ),
+    Bug(
+        "a step forgets at a restart how often it has failed",
+        "storage/database.py",
+        "            if batch.tries:",
+        "            if False:",
+    ),
+    Bug(
+        "a step that failed is tried at once after a restart",
+        "actors/steps.py",
+        "partition.wake_at(min(tries.next_ms or 0, latest), self._due)",
+        "partition.wake_at(0, self._due)",
+    ),
+    Bug(
+        "a restart that keeps a step keeps its failures",
+        "actors/restarts.py",
+        "            if kind == Kind.RUN:",
+        "            if False:",
+    ),
+    Bug(
+        "two steps of one key run at the same time after a kill",
+        "actors/partition.py",
+        "            if invocation.work is None:\n                self._pass_on(invocation)",
+        "            if True:\n                self._pass_on(invocation)",
+    ),
+    Bug(
+        "a step that does not end holds its key without limit",
+        "actors/partition.py",
+        "        self.wake_at(self.clock.due_ms(grace_ms), let_go)\n",
+        "",
+    ),
+    Bug(
+        "steps that wait for a thread are not seen",
+        "actors/step_threads.py",
+        "        late = [execution for execution in waiting if execution.queued_ms + LONG_MS <= now]",
+        "        late: list[Execution] = []",
+    ),
+    Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
         "timer = (due_ms, partition.next_number(), invocation.seq, index)",
@@ -899,8 +965,8 @@ BUGS = [
     Bug(
         "the mailbox of a service outlives its invocation",
         "actors/partition.py",
-        "                self.residence.over(mailbox)\n",
-        "                pass\n",
+        "        elif invocation.mode == KEYLESS:\n            self.residence.over(mailbox)\n",
+        "",
     ),
     Bug(
         "state is changed from outside in the middle of an invocation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import Executor
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -41,6 +42,7 @@ class World:
         *classes: type[Served],
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
+        executor: Executor | None = None,
         **options: Any,
     ) -> None:
         self.classes = classes
@@ -48,6 +50,7 @@ class World:
         self.clock = ManualClock()
         self.retry = retry or RetryPolicy(max_attempts=5)
         self.limits = limits or _KEPT
+        self.executor = executor or InlineExecutor()
         self.options = options
         self.rng: Random | None = None
         self.app: App = None  # type: ignore[assignment]
@@ -60,7 +63,7 @@ class World:
             store=self.store,
             clock=self.clock,
             random=Random(0),
-            executor=InlineExecutor(),
+            executor=self.executor,
             retry=self.retry,
             limits=self.limits,
             **self.options,

@@ -8,12 +8,14 @@ from actors.cli.database import Database, Facts, moment_text
 from actors.cli.timeline import Line
 from actors.handlers import address
 from actors.storage import InvocationRow, Mode, Status
+from actors.tries import Tries
 
 
 async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:
     """[{"for", "position"?, "name"?, "id"?, "status"?, "until"?, "before"?}], in the order in which it was asked for.
 
-    "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many are to end before it.
+    "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many are to end before it. A step
+    with a retry policy of its own that has failed has "failed", how often, "failing_since", "until" and "error".
     """
     if row.status == Status.SCHEDULED:
         return [{"for": "time", "until": moment_text(row.position)}]
@@ -26,6 +28,7 @@ async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]
     due = await database.due(row.seq)
     answered = {line.completes for line in story if line.completes is not None and line.entry != "placed"}
     placed = {line.completes: line.value for line in story if line.entry == "placed"}
+    tries = {position: (failed, details) for position, _, failed, details in await database.visitor.open_steps(row.seq)}
     found: list[Facts] = []
     for line in story:
         if line.position in answered:
@@ -44,8 +47,20 @@ async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]
         elif line.entry == "sleep":
             found.append({"for": "sleep", "until": due.get(line.position), **at})
         elif line.entry == "run":
-            found.append({"for": "step", "name": line.name, **at})
+            found.append({"for": "step", "name": line.name, **at, **_tries(*tries[line.position])})
     return found
+
+
+def _tries(failed: int | None, details: str | None) -> Facts:
+    tries = Tries.of(failed, details)
+    if not tries.failed:
+        return {}
+    return {
+        "failed": tries.failed,
+        "failing_since": moment_text(tries.since_ms),
+        "until": moment_text(tries.next_ms),
+        "error": tries.error,
+    }
 
 
 def _invocation(database: Database, row: InvocationRow) -> Facts:
@@ -72,7 +87,11 @@ def told_wait(wait: Facts) -> list[str]:
         case "promise":
             return [f'promise "{wait["name"]}"']
         case "step":
-            return [f"step {wait['name']}"]
+            if "failed" not in wait:
+                return [f"step {wait['name']}"]
+            times = f"{wait['failed']} time{'s' if wait['failed'] > 1 else ''} since {wait['failing_since']}"
+            again = f", next try at {wait['until']}" if wait["until"] else ""
+            return [f"step {wait['name']}, which failed {times}{again}", wait["error"].strip().rpartition("\n")[2]]
         case "sleep":
             return [f"sleep{until}"]
         case _:

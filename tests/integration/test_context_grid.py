@@ -456,6 +456,7 @@ async def test_a_paused_invocation_gets_one_more_attempt_when_the_app_starts() -
         assert await world.app.invocation(handle.id).result() == 4
 
 
+@pytest.mark.expects_log("step flaky failed", "step flaky failed for good, 4 times")
 async def test_a_step_with_its_own_policy_is_retried_in_place_until_it_is_used_up() -> None:
     async with World(Retrying) as world:
         call = world.app.object(Retrying, "r").in_place(4)

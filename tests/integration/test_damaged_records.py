@@ -74,7 +74,7 @@ async def test_a_stored_failure_that_cannot_be_read_is_a_failure_all_the_same(te
             await world.app.invocation(handle.id).result()
 
 
-@pytest.mark.may_log("failed, next in")
+@pytest.mark.may_log("failed, next in", "next try in")
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("name", ["fail", "step"])
 async def test_a_clock_that_is_set_back_stops_no_retry(name: str, restarted: bool) -> None:

@@ -92,7 +92,7 @@ async def test_a_group_of_terminal_errors_is_the_first_and_keeps_all(which: str,
             assert type(error.others[1]) is DurableTimeout
 
 
-@pytest.mark.may_log("failed for good")
+@pytest.mark.may_log("failed for good", "next try in")
 @pytest.mark.may_log("failed, next in")
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("which", TRANSIENT)

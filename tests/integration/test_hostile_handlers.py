@@ -220,7 +220,7 @@ class Stepping(VirtualObject):
         return "done"
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed, next in", "is paused; it is tried again", "next try in", "failed for good, 2 times")
 @pytest.mark.parametrize("step", BAD_STEPS)
 async def test_a_step_whose_error_no_future_can_carry_and_no_text_describe_ends(step: str, storage: str) -> None:
     """asyncio drops a StopIteration of a thread: the step never ended, and its invocation neither."""

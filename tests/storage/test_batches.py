@@ -99,6 +99,7 @@ async def test_calls_state_and_completions_are_one_statement_and_the_rest_needs_
         "reserve_to": 9,
         "answered": [("{}", 1, 2)],
         "workflows": [("replaced", (1,))],
+        "tries": [(1, "{}", 1, 2)],
     }
     named = entry(2, 1, 3, name="charge")
     assert not packed(batch(**{**ONE_STATEMENT, "journal": [*ONE_STATEMENT["journal"], named]})).alone()

@@ -1,0 +1,49 @@
+"""How often a step with a retry policy of its own has failed: kept with the journal entry of its command.
+
+It is rewritten in place, so no number of failures makes the journal longer, and a replay does not see it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+if TYPE_CHECKING:
+    from actors.journal import Entry
+
+
+class Tries(msgspec.Struct, frozen=True):
+    """`next_ms` is when the step is tried again, None once it is not. `error` is what it raised last, with its traceback."""
+
+    failed: int = 0
+    since_ms: int = 0
+    next_ms: int | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, failed: int | None, details: str | None) -> Self:
+        """What the columns of the entry hold; none if it has not failed, or if that cannot be read."""
+        if not failed or details is None:
+            return cls()
+        try:
+            since_ms, next_ms, error = _decode(details)
+        except (msgspec.MsgspecError, TypeError):
+            return cls(failed)
+        return cls(failed, since_ms, next_ms, error)
+
+    def once_more(self, now_ms: int, error: str) -> Tries:
+        """The same after one more failure."""
+        return Tries(self.failed + 1, self.since_ms if self.failed else now_ms, None, error)
+
+    def at(self, next_ms: int) -> Tries:
+        """The same, to be tried again at that time."""
+        return Tries(self.failed, self.since_ms, next_ms, self.error)
+
+    def write(self, entry: Entry) -> None:
+        entry.ref = self.failed
+        entry.before = _encode((self.since_ms, self.next_ms, self.error)).decode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(tuple[int, int | None, str]).decode
