@@ -146,7 +146,9 @@ class Attempt(Recorder):
                     upgrade(self.partition, invocation, self.state)
                 if journal is not None and journal.migrated is not None:
                     self._replay = MigratedReplay(journal, self._caught_up)
-                initial = journal.initial_state(self.state.stored) if journal is not None else None
+                initial = None
+                if journal is not None:
+                    initial = journal.initial_state(self.state.stored, invocation.has(Flag.APART))
                 instance = self.state.begin(initial)
         except SerializationError as error:
             self._pause(StateDecodeError(f"The stored arguments no longer fit the handler: {error}"))
@@ -177,6 +179,8 @@ class Attempt(Recorder):
         It is what migrating the current state gave, unless a migration changes what the handler has written since.
         """
         state = self.state
+        if self.invocation.has(Flag.APART):
+            return
         for name in {**state.stored, **state.texts}:
             text = state.texts.get(name)
             if text != state.stored.get(name):
@@ -398,7 +402,8 @@ class Attempt(Recorder):
         assert self._outcome is not None and handler is not None
         status, text, value = self._outcome
         try:
-            self._finish_writes(keep=status == _SUCCEEDED or not handler.atomic)
+            atomic = handler.atomic or invocation.has(Flag.APART)
+            self._finish_writes(keep=status == _SUCCEEDED or not atomic)
         except TerminalError as error:
             status, text = _FAILED, failure_text(error)
         self._over()
@@ -444,6 +449,8 @@ class Attempt(Recorder):
             self.state.discard()
             raise
         state = self.state
+        if self.invocation.has(Flag.APART):
+            changes = state.ahead(changes or {})
         if changes is not None:
             invocation, stored = self.invocation, state.stored
             batch = self.partition.committer.batch

@@ -43,7 +43,12 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
             and entry.idx not in journal.completed
         ):
             partition.alarms.cancel(entry.ref, invocation.seq, entry.idx)
-    if invocation.status == Status.FAILED and invocation.handler is not None and invocation.handler.atomic:
+    if (
+        invocation.status == Status.FAILED
+        and invocation.handler is not None
+        and invocation.handler.atomic
+        and not invocation.has(Flag.APART)
+    ):
         _roll_back(partition, invocation, journal)
     if invocation.handler is not None and invocation.handler.service.kind == "workflow":
         partition.promises.ended(invocation, journal)
@@ -70,7 +75,7 @@ def _cancel_work(
 
 
 def _roll_back(partition: Partition, invocation: Invocation, journal: Journal) -> None:
-    """The state goes back to what it was when the invocation began."""
+    """The state goes back to what it was when the invocation began, under a release that did not keep its writes apart."""
     mailbox = invocation.mailbox
     assert mailbox is not None and mailbox.state is not None
     stored = mailbox.state.stored

@@ -323,11 +323,13 @@ class Journal:
         names = [name for name, writes in self.writes_by_name().items() if writes[0].kind == _CHANGE]
         return {name: initial[name] for name in names if name in initial}
 
-    def initial_state(self, current: dict[str, str]) -> dict[str, str]:
-        """The object's state as it was when this invocation began: `current` with its own writes undone.
+    def initial_state(self, current: dict[str, str], apart: bool) -> dict[str, str]:
+        """The object's state as it was when this invocation began: `current` with its own writes undone, unless those are `apart`.
 
         Raises StateDecodeError if `current` is not what it has left.
         """
+        if apart:
+            return dict(current)
         if self.migrated is not None:
             return unpacked_state(self.migrated.value)
         initial = dict(current)
@@ -342,7 +344,7 @@ class Journal:
         """What must be written over `current` to make it the initial state again. Raises as `initial_state` does."""
         if self.migrated is None:
             return self.undone(current)
-        initial = self.initial_state(current)
+        initial = self.initial_state(current, False)
         return {name: initial.get(name) for name in {**current, **initial} if initial.get(name) != current.get(name)}
 
     def snapshot(self) -> Entry | None:

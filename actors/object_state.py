@@ -20,7 +20,7 @@ read cannot have been changed in place, whatever is inside of it, and is neither
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
@@ -40,7 +40,8 @@ class ObjectState:
     """`stored` is what the database holds, or is about to: JSON by name, declared and undeclared.
 
     `texts` is what the running handler's writes are compared with. It is the same dict, except while an attempt replays
-    from the state its invocation began with. `instance` may be ahead of both.
+    from the state its invocation began with, and while an atomic one has written: nobody else may see that before it has
+    succeeded. `instance` may be ahead of both.
 
     `version` is that of the texts in the database. While `foreign`, it is not that of the class: what is stored, if
     anything, must be migrated before an attempt begins, and the first write must write the version too.
@@ -185,6 +186,11 @@ class ObjectState:
             self._loaded = self._loaded or {}
             self._loaded[field.name] = again
 
+    def ahead(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+        """What `texts`, with these changes, has that `stored` has not; None for what it has not any more."""
+        texts = {**self.texts, **changes}
+        return {name: texts.get(name) for name in {**self.stored, **texts} if texts.get(name) != self.stored.get(name)}
+
     def discard(self) -> None:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
         self.texts = self.stored
@@ -204,9 +210,11 @@ class ObjectState:
         self.version, self.foreign = version, False
         self.discard()
 
-    def put(self, name: str, text: str | None, replayed: bool) -> None:
-        """Take over a recorded write; None deletes. A replayed one is in `stored` already."""
-        for texts in (self.texts,) if replayed or self.texts is self.stored else (self.texts, self.stored):
+    def put(self, name: str, text: str | None, apart: bool) -> None:
+        """Take over a recorded write; None deletes. One that is `apart` from `stored` is there already, or is not to be there yet."""
+        if apart and self.texts is self.stored:
+            self.texts = dict(self.stored)
+        for texts in (self.texts,) if apart or self.texts is self.stored else (self.texts, self.stored):
             if text is None:
                 texts.pop(name, None)
             else:

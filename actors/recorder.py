@@ -21,6 +21,7 @@ from actors.futures import DurableFuture, JournaledFuture
 from actors.journal import Entry, Journal, Kind, Replay, Write, after, packed_state, taken
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec
+from actors.storage import Flag
 from actors.upgrades import record_version
 
 if TYPE_CHECKING:
@@ -362,9 +363,12 @@ class Recorder:
         recorded = replay.expected() if replay is not None else None
         if recorded is None:
             kind, value, before = write or self._written({name: text})[name]
-            state.put(name, text, replayed=False)
+            apart = self._writes_apart()
+            state.put(name, text, apart)
             version = self.invocation.handler.service.version  # type: ignore[union-attr]
             self.record(kind, name, value, version if version > 1 else None, before)
+            if apart:
+                return
             self.partition.write_state(self.invocation, name, text)
             if state.foreign:
                 record_version(self.partition, self.invocation, state)
@@ -377,7 +381,18 @@ class Recorder:
         if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, text, codec):
             raise self._stop(replay.mismatch(recorded, kind, name, text))
         replay.advance()
-        state.put(name, recorded.value, replayed=True)  # type: ignore[arg-type]
+        state.put(name, recorded.value, apart=True)  # type: ignore[arg-type]
+
+    def _writes_apart(self) -> bool:
+        """Whether what it writes is in its journal alone until it succeeds. Whether it is so is settled by its first write."""
+        invocation = self.invocation
+        if invocation.has(Flag.APART):
+            return True
+        if not invocation.handler.atomic or (invocation.journal is not None and invocation.journal.writes()):  # type: ignore[union-attr]
+            return False
+        invocation.more().flags |= Flag.APART
+        self.partition.mark(invocation)
+        return True
 
     def _whole(self, replay: Replay, recorded: Entry) -> Entry:
         """The same command with the whole text, if it is a state write that holds only what has changed."""

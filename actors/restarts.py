@@ -168,6 +168,11 @@ class Prefix:
                 and entry.idx not in journal.completed
             ):
                 partition.alarms.add(entry.ref, invocation, entry.idx)
+        handler = invocation.handler
+        if handler is not None and handler.atomic:  # the state is as it was found, and stays so until the outcome
+            if journal.writes():
+                extras.flags |= Flag.APART
+            return
         for name, text in self._state().items():
             assert invocation.mailbox is not None and invocation.mailbox.state is not None
             state = invocation.mailbox.state

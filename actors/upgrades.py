@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from actors.errors import StateDecodeError
 from actors.journal import Entry, unpacked_state
 from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
+from actors.storage import Flag
 from actors.virtual_object import Served, ServiceDefinition
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) ->
     bases: dict[str, str] = {}
     if journal is not None and journal.writes():
         version = state.version if journal.migrated is None else journal.migrated.ref or 1
-        began = journal.initial_state(state.stored)
+        began = journal.initial_state(state.stored, invocation.has(Flag.APART))
         bases = journal.bases_in(began)
         initial = migrated(definition, invocation.key, began, version, None)
     elif not state.stored:

@@ -98,6 +98,7 @@ class Flag:
     HELD = 2  # paused by an operator: it stays so when the app starts again
     ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
     CONTINUES = 8  # its journal begins with a copy of that of `restart_of`, or of one that continues that one
+    APART = 32  # atomic, and has written state: that is in its journal alone until it succeeds
     TICK = 16  # placed by a schedule: found by an index of its own, and kept like one without an idempotency key
 
 

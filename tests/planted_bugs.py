@@ -393,6 +393,24 @@ BUGS = [
         "        if not self.batch.empty():\n            callback()\n",
     ),
     Bug(
+        "what an atomic handler writes is seen before its outcome",
+        "actors/recorder.py",
+        "        invocation.more().flags |= Flag.APART\n        self.partition.mark(invocation)\n        return True\n",
+        "        return False\n",
+    ),
+    Bug(
+        "what an atomic handler wrote before its last await is lost when it succeeds",
+        "actors/attempt.py",
+        "            changes = state.ahead(changes or {})\n",
+        "            pass\n",
+    ),
+    Bug(
+        "a restarted atomic handler shows the writes it has kept",
+        "actors/restarts.py",
+        "        if handler is not None and handler.atomic:",
+        "        if False:",
+    ),
+    Bug(
         "a plain message overtakes one that is being placed",
         "actors/placements.py",
         "        return bool(self._lanes) and (caller.seq, target.service.name, key) in self._lanes\n",
@@ -557,8 +575,8 @@ BUGS = [
     Bug(
         "an attempt resumes with the current instead of the initial state",
         "actors/attempt.py",
-        "initial = journal.initial_state(self.state.stored) if journal is not None else None",
-        "initial = dict(self.state.stored) if journal is not None else None",
+        "initial = journal.initial_state(self.state.stored, invocation.has(Flag.APART))",
+        "initial = dict(self.state.stored)",
     ),
     Bug(
         "the last batch's messages are lost",

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import Context, TerminalError, VirtualObject, handler, migration
+from actors.errors import AppNotRunning
 from actors.storage import StorageError
 from tests.world import World
 
@@ -163,7 +164,7 @@ async def _upgrades(run: Run, state: State, program: list[str], name: str, fails
             await _deploy(world, run, version)
             for _ in range(data.draw(st.integers(0, 2), label="completions")):
                 world.store.crash_at_commit(data.draw(st.integers(1, 3)), written=data.draw(st.booleans()))
-                with contextlib.suppress(StorageError):
+                with contextlib.suppress(StorageError, AppNotRunning):
                     await _complete_one(world)
                 await world.settle()
                 await _deploy(world, run, version)

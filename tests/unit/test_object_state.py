@@ -68,7 +68,7 @@ def record(state: ObjectState) -> dict[str, str | None] | None:
     """What the runtime does at a durable point."""
     changes = state.changes()
     for name, text in (changes or {}).items():
-        state.put(name, text, replayed=False)
+        state.put(name, text, apart=False)
     return changes
 
 
@@ -428,7 +428,7 @@ def test_a_replay_starts_from_the_initial_state() -> None:
     assert (instance.number, replayed.number) == (7, 1)  # type: ignore[attr-defined]
     replayed.number = 7  # type: ignore[attr-defined]
     assert state.changes() == {"number": "7"}
-    state.put("number", "7", replayed=True)
+    state.put("number", "7", apart=True)
     assert (state.texts, state.stored) == ({"number": "7"}, {"number": "7"})
     replayed.number = 8  # type: ignore[attr-defined]
     assert record(state) == {"number": "8"}
