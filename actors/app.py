@@ -25,7 +25,16 @@ from actors.errors import (
     UnknownService,
 )
 from actors.futures import Call
-from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, milliseconds, remaining
+from actors.handlers import (
+    DEFAULT_OPTIONS,
+    BoundHandler,
+    HandlerDefinition,
+    InvocationHandle,
+    Options,
+    milliseconds,
+    refuse_ambiguous,
+    remaining,
+)
 from actors.http_options import HttpOptions
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
@@ -260,18 +269,35 @@ class App:
             )
         return definition
 
-    def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
+    def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
+        """A handler by name, as a reference to its class would give it: call it, send to it, set options.
+
+        The key of a Service is "". Raises UnknownService or UnknownHandler.
+        """
+        target = self._running().handler(service, name)
+        return BoundHandler(self, target, key_for(target, key))
+
+    def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Call by name; the key of a Service is "". Raises UnknownService, UnknownHandler or BadArguments at once."""
         target = self._running().handler(service, handler)
         return self.dispatch_call(target, key_for(target, key), args, kwargs, DEFAULT_OPTIONS)
 
     def send(
-        self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
+        self,
+        service: str,
+        key: str,
+        handler: str,
+        /,
+        *args: Any,
+        delay: float | datetime.timedelta | None = None,
+        **kwargs: Any,
     ) -> InvocationHandle[Any]:
-        """Send one way by name, `delay` later if given."""
+        """Send one way by name, `delay` later if given. To a handler with a parameter `delay`: `app.handler(...).send(...)`."""
         target = self._running().handler(service, handler)
+        if delay is not None:
+            refuse_ambiguous(target, "delay")
         options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
-        return self.dispatch_send(target, key_for(target, key), args, {}, options)
+        return self.dispatch_send(target, key_for(target, key), args, kwargs, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         partition = self._partition

@@ -360,6 +360,8 @@ class Attempt(Recorder):
         if len(text) > self.partition.max_payload:
             self._terminated(self._too_large(text, f"The result of {handler.target}"))
             return
+        if self._context is not None:
+            self._context._tell_unused()
         self._outcome = (_SUCCEEDED, text, value)
         self._settle()
 

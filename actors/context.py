@@ -6,22 +6,33 @@ import contextvars
 import datetime
 import functools
 import json
+import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Never, ParamSpec, TypeVar, overload
 
 from actors.combinators import Combinators, with_timeout
 from actors.durable_promise import DurablePromise
 from actors.errors import (
     BadArguments,
+    DefinitionError,
     TerminalError,
     WrongKind,
     failure_error,
     failure_text,
 )
-from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture
-from actors.handlers import DEFAULT_OPTIONS, HandlerDefinition, InvocationHandle, Options, address, remaining
+from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture, Sleep
+from actors.handlers import (
+    DEFAULT_OPTIONS,
+    BoundHandler,
+    HandlerDefinition,
+    InvocationHandle,
+    Options,
+    address,
+    refuse_ambiguous,
+    remaining,
+)
 from actors.journal import Entry, Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.named_state import NamedState
@@ -31,11 +42,14 @@ from actors.retry import RetryPolicy
 from actors.sent_messages import PlacedMessage, SentMessage
 from actors.serde import ANY, Codec, codec_for, value_codec
 from actors.service import Service
+from actors.spelling import refuse_unknown
 from actors.type_names import type_name
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
+
+log = logging.getLogger("actors")
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
@@ -54,10 +68,11 @@ class Context(NamedState, Combinators):
     """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
 
     __actors_context__ = True
-    __slots__ = ("_random",)
+    __slots__ = ("_random", "_sleeps")
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
+        self._sleeps: list[Sleep] | None = None
         self._random: random.Random | None = None
 
     # --- who and when ---------------------------------------------------------------------------------------------------
@@ -105,14 +120,15 @@ class Context(NamedState, Combinators):
     def run(
         self,
         function: Callable[P, Awaitable[T]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> DurableFuture[T]: ...
 
     @overload
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
 
-    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:
+    def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableFuture[Any]:
         """Execute a side effect and record its result: at least once until recorded, never again after.
 
         An `async def` runs on the loop, any other function in a thread. It starts when everything before it is on disk.
@@ -121,12 +137,25 @@ class Context(NamedState, Combinators):
         """
         return self._run(step_name(function), None, None, function, args, kwargs)
 
-    def step(self, *, name: str | None = None, type: Any = None, retry: RetryPolicy | None = None) -> StepOptions:
+    def step(
+        self,
+        *misplaced: Never,
+        name: str | None = None,
+        type: Any = None,
+        retry: RetryPolicy | None = None,
+        **unknown: Never,
+    ) -> StepOptions:
         """`ctx.step(name="charge", retry=RetryPolicy(max_attempts=3)).run(charge, amount)`: run with options.
 
         With `retry` the step is tried again in place; when the policy is used up, the await raises TerminalError.
         `type` declares the result's type where the function's own annotation does not.
         """
+        if unknown:
+            refuse_unknown("ctx.step(...)", unknown, ("name", "type", "retry"))
+        if misplaced:
+            raise DefinitionError(
+                "ctx.step(...) takes its options by name: ctx.step(name='charge').run(function, ...)."
+            )
         if name is not None:
             check_name(name, "ctx.step")
         return StepOptions(self, name, type, retry)
@@ -165,16 +194,29 @@ class Context(NamedState, Combinators):
         """
         return self._sleep(remaining(duration, "ctx.sleep"))
 
-    def _sleep(self, duration_ms: int) -> JournaledFuture[None]:
+    def _sleep(self, duration_ms: int) -> Sleep:
         attempt = self._attempt
         entry = attempt.command(Kind.SLEEP, str(duration_ms))
         if entry is None:
             due = attempt.partition.clock.due_ms(duration_ms)
             entry = attempt.record(Kind.SLEEP, str(duration_ms), ref=due)
             attempt.partition.alarms.add(due, attempt.invocation, entry.idx)
-        future: JournaledFuture[None] = JournaledFuture(attempt, entry.idx, None)
+        future = Sleep(attempt, entry.idx)
         attempt.expect(future)
+        if self._sleeps is None:
+            self._sleeps = []
+        self._sleeps.append(future)
         return future
+
+    def _tell_unused(self) -> None:
+        """The handler has returned: say which of its sleeps let no time pass."""
+        unused = sum(not future.used for future in self._sleeps or ())
+        if unused:
+            log.warning(
+                "%s: ctx.sleep was called without await%s, so the handler did not wait. Write await before it.",
+                self._attempt.invocation.address,
+                f" {unused} times" if unused > 1 else "",
+            )
 
     # --- awakeables -----------------------------------------------------------------------------------------------------
 
@@ -310,18 +352,35 @@ class Context(NamedState, Combinators):
         """The same for a Service, which has no key: `await ctx.service(Mailer).deliver("a@b")`. Raises WrongKind for others."""
         return self._attempt.partition.definition(cls).keyless(self)  # type: ignore[return-value]
 
-    def call(self, service: str, key: str, handler: str, *args: Any, **kwargs: Any) -> Call[Any]:
+    def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
+        """A handler by name, as a reference to its class would give it: call it, send to it, set options.
+
+        The key of a Service is "". Raises UnknownService or UnknownHandler.
+        """
+        target = self._attempt.partition.handler(service, name)
+        return BoundHandler(self, target, key_for(target, key))
+
+    def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Call by name; the key of a Service is "". Raises UnknownService or UnknownHandler at once."""
         target = self._attempt.partition.handler(service, handler)
         return self.dispatch_call(target, key_for(target, key), args, kwargs, DEFAULT_OPTIONS)
 
     def send(
-        self, service: str, key: str, handler: str, *args: Any, delay: float | datetime.timedelta | None = None
+        self,
+        service: str,
+        key: str,
+        handler: str,
+        /,
+        *args: Any,
+        delay: float | datetime.timedelta | None = None,
+        **kwargs: Any,
     ) -> InvocationHandle[Any]:
-        """Send one way by name, `delay` later if given."""
+        """Send one way by name, `delay` later if given. To a handler with a parameter `delay`: `ctx.handler(...).send(...)`."""
         target = self._attempt.partition.handler(service, handler)
+        if delay is not None:
+            refuse_ambiguous(target, "delay")
         options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
-        return self.dispatch_send(target, key_for(target, key), args, {}, options)
+        return self.dispatch_send(target, key_for(target, key), args, kwargs, options)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         if options.delay_ms:
@@ -436,12 +495,12 @@ class StepOptions:
         self._retry = retry
 
     @overload
-    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+    def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
 
     @overload
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> DurableFuture[T]: ...
 
-    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:
+    def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableFuture[Any]:
         """Like `ctx.run`, with these options."""
         name = self._name if self._name is not None else step_name(function)
         return self._context._run(name, self._type, self._retry, function, args, kwargs)

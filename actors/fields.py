@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from actors.errors import DefinitionError, SerializationError
 from actors.migrations import Migration
 from actors.serde import Codec, codec_for
+from actors.spelling import refuse_unknown
 
 T = TypeVar("T")
 
@@ -34,8 +35,9 @@ def field(*, default: T) -> T: ...
 def field(*, default_factory: Callable[[], T]) -> T: ...
 
 
-def field(*, default: Any = MISSING, default_factory: Callable[[], Any] | None = None) -> Any:
+def field(*, default: Any = MISSING, default_factory: Callable[[], Any] | None = None, **unknown: Any) -> Any:
     """A state attribute's default: a value, copied for each key, or a factory called for each key."""
+    refuse_unknown("field(...)", unknown, ("default", "default_factory"))
     if (default is MISSING) == (default_factory is None):
         raise DefinitionError("field() wants either default= or default_factory=.")
     return default if default_factory is None else Factory(default_factory)

@@ -22,7 +22,50 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Call(Generic[T_co]):
+class ForgottenAwait(MisusedFuture, AttributeError):
+    """Raised where an awaitable is used like its value. `hasattr` of a name that only the value has is False."""
+
+
+class Awaited:
+    """Base of what stands for a value that must be awaited first: used like the value, it says so at that line."""
+
+    __slots__ = ()
+    _what = "a call under way"
+    _instead = "Write await before it"
+
+    if not TYPE_CHECKING:  # checkers refuse all of these, and should go on to
+
+        def _misused(self, *_):
+            raise ForgottenAwait(
+                f"This is {self._what}, {type(self).__name__}, and was used like its value. {self._instead}."
+            )
+
+        __bool__ = __int__ = __float__ = __complex__ = __index__ = __bytes__ = __format__ = __round__ = _misused
+        __len__ = __iter__ = __next__ = __reversed__ = __getitem__ = __setitem__ = __delitem__ = __contains__ = _misused
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _misused
+        __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __divmod__ = __rdivmod__ = _misused
+        __matmul__ = __rmatmul__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _misused
+        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _misused
+        __neg__ = __pos__ = __invert__ = __abs__ = __trunc__ = __floor__ = __ceil__ = _misused
+        __lt__ = __le__ = __gt__ = __ge__ = _misused
+        __enter__ = __exit__ = __aenter__ = __aexit__ = __aiter__ = __anext__ = _misused
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                return object.__getattribute__(self, name)  # raises as it does for any object
+            return self._misused()
+
+        def __eq__(self, other):
+            return self._misused() if type(other) in _VALUES else NotImplemented
+
+        __hash__ = object.__hash__
+
+
+# What an awaitable can never be equal to, though its value may be.
+_VALUES = frozenset({bool, int, float, complex, str, bytes, list, dict, set, frozenset, tuple})
+
+
+class Call(Awaited, Generic[T_co]):
     """Something under way that can be awaited for its value. Awaiting twice gives the same value."""
 
     __slots__ = ()
@@ -50,17 +93,7 @@ class DurableFuture(Call[T]):
 
     __actors_advice__ = "It is a future: was await forgotten?"
 
-    if not TYPE_CHECKING:  # checkers refuse all of these, and should go on to
-
-        def _misused(self, *_):
-            raise MisusedFuture(
-                f"This is a future of the context, {type(self).__name__}, and was used like its value. Write await before it."
-            )
-
-        __bool__ = __int__ = __float__ = __len__ = __iter__ = __getitem__ = __contains__ = __format__ = _misused
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _misused
-        __mod__ = __floordiv__ = __pow__ = __neg__ = __abs__ = __and__ = __or__ = _misused
-        __lt__ = __le__ = __gt__ = __ge__ = _misused
+    _what = "a future of the context"
 
     def __await__(self) -> Generator[Any, None, T]:
         if self._state == 0:
@@ -157,6 +190,28 @@ class JournaledFuture(DurableFuture[T]):
             return packing.unpack(value)
         assert self.codec is not None
         return self.codec.decode(value)
+
+
+class Sleep(JournaledFuture[None]):
+    """`ctx.sleep`. `used` tells whether anything has asked for it: one that nothing awaits lets no time pass."""
+
+    __slots__ = ("used",)
+
+    def __init__(self, attempt: Attempt, command: int) -> None:
+        super().__init__(attempt, command, None)
+        self.used = False
+
+    def done(self) -> bool:
+        self.used = True
+        return super().done()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self.used = True
+        return super().__await__()
+
+    def _watch(self, watcher: Callable[[DurableFuture[Any]], None]) -> None:
+        self.used = True
+        super()._watch(watcher)
 
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from typing import (
 
 from actors.cron import TICK
 from actors.errors import BadArguments, DefinitionError, SerializationError
-from actors.futures import Call
+from actors.futures import Awaited, Call
 from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for, join, split
+from actors.spelling import refuse_unknown
 from actors.storage import Mode
 from actors.type_names import shortened
 
@@ -42,13 +43,22 @@ R = TypeVar("R", covariant=True)  # so that for type checkers, too, a handler ma
 F = TypeVar("F", covariant=True)
 
 
-class InvocationHandle(Generic[R]):
+class InvocationHandle(Awaited, Generic[R]):
     """An accepted invocation. `await handle` returns once the acceptance is durable, `handle.result()` its outcome.
 
     A handle from a context needs no await: the message is part of the sender's own journal.
     """
 
     __slots__ = ()
+    _what = "the handle of a message"
+    _instead = "Its value is what await handle.result() gives; for the value alone, call the handler and await that"
+
+    if not TYPE_CHECKING:  # a handle may be shown, and tested for being there
+
+        def __bool__(self):
+            return True
+
+        __format__ = object.__format__
 
     @property
     def id(self) -> str:
@@ -122,7 +132,7 @@ class BoundHandler(Generic[P, R]):
         self._key = key
         self._options = options
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Invoke the handler now; await the result for its value.
 
         Raises BadArguments or SerializationError at once if the arguments do not fit. The await raises the
@@ -130,7 +140,7 @@ class BoundHandler(Generic[P, R]):
         """
         return self._dispatcher.dispatch_call(self._definition, self._key, args, kwargs, self._options)
 
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> InvocationHandle[R]:
+    def send(self, /, *args: P.args, **kwargs: P.kwargs) -> InvocationHandle[R]:
         """One way: the message is delivered exactly once, in the order sent, and survives crashes."""
         return self._dispatcher.dispatch_send(self._definition, self._key, args, kwargs, self._options)
 
@@ -141,6 +151,7 @@ class BoundHandler(Generic[P, R]):
         headers: dict[str, str] | None = None,
         idempotency_key: str | None = None,
         fail_when_full: bool = False,
+        **unknown: Never,
     ) -> BoundHandler[P, R]:
         """The same handler with options.
 
@@ -150,6 +161,8 @@ class BoundHandler(Generic[P, R]):
         `fail_when_full`: in a handler, a message to an object with `Limits.max_pending` waiting raises MailboxFull; without
         it the invocation backs off until there is room. From outside such a message always fails.
         """
+        if unknown:
+            refuse_unknown(".options(...)", unknown, ("delay", "headers", "idempotency_key", "fail_when_full"))
         set_already = self._options
         options = Options(
             set_already.delay_ms, set_already.headers, set_already.idempotency_key, set_already.fail_when_full
@@ -168,6 +181,15 @@ class BoundHandler(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<handler {self._definition.name} of {address(self._definition.service.name, self._key)}>"
+
+
+def refuse_ambiguous(target: HandlerDefinition, name: str) -> None:
+    """Raise BadArguments if an option of a send by name has the name of a parameter of the handler."""
+    if name in target.names:
+        raise BadArguments(
+            f"{target.target} has a parameter {name!r}, and so has send by name. Say which is which: "
+            f".handler(service, key, handler).options({name}=...).send({name}=...)."
+        )
 
 
 def address(*parts: str) -> str:
@@ -315,6 +337,7 @@ def handler(
     retry: RetryPolicy | None = None,
     atomic: bool = False,
     private: bool = False,
+    **unknown: Any,
 ) -> Any:
     """An exclusive handler: one invocation at a time for each key, from its first line to its outcome.
 
@@ -322,6 +345,7 @@ def handler(
     what it was when the invocation ends as a failure; messages and steps are not taken back. A `private` one is refused to
     requests over HTTP.
     """
+    refuse_unknown("@handler(...)", unknown, ("name", "retry", "atomic", "private"))
     return _decorate(function, name, retry, atomic, private, shared=False)
 
 
@@ -334,9 +358,16 @@ def shared(*, name: str | None = None, retry: RetryPolicy | None = None, private
 
 
 def shared(
-    function: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, private: bool = False
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    private: bool = False,
+    **unknown: Any,
 ) -> Any:
     """A read-only handler: runs beside the exclusive one, on a snapshot of the state, and never waits for it."""
+    refuse_unknown("@shared(...)", unknown, ("name", "retry", "private"))
     return _decorate(function, name, retry, False, private, shared=True)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeVar
 
 from actors.cron import CronLine
 from actors.errors import BadArguments, BadKey, DefinitionError
 from actors.handlers import Handler, HandlerDefinition
 from actors.keys import checked_key
+from actors.spelling import refuse_unknown
 from actors.storage import Mode
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def schedule(
     key: str | list[str] | tuple[str, ...] | None = None,
     tz: str = "UTC",
     misfire: Literal["once", "skip"] = "once",
+    **unknown: Never,
 ) -> ScheduleDecorator:
     """Run a handler by the calendar: `@schedule("0 3 * * *", key="daily", tz="Europe/Vienna")` above `@handler`.
 
@@ -70,6 +72,7 @@ def schedule(
     because no app ran: "once" runs one of them, at once; "skip" runs none that is more than a minute late or has been
     followed by the next. Raises DefinitionError for what cannot work.
     """
+    refuse_unknown("@schedule(...)", unknown, ("key", "tz", "misfire"))
 
     def decorate(declared: H, /) -> H:
         if not isinstance(declared, Handler):

@@ -17,11 +17,16 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(cls: type, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise DefinitionError for an option that is not known."""
+    """Raise DefinitionError for an option of a class that is not known."""
+    refuse_unknown(cls.__name__, given, known)
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise DefinitionError for an option that `what` does not have: Python's own TypeError would be retried in a handler."""
     for name in given:
         if name not in known:
             raise DefinitionError(
-                f"{cls.__name__} has no option {name[:100]!r}.{hint(name, known)} Its options: {', '.join(known)}."
+                f"{what} has no option {name[:100]!r}.{hint(name, known)} Its options: {', '.join(known)}."
             )
 
 

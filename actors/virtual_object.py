@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import sys
 from collections.abc import Callable, Container, Iterable
-from types import FrameType, UnionType
+from types import BuiltinMethodType, FrameType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, Union, get_args, get_origin
 
 from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
@@ -18,6 +18,7 @@ from actors.migrations import Migration, Migrations, checked_version
 from actors.references import Reference, reference_class
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
+from actors.spelling import refuse_unknown
 
 T = TypeVar("T")
 
@@ -203,6 +204,9 @@ class Served(metaclass=_Meta):
         private: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        # A base class may take options of its own, or pass on what it does not know; `object` takes none.
+        if isinstance(super().__init_subclass__, BuiltinMethodType):
+            refuse_unknown(f"class {cls.__qualname__}", kwargs, ("name", "retry", "version", "private"))
         super().__init_subclass__(**kwargs)
         if "__actors_runtime__" in cls.__dict__ or "__kind__" in cls.__dict__:
             return

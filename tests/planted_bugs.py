@@ -63,6 +63,36 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "a keyword of a step's function is taken for a parameter of ctx.run",
+        "actors/context.py",
+        '    def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableFuture[Any]:\n        """Execute',
+        '    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DurableFuture[Any]:\n        """Execute',
+    ),
+    Bug(
+        "a delay that may be meant for the handler delays the send",
+        "actors/handlers.py",
+        "    if name in target.names:\n        raise BadArguments(",
+        "    if not target.names:\n        raise BadArguments(",
+    ),
+    Bug(
+        "an awaitable is unequal to a value",
+        "actors/futures.py",
+        "return self._misused() if type(other) in _VALUES else NotImplemented",
+        "return NotImplemented",
+    ),
+    Bug(
+        "a sleep that is combined counts as forgotten",
+        "actors/futures.py",
+        "        self.used = True\n        super()._watch(watcher)\n",
+        "        super()._watch(watcher)\n",
+    ),
+    Bug(
+        "an unknown option of a class is left to Python",
+        "actors/virtual_object.py",
+        "        if isinstance(super().__init_subclass__, BuiltinMethodType):\n",
+        "        if False:\n",
+    ),
+    Bug(
         "errors of users' classes arrive as plain ones",
         "actors/errors.py",
         '        if isinstance(code := cls.__dict__.get("error"), str):\n',

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Generator
 from random import Random
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
 from actors.futures import Call
@@ -29,6 +29,7 @@ from actors.keys import checked_key, key_for
 from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for
 from actors.service import Service
+from actors.spelling import refuse_unknown
 from actors.transport import calls
 from actors.transport.calls import Accepted, Answer, Ask, Operation
 from actors.virtual_object import VirtualObject, definition_of
@@ -80,7 +81,11 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
         random: Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **unknown: Never,
     ) -> None:
+        refuse_unknown(
+            "Client(...)", unknown, ("token", "timeout", "retry", "uds", "app", "transport", "random", "sleep")
+        )
         self._url = _checked_url(url)
         self._headers = _headers(token)
         self._timeout = milliseconds(timeout, "timeout") / 1000 if timeout is not None else None
@@ -131,13 +136,16 @@ class Client:
         """A typed reference to a Service. Raises WrongKind for a class with keys."""
         return definition_of(cls).keyless(self)  # type: ignore[return-value]
 
+    def handler(self, service: str, key: str, name: str) -> NamedHandler:
+        """A handler by name whose class cannot be imported here: call it, send to it, set options. The key of a Service is ""."""
+        return NamedHandler(self, service, key, name)
+
     def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Call by name a handler whose class cannot be imported here; the key of a Service is "".
 
         Arguments are stored as their own types are, and the value comes as JSON types, or as bytes.
         """
-        body, kind = calls.arguments(args, kwargs)
-        return self._under_way(calls.call_by_name(service, key, handler, body, kind, Options()))
+        return self.handler(service, key, handler)(*args, **kwargs)
 
     def send(
         self,
@@ -149,15 +157,14 @@ class Client:
         delay: float | datetime.timedelta | None = None,
         idempotency_key: str | None = None,
         headers: dict[str, str] | None = None,
+        **kwargs: Any,
     ) -> RemoteHandle[Any]:
-        """Send one way by name, `delay` (seconds) later if given."""
-        body, kind = calls.arguments(args, {})
-        options = Options(
-            remaining(delay, "delay") if delay is not None else 0,
-            checked_headers(headers) if headers is not None else None,
-            idempotency_key,
-        )
-        return self._accepted(calls.send_by_name(service, key, handler, body, kind, options), ANY)
+        """Send one way by name, `delay` (seconds) later if given.
+
+        To a handler whose parameters are called like these options: `client.handler(...).options(...).send(...)`.
+        """
+        named = self.handler(service, key, handler)
+        return named.options(delay=delay, idempotency_key=idempotency_key, headers=headers).send(*args, **kwargs)
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         return self._under_way(calls.call(target, key, args, kwargs, options))
@@ -308,6 +315,47 @@ class Client:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # mark it as seen: nobody may be waiting
+
+
+class NamedHandler:
+    """A handler by name, of a class that cannot be imported here: call it, send to it, or set options first."""
+
+    __slots__ = ("_client", "_options", "_target")
+
+    def __init__(self, client: Client, service: str, key: str, handler: str, options: Options | None = None) -> None:
+        self._client = client
+        self._target = (service, key, handler)
+        self._options = options or Options()
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Call[Any]:
+        """Call it now; the value comes as JSON types, or as bytes."""
+        if self._options.delay_ms:
+            raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
+        body, kind = calls.arguments(args, kwargs)
+        return self._client._under_way(calls.call_by_name(*self._target, body, kind, self._options))
+
+    def send(self, /, *args: Any, **kwargs: Any) -> RemoteHandle[Any]:
+        """One way."""
+        body, kind = calls.arguments(args, kwargs)
+        return self._client._accepted(calls.send_by_name(*self._target, body, kind, self._options), ANY)
+
+    def options(
+        self,
+        *,
+        delay: float | datetime.timedelta | None = None,
+        headers: dict[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **unknown: Never,
+    ) -> NamedHandler:
+        """The same handler with options: see those of a reference's handler."""
+        if unknown:
+            refuse_unknown(".options(...)", unknown, ("delay", "headers", "idempotency_key"))
+        options = Options(
+            remaining(delay, "delay") if delay is not None else self._options.delay_ms,
+            checked_headers(headers) if headers is not None else self._options.headers,
+            idempotency_key if idempotency_key is not None else self._options.idempotency_key,
+        )
+        return NamedHandler(self._client, *self._target, options)
 
 
 class RemoteCall(Call[R]):

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 from actors.errors import BadArguments, ClientClosed
 from actors.handlers import BoundHandler, HandlerDefinition, InvocationHandle, Options
 from actors.service import Service
-from actors.transport.client import Client
+from actors.transport.client import Client, NamedHandler
 from actors.virtual_object import VirtualObject
 
 P = ParamSpec("P")
@@ -81,16 +81,23 @@ class SyncClient:
         reference = self._client.service(cls)
         return type(reference)(self, "")  # type: ignore[call-arg]
 
+    def handler(self, service: str, key: str, name: str) -> NamedHandler:
+        """A handler by name, with options if need be, for `call` and `send`."""
+        return self._client.handler(service, key, name)
+
     @overload
     def call(self, handler: BoundHandler[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    def call(self, handler: NamedHandler, /, *args: Any, **kwargs: Any) -> Any: ...
 
     @overload
     def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
     def call(self, handler: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a handler, or one by (service, key, handler), and wait for its value."""
-        if isinstance(handler, BoundHandler):
-            bound: BoundHandler[..., Any] = self._bound(handler)
+        if isinstance(handler, (BoundHandler, NamedHandler)):
+            bound: Any = self._bound(handler) if isinstance(handler, BoundHandler) else handler
             return self.run(lambda client: bound(*args, **kwargs))
         return self.run(lambda client: client.call(handler, *args, **kwargs))
 
@@ -98,12 +105,15 @@ class SyncClient:
     def send(self, handler: BoundHandler[P, T], /, *args: P.args, **kwargs: P.kwargs) -> SyncHandle[T]: ...
 
     @overload
+    def send(self, handler: NamedHandler, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]: ...
+
+    @overload
     def send(self, service: str, key: str, handler: str, /, *args: Any, **options: Any) -> SyncHandle[Any]: ...
 
     def send(self, handler: Any, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """Send one way; returns once that is durable."""
-        if isinstance(handler, BoundHandler):
-            bound: BoundHandler[..., Any] = self._bound(handler)
+        if isinstance(handler, (BoundHandler, NamedHandler)):
+            bound: Any = self._bound(handler) if isinstance(handler, BoundHandler) else handler
             return SyncHandle(self, self.run(lambda client: bound.send(*args, **kwargs)))
         return SyncHandle(self, self.run(lambda client: client.send(handler, *args, **kwargs)))
 

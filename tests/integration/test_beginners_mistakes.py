@@ -16,18 +16,67 @@ import pytest
 import actors
 from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler
 from actors.errors import BadArguments, DefinitionError, MisusedFuture, UnknownHandler
+from actors.futures import Call
 from actors.storage import DatabaseInUse
-from tests.world import World
+from actors.transport.client import Client
+from tests.world import World, limits
 
 _USES: dict[str, Callable[[Any], Any]] = {
     "added": lambda value: value + 1,
     "added to": lambda value: 1 + value,
+    "concatenated": lambda value: "text" + value,
+    "multiplied": lambda value: 2 * value,
+    "divided": lambda value: value // 2,
+    "remainder": lambda value: 7 % value,
+    "divmod": lambda value: divmod(7, value),
+    "power": lambda value: 2**value,
+    "shifted": lambda value: 1 << value,
+    "united": lambda value: {1} | value,
+    "negated": lambda value: -value,
+    "inverted": lambda value: ~value,
+    "rounded": lambda value: round(value, 2),
     "compared": lambda value: value > 1,
+    "compared from the right": lambda value: value >= 1,
+    "equal": lambda value: value == 3,
+    "equal from the right": lambda value: "a" == value,  # noqa: SIM300
+    "unequal": lambda value: value != [1],
+    "found in a list": lambda value: 3 in [1, value],
     "tested": lambda value: 1 if value else 2,
     "iterated": lambda value: list(value),
+    "next": lambda value: next(value),
+    "unpacked": lambda value: (lambda *values: values)(*value),
     "indexed": lambda value: value[0],
+    "set by index": lambda value: value.__setitem__(0, 1),
+    "an index": lambda value: [1, 2][value],
+    "a range": lambda value: range(value),
+    "measured": lambda value: len(value),
+    "searched": lambda value: 1 in value,
     "formatted": lambda value: f"{value}",
     "converted": lambda value: int(value),
+    "converted to float": lambda value: float(value),
+    "bytes": lambda value: bytes(value),
+    "an attribute": lambda value: value.status,
+    "a method": lambda value: value.upper(),
+    "with": lambda value: value.__enter__(),
+}
+_OF_A_HANDLE = set(_USES) - {"tested", "formatted"}  # a handle may be shown, and tested for being there
+
+
+def _other(ctx: Context) -> Any:
+    return ctx.object(Forgetful, "other")
+
+
+_FUTURES: dict[str, Callable[[Context], Any]] = {
+    "run": lambda ctx: ctx.run(int, 3),
+    "step": lambda ctx: ctx.step(name="n").run(int, 3),
+    "sleep": lambda ctx: ctx.sleep(1),
+    "call": lambda ctx: _other(ctx).take(1),
+    "call by name": lambda ctx: ctx.call("Forgetful", "other", "take", 1),
+    "timeout": lambda ctx: ctx.timeout(ctx.sleep(5), 1),
+    "all": lambda ctx: ctx.all(ctx.sleep(1), ctx.sleep(2)),
+    "attach": lambda ctx: ctx.attach(ctx.invocation_id),
+    "handle": lambda ctx: _other(ctx).take.send(1),
+    "handle under a key": lambda ctx: _other(ctx).take.options(idempotency_key="k").send(1),
 }
 
 
@@ -37,8 +86,8 @@ class Forgetful(VirtualObject):
     kept: int = 0
 
     @handler
-    async def use(self, ctx: Context, how: str) -> None:
-        _USES[how](ctx.run(int, 3))
+    async def use(self, ctx: Context, what: str, how: str) -> None:
+        _USES[how](_FUTURES[what](ctx))
 
     @handler
     async def give_back(self, ctx: Context) -> int:
@@ -56,11 +105,94 @@ class Forgetful(VirtualObject):
     async def take_any(self, value: Any) -> None: ...
 
 
-@pytest.mark.parametrize("how", _USES)
-async def test_a_future_that_is_used_like_its_value_ends_the_invocation_at_once(how: str) -> None:
+@pytest.mark.parametrize("what", _FUTURES)
+async def test_a_future_that_is_used_like_its_value_ends_the_invocation_at_once(what: str) -> None:
     async with World(Forgetful) as world:
-        with pytest.raises(MisusedFuture, match="Write await before it"):
-            await world.app.object(Forgetful, "k").use(how)
+        for how in _USES if "handle" not in what else _OF_A_HANDLE:
+            with pytest.raises(MisusedFuture, match=r"Write await before it\.|await handle\.result\(\) gives"):
+                await world.app.object(Forgetful, how).use(what, how)
+
+
+async def test_a_call_from_outside_that_is_used_like_its_value_says_so() -> None:
+    async with World(Forgetful) as world, Client(app=world.app) as client:
+        for source in (world.app, client):
+            forgetful: Any = source.object(Forgetful, "k")
+            calls = [
+                forgetful.take(1),
+                forgetful.take.options(idempotency_key="k")(1),
+                source.call("Forgetful", "k", "take", 1),
+            ]
+            for call in calls:
+                for how, use in _USES.items():
+                    with pytest.raises(MisusedFuture, match=r"Write await before it\."):
+                        use(call)
+                    assert how
+                assert not hasattr(call, "status") and getattr(call, "status", 0) == 0
+                assert await call == 1
+            for handle in (forgetful.take.send(1), forgetful.take.options(idempotency_key="k").send(1)):
+                assert handle and f"{handle}"
+                for how in _OF_A_HANDLE:
+                    with pytest.raises(MisusedFuture, match=r"await handle\.result\(\) gives"):
+                        _USES[how](handle)
+                assert await (await handle).result() == 1
+
+
+def test_awaitables_are_still_told_apart_and_found() -> None:
+    one, other, nothing = Call[int](), Call[int](), None
+    assert one == one and one != other and one != nothing and one in [other, one] and nothing not in [one]
+    assert {one: 1, other: 2}[other] == 2
+
+
+class Sleepy(VirtualObject):
+    @handler
+    async def forget(self, ctx: Context, times: int) -> None:
+        for _ in range(times):
+            ctx.sleep(60)
+
+    @handler
+    async def use(self, ctx: Context, how: str) -> None:
+        match how:
+            case "await":
+                await ctx.sleep(1)
+            case "gather":
+                await asyncio.gather(ctx.sleep(1), ctx.sleep(2))
+            case "first":
+                await ctx.first(ctx.sleep(1), ctx.sleep(60))
+            case "timeout":
+                await ctx.timeout(ctx.sleep(1), 60)
+            case "done":
+                timer = ctx.sleep(60)
+                await ctx.sleep(1)
+                assert not timer.done()
+            case "fail":
+                ctx.sleep(60)
+                raise TerminalError("failed")
+            case "leave":
+                first = ctx.sleep(1)
+                await ctx.sleep(2)
+                await first
+
+
+@pytest.mark.parametrize(("times", "said"), [(1, "without await, so"), (3, "without await 3 times, so")])
+async def test_a_sleep_that_nothing_awaits_is_warned_about(
+    times: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with World(Sleepy) as world:
+        await world.app.object(Sleepy, "k").forget(times)
+    (record,) = [record for record in caplog.records if "ctx.sleep" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "Sleepy/k/forget: ctx.sleep was called " + said in record.getMessage()
+
+
+@pytest.mark.parametrize("how", ["await", "gather", "first", "timeout", "done", "fail", "leave"])
+async def test_a_sleep_that_is_used_is_not_warned_about(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with World(Sleepy, limits=limits(suspend_after=0)) as world:
+        handle = await world.app.object(Sleepy, "k").use.send(how)
+        for _ in range(4):
+            await world.settle()
+            await world.pass_time(1)
+        assert await world.outcome(handle) is (TerminalError if how == "fail" else None)
+    assert "ctx.sleep" not in caplog.text
 
 
 async def test_a_future_where_a_value_belongs_reminds_of_await() -> None:

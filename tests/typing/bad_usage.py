@@ -134,6 +134,9 @@ class Order(VirtualObject):
         stock.peek.send(1)  # error
         stock.unknown.send(1)  # error
         stock.reserve.options(dealy=1).send(1)  # error
+        ctx.step(nmae="a").run(charge, 2)  # error
+        ctx.step("a").run(charge, 2)  # error
+        ctx.call("Stock", "main")  # error
         stock.reserve.options(delay="5s").send(1)  # error
         stock.reserve.options(headers={"a": 1}).send(1)  # error
         stock.reserve.options(delay=1).send("3")  # error

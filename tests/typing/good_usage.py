@@ -150,6 +150,10 @@ class Special(Stock):
         return str(factor * await self.peek())
 
 
+def search(function: str, name: str, service: str) -> str:
+    return function + name + service
+
+
 def charge(amount: float, currency: str = "EUR") -> str:
     return f"{amount} {currency}"
 
@@ -214,6 +218,12 @@ class Order(VirtualObject):
         assert_type(late, InvocationHandle[Item | None])
         assert_type(await stock.reserve.options(headers={"a": "b"})(3), int)
         assert_type(ctx.send("Stock", "main", "reset", delay=1.5), InvocationHandle[Any])
+        assert_type(await ctx.run(search, function="f", name="n", service="s"), str)
+        assert_type(await ctx.step(name="search").run(search, function="f", name="n", service="s"), str)
+        assert_type(await ctx.call("Stock", "main", "find", key="k", service="s", handler="h"), Any)
+        assert_type(ctx.send("Stock", "main", "find", key="k", self="s"), InvocationHandle[Any])
+        assert_type(ctx.handler("Stock", "main", "find").options(delay=1).send(delay="d"), InvocationHandle[Any])
+        assert_type(await ctx.handler("Stock", "main", "find")(key="k"), Any)
 
     @handler
     async def waits(self, ctx: Context) -> None:
