@@ -471,6 +471,9 @@ class Attempt(Recorder):
         if isinstance(error, MailboxFull):
             failures.pushed_back(self.partition, self.invocation, error)
             return
+        if isinstance(error, MisusedFuture):
+            self.partition.end(self.invocation, error)
+            return
         self.close()
         reason = str(error)
         if isinstance(error, DeterminismError) and self.invocation.has(Flag.CONTINUES):
@@ -557,20 +560,24 @@ class Attempt(Recorder):
         return False
 
     def refuse_to_cancel(self) -> None:
-        """Not raised in the handler: it could catch it and go on."""
-        self.partition.end(
-            self.invocation,
-            MisusedFuture(
+        """End the invocation, in the next turn: whoever cancels may be going through a set of tasks that its end would change.
+
+        Not raised in the handler: it could catch it and go on.
+        """
+        if self._stop_error is None:
+            self._stop_error = MisusedFuture(
                 "A timeout of asyncio or anyio tried to cancel a durable wait, at a moment that no replay could repeat. Use "
                 "ctx.timeout(future, seconds) instead."
-            ),
-        )
+            )
+            self.wake()
 
     def cancel(self, msg: Any = None) -> bool:
         """asyncio.timeout(), task groups and cancel scopes call this on the task they run in."""
         if self.ended:
             cleanup = self._looked_into.cleanup if self._looked_into is not None else None
             return cleanup is not None and cleanup.cancel(msg)
+        if self.refuses:
+            return True
         self._insides().cancels += 1
         if self._foreign is not None and self._foreign is not _NEXT_TURN:
             if self._foreign.cancel(msg):

@@ -152,7 +152,7 @@ class Bridge(asyncio.Future[None]):
 
     def cancel(self, msg: Any = None) -> bool:
         if not self.done() and not self._attempt.cancels_itself():
-            self._attempt.refuse_to_cancel()  # which cancels this too
+            self._attempt.refuse_to_cancel()
             return True
         return super().cancel(msg)
 

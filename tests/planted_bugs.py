@@ -708,6 +708,36 @@ BUGS = [
         ":",
     ),
     Bug(
+        "an exit raised by an async step ends the process",
+        "actors/steps.py",
+        "    except (SystemExit, KeyboardInterrupt) as stop:",
+        "    except ZeroDivisionError as stop:",
+    ),
+    Bug(
+        "an exit raised by a task of the handler ends the process",
+        "actors/branches.py",
+        "        except (SystemExit, KeyboardInterrupt) as error:",
+        "        except ZeroDivisionError as error:",
+    ),
+    Bug(
+        "Ctrl-C counts as an error of the code that it meets",
+        "actors/failures.py",
+        "    if not isinstance(error, KeyboardInterrupt):\n        return False\n",
+        "    return False\n",
+    ),
+    Bug(
+        "an invocation ends while anyio goes through the tasks it cancels",
+        "actors/attempt.py",
+        "            self.wake()\n\n    def cancel(self",
+        "            self.run()\n\n    def cancel(self",
+    ),
+    Bug(
+        "a handler's counter of cancellations stands still",
+        "actors/attempt.py",
+        "        self._insides().cancels += 1\n",
+        "",
+    ),
+    Bug(
         "the other errors of a group are lost",
         "actors/failures.py",
         "    if len(errors) > 1:",
