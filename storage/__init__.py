@@ -15,6 +15,7 @@ from actors.storage.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
     OwnershipLost,
+    StaleLog,
     StorageError,
     StorageFull,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "PromiseRow",
     "RUN",
     "SqliteStore",
+    "StaleLog",
     "Status",
     "StorageError",
     "StorageFull",

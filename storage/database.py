@@ -182,8 +182,11 @@ def pragmas(synchronous: str, busy_timeout_ms: int) -> Iterator[str]:
     yield "PRAGMA journal_mode = WAL"
     # FULL: fsync the log at each commit. NORMAL would survive kill -9 but lose acknowledged work at power loss.
     yield f"PRAGMA synchronous = {synchronous}"
-    # 16 MiB of log before it is copied back: a hot page is then copied once for many commits.
+    # 16 MiB of log before it is copied back, unless the store does it.
     yield "PRAGMA wal_autocheckpoint = 16000"
+    # What a long reader has made of the log is cut off when it is begun anew: twice what it usually grows to, because writing
+    # over a part of a file costs less than appending to it.
+    yield "PRAGMA journal_size_limit = 33554432"
     # Room for the inner pages of the trees of a million objects; the others are in the system's cache. More costs time: SQLite
     # walks all of it at each commit in which a page was given another number, which is each one once old rows are deleted
     # (64 MiB: 10 us more for each call).

@@ -61,6 +61,12 @@ class DatabaseForeign(StorageError):
     error = "database_foreign"
 
 
+class StaleLog(DatabaseForeign):
+    """The -wal beside the file belongs to another database: the file was replaced since. Neither has been changed."""
+
+    error = "stale_log"
+
+
 class DatabaseTooNew(StorageError):
     """A newer release wrote this file. Upgrade the package; the file has not been changed."""
 

@@ -8,13 +8,17 @@ find a missing page only when it is read.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
+import sqlite3
 import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
+from urllib.parse import quote
 
+from actors.storage import schema
 from actors.storage.errors import DatabaseForeign, DatabaseTooNew
 
 _MAGIC = b"SQLite format 3\x00"
@@ -149,6 +153,11 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
     # A file whose creation was interrupted has one page, without any mark.
     unmarked = header.application_id == 0 and header.user_version == 0 and header.pages <= 1
     if header.application_id != application_id and not unmarked:
+        if header.application_id == header.user_version == 0 and _is_dump(path):
+            raise DatabaseForeign(
+                f"{path} was made from a dump, which does not carry what marks our files. Bring it in order with: "
+                f"actors restore {path} NEW.db"
+            )
         raise DatabaseForeign(
             f"{path} is a database of another program. Choose another file; this one was left as it is."
         )
@@ -163,6 +172,15 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
             f"{path} is shorter than its header says: it was truncated and {missing} pages are gone. Restore it from a "
             "backup; it was left as it is."
         )
+
+
+def _is_dump(path: str) -> bool:
+    uri = f"file:{quote(path)}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return schema.version_of(connection) is not None
+    except sqlite3.Error:
+        return False
 
 
 def _missing_pages(header: Header, size: int, log: Log) -> int:

@@ -100,6 +100,8 @@ else:
 _TRIES = 10  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
 _OWNER_AT = 1 << 62  # where the locked range of a database begins: beyond all that SQLite locks, and all that it writes
 
+_NOTE_AT, _NOTE_BYTES = 64, 192  # in the lock file
+
 # The databases this process owns, by device and inode: what identifies a file under all its names.
 _owners: dict[tuple[int, int], FileLock] = {}
 
@@ -149,6 +151,19 @@ def owned_elsewhere(path: str, database: int) -> int | None:
     if pid is None or held(path):
         return None
     return range_locks.holder(database, _OWNER_AT, shared=True)  # unless it has been closed between the two looks
+
+
+def noted(path: str) -> str:
+    """What the last owner of the file has noted; an empty text if nothing."""
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        os.lseek(descriptor, _NOTE_AT, os.SEEK_SET)
+        return os.read(descriptor, _NOTE_BYTES).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
 
 
 def _open_beside(path: str) -> int:
@@ -237,9 +252,14 @@ class FileLock:
 
     def _write_pid(self) -> None:
         if self._name is not None and not self._reader:
-            os.ftruncate(self._name, 0)
             os.lseek(self._name, 0, os.SEEK_SET)
-            os.write(self._name, b"%d\n" % os.getpid())
+            os.write(self._name, (b"%d\n" % os.getpid()).ljust(_NOTE_AT))
+
+    def note(self, text: str) -> None:
+        """Keep a text beside the pid, for the next one who locks the file: see `noted`."""
+        if self._name is not None and not self._reader:
+            os.lseek(self._name, _NOTE_AT, os.SEEK_SET)
+            os.write(self._name, text.encode().ljust(_NOTE_BYTES))
 
     def _hold(self, database: int) -> None:
         found = os.fstat(database)

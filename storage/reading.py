@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from actors.storage.errors import StorageError, translated
+from actors.storage.bystander import Bystander
+from actors.storage.errors import StorageError, translated, translated_os
 
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _BETWEEN_LOOKS = 100_000  # steps of SQLite between two moments at which Ctrl-C is noticed
@@ -36,7 +36,7 @@ class BadQuery(StorageError):
 def query(path: str, text: str, limit: int) -> Found:
     """The first `limit` rows. Raises BadQuery, StorageError, or KeyboardInterrupt."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with Bystander(path) as bystander, contextlib.closing(sqlite3.connect(bystander.uri(), uri=True)) as connection:
             connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
             connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
             # Ctrl-C is raised in the lines of Python that SQLite calls in between: it then stops, "interrupted".
@@ -55,5 +55,7 @@ def query(path: str, text: str, limit: int) -> Found:
         if name in ("", "SQLITE_ERROR") or "prohibited" in str(error):
             raise BadQuery(f"The query cannot be done: {error}.") from None
         raise translated(error, path) from error
+    except OSError as error:
+        raise translated_os(error, path) from error
     except (sqlite3.Warning, ValueError) as error:  # several statements at once, a NUL character
         raise BadQuery(f"The query cannot be done: {error}") from None

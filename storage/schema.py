@@ -9,6 +9,7 @@ The SQL keeps to what SQLite 3.37 knows.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 
@@ -295,6 +296,31 @@ def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:
     """The statements that lead from `version` to the last one, to be run in one transaction."""
     statements = [statement for script in migrations[version:] for statement in _statements(script)]
     return [*statements, f"PRAGMA user_version = {len(migrations)}"] if statements else []
+
+
+def version_of(connection: sqlite3.Connection) -> int | None:
+    """The version whose tables and views are those of this database, whatever number it carries; None for others."""
+    tables = _tables(connection)
+    for version in range(len(MIGRATIONS), 0, -1):
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+            for statement in steps(0, MIGRATIONS[:version]):
+                model.execute(statement)
+            if tables == _tables(model):
+                return version
+    return None
+
+
+def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """The columns of each table, whichever steps have led to them, and the text of each view."""
+    found = connection.execute(
+        "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
+    return {
+        name: [sql]
+        if kind == "view"
+        else [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
+        for name, kind, sql in found
+    }
 
 
 def _statements(script: str) -> list[str]:

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from actors.storage import schema
+from actors.storage.bond import refuse_stale
+from actors.storage.bystander import Bystander
 from actors.storage.errors import DatabaseForeign, StorageError, translated, translated_os
 from actors.storage.inspection import inspect
-from actors.storage.lock import FileLock
+from actors.storage.lock import FileLock, noted
 from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.store import SqliteStore
 
@@ -47,6 +49,7 @@ def take(path: str, target: str) -> None:
 
 def _check(path: str, lock: FileLock) -> None:
     inspect(path, lock.database, schema.APPLICATION_ID, len(schema.MIGRATIONS))
+    refuse_stale(path, lock.database, noted(path))
     if os.path.getsize(path) == 0:
         raise DatabaseForeign(f"{path} is empty: no app has used it yet. Name another file.")
 
@@ -55,8 +58,12 @@ def _copy(path: str, target: str) -> None:
     # Without a log nobody has the file open, and SQLite need not create one to read it.
     alone = not os.path.exists(path + "-wal") or os.path.getsize(path + "-wal") == 0
     before = _stamp(path)
-    uri = f"file:{quote(path)}?mode=ro{'&immutable=1' if alone else ''}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as source:
+    with (
+        Bystander(path) as bystander,
+        contextlib.closing(
+            sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1" if alone else bystander.uri(), uri=True)
+        ) as source,
+    ):
         (application,) = source.execute("PRAGMA application_id").fetchone()
         if application != schema.APPLICATION_ID:
             raise DatabaseForeign(f"{path} holds nothing: its creation was interrupted. Name another file.")

@@ -15,9 +15,11 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
+from pathlib import Path
 from typing import Any
 
 from actors.storage import schema
+from actors.storage.bond import UNKNOWN, refuse_stale
 from actors.storage.database import (
     AsyncConnection,
     WriterConnection,
@@ -36,7 +38,7 @@ from actors.storage.errors import (
 )
 from actors.storage.figures import Figures, Onlooker, read_figures
 from actors.storage.inspection import inspect
-from actors.storage.lock import FileLock, is_alive
+from actors.storage.lock import FileLock, is_alive, noted
 from actors.storage.packed import SETUP, packed
 from actors.storage.records import (
     Batch,
@@ -53,6 +55,8 @@ from actors.storage.records import (
 from actors.storage.watch import Watch
 
 RESERVED_NUMBERS = 1_000_000
+COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
+LOOKS_BETWEEN_TRIES = 8  # of an app without work for requests, while a reader keeps the log from being begun anew
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 
 _ASKED = (
@@ -98,6 +102,8 @@ _TICK_KEYS = (
     + " UNION ALL "
     + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
 )
+# Any commit begins a log anew that has been copied. One that changes no byte would not be written.
+_COUNT_COPIES = "INSERT INTO meta VALUES ('copies', 1) ON CONFLICT DO UPDATE SET value = value + 1"
 _by_position = attrgetter("position")
 _by_index = itemgetter(0, 1)  # invocation and idx
 
@@ -106,7 +112,8 @@ class SqliteStore:
     """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
     `synchronous` is SQLite's: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
-    transaction may hold us up. `migrations` are the steps of the schema.
+    transaction may hold us up. `migrations` are the steps of the schema. The log is copied into the database whenever it has
+    grown by `copy_every` bytes.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class SqliteStore:
         synchronous: str = "FULL",
         busy_timeout_ms: int = 5000,
         migrations: Sequence[str] = schema.MIGRATIONS,
+        copy_every: int = COPY_EVERY,
     ) -> None:
         self.path: str = path if path == ":memory:" else os.path.realpath(path)
         self._synchronous = synchronous
@@ -127,6 +135,10 @@ class SqliteStore:
         self._watch: Watch | None = None
         self._onlooker: Onlooker | None = None  # from when figures are first asked for
         self._lost: DatabaseReplaced | None = None
+        self._copy_every = copy_every
+        self._copied_at = 0  # how long the log was when it was last tried
+        self._copying: asyncio.Task[None] | None = None
+        self._looks = 0
 
     async def open(self) -> OpenedDatabase:
         """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
@@ -140,12 +152,15 @@ class SqliteStore:
                 self._handle, self._writer = await self._connect()
                 return await self._become_owner()
             inspect(self.path, self._lock.database, schema.APPLICATION_ID, len(self._migrations))
+            refuse_stale(self.path, self._lock.database, noted(self.path))
             database = self._lock.create()
             self._handle, self._writer = await self._connect()
             opened = await self._become_owner()
             if sys.platform != "win32":
+                await self._read("PRAGMA wal_autocheckpoint = 0")
                 self._watch = Watch(self._lock, database)
                 await self._look()
+                self._lock.note(self._watch.note())
             return opened
         except sqlite3.Error as error:
             await self.close()
@@ -264,6 +279,7 @@ class SqliteStore:
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
+        self._copy_log_if_due(idle=True)
         if not waiting or self._writer is None:
             return []
         await self._read("DELETE FROM request WHERE answered_ms < ?", (answered_before_ms,))
@@ -277,9 +293,9 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """Write the batch in one transaction. When this returns it is durable.
 
-        Raises DatabaseReplaced if the file at the path is no longer the one it was written to.
-        When it raises something else, none of it is in the database; only if the disk failed during the very last step, the fsync, may a
-        later start find the whole batch there. Either way nobody must be told that it is durable.
+        Raises DatabaseReplaced if the file at the path is no longer the one it was written to. When it raises something else,
+        none of it is in the database; only if the disk failed during the very last step, the fsync, may a later start find
+        the whole batch there. Either way nobody must be told that it is durable.
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
@@ -292,6 +308,7 @@ class SqliteStore:
             await self._look()  # SQLite may have failed because of that
             raise translated(error, self.path) from error
         await self._look()
+        self._copy_log_if_due()
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
         """The stored form of each object, in the order asked; an empty record for one never used."""
@@ -482,6 +499,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
+        if self._copying is not None:
+            await asyncio.wait([self._copying])
         handle, self._handle, self._writer = self._handle, None, None
         watch, self._watch = self._watch, None
         onlooker, self._onlooker = self._onlooker, None
@@ -495,7 +514,8 @@ class SqliteStore:
 
     async def _close(self, handle: AsyncConnection | None, watch: Watch | None) -> None:
         try:
-            if watch is not None:
+            if watch is not None and self._lock is not None:
+                self._lock.note(UNKNOWN)  # SQLite copies the log while it closes, and a full disk ends that halfway
                 watch.let_go()
             if handle is not None:
                 await handle.close()
@@ -503,6 +523,50 @@ class SqliteStore:
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+
+    # --- the log --------------------------------------------------------------------------------------------------------
+
+    def _copy_log_if_due(self, *, idle: bool = False) -> None:
+        """Begin to copy the log into the database when it has grown enough since that was last done, or tried.
+
+        What a reader still needs stays in the log, so it grows on, and is tried again: each time it has grown by a quarter of
+        `copy_every`, less often the longer it is, because that is what a try costs; and with every few looks of the app for
+        requests (`idle`), so that it does not stay long when there is no work.
+        """
+        watch = self._watch
+        if watch is None or self._copying is not None:
+            return
+        if watch.log_bytes < self._copied_at:
+            self._copied_at = 0  # it was begun anew
+        again = self._copied_at > 0
+        if again and idle:
+            self._looks += 1
+        step = max(self._copy_every // 4, watch.log_bytes // 64) if again else self._copy_every
+        due = watch.log_bytes - self._copied_at >= step
+        if due or (again and idle and self._looks % LOOKS_BETWEEN_TRIES == 0):
+            self._copied_at = watch.log_bytes
+            self._copying = asyncio.get_running_loop().create_task(self._copy_log(watch))
+
+    async def _copy_log(self, watch: Watch) -> None:
+        """Most of it beside the commits, what came meanwhile between two of them; then a commit begins the log anew.
+
+        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit).
+        """
+        lock = self._lock
+        assert lock is not None
+        try:
+            watch.look()
+            lock.note(UNKNOWN)
+            if await asyncio.to_thread(_copy_beside, self.path):
+                ((busy, frames, copied),) = await self._read("PRAGMA wal_checkpoint(PASSIVE)")
+                if not busy and frames == copied:
+                    await self._read(_COUNT_COPIES)
+                    watch.look()
+            lock.note(watch.note())
+        except (StorageError, sqlite3.Error, OSError):
+            pass  # a full disk, for example: what is in the log is safe there, and the next commit says what is the matter
+        finally:
+            self._copying = None
 
     async def _look(self) -> None:
         """Raises DatabaseReplaced, and from then on everything does, when the files at the path are others."""
@@ -515,7 +579,10 @@ class SqliteStore:
             self._watch = None  # so that it does not let go: a log at the path is not ours to remove
             if self._writer is not None:
                 self._writer.leaves_log = True
-            if watch.intact:
+            if self._copying is not None:
+                await asyncio.wait([self._copying])
+            if watch.intact and self._lock is not None:
+                self._lock.note(UNKNOWN)
                 with contextlib.suppress(StorageError):
                     await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
             self._lost = error
@@ -530,6 +597,14 @@ class SqliteStore:
             return rows(await self._handle.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
+
+
+def _copy_beside(path: str) -> bool:
+    """Copy what nobody reads any more into the database, on a connection of its own. Whether that was all there was."""
+    with contextlib.closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True)) as connection:
+        connection.execute("PRAGMA schema_version").fetchone()  # it has no log before it has read anything
+        busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return not busy and frames == copied
 
 
 def _fill(

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
 from actors.storage import schema
+from actors.storage.bystander import Bystander
 from actors.storage.errors import (
     DatabaseForeign,
-    DatabaseInUse,
     DatabaseTooOld,
     StorageError,
     translated,
     translated_os,
 )
 from actors.storage.inspection import inspect
-from actors.storage.lock import held, owned_elsewhere, owned_here
+from actors.storage.lock import held
 from actors.storage.records import InvocationRow
 from actors.storage.store import SqliteStore
 
@@ -34,18 +32,16 @@ from actors.storage.store import SqliteStore
 class Visitor(SqliteStore):
     """Life: `enter` instead of `open`, any number of reads and requests, `close`."""
 
-    _file: int | None = None  # the database, if this process does not own it
+    _bystander: Bystander | None = None
 
     async def enter(self, *, asks: bool) -> bytes:
         """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError and its kinds."""
-        if os.path.isdir(self.path):
-            raise StorageError(f"There is no file {self.path}: it is a folder. Name the database of the app in it.")
-        if not os.path.isfile(self.path):
-            raise StorageError(f"There is no file {self.path}. Name the database of the app.")
         known = len(self._migrations)
         try:
-            self._look_at(asks)
-            uri = f"{Path(self.path).as_uri()}?mode={'rw' if asks else 'ro'}"
+            self._bystander = bystander = Bystander(self.path, writes=asks)
+            if asks and bystander.descriptor is not None:
+                inspect(self.path, bystander.descriptor, schema.APPLICATION_ID, known)
+            uri = bystander.uri()
             self._handle = await aiosqlite.connect(uri, uri=True, isolation_level=None)
             # The owner copies its log back when it has time; a visitor that did would keep it waiting.
             await self._read("PRAGMA wal_autocheckpoint = 0")
@@ -71,23 +67,13 @@ class Visitor(SqliteStore):
             raise
         return bytes(found[0][0])
 
-    def _look_at(self, asks: bool) -> None:
-        if owned_here(self.path):
-            return  # and it was looked at when it was opened
-        self._file = os.open(self.path, os.O_RDWR if asks else os.O_RDONLY)
-        pid = owned_elsewhere(self.path, self._file)
-        if pid is not None:  # its log lies beside that name: what is read or written here would know nothing of it
-            raise DatabaseInUse(self.path, pid, another_name=True)
-        if asks:
-            inspect(self.path, self._file, schema.APPLICATION_ID, len(self._migrations))
-
     async def close(self) -> None:
         try:
             await super().close()
-        finally:  # not before: SQLite's locks on the file would go with it
-            file, self._file = self._file, None
-            if file is not None:
-                os.close(file)
+        finally:
+            bystander, self._bystander = self._bystander, None
+            if bystander is not None:
+                bystander.close()
 
     def owned(self) -> bool:
         """Whether a process owns the file now."""

@@ -17,6 +17,7 @@ import os
 import sys
 
 from actors.storage import range_locks
+from actors.storage.bond import note
 from actors.storage.errors import DatabaseReplaced
 from actors.storage.lock import FileLock
 
@@ -27,6 +28,7 @@ _DEAD_MAN_AT = 128
 # The index of the log: section 2 of SQLite's WAL-mode file format document. Two copies of its header, then how much was copied.
 _HEADER = slice(0, 48)
 _COPY = slice(48, 96)
+_PAGE_SIZE = slice(14, 16)
 _FRAMES = slice(16, 20)  # numbers are in the byte order of the machine
 _SALTS = slice(32, 40)
 _BACKFILLED = slice(96, 100)
@@ -34,6 +36,7 @@ _BACKFILL_ATTEMPTED = slice(128, 132)
 _INDEX_BYTES = 136
 _SALTS_OF_LOG_AT, _SALTS_BYTES = 16, 8
 _DATABASE_HEADER_BYTES = 100
+_FRAME_HEADER_BYTES = 24
 
 
 class Watch:
@@ -45,6 +48,7 @@ class Watch:
     def __init__(self, lock: FileLock, database: int) -> None:
         self.path = lock.path
         self.intact = True
+        self.log_bytes = 0  # what of the log is in use, as of the last look
         self._database = database
         self._log_path = lock.path + "-wal"
         self._log = lock.open_beside("-wal")
@@ -53,7 +57,14 @@ class Watch:
         self._log_file = _file(os.fstat(self._log))
         range_locks.take(database, _SHARED_AT, _SHARED_BYTES, shared=True)
         range_locks.take(self._index, _DEAD_MAN_AT, 1, shared=True)
-        self._remember(os.pread(self._index, _INDEX_BYTES, 0))
+        index = os.pread(self._index, _INDEX_BYTES, 0)
+        page_size = int.from_bytes(index[_PAGE_SIZE], sys.byteorder)
+        self._frame_bytes = _FRAME_HEADER_BYTES + (65536 if page_size == 1 else page_size)
+        self._remember(index)
+
+    def note(self) -> str:
+        """What tells a later owner that database and log belong together: see bond. Nothing may be writing the database."""
+        return note(os.fstat(self._database), os.fstat(self._log))
 
     def _remember(self, index: bytes) -> None:
         self._stamp = _stamp(os.fstat(self._database))
@@ -72,6 +83,7 @@ class Watch:
         if _file(log) != self._log_file:
             raise self._replaced(f"{self._log_path} was replaced by another file")
         index = os.pread(self._index, _INDEX_BYTES, 0)
+        self.log_bytes = int.from_bytes(index[_FRAMES], sys.byteorder) * self._frame_bytes
         settled = (
             any(index[_FRAMES]) and index[_HEADER] == index[_COPY]
         )  # else another process is writing this very moment

@@ -11,6 +11,7 @@ from rich.console import Console
 from actors import run
 from actors.check import TIMEOUT_S
 from actors.cli.checking import BadUsage, CheckFailed, Checking
+from actors.cli.copies import backup, restore
 from actors.cli.demo import Demo, DemoFailed
 from actors.cli.operators import awakeables, invocations, misplaced_option, requests
 from actors.cli.people import add_people
@@ -29,6 +30,8 @@ cli.add_command(invocations)
 cli.add_command(awakeables)
 cli.add_command(requests)
 cli.add_command(serve)
+cli.add_command(backup)
+cli.add_command(restore)
 add_people(cli)
 
 

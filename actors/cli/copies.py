@@ -1,0 +1,63 @@
+"""`actors backup`, `actors restore`: a copy of a database while its app runs, and the way back.
+
+Exit codes: 0 done; 1 refused, and nothing was changed; 2 used in a wrong way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from actors.cli.database import database_file
+from actors.storage import ActorsError
+from actors.storage.backup import Progress as Tell
+from actors.storage.backup import backup as back_up
+from actors.storage.backup import restore as put_back
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("file", callback=database_file)
+@click.argument("destination", callback=database_file)
+def backup(file: str, destination: str) -> None:
+    """Copy the database FILE, as of now, to the new file DESTINATION. Its app may run.
+
+    The copy is checked, and is there as a whole or not at all.
+    """
+    _done(lambda tell: back_up(file, destination, tell))
+    click.echo(
+        f"{destination}: {os.path.getsize(destination):,} bytes. To go back: actors restore {destination} {file}"
+    )
+
+
+@click.command()
+@click.argument("backup", callback=database_file)
+@click.argument("file", callback=database_file)
+def restore(backup: str, file: str) -> None:
+    """Put a copy of BACKUP in the place of the database FILE, while no app runs on it.
+
+    What lay there is kept beside it. Ids that were given out before the backup stay valid; what was accepted after it is unknown.
+    """
+    kept = _done(lambda tell: put_back(backup, file, tell))
+    click.echo(f"{file} is {backup} now." + (f" What lay there is {kept}." if kept else ""))
+
+
+def _done(copy: Callable[[Tell], T]) -> T:
+    columns = (TextColumn("  "), BarColumn(), DownloadColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            return copy(lambda copied, total: bar.update(task, completed=copied * 1024, total=total * 1024))
+    except ActorsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: nothing was changed.", err=True)
+        sys.exit(130)

@@ -1,0 +1,91 @@
+"""A database that is looked at by who does not own it: whether it may be, and how SQLite is to open it.
+
+Promise: a file that this process owns is not opened beside its owner (see lock); one that another process owns by another name is
+refused, because its log lies beside that name; and reading needs no permission to write, neither of the file nor of its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from actors.storage.bond import refuse_stale
+from actors.storage.errors import DatabaseInUse, StorageError
+from actors.storage.lock import held, noted, owned_elsewhere, owned_here
+
+
+class Bystander:
+    """Of the file at `path`. `close` it after SQLite has closed its connections: SQLite's locks would go with it.
+
+    Raises StorageError for what is not a file, DatabaseInUse for one with an owner by another name, StaleLog, or OSError.
+    """
+
+    def __init__(self, path: str, *, writes: bool = False) -> None:
+        self.path = os.path.realpath(path)
+        self.descriptor: int | None = None  # None if this process owns it
+        self._writes = writes
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
+        if os.path.isdir(self.path):
+            raise StorageError(f"There is no file {self.path}: it is a folder. Name the database of the app in it.")
+        if not os.path.isfile(self.path):
+            raise StorageError(f"There is no file {self.path}. Name the database of the app.")
+        if owned_here(self.path):
+            return
+        self.descriptor = os.open(self.path, os.O_RDWR if writes else os.O_RDONLY)
+        try:
+            pid = owned_elsewhere(self.path, self.descriptor)
+            if pid is not None:
+                raise DatabaseInUse(self.path, pid, another_name=True)
+            if not self.owned():
+                refuse_stale(self.path, self.descriptor, noted(self.path))
+        except BaseException:
+            self.close()
+            raise
+
+    def owned(self) -> bool:
+        """Whether a process owns the file now."""
+        return held(self.path)
+
+    def uri(self) -> str:
+        """What SQLite is to open.
+
+        To read a database with a log, SQLite makes an index beside it. Where it cannot, it reads the database alone if there is
+        nothing in the log, and else a copy of both, which is gone after `close`. Raises OSError.
+        """
+        if self._writes:
+            return f"{Path(self.path).as_uri()}?mode=rw"
+        effective = os.access in os.supports_effective_ids
+        if os.path.exists(self.path + "-shm") or os.access(
+            os.path.dirname(self.path), os.W_OK, effective_ids=effective
+        ):
+            return f"{Path(self.path).as_uri()}?mode=ro"
+        log = self.path + "-wal"
+        if not os.path.exists(log) or os.path.getsize(log) == 0:
+            return f"{Path(self.path).as_uri()}?mode=ro&immutable=1"
+        self._copies = tempfile.TemporaryDirectory(prefix="actors-look-")
+        copy = os.path.join(self._copies.name, "copy.db")
+        shutil.copyfile(self.path, copy)
+        shutil.copyfile(log, copy + "-wal")
+        return f"file:{quote(copy)}?mode=rw"
+
+    def close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+        if self._copies is not None:
+            with contextlib.suppress(OSError):
+                self._copies.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
