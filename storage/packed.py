@@ -21,6 +21,7 @@ NOT_OWNER = "the epoch is that of another owner"  # what the first trigger says 
 
 _FENCE, _CALLS, _STATE, _COMPLETIONS = range(4)
 _WIDTH = 5
+LARGE = 2000  # characters of a text
 _SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached
 MOST = _SIZES[-1]
 STATEMENTS = {size: f"INSERT INTO batch VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}" for size in _SIZES}
@@ -101,7 +102,7 @@ def packed(batch: Batch) -> PackedBatch:
     """Raises sqlite3.InterfaceError, as SQLite does, for a value that is nothing a database holds."""
     try:
         calls, plain = _calls(batch.plain)
-        state = _state(batch.state)
+        state, large = _state(batch.state)
         completions = _completions(batch.journal) if not plain else None
     except TypeError as error:
         raise sqlite3.InterfaceError(str(error)) from None
@@ -114,6 +115,7 @@ def packed(batch: Batch) -> PackedBatch:
         found.state = batch.state
     else:
         found.packed += state
+        found.state = large
     if completions is None or _holds_nul(completions):
         found.journal = batch.journal
     else:
@@ -142,11 +144,17 @@ def _calls(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tup
     return [(_CALLS, *common, _encode(several)) for common, several in calls.items()], others
 
 
-def _state(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _state(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Those that are packed, and those that are not: a large text is bound as it is, not put into JSON and taken out of it."""
     texts: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for service, key, name, text in rows:
-        texts[service, name][key] = text
-    return [(_STATE, service, name, None, _encode(several)) for (service, name), several in texts.items()]
+    large: list[tuple[Any, ...]] = []
+    for row in rows:
+        service, key, name, text = row
+        if len(text) > LARGE:
+            large.append(row)
+        else:
+            texts[service, name][key] = text
+    return [(_STATE, service, name, None, _encode(several)) for (service, name), several in texts.items()], large
 
 
 def _completions(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:

@@ -876,6 +876,12 @@ BUGS = [
         "        pass\n    return values_of(self)",
     ),
     Bug(
+        "a large text of state is put into JSON to be written",
+        "storage/packed.py",
+        "        if len(text) > LARGE:",
+        "        if False:",
+    ),
+    Bug(
         "a restart overwrites what others have written",
         "actors/restarts.py",
         "            if not (found_by(writes, text) if atomic else left(writes[-1], text)):\n",

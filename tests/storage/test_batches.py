@@ -107,6 +107,21 @@ async def test_calls_state_and_completions_are_one_statement_and_the_rest_needs_
     assert not any(packed(batch(**{**ONE_STATEMENT, name: value})).alone() for name, value in more.items())
 
 
+async def test_a_large_text_of_state_is_bound_as_it_is_and_the_others_are_packed(tmp_path: Path) -> None:
+    """Taking it out of JSON would cost more than a statement of its own."""
+    state = [("Order", "k", "n", "1"), ("Order", "k", "large", '"' + "x" * 10_000 + '"'), ("Order", "l", "n", "2")]
+    whole = packed(batch(state=state))
+    assert whole.state == [state[1]] and "xxx" not in str(whole.packed)
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        for number in (1, 2):
+            await store.commit(batch(number, state=state))
+        assert await store.query("SELECT * FROM object_state ORDER BY length(value), value") == [
+            state[0],
+            state[2],
+            state[1],
+        ]
+
+
 async def test_an_empty_batch_is_committed(tmp_path: Path) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
         await store.commit(Batch(1))
