@@ -2,8 +2,15 @@
 
 A dict of state for each key, direct execution, and the same rows in the same `SqliteStore`, group-committed with
 synchronous=FULL: one commit in flight, the next batch fills meanwhile, a reply leaves when its batch is on disk. No
-journal, no replay, no retries, no types, no attempts, no loading of what an earlier process left. What the runtime takes
-beyond this is the price of what the floor cannot do. tests/benchmarks/test_floor.py pins that both leave the same rows.
+journal that is read again, no replay, no retries, no types, no attempts, no loading of what an earlier process left. What the
+runtime takes beyond this is the price of what the floor cannot do. tests/benchmarks/test_floor.py pins that both leave the same
+rows.
+
+What a step and an awakeable need of a disk, the floor gives them too, whatever is written by hand: before a step starts, it is on
+disk that the call was accepted and that this step is under way, or else a crash would forget a side effect that has happened;
+before a reply, its result and the outcome. An awakeable is on disk before its id leaves, and its completion before that is
+acknowledged. So a step takes two commits and four rows, an awakeable that is handed out by a step two more. Ids are
+those of the runtime, which no one can guess.
 """
 
 from __future__ import annotations
@@ -14,7 +21,10 @@ from collections import defaultdict
 from types import TracebackType
 from typing import Any, TypeVar
 
+from actors.ids import IdMint
+from actors.journal import Kind
 from actors.storage import Batch, SqliteStore, Status
+from benchmarks.objects import double, hand_out
 
 O = TypeVar("O", bound="OnFloor")  # noqa: E741
 
@@ -31,12 +41,14 @@ class Floor:
         self._failed: Exception | None = None
         self._number = 0
         self._reserve_to: int | None = None
+        self._waiting: dict[tuple[int, int], tuple[Accepted, asyncio.Future[Any]]] = {}  # open awakeables
         self._begin_batch()
 
     async def __aenter__(self) -> Floor:
         opened = await self._store.open()
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
+        self.ids = IdMint(opened.secret)
         self._loop = asyncio.get_running_loop()
         return self
 
@@ -80,17 +92,96 @@ class Floor:
             self._writing = self._loop.create_task(self._write())
         return future
 
+    def accept(self, service: str, key: str, handler: str, args: str) -> Accepted:
+        """Append a call that will not be over before its next commit to the open batch. Each of its `entry`s goes there too."""
+        if self._failed is not None:
+            raise self._failed
+        seq = self._next
+        self._next = seq + 1
+        if seq >= self._reserve_at:
+            self._reserve_at = seq + NUMBERS_RESERVED // 2
+            self._reserve_to = seq + NUMBERS_RESERVED
+        accepted = Accepted(seq, service, key, handler, args, time.time_ns() // 1_000_000)
+        self._write_row(accepted, Status.RUNNING, None, None)
+        return accepted
+
+    def entry(self, accepted: Accepted, kind: int, name: str | None, ref: int | None, value: str | None) -> int:
+        """Record a command of the call, or the completion of one; its position."""
+        accepted.entries = idx = accepted.entries + 1
+        self._journal.append((accepted.seq, idx, kind, name, ref, value, None, time.time_ns() // 1_000_000))
+        return idx
+
+    def waits(self, accepted: Accepted, promise: int) -> asyncio.Future[Any]:
+        """A future that `resolve` completes."""
+        future = self._loop.create_future()
+        self._waiting[accepted.seq, promise] = accepted, future
+        return future
+
+    def resolve(self, id: str, value: int) -> asyncio.Future[Any]:
+        """Complete an awakeable. The future is done once that is durable. Raises BadId, and KeyError for one that is not open."""
+        address = self.ids.read_awakeable(id)
+        accepted, future = self._waiting.pop(address)
+        self.entry(accepted, Kind.COMPLETED, None, address[1], str(value))
+        future.set_result(value)
+        return self.durable()
+
+    def future(self) -> asyncio.Future[None]:
+        return self._loop.create_future()
+
+    def durable(self, value: Any = None) -> asyncio.Future[Any]:
+        """The future has `value` once all that was appended is durable."""
+        if self._failed is not None:
+            raise self._failed
+        future = self._loop.create_future()
+        self._replies.append((future, value))
+        if self._writing is None:
+            self._writing = self._loop.create_task(self._write())
+        return future
+
+    def ended(self, accepted: Accepted, outcome: str, value: Any) -> asyncio.Future[Any]:
+        """Append the outcome of a call. The future has `value` once that is durable."""
+        self._write_row(accepted, Status.SUCCEEDED, time.time_ns() // 1_000_000, outcome)
+        return self.durable(value)
+
+    def _write_row(self, of: Accepted, status: int, ended_ms: int | None, outcome: str | None) -> None:
+        """A row that changes twice in a batch is written once, as it is at the end."""
+        if of.written_in != self._number:
+            of.written_in, of.place = self._number, len(self._invocations)
+            self._invocations.append(())
+        self._invocations[of.place] = (
+            of.seq,
+            of.service,
+            of.key,
+            of.handler,
+            0,
+            status,
+            of.seq,
+            of.args,
+            None,
+            None,
+            of.accepted_ms,
+            ended_ms,
+            outcome,
+        )
+
     def _begin_batch(self) -> None:
         self._number += 1
         self._invocations: list[tuple[Any, ...]] = []
+        self._journal: list[tuple[Any, ...]] = []
         self._state: dict[tuple[str, str, str], str] = {}  # a field assigned ten times in a batch is written once
         self._replies: list[tuple[asyncio.Future[Any], Any]] = []
         self._reserve_to = None
 
     async def _write(self) -> None:
-        while self._invocations:
+        while self._replies:
             state: list[tuple[Any, ...]] = [(*name, text) for name, text in self._state.items()]
-            batch = Batch(self._number, plain=self._invocations, state=state, reserve_to=self._reserve_to)
+            batch = Batch(
+                self._number,
+                plain=self._invocations,
+                journal=self._journal,
+                state=state,
+                reserve_to=self._reserve_to,
+            )
             replies = self._replies
             self._begin_batch()
             try:
@@ -105,6 +196,21 @@ class Floor:
                 if not future.done():
                     future.set_result(value)
         self._writing = None
+
+
+class Accepted:
+    """A call under way: what its row says, and how many entries its journal has."""
+
+    __slots__ = ("accepted_ms", "args", "entries", "handler", "key", "place", "seq", "service", "written_in")
+
+    def __init__(self, seq: int, service: str, key: str, handler: str, args: str, accepted_ms: int) -> None:
+        self.seq = seq
+        self.service = service
+        self.key = key
+        self.handler = handler
+        self.args = args
+        self.accepted_ms = accepted_ms
+        self.entries = self.written_in = self.place = 0
 
 
 class OnFloor:
@@ -160,3 +266,55 @@ class AirportOnFloor(OnFloor):
         text = str(departures)
         state = (("departures", text), ("delay_minutes", str(total)))
         return self._floor.record("Airport", key, "depart", f"[{delay_minutes}]", state, text, departures)
+
+
+class Turns(OnFloor):
+    """Calls of one key that wait have to follow each other: `objects` holds what the next one waits for."""
+
+    __slots__ = ()
+
+    async def turn(self) -> asyncio.Future[None]:
+        """Return when all earlier calls of this key are over; this one is when the future is done."""
+        before = self._objects.get(self._key)
+        mine = self._objects[self._key] = self._floor.future()
+        if before is not None and not before.done():
+            await before
+        return mine
+
+
+class StepperOnFloor(Turns):
+    """objects.Stepper"""
+
+    __slots__ = ()
+
+    async def work(self, n: int) -> int:
+        floor = self._floor
+        call = floor.accept("Stepper", self._key, "work", f"[{n}]")
+        mine = await self.turn()
+        step = floor.entry(call, Kind.RUN, "double", None, None)
+        await floor.durable()
+        result = await double(n)
+        text = str(result)
+        floor.entry(call, Kind.COMPLETED, None, step, text)
+        mine.set_result(None)
+        return await floor.ended(call, text, result)  # type: ignore[no-any-return]
+
+
+class ApprovalOnFloor(Turns):
+    """objects.Approval"""
+
+    __slots__ = ()
+
+    async def ask(self, ticket: int) -> int:
+        floor = self._floor
+        call = floor.accept("Approval", self._key, "ask", f"[{ticket}]")
+        mine = await self.turn()
+        promise = floor.entry(call, Kind.AWAKEABLE, "int", None, None)
+        answer = floor.waits(call, promise)
+        step = floor.entry(call, Kind.RUN, "hand_out", None, None)
+        await floor.durable()
+        await hand_out(ticket, floor.ids.awakeable(call.seq, promise))
+        floor.entry(call, Kind.COMPLETED, None, step, "null")
+        value: int = await answer
+        mine.set_result(None)
+        return await floor.ended(call, str(value), value)  # type: ignore[no-any-return]

@@ -59,6 +59,34 @@ async def hand_out(ticket: int, id: str) -> None:
     Approval.outbox[ticket].set_result(id)
 
 
+class Collector(VirtualObject):
+    """Holds a list that grows with each step, and one that is large from the start."""
+
+    results: list[str] = []
+    big: list[str] = []
+
+    @handler
+    async def collect(self, ctx: Context, n: int) -> int:
+        for number in range(n):
+            self.results.append(await ctx.run(fetch, number))
+        return len(self.results)
+
+    @handler
+    async def fill(self, items: int) -> None:
+        self.big = [f"{number:0100}" for number in range(items)]
+
+    @handler
+    async def steps(self, ctx: Context, n: int, read: bool) -> int:
+        length = len(self.big) if read else 0
+        for number in range(n):
+            length += await ctx.run(double, number)
+        return length
+
+
+async def fetch(number: int) -> str:
+    return f"{number:0100}"
+
+
 class Aircraft(VirtualObject):
     """What one tail number has flown."""
 

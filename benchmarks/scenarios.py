@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import throughput
 from benchmarks.blocked import Blocked
+from benchmarks.growth import Growth
 from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
 from benchmarks.memory import Memory
@@ -11,5 +12,6 @@ from benchmarks.options import Scenario
 from benchmarks.timers import Timers
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Blocked(), Timers(), Http())
+    scenario.name: scenario
+    for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Growth(), Blocked(), Timers(), Http())
 }

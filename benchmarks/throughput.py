@@ -15,7 +15,14 @@ from typing import Any
 from actors import App
 from benchmarks import machine
 from benchmarks.flights import FlightsMissing, calls
-from benchmarks.floor import AircraftOnFloor, AirportOnFloor, CounterOnFloor, Floor
+from benchmarks.floor import (
+    AircraftOnFloor,
+    AirportOnFloor,
+    ApprovalOnFloor,
+    CounterOnFloor,
+    Floor,
+    StepperOnFloor,
+)
 from benchmarks.measure import Figures, MeasuredStore, Operation, Progress, Side, alternate, run
 from benchmarks.objects import Aircraft, Airport, Approval, Counter, Front, Stepper
 from benchmarks.options import Options, Result, Skipped
@@ -99,6 +106,26 @@ def fly_on_floor(floor: Floor) -> Operation:
         return floor.object(AirportOnFloor, key).depart(number)
 
     return call
+
+
+def step_on_floor(floor: Floor) -> Operation:
+    return lambda key: floor.object(StepperOnFloor, key).work(1)
+
+
+def awakeable_on_floor(floor: Floor) -> Operation:
+    tickets = count()
+    loop = asyncio.get_running_loop()
+
+    async def round_trip(key: str) -> int:
+        ticket = next(tickets)
+        left = Approval.outbox[ticket] = loop.create_future()
+        call = loop.create_task(floor.object(ApprovalOnFloor, key).ask(ticket))
+        id = await left
+        del Approval.outbox[ticket]
+        await floor.resolve(id, ticket)
+        return await call
+
+    return round_trip
 
 
 def counter_on_floor(floor: Floor) -> Operation:
@@ -219,10 +246,20 @@ SCENARIOS = (
         "awakeable",
         "Create an awakeable, hand its id out, resolve it from outside, return its value",
         awakeable,
+        on_floor=awakeable_on_floor,
         weight=0.25,
+        against_counter=True,
         quick=(Options(rounds=3, ops=1500),),
     ),
-    Throughput("run-step", "A handler with one ctx.run", run_step, weight=0.5, quick=(Options(rounds=3, ops=2000),)),
+    Throughput(
+        "run-step",
+        "A handler with one ctx.run",
+        run_step,
+        on_floor=step_on_floor,
+        weight=0.5,
+        against_counter=True,
+        quick=(Options(rounds=3, ops=2000),),
+    ),
     Throughput(
         "flights",
         "Real skew: flights of 2013 out of New York, each calling its Aircraft and its Airport",

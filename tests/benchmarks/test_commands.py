@@ -58,7 +58,7 @@ def test_a_scenario_measures_itself_and_the_floor_and_cleans_up(name: str, tempo
         assert set(found) >= KEYS
         assert (found["callers"], found["rounds"], found["ops"]) == (4, 3, 24)
         assert found["ratio_to_floor"] == pytest.approx(found["ops_per_s"] / found["floor_ops_per_s"], rel=0.01)
-        assert 1 < found["floor_rows_per_op"] <= 3
+        assert 1 < found["floor_rows_per_op"] <= 6
     assert list(temporary.iterdir()) == []
 
 
@@ -67,6 +67,23 @@ def test_the_same_rows_are_left_by_a_counter_call_and_by_the_floor() -> None:
     found = json.loads(Path("out.json").read_text())
     assert found["rows_per_op"] == found["floor_rows_per_op"] == 2
     assert found["bytes_per_op"] == found["floor_bytes_per_op"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("run-step", 4), ("awakeable", 6)])
+def test_the_rows_of_a_step_and_of_an_awakeable_are_those_of_their_floors(name: str, rows: int) -> None:
+    command(name, "--callers", "1", "--keys", "2", "--ops", "10", "--rounds", "3", "--json", "out.json")
+    found = json.loads(Path("out.json").read_text())
+    assert found["rows_per_op"] == found["floor_rows_per_op"] == rows
+    assert found["bytes_per_op"] == pytest.approx(found["floor_bytes_per_op"], abs=1)
+    assert found["cost_in_counter_calls"] == pytest.approx(found["counter_ops_per_s"] / found["ops_per_s"], rel=0.01)
+
+
+def test_the_growth_of_a_journal_is_measured() -> None:
+    result = command("growth", "--ops", "60", "--rounds", "3", "--json", "out.json")
+    assert result.exit_code == 0
+    found = json.loads(Path("out.json").read_text())
+    assert found["appends"] == 60 and 0.006 < found["journal_mb"] < 0.06
+    assert {"growth_of_time", "untouched_ratio", "read_ratio", *facts()} <= set(found)
 
 
 def test_fewer_than_three_rounds_are_refused() -> None:
