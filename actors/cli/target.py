@@ -93,5 +93,8 @@ def _imported(module_name: str) -> ModuleType:
 
 
 def _failed(module_name: str, error: Exception) -> str:
-    told = "".join(traceback.format_exception(error))
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen", importlib.__file__)):
+        trace = trace.tb_next  # the first lines are those that import it
+    told = "".join(traceback.format_exception(type(error), error, trace))
     return f"The module {module_name!r} cannot be imported.\n{told}".rstrip()

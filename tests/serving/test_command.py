@@ -82,6 +82,32 @@ def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, words: tuple[st
     assert ended == code and said in errors and "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("module", "last", "frames"),
+    [
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'", 1),
+        ("def f():\n    1 / 0\nf()", "ZeroDivisionError: division by zero", 2),
+        ("def f(:", "SyntaxError: invalid syntax", 1),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_shown_from_its_own_first_line(
+    tmp_path: Path, module: str, last: str, frames: int
+) -> None:
+    (tmp_path / "broken.py").write_text(module)
+    code, errors = refused(tmp_path, "broken:app", "--port", "0")
+    assert code == 2 and errors.startswith("Error: The module 'broken' cannot be imported.\n")
+    assert errors.rstrip().endswith(last) and errors.count("  File ") == frames, errors
+
+
+def test_a_wrapped_app_is_refused_with_the_way_to_give_it_a_middleware(tmp_path: Path) -> None:
+    (tmp_path / "wrapped.py").write_text(
+        APP
+        + "from starlette.middleware.cors import CORSMiddleware\nwrapped = CORSMiddleware(app, allow_origins=['*'])\n"
+    )
+    code, errors = refused(tmp_path, "wrapped:wrapped", "--port", "0")
+    assert code == 2 and "middleware=[lambda app: CORSMiddleware(app, ...)]" in errors
+
+
 def test_a_missing_extra_is_named_with_the_way_to_install_it(tmp_path: Path) -> None:
     program = "import sys; sys.modules['uvicorn'] = None; from actors.__main__ import main; main()"
     code, errors = refused(tmp_path, "shop:app", program=program)
