@@ -300,10 +300,7 @@ class Partition(Ledger):
         self, target: HandlerDefinition, key: str, args_text: str, headers: dict[str, str] | None = None
     ) -> None:
         """Raise BadKey, MailboxFull or PayloadTooLarge if this message cannot be taken in."""
-        if len(key) > self._max_key:
-            raise BadKey(
-                f"The key {shortened(key)} is {len(key):,} characters long; max_key of the app allows {self._max_key:,}."
-            )
+        self.check_key(key)
         if headers and (size := len(_headers_text(headers))) > self.limits.max_stored_headers:
             raise PayloadTooLarge(
                 f"The headers for {target.target} take {size:,} bytes; max_stored_headers of the app allows "
@@ -396,6 +393,13 @@ class Partition(Ledger):
             if not self._turn_scheduled:  # it waits behind another one: nothing else would write it
                 self._schedule_turn()
         return invocation, future
+
+    def check_key(self, key: str) -> None:
+        """Raise BadKey for one that is too long."""
+        if len(key) > self._max_key:
+            raise BadKey(
+                f"The key {shortened(key)} is {len(key):,} characters long; max_key of the app allows {self._max_key:,}."
+            )
 
     def check_in_flight(self) -> None:
         """Raise Overloaded if a call from outside cannot be taken in."""

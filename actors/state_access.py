@@ -86,6 +86,7 @@ async def patch_state(
     CannotPatch, BadArguments, PayloadTooLarge, BadKey or WrongKind; then nothing has changed.
     """
     _check_target(definition, key)
+    partition.check_key(key)
     texts = {name: _checked(partition, definition, name, text) for name, text in changes.items()}
     claims = [run_claim(definition.name, key)] if definition.kind == "workflow" else []
     async with partition.committer.gated(changes=True), partition.placements.alone(claims):

@@ -19,6 +19,7 @@ from actors.references import Reference, reference_class
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
 from actors.spelling import refuse_unknown
+from actors.type_names import shortened
 
 T = TypeVar("T")
 
@@ -140,6 +141,8 @@ class ServiceDefinition:
             return {}
         return annotations_of(base, self.cls, namespace)
 
+
+LONGEST_NAME = 255  # characters of the name of a class or handler: it is stored with each message
 
 _RESERVED = frozenset(
     {
@@ -335,6 +338,8 @@ def check_name(name: str, where: str) -> None:
     """Raise DefinitionError unless `name` can stand in a URL as one segment of its path."""
     if not isinstance(name, str) or not name.strip(".") or not all(c.isalnum() or c in "_.-" for c in name):
         raise DefinitionError(f"{where}: {name!r} is not a usable name. Use letters, digits, '_', '.' and '-'.")
+    if len(name) > LONGEST_NAME:
+        raise DefinitionError(f"{where}: the name {shortened(name)} is longer than {LONGEST_NAME} characters.")
 
 
 def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Handler[Any, Any, Any], type]]:

@@ -297,6 +297,12 @@ BUGS = [
         "    if extras.logged is None:\n",
     ),
     Bug(
+        "state is written under a key that is too long",
+        "actors/state_access.py",
+        "    partition.check_key(key)\n",
+        "",
+    ),
+    Bug(
         "bytes that begin no request put off the end of a connection",
         "actors/cli/protocol.py",
         "(self._in_message or not self._began)",

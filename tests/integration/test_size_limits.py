@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors import Context, RetryPolicy, Service, TerminalError, VirtualObject, Workflow, handler, shared
-from actors.errors import BadKey, MailboxFull, Overloaded, PayloadTooLarge
+from actors.errors import BadKey, DefinitionError, MailboxFull, Overloaded, PayloadTooLarge
 from tests.http.asgi import ask
 from tests.world import World, limits
 
@@ -197,3 +197,28 @@ async def test_a_long_reason_for_a_promise_is_refused_and_it_stays_open() -> Non
         assert await there.status(sent) == "blocked"
         await there.app.object(Flow, "w").reject(300)
         assert (await there.outcome(sent)).error == "promise_rejected"
+
+
+async def test_the_state_of_a_key_that_is_too_long_is_not_written() -> None:
+    async with world() as there:
+        with pytest.raises(BadKey, match="max_key of the app"):
+            await there.app.patch_state(Target, LONG, set={"count": 1})
+        assert there.disk.query("SELECT count(*) FROM object_state") == [(0,)]
+        await there.app.patch_state(Target, "k" * 50, set={"count": 1})
+
+
+@pytest.mark.parametrize("what", ["class", "handler"])
+def test_names_of_classes_and_handlers_have_a_limit(what: str) -> None:
+    for length in (255, 256):
+        own = {"name": "n" * length} if what == "class" else {}
+
+        def define(own: dict[str, str] = own, length: int = length) -> None:
+            class Named(VirtualObject, **own):
+                @handler(name="h" * length if what == "handler" else "go")
+                async def go(self) -> None: ...
+
+        if length == 255:
+            define()
+        else:
+            with pytest.raises(DefinitionError, match="longer than 255 characters"):
+                define()
