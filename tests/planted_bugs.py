@@ -228,7 +228,7 @@ BUGS = [
         "what a handler fails with has no limit",
         "actors/attempt.py",
         "failure_text(error, self.partition.limits.max_failure)",
-        "failure_text(terminal)",
+        "failure_text(error)",
     ),
     Bug(
         "what a step fails with has no limit",

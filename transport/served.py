@@ -35,13 +35,12 @@ class App(Runtime):
             application = self._answer
             for factory in reversed(self.http.middleware):
                 try:
-                    application = factory(application)
+                    made: Any = factory(application)
                 except Exception as error:
                     raise DefinitionError(f"HttpOptions: the middleware {factory!r} failed: {error}") from error
-                if not callable(application):
-                    raise DefinitionError(
-                        f"HttpOptions: the middleware {factory!r} gave {application!r}, not an application."
-                    )
+                if not callable(made):
+                    raise DefinitionError(f"HttpOptions: the middleware {factory!r} gave {made!r}, not an application.")
+                application = made
             self._application = application
         return application
 

@@ -197,5 +197,6 @@ async def test_it_says_the_same_as_starlettes_middleware() -> None:
 )
 def test_what_no_browser_would_ever_send_is_refused_at_once(cors: Any, words: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        HttpOptions(cors=cors() if callable(cors) else cors)
+        given: Any = cors() if callable(cors) else cors
+        HttpOptions(cors=given)
     assert words in str(refused.value)
