@@ -35,17 +35,25 @@ def step_failed_again(
 ) -> None:
     """A step with a policy of its own failed, and is to be tried again."""
     log.warning(
-        "%s: step %s failed %s, next try in %.1f s. %s",
+        "%s: step %s failed %s, next try in %.1f s.%s",
         partition.label(invocation),
         name,
         _times(failed),
         delay_s,
-        reason,
+        _step_for_the_log(invocation, reason),
     )
 
 
 def step_given_up(partition: Partition, invocation: Invocation, name: str, failed: int, reason: str) -> None:
-    log.warning("%s: step %s failed for good, %s. %s", partition.label(invocation), name, _times(failed), reason)
+    told = _step_for_the_log(invocation, reason)
+    log.warning("%s: step %s failed for good, %s.%s", partition.label(invocation), name, _times(failed), told)
+
+
+def _step_for_the_log(invocation: Invocation, reason: str) -> str:
+    """The same as `_for_the_log`, of what is recorded of a step's error: the text of its traceback."""
+    lines = reason.rstrip().split("\n")
+    frame = next((line for line in reversed(lines) if line.startswith('  File "')), "")
+    return _once(invocation.more(), (frame, lines[-1].partition(":")[0]), reason, lines[-1])
 
 
 def _times(count: int) -> str:
@@ -117,10 +125,15 @@ def _for_the_log(extras: Extras, error: BaseException, reason: str) -> str:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     where = (type(error), None if last is None else (last.tb_frame.f_code.co_filename, last.tb_lineno))
-    if extras.logged != where:
-        extras.logged = where
+    return _once(extras, where, reason, short_reason(principal(error)))
+
+
+def _once(extras: Extras, where: object, reason: str, short: str) -> str:
+    logged = extras.logged = extras.logged if extras.logged is not None else set()
+    if where not in logged:
+        logged.add(where)
         return "\n" + reason.rstrip("\n")
-    return " " + " ".join(short_reason(principal(error)).split())[:500]
+    return " " + " ".join(short.split())[:500]
 
 
 def _fail_exhausted(

@@ -67,7 +67,7 @@ class Extras:
         self.failing_since_ms: int | None = None
         self.idempotency_key: str | None = None
         self.restart_of: int | None = None
-        self.logged: object = None  # in memory only: of which failure the log has the traceback
+        self.logged: set[object] | None = None  # in memory only: of which failures the log has the traceback
         self.pushed_back_at: int | None = None  # in memory only: length of its journal when it last met a full mailbox
 
 

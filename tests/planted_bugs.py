@@ -287,14 +287,14 @@ BUGS = [
     Bug(
         "each failed attempt is logged with its traceback",
         "actors/failures.py",
-        "    if extras.logged != where:\n",
+        "    if where not in logged:\n",
         "    if True:\n",
     ),
     Bug(
         "a new error after another one is logged without its traceback",
         "actors/failures.py",
-        "    if extras.logged != where:\n",
-        "    if extras.logged is None:\n",
+        "    if where not in logged:\n",
+        "    if not logged:\n",
     ),
     Bug(
         "state is written under a key that is too long",

@@ -20,6 +20,10 @@ class Failing(VirtualObject):
     async def step(self, ctx: Context) -> None:
         await ctx.run(_broken)
 
+    @handler
+    async def own_tries(self, ctx: Context) -> None:
+        await ctx.step(retry=RetryPolicy(max_attempts=3)).run(_broken)
+
 
 attempts: list[int] = []
 
@@ -70,6 +74,18 @@ async def test_an_error_of_a_step_and_one_that_ends_the_invocation_too(caplog: p
         lines = await said(world, caplog)
         assert [line.count("Traceback") for line in lines] == [1, 0, 0]
         assert lines[2].endswith("failed for good after 3 attempts. OSError('no network')")
+
+
+@pytest.mark.expects_log("next try in", "failed for good")
+async def test_a_step_that_is_tried_again_by_its_own_policy_too(caplog: pytest.LogCaptureFixture) -> None:
+    async with World(Failing) as world:
+        await world.app.object(Failing, "a").own_tries.send()
+        lines = await said(world, caplog)
+        assert [line.count("Traceback") for line in lines] == [1, 0, 0]
+        assert "step _broken failed 2 times, next try in 0." in lines[1] and lines[1].endswith(
+            " s. OSError: no network"
+        )
+        assert lines[2].endswith("failed for good, 3 times. OSError: no network")
 
 
 @pytest.mark.expects_log("failed, next in")

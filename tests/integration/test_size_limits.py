@@ -163,8 +163,11 @@ async def test_what_a_handler_or_a_step_fails_with_is_cut_and_says_so(where: str
             assert len(str(metadata)) < 700
         (row,) = there.disk.query("SELECT max(length(outcome)) FROM invocation")
         assert row[0] < 1_500
+        ((recorded,),) = there.disk.query("SELECT max(length(value)) FROM journal_entry")
+        assert (recorded is None) == (where == "handler") and (recorded or 0) < 1_500
 
 
+@pytest.mark.expects_log("step _broken failed for good, 1 time")
 async def test_a_last_error_with_a_long_text_is_cut() -> None:
     async with world() as there:
         with pytest.raises(TerminalError, match="The step failed 1 times") as failed:
