@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import datetime
 import functools
 import json
@@ -58,10 +57,6 @@ U = TypeVar("U")
 V = TypeVar("V")
 W = TypeVar("W")
 P = ParamSpec("P")
-
-
-# Set while the function of a step runs: what it asked of the context would be asked at another moment on replay.
-inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
 
 
 class Context(NamedState, Combinators):

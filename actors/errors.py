@@ -245,6 +245,12 @@ class StateWriteRefused(TerminalError, AttributeError):
     error = "state_write_in_shared_handler"
 
 
+class StateWriteInStep(StateWriteRefused):
+    """The function of a step set or deleted an attribute of its object; no replay would do that again."""
+
+    error = "state_write_in_step"
+
+
 class UndeclaredState(TerminalError, AttributeError):
     """A handler set an attribute that the class does not declare; it would have been lost."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from actors.context import inside_step
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -23,6 +22,7 @@ from actors.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.storage import Flag
 from actors.upgrades import record_version
+from actors.virtual_object import inside_step
 
 if TYPE_CHECKING:
     from actors.handlers import HandlerDefinition, Options

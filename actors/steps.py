@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import failures, packing
-from actors.context import inside_step
 from actors.errors import (
     InvocationCancelled,
     PayloadTooLarge,
@@ -33,6 +32,7 @@ from actors.serde import Codec
 from actors.step_threads import Execution
 from actors.storage import Flag, Status
 from actors.tries import Tries
+from actors.virtual_object import inside_step
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextvars
 import sys
 from collections.abc import Callable, Container, Iterable
 from types import BuiltinMethodType, FrameType, UnionType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
 from actors.constants import refuse_mutable_values
-from actors.errors import DefinitionError, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
+from actors.errors import DefinitionError, StateWriteInStep, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
 from actors.exactness import ATOMS
 from actors.fields import FieldDefinition, default_of
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
@@ -184,6 +185,25 @@ class _Meta(abc.ABCMeta):
 Kind = Literal["object", "service", "workflow"]
 
 
+# Set while the function of a step runs: what it did to its object, or asked of the context, no replay would do again.
+inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
+
+_inside_step = inside_step.get
+_set_attribute, _delete_attribute = object.__setattr__, object.__delattr__
+
+
+def _refuse_in_step(instance: Served, name: str, done: str) -> None:
+    """Raise StateWriteInStep, unless the instance is one of a test, or the step's own: it is no object of an app then."""
+    try:
+        _attempt_of.__get__(instance)
+    except AttributeError:
+        return
+    raise StateWriteInStep(
+        f"{type(instance).__name__}.{name} was {done} inside a step. The recorded result of a step stands for it on replay, where this "
+        "would be missing: return the value from the step, and assign it in the handler."
+    )
+
+
 class Served(metaclass=_Meta):
     """What all classes are that an app can serve: a VirtualObject, a Service or a Workflow. Derive from one of those."""
 
@@ -259,6 +279,16 @@ class Served(metaclass=_Meta):
                 )
             # Says what is missing; or, if a property raised AttributeError, what that was about.
             return object.__getattribute__(self, name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if _inside_step():
+                _refuse_in_step(self, name, "assigned")
+            _set_attribute(self, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if _inside_step():
+                _refuse_in_step(self, name, "deleted")
+            _delete_attribute(self, name)
 
     def _bind_inline(self, declared: Handler[Any, Any, Any]) -> BoundHandler[Any, Any]:
         definition = type(self).__actors__.inline[declared]
@@ -382,6 +412,10 @@ class Keeper(Protocol):
     def hand_out_all(self, instance: Any) -> None: ...
 
 
+# Slots are set past __setattr__, which is there for what handlers do.
+_attempt_of = Served.__dict__["_actors_attempt"]
+set_attempt: Callable[[Any, Any], None] = _attempt_of.__set__
+
 # The attributes an instance really has: those of a worker show all that is held back too.
 values_of: Callable[[Any], dict[str, Any]] = Served.__dict__["__dict__"].__get__
 _set_values = Served.__dict__["__dict__"].__set__
@@ -435,7 +469,7 @@ def _delete(self: Any, name: str) -> None:
     keeper = getattr(self, "_actors_keeper", None)
     if keeper is not None and name in keeper.held_back(self):
         keeper.hand_out(self, name)
-    object.__delattr__(self, name)
+    Served.__delattr__(self, name)
 
 
 def _reduce(self: Any, protocol: Any) -> Any:

@@ -63,6 +63,18 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "a step writes state that no replay writes again",
+        "actors/virtual_object.py",
+        '                _refuse_in_step(self, name, "assigned")\n',
+        "                pass\n",
+    ),
+    Bug(
+        "a step deletes a container that no replay deletes again",
+        "actors/virtual_object.py",
+        "    Served.__delattr__(self, name)\n",
+        "    object.__delattr__(self, name)\n",
+    ),
+    Bug(
         "a keyword of a step's function is taken for a parameter of ctx.run",
         "actors/context.py",
         '    def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableFuture[Any]:\n        """Execute',

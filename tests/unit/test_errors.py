@@ -51,6 +51,7 @@ CODES = {
     "SerializationError": ("not_serializable", 500),
     "ServerUnreachable": ("server_unreachable", 503),
     "StateDecodeError": ("stored_data_mismatch", 500),
+    "StateWriteInStep": ("state_write_in_step", 500),
     "StateWriteRefused": ("state_write_in_shared_handler", 500),
     "StorageError": ("storage_error", 503),
     "TerminalError": ("terminal_error", 500),
