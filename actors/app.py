@@ -9,14 +9,16 @@ import logging
 import random as random_module
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from actors import left_steps
 from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
 from actors.committer import Store
+from actors.daemon_threads import DaemonThreads
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -44,6 +46,7 @@ from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, s
 from actors.operations import Operations
 from actors.partition import Partition
 from actors.placements import Message
+from actors.recovery import Recovery
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
@@ -72,7 +75,8 @@ class App:
     an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
     blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
     command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `watcher` is told of what happens, for example
-    `actors.tracing.Tracing()`. `clock`, `random` and `store` are seams for tests. An App
+    `actors.tracing.Tracing()`. `on_stopped` is called, with the error, when the app has stopped by itself because its database
+    failed; `recover` starts it again, as `actors serve` does without being asked. `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
 
@@ -98,6 +102,7 @@ class App:
         poll: float | datetime.timedelta | None = None,
         http: HttpOptions | None = None,
         watcher: Watcher | None = None,
+        on_stopped: Callable[[BaseException], Any] | None = None,
     ) -> None:
         self.http = _option("http", http, HttpOptions)
         self._watcher = watcher
@@ -125,6 +130,9 @@ class App:
         self._retry = _option("retry", retry, RetryPolicy)
         self._limits = _option("limits", limits, Limits)
         self._on_paused = on_paused
+        if on_stopped is not None and not callable(on_stopped):
+            raise DefinitionError(f"App(on_stopped=...) requires a function that takes the error, got {on_stopped!r}.")
+        self._on_stopped = on_stopped
         self._clock: Clock = clock or SystemClock()
         self._random = random or random_module.Random()
         self._store = store
@@ -132,10 +140,14 @@ class App:
         self._executor = _threads_only(executor)
         self._poll = poll
         self.store_in(storage)
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: DaemonThreads | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._hooks: set[asyncio.Task[Any]] = set()  # what `on_stopped` has returned: it may start the app again
+        self._recoveries = Recovery(self._clock, lambda: getattr(self._store, "path", self._path), self._open_again)
+        self._recovering: asyncio.Task[None] | None = None
+        self._stops: asyncio.Event | None = None  # set when it has stopped by itself
 
     def store_in(self, storage: str) -> None:
         """Use this database, before the app starts: `actors serve --db`. Raises DefinitionError."""
@@ -149,11 +161,18 @@ class App:
         """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
         if self._partition is not None:
             raise AppNotRunning("This app runs already.")
+        self._stops = asyncio.Event()
+        await self._open(None)
+        self._end_of_loop = self._close_with_the_loop()
+        await anext(self._end_of_loop)
+
+    async def _open(self, before: Partition | None) -> None:
+        """`before` is the partition of the same file that has stopped, if there was one."""
         store: Store = self._store or SqliteStore(self._path)
         loop = asyncio.get_running_loop()
-        executor = self._executor
+        executor: Executor | None = self._executor or self._threads
         if executor is None:
-            executor = self._threads = ThreadPoolExecutor(STEP_THREADS, thread_name_prefix="actors-step")
+            executor = self._threads = DaemonThreads(STEP_THREADS, "actors-step")
         partition = Partition(
             self._services,
             store,
@@ -165,10 +184,15 @@ class App:
             self._limits,
             self._tell_paused if self._on_paused is not None else None,
             self._watcher,
+            self._has_stopped,
         )
-        opened = await store.open()
+        if before is not None:
+            partition.counts, partition.paused_here = before.counts, before.paused_here
+        opened = await store.open(before.secret if before is not None else None)
         try:
             await partition.begin(opened)
+            if partition.failure is not None:
+                raise partition.failure
         except BaseException:
             partition.halt(AppNotRunning("The app could not start."))
             await store.close()
@@ -176,8 +200,69 @@ class App:
         self._partition = partition
         partition.requests.begin(self._poll_ms)
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
-        self._end_of_loop = self._close_with_the_loop()
-        await anext(self._end_of_loop)
+
+    async def recover(self) -> None:
+        """Go on after the app has stopped because its database failed: open the file anew, with everything that was open.
+
+        It tries until the file can be used, with pauses of up to two seconds. References and handles go on to work. Several
+        that call this share one recovery, which goes on if their await is cancelled; `close` ends it. Does nothing while
+        the app runs. Raises the failure if it does not pass by itself: a file that another process owns, that was replaced
+        or is damaged, or an internal error. Raises AppNotRunning if the app was not started, or is closed meanwhile.
+        """
+        partition = self._running()
+        recovering = self._recovering
+        if recovering is None:
+            if not partition.stopped:
+                return
+            recovering = self._recovering = partition.loop.create_task(self._recover(partition))
+            recovering.add_done_callback(self._recovered)
+        await done(recovering, repeatable=True)
+
+    async def _recover(self, partition: Partition) -> None:
+        assert partition.failure is not None
+        if self._store is None and self._path == ":memory:":
+            raise partition.failure  # it is all there is
+        await self._leave(partition)
+        try:
+            await partition.store.close()
+        except Exception as error:  # what cannot be written cannot be closed in order; the file says what holds
+            log.warning("The database on %s was not closed in order: %r", self._path, error)
+        await self._recoveries.run(partition.failure)
+
+    def _recovered(self, task: asyncio.Task[None]) -> None:
+        self._recovering = None
+        if not task.cancelled():
+            task.exception()  # mark it as seen: nobody may be waiting
+
+    async def _open_again(self) -> None:
+        await self._open(self._running())
+
+    def _has_stopped(self, error: BaseException) -> None:
+        """The partition has stopped by itself."""
+        assert self._stops is not None
+        self._stops.set()
+        if self._on_stopped is not None:
+            asyncio.get_running_loop().call_soon(self._tell_stopped, error)
+
+    def _tell_stopped(self, error: BaseException) -> None:
+        assert self._on_stopped is not None
+        if self._partition is None or not self._partition.stopped:
+            return
+        try:
+            told = self._on_stopped(error)
+            if inspect.isawaitable(told):
+                task = self._partition.loop.create_task(_logged(told, "on_stopped raised; the app stays stopped"))
+                self._hooks.add(task)
+                task.add_done_callback(self._hooks.discard)
+        except Exception:
+            log.exception("on_stopped raised; the app stays stopped")
+
+    async def _stopped(self) -> None:
+        """Return once the app has stopped by itself."""
+        assert self._stops is not None
+        while self._partition is None or not self._partition.stopped:
+            self._stops.clear()  # it may have been set by a start that did not succeed
+            await self._stops.wait()
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None, None]:
         """asyncio ends what is suspended here along with the loop: one that was not closed would keep the process from ending."""
@@ -194,6 +279,10 @@ class App:
 
     async def close(self) -> None:
         """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
+        recovering = self._recovering
+        if recovering is not None:
+            recovering.cancel()
+            await asyncio.wait([recovering])
         partition, self._partition = self._partition, None
         if partition is None:
             return
@@ -204,20 +293,49 @@ class App:
         partition.halt(
             AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
         )
+        if partition.steps_left:
+            log.info(
+                "The app on %s was closed while %d %s: %s. What they do is done again at the next start, unless that is in this "
+                "process and finds them still running.",
+                self._path,
+                len(partition.steps_left),
+                "step was running" if len(partition.steps_left) == 1 else "steps were running",
+                ", ".join(sorted(partition.steps_left)[:5]),
+            )
         try:
-            if self._recovery is not None:
-                self._recovery.cancel()
-            for task in list(self._tasks):
-                if task is not asyncio.current_task():
-                    task.cancel()
-            await partition.loader.stop()
-            await partition.left()
+            await self._leave(partition)
             if partition.committer.failed is None:
                 await partition.committer.flushed()
         finally:
-            if self._threads is not None:
-                self._threads.shutdown(wait=False, cancel_futures=True)
+            threads, self._threads = self._threads, None
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
+            left_steps.closed(partition.secret)
             await partition.store.close()
+
+    def _executing(self) -> list[str]:
+        """The steps whose functions run, or wait for a thread."""
+        return [str(step) for step in self._partition.executing] if self._partition is not None else []
+
+    async def _drain(self, timeout_s: float) -> None:
+        """Begin no step any more: the next start does. Those that run may end, and their results are recorded."""
+        if self._partition is not None:
+            self._partition.draining = True
+            running = [step.executing for step in self._partition.executing if step.executing is not None]
+            if running and timeout_s > 0:
+                await asyncio.wait(running, timeout=timeout_s)
+
+    async def _leave(self, partition: Partition) -> None:
+        """End what was done for a partition that has stopped."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+        for task in list(self._tasks):
+            if task is not asyncio.current_task():
+                task.cancel()
+        await partition.loader.stop()
+        await partition.left()
+        if partition.committer.failed is not None:
+            await partition.committer.settled()
 
     if not TYPE_CHECKING:  # checkers refuse a plain 'with', and should go on to
 
@@ -511,7 +629,7 @@ class App:
         try:
             told = self._on_paused(self._info(InvocationRow(*invocation.row())))
             if inspect.isawaitable(told):
-                self._task(_logged(told))
+                self._task(_logged(told, "on_paused raised; the invocation stays paused"))
         except Exception:
             log.exception("on_paused raised; the invocation stays paused")
 
@@ -612,11 +730,11 @@ def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
     future.add_done_callback(forget)
 
 
-async def _logged(told: Awaitable[Any]) -> None:
+async def _logged(told: Awaitable[Any], otherwise: str) -> None:
     try:
         await told
     except Exception:
-        log.exception("on_paused raised; the invocation stays paused")
+        log.exception(otherwise)
 
 
 def database_path(storage: str) -> str:

@@ -26,13 +26,14 @@ class ClientCall(Call[R]):
     Whoever is cancelled while it awaits takes its future along, so each has one of its own.
     """
 
-    __slots__ = ("_app", "_awaited", "_invocation", "_partition")
+    __slots__ = ("_app", "_awaited", "_first", "_invocation", "_partition")
 
     def __init__(self, app: App, partition: Partition, invocation: Invocation, future: asyncio.Future[R]) -> None:
         self._app = app
         self._partition = partition
         self._invocation = invocation
         self._awaited: asyncio.Future[R] | None = future  # the first one's
+        self._first = future
 
     def __await__(self) -> Generator[Any, None, R]:
         future, self._awaited = self._awaited, None
@@ -43,7 +44,8 @@ class ClientCall(Call[R]):
         if not invocation.ended:
             result: R = await self._app._result(invocation.seq)
             return result
-        await self._partition.committer.flushed()  # of the process life it has ended in: a commit that failed says so
+        if not self._first.done() or self._first.cancelled() or self._first.exception() is not None:
+            await self._partition.committer.flushed()  # of the life it has ended in: a commit that failed says so
         ended: R = invocation.result()
         return ended
 
@@ -81,6 +83,7 @@ class ClientHandle(InvocationHandle[R]):
         accepted, self._accepted = self._accepted, None
         if accepted is not None:
             yield from accepted.__await__()
+            self._partition = None
         elif self._partition is not None:  # the future is somebody else's, whose cancellation takes it along
             yield from self._partition.committer.flushed().__await__()
         return self

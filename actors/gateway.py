@@ -175,6 +175,16 @@ class Gateway:
             return {}
         counts, committer = partition.counts, partition.committer
         return {
+            "actors_app_running": (
+                "gauge",
+                "1 while the app runs, 0 while it has stopped.",
+                0 if partition.stopped else 1,
+            ),
+            "actors_app_recoveries": (
+                "counter",
+                "How often the app was started again after its database had failed.",
+                self._app._recoveries.count,
+            ),
             "actors_invocations_succeeded": ("counter", "Invocations that returned.", counts.succeeded),
             "actors_invocations_failed": ("counter", "Invocations that ended as a failure.", counts.failed),
             "actors_attempts_failed": ("counter", "Attempts that failed and are tried again.", counts.failed_attempts),

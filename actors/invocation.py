@@ -29,7 +29,7 @@ class StepWork:
     __slots__ = ()
 
     def cancel(self) -> object:
-        """The app stops."""
+        """The app stops. What is being executed goes on; see `Step.abandon`."""
         raise NotImplementedError
 
     def withdraw(self) -> bool:

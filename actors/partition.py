@@ -106,6 +106,7 @@ class Partition(Ledger):
         limits: Limits,
         on_paused: Callable[[Invocation], None] | None,
         watcher: Watcher | None,
+        on_stopped: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.services = services
         self.store = store
@@ -121,6 +122,8 @@ class Partition(Ledger):
         self._max_in_flight = limits.max_in_flight
         self.on_paused = on_paused
         self.watcher = watcher
+        self._on_stopped = on_stopped
+        self.secret = bytes(32)  # of the file: what names it, wherever it lies
         self.counts = Counts()
         policies = [handler.retry for service in services.values() for handler in service.handlers.values()]
         self.longest_retry_ms = round(
@@ -148,6 +151,8 @@ class Partition(Ledger):
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
         self.leaving: set[asyncio.Future[Any]] = set()  # what handlers that were closed have not done yet
         self.open: dict[int, Invocation] = {}  # open invocations in memory, by seq
+        self.draining = False  # no step begins any more
+        self.steps_left: list[str] = []  # those whose functions go on although it has stopped
         self.stopped = False
         self.closing = False  # stopped by its owner: what it has accepted is written
         self.failure: BaseException | None = None
@@ -169,6 +174,7 @@ class Partition(Ledger):
     async def begin(self, opened: OpenedDatabase) -> None:
         """Start from what the database says is to be done."""
         self.see_tasks()
+        self.secret = opened.secret
         self.ids = IdMint(opened.secret)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
@@ -859,11 +865,14 @@ class Partition(Ledger):
             )
             stopped.__cause__ = error
             error = stopped
+        first = self.failure is None
         if self.failure is None:
             self.failure = error
             log.error("The app has stopped: %s", error, exc_info=error)
         self.committer.abandon(self.failure)
         self.halt(self.failure)
+        if first and self._on_stopped is not None:
+            self._on_stopped(self.failure)
 
     def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
         """What a caller gets whose invocation has no outcome that is durable: `error`, if nothing of it can be in the file."""
@@ -881,13 +890,6 @@ class Partition(Ledger):
                 raise
             raise refusal from error
 
-    def _goes_on(self, invocation: Invocation) -> OutcomePending:
-        return OutcomePending(
-            "The app stopped before the outcome of this call. It was accepted and goes on when the app runs again: attach to "
-            "its id instead of asking again.",
-            self.ids.invocation(invocation.seq),
-        )
-
     def halt(self, error: BaseException) -> None:
         """Leave all handlers where they are. A caller who waits gets `error`, or OutcomePending if the call goes on."""
         self.stopped = True
@@ -898,8 +900,7 @@ class Partition(Ledger):
         self.requests.stop()
         self.ticks.stop()
         self.step_threads.stop()
-        for step in self.executing:  # those of invocations that have ended, too
-            step.cancel()
+        self.steps_left = [str(step) for step in list(self.executing) if step.abandon()]
         self.loader.abandon(error)
         for waiting in self._ready:
             if isinstance(waiting, Mark):
@@ -911,14 +912,25 @@ class Partition(Ledger):
             self.close_attempt(invocation)
             for future in invocation.waiters or ():
                 if self.closing and invocation.recorded:  # that it goes on is true once what is open is written
-                    self.committer.reply(future, invocation, self._goes_on(invocation), invocation.dirty_in)
+                    self.committer.reply(
+                        future, invocation, _goes_on(self.ids.invocation(invocation.seq)), invocation.dirty_in
+                    )
                 else:
                     refuse(future, self.unanswered(invocation, error))
             invocation.waiters = None
         if self._tasks is not None:
             self._tasks.release(self.loop)
             self._tasks = None
-        for futures in self.absent_waiters.values():
+        for seq, futures in self.absent_waiters.items():  # who leaves memory is with the disk
+            id = self.ids.invocation(seq)
             for future in futures:
-                refuse(future, error)
+                refuse(future, _goes_on(id) if self.closing else may_have_been_done(error, id))
         self.absent_waiters.clear()
+
+
+def _goes_on(id: str) -> OutcomePending:
+    return OutcomePending(
+        f"The app was closed before this call had its outcome. It goes on when the app starts again: attach to its id, {id}, "
+        "instead of asking again.",
+        id,
+    )

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from actors import failures, packing
+from actors import failures, left_steps, packing
 from actors.errors import (
     InvocationCancelled,
     PayloadTooLarge,
@@ -55,6 +55,7 @@ class Step(StepWork):
         "_execution",
         "_function",
         "_invocation",
+        "_joined",
         "_partition",
         "_policy",
         "_variables",
@@ -81,6 +82,7 @@ class Step(StepWork):
         self._variables = variables
         self._executing: asyncio.Future[Any] | None = None
         self._execution: Execution | None = None  # that in a thread
+        self._joined = False  # what is being executed was begun before the app was started again
         self.withdrawn = False
 
     def __str__(self) -> str:
@@ -121,35 +123,83 @@ class Step(StepWork):
 
     def start(self) -> None:
         """Run the function. Called once all it depends on is durable."""
-        if self._over() or self._cancelled_meanwhile():
-            return
         partition = self._partition
+        if self._over() or partition.draining or self._cancelled_meanwhile():
+            return
         try:
+            left = left_steps.join(self._key(), partition.loop)
+            if left is not None:
+                self._join(left)
+                return
             function = self._function
             if partition.watcher is not None:
                 function = partition.watcher.step(self._invocation, self._name(), function)
             variables = self._variables.copy()  # one context cannot be entered by two threads at once
             variables.run(step_of.set, (partition, self._invocation))
             if is_async(function):
-                self._executing = partition.loop.create_task(_no_stop_async(function), context=variables)
+                self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
             else:
                 execution = Execution(self, function, partition.clock.now_ms())
                 partition.step_threads.submit(execution, variables.run)
                 self._execution = execution
-                self._executing = asyncio.wrap_future(execution.job, loop=partition.loop)
+                self._begun(asyncio.wrap_future(execution.job, loop=partition.loop))
         except Exception as error:  # arguments that do not fit, for example
             partition.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
+
+    def _join(self, job: left_steps.Job) -> None:
+        """Wait for an execution that was begun before the app was started again, instead of beginning one beside it."""
+        partition = self._partition
+        self._joined = True
+        if isinstance(job, asyncio.Task):
+            self._begun(job)
             return
-        partition.executing.add(self)
-        self._executing.add_done_callback(self._done)
+        self._execution = execution = Execution(self, self._function, partition.clock.now_ms())
+        execution.begun, execution.job = True, job
+        partition.step_threads.running.add(execution)
+        self._begun(asyncio.wrap_future(job, loop=partition.loop))
+
+    def _begun(self, executing: asyncio.Future[Any]) -> None:
+        self._executing = executing
+        self._partition.executing.add(self)
+        executing.add_done_callback(self._done)
 
     # --- stopping ---------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """The app stops. A function in a thread runs on; its result is ignored."""
+        """The app stops before it was executed."""
         self.withdrawn = True
-        if self._executing is not None:
-            self._executing.cancel()
+
+    def abandon(self) -> bool:
+        """The app stops while it is executed. Whether the function goes on: then it is left for the app that opens the file next.
+
+        If the app is closed an async function is cancelled; if the database has failed it goes on until the app runs again.
+        """
+        self.withdrawn = True
+        executing, execution = self._executing, self._execution
+        if executing is None:
+            return False
+        job: left_steps.Job
+        if execution is not None:
+            waited = execution.withdraw()
+            executing.cancel()  # its loop may be closed when the function ends
+            if waited:
+                return False
+            job = execution.job
+        else:
+            assert isinstance(executing, asyncio.Task)
+            job = executing
+            if self._partition.closing or self._invocation.ended:
+                job.cancel()
+        left_steps.leave(self._key(), job)
+        return not job.done()
+
+    @property
+    def executing(self) -> asyncio.Future[Any] | None:
+        """Done when the execution that is under way has ended."""
+        return self._executing
+
+    def _key(self) -> left_steps.Key:
+        return self._partition.secret, self._invocation.seq, self.index
 
     def withdraw(self) -> bool:
         """No new execution. Whether one is under way; then its result still counts."""
@@ -210,6 +260,10 @@ class Step(StepWork):
             if not running.cancelled():
                 running.exception()  # mark it as seen
             partition.step_left(self._invocation, self.index)
+            return
+        if running.cancelled() and self._joined:  # the app that had begun it was closed
+            self._joined = False
+            self.start()
             return
         if running.cancelled():
             self._failed(asyncio.CancelledError("the step was cancelled from inside"))

@@ -30,6 +30,11 @@ class Bare:
 
     async def close(self) -> None: ...
 
+    def _executing(self) -> list[str]:
+        return []
+
+    async def _drain(self, timeout_s: float) -> None: ...
+
 
 async def main(database: str | None) -> None:
     served: Served = Bare()

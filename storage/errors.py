@@ -18,16 +18,22 @@ class ActorsError(Exception):
 
 
 class StorageError(ActorsError):
-    """The database could not be read or written; the app has stopped, what was acknowledged is safe."""
+    """The database could not be read or written; the app has stopped, what was acknowledged is safe.
+
+    `transient` says that this may pass by itself: a lock of another program, a full disk, an I/O error. Then the app can be
+    started again, which `App.recover` and `actors serve` do.
+    """
 
     error = "storage_error"
     code = 503
+    transient: bool = False
 
 
 class StorageFull(StorageError):
     """The disk is full. Free space, then start the app again: it recovers from the file."""
 
     error = "storage_full"
+    transient = True
 
 
 class DatabaseInUse(StorageError):
@@ -106,15 +112,18 @@ def translated(error: sqlite3.Error, path: str) -> StorageError:
             "it was left as it is."
         )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StorageError(
+        return _transient(
             f"{path} is locked by another program ({error}). Close what writes to it (a database shell with an "
             "open transaction, for example) and start the app again."
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StorageError(
+        return _transient(
             f"{path} cannot be written ({error}). Give this user permission to write it and its folder, or choose another path."
         )
-    return StorageError(f"{path}: {error} ({name}). Start the app again once it is mended.")
+    text = f"{path}: {error} ({name}). Start the app again once it is fixed."
+    if name.startswith(("SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")):
+        return _transient(text)
+    return StorageError(text)
 
 
 def translated_os(error: OSError, path: str) -> StorageError:
@@ -122,9 +131,16 @@ def translated_os(error: OSError, path: str) -> StorageError:
     text = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path, text)
-    return StorageError(
-        f"{path} cannot be opened ({text}). Give this user permission to write it and its folder, or choose another path."
-    )
+    message = f"{path} cannot be opened ({text}). Give this user permission to write it and its folder, or choose another path."
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        return StorageError(message)
+    return _transient(message)
+
+
+def _transient(message: str) -> StorageError:
+    error = StorageError(message)
+    error.transient = True
+    return error
 
 
 def _full(path: str, text: str) -> StorageFull:

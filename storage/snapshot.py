@@ -91,9 +91,9 @@ class Snapshot(SqliteStore):
         super().__init__(path)
         self._original = original
 
-    async def open(self) -> OpenedDatabase:
+    async def open(self, secret: bytes | None = None) -> OpenedDatabase:
         try:
-            return await super().open()
+            return await super().open(secret)
         except StorageError as error:
             raise self._of_original(error) from error
 

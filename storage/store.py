@@ -32,6 +32,7 @@ from actors.storage.errors import (
     DatabaseInUse,
     DatabaseReplaced,
     DatabaseTooNew,
+    OwnershipLost,
     StorageError,
     translated,
     translated_os,
@@ -129,6 +130,7 @@ class SqliteStore:
         self._synchronous = synchronous
         self._busy_timeout_ms = busy_timeout_ms
         self._migrations = migrations
+        self._expected: bytes | None = None  # the secret of the file that is to be opened again
         self._lock: FileLock | None = None
         self._handle: AsyncConnection | None = None
         self._writer: WriterConnection | None = None
@@ -140,11 +142,13 @@ class SqliteStore:
         self._copying: asyncio.Task[None] | None = None
         self._looks = 0
 
-    async def open(self) -> OpenedDatabase:
+    async def open(self, secret: bytes | None = None) -> OpenedDatabase:
         """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
 
+        With `secret`, that of a file which was open before, raises OwnershipLost if it is not that file any more.
         Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; no record is changed by any of them.
         """
+        self._expected = secret
         if self.path != ":memory:":
             await self._take_lock()
         try:
@@ -234,8 +238,16 @@ class SqliteStore:
             )
         return int(version) if tables else 0
 
+    def _check_expected(self, secret: bytes | None) -> None:
+        if self._expected is not None and secret != self._expected:
+            raise OwnershipLost(
+                f"{self.path} is not the file that this app had open: it was removed or replaced. Put that file back, or start "
+                "the app anew to go on with what is there."
+            )
+
     async def _claim(self, version: int) -> OpenedDatabase:
         if version == 0:
+            self._check_expected(None)
             await self._read(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         for statement in schema.steps(version, self._migrations):
             await self._read(statement)
@@ -244,6 +256,7 @@ class SqliteStore:
             for name, value in initial.items():
                 await self._read("INSERT INTO meta VALUES (?, ?)", (name, value))
         meta = dict(await self._read("SELECT name, value FROM meta"))
+        self._check_expected(meta["secret"])
         epoch, first = meta["epoch"] + 1, meta["next_number"]
         changed = {"epoch": epoch, "owner": os.getpid(), "next_number": first + RESERVED_NUMBERS}
         for name, value in changed.items():

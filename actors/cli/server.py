@@ -32,14 +32,22 @@ class Served(Protocol):
 
     async def close(self) -> None: ...
 
+    def _executing(self) -> list[str]:
+        """The steps that run."""
+        ...
+
+    async def _drain(self, timeout_s: float) -> None:
+        """Begin no more of them, and wait for those that run."""
+        ...
+
 
 class Server(uvicorn.Server):
     """Serves a started app, and closes it. `begin` is the app's, for requests that need no task; `told` is called once it listens.
     `access_log` logs a line for each request.
 
-    Its end: it stops accepting; requests on open connections are answered for `grace_s` seconds, each connection closed
-    after its answer; the app is closed, which answers whoever still waits with 503 and leaves all handlers where they
-    are; the file is released. A second signal ends the process at once, which loses no more than kill -9: nothing that
+    Its end: it stops accepting; for `grace_s` seconds requests on open connections are answered, each connection closed
+    after its answer, and then steps that run may end, so that their results are recorded; the app is closed, which answers
+    whoever still waits with 503 and leaves all handlers where they are; the file is released. A second signal ends the process at once, which loses no more than kill -9: nothing that
     was answered.
     """
 
@@ -104,21 +112,39 @@ class Server(uvicorn.Server):
         # about to send the next one is not cut off.
         self.server_state.default_headers.append(CLOSE)
         await asyncio.sleep(LAST_READ_S)
-        await self._connections_closed(min(SILENT_S, self._grace_s))
-        if self._grace_s > SILENT_S and (waiting := len(self.server_state.connections)):
+        deadline = asyncio.get_running_loop().time() + self._grace_s
+        silent_s = (
+            0 if self._app._executing() else min(SILENT_S, self._grace_s)
+        )  # most answers are there soon, steps may take long
+        await self._connections_closed(silent_s)
+        if self._grace_s > silent_s and (self.server_state.connections or self._app._executing()):
             log.warning(
-                "Stopping: %d %s for an answer, %g s at most. A second signal ends this at once.",
-                waiting,
-                "connection waits" if waiting == 1 else "connections wait",
-                self._grace_s,
+                "Stopping: %s, %g s at most. A second signal ends this at once.", self._awaited(), self._grace_s
             )
-            await self._connections_closed(self._grace_s - SILENT_S)
+            await self._connections_closed(deadline - asyncio.get_running_loop().time())
+        await self._app._drain(deadline - asyncio.get_running_loop().time())
+        if steps := self._app._executing():
+            log.warning(
+                "Stopping although %s. What has not ended is executed again at the next start.", _running(steps)
+            )
         await self._app.close()
         await self._connections_closed(LAST_WRITE_S)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         if self.server_state.tasks:  # those whose client is gone; nothing holds them any more
             await asyncio.wait(self.server_state.tasks, timeout=LAST_WRITE_S)
+
+    def _awaited(self) -> str:
+        """What keeps it from stopping."""
+        connections, steps = len(self.server_state.connections), self._app._executing()
+        awaited = []
+        if connections:
+            awaited.append(
+                f"{connections} {'connection waits' if connections == 1 else 'connections wait'} for an answer"
+            )
+        if steps:
+            awaited.append(_running(steps))
+        return " and ".join(awaited)
 
     async def _connections_closed(self, timeout_s: float) -> None:
         """Wait for the answers that are owed; whoever has got all of theirs is closed."""
@@ -130,3 +156,8 @@ class Server(uvicorn.Server):
             if not self.server_state.connections or loop.time() >= deadline:
                 return
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _running(steps: list[str]) -> str:
+    more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+    return f"{len(steps)} {'step runs' if len(steps) == 1 else 'steps run'} ({', '.join(steps[:3])}{more})"

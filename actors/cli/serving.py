@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import multiprocessing
 import os
 import socket
 import sys
@@ -12,18 +15,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from actors import run
+from actors import left_steps, run
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.sockets import CannotListen, bound, bound_to_path
 from actors.cli.target import BadTarget, load_app
-from actors.errors import DefinitionError
+from actors.errors import AppNotRunning, DefinitionError
 from actors.storage import StorageError
 from actors.transport.served import App
 
 if TYPE_CHECKING:
     from actors.cli.protocol import ConnectionLimits
+    from actors.cli.server import Server
 
 GRACE_S = 10.0
+CANCEL_S = 1.0  # for async steps to end that were cancelled
 GRACE_OF_RELOAD_S = 0.5  # whoever edits code does not want to wait for a caller who waits for him
 
 
@@ -39,19 +44,21 @@ class Serving:
     logs: LogOptions
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
-        """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served."""
+        """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served, or not any more."""
         assert sockets is not None
         self.logs.before_import()
         _allow_many_files()
         try:
             run(self.serve(sockets))
+            if multiprocessing.parent_process() is not None:
+                _end_with_steps(0)
         except (BadTarget, DefinitionError) as error:
             _fail(str(error), 2)
-        except StorageError as error:
+        except (StorageError, AppNotRunning) as error:
             _fail(str(error), 1)
 
     async def serve(self, sockets: list[socket.socket]) -> None:
-        """Raises BadTarget, DefinitionError, or StorageError."""
+        """Raises BadTarget, DefinitionError, or what has ended the app: a StorageError, or AppNotRunning."""
         from actors.cli.server import Server  # needs the extra
 
         app = load_app(self.target)
@@ -65,12 +72,31 @@ class Serving:
         def told() -> None:
             click.echo(announcement(app, sockets))
 
+        server = Server(app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told, access_log=self.logs.access)
+        running = asyncio.create_task(_keep_running(app, server))
         try:
-            await Server(
-                app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told, access_log=self.logs.access
-            ).serve(sockets)
+            await server.serve(sockets)
         finally:
+            running.cancel()
             await app.close()  # it is closed, unless the server could not begin
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        tasks = [job for job in left_steps.running() if isinstance(job, asyncio.Task)]
+        if tasks and (await asyncio.wait(tasks, timeout=CANCEL_S))[1]:
+            _end_with_steps(0)  # the end of the loop would wait for them
+
+
+async def _keep_running(app: App, server: Server) -> None:
+    """Start the app again whenever its database has failed. Ends the server, and raises, when that cannot be done."""
+    try:
+        while True:
+            await app._stopped()
+            await app.recover()
+    except (StorageError, AppNotRunning):
+        if server.should_exit:
+            return  # a signal has ended it while it had stopped
+        server.should_exit = True
+        raise
 
 
 def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
@@ -97,6 +123,18 @@ def _allow_many_files() -> None:
         if soft != hard:
             with contextlib.suppress(OSError, ValueError):  # macOS names a limit that it does not accept
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _end_with_steps(code: int) -> None:
+    """End the process now if a step is still running: it may be on a thread, or in a task, that keeps the interpreter from ending.
+
+    Everything is written, and the file is released.
+    """
+    if left_steps.running():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _fail(message: str, code: int) -> None:
@@ -129,7 +167,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     "--grace",
     type=click.FloatRange(0, 86_400),
     metavar="SECONDS",
-    help=f"How long a signal waits for answers. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
+    help=f"How long a signal waits for answers, and for steps. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
 )
 @click.option(
     "--keep-alive",
@@ -178,8 +216,9 @@ def serve(
 ) -> None:
     """Serve an app over HTTP.
 
-    SIGTERM and Ctrl-C stop it gently: it accepts nobody any more, answers whom it has accepted, tells those who would still
-    wait after the grace period to ask again (503), releases the database, and ends with 0. A second signal ends it at once,
+    SIGTERM and Ctrl-C stop it gently: it accepts nobody any more, answers whom it has accepted, lets the steps end that run, tells
+    those who would still wait after the grace period that their call goes on (503), releases the database, and ends with 0. A
+    step that still runs then is cut off, and executed again at the next start. A second signal ends it at once,
     which loses nothing that was answered. Bodies are limited by the app: App(limits=Limits(max_payload=...)).
     """
     try:
@@ -210,3 +249,4 @@ def serve(
         if uds is not None:
             with contextlib.suppress(OSError):
                 os.unlink(uds)
+    _end_with_steps(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from actors.storage import Batch, SqliteStore, StorageError
+from actors.storage import Batch, OpenedDatabase, SqliteStore, StorageError
 from actors.storage.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
 
 
@@ -55,8 +55,8 @@ class Disk:
 
 
 class SimulatedStore(SqliteStore):
-    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`), and commits when it
-    may (`hold_commits`).
+    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`), commits when it
+    may (`hold_commits`), and fails for a while (`break_down`).
 
     As in the real one, all that is asked of it takes effect in the order it was asked for: a read sees every commit
     before it, however long that one takes. Only the answers may come in another order.
@@ -73,7 +73,19 @@ class SimulatedStore(SqliteStore):
         self._write_before_crash = False
         self._may_commit = asyncio.Event()
         self._may_commit.set()
+        self._failure: StorageError | None = None
+        self._written = False
         self.crashed = False
+
+    def break_down(self, failure: StorageError, *, written: bool = False) -> None:
+        """From now on commits and openings fail, until `repair`: as those of a file that is locked, or on a full disk.
+
+        With `written` a commit that fails is in the file all the same, as when only its fsync fails.
+        """
+        self._failure, self._written = failure, written
+
+    def repair(self) -> None:
+        self._failure = None
 
     def crash(self) -> None:
         """Die now. What was handed over but not written is lost, as are all answers under way."""
@@ -105,11 +117,19 @@ class SimulatedStore(SqliteStore):
                     self.crashed = True
                     if not self._write_before_crash:
                         self._check()
-            await super().commit(batch)
-            self._disk.commits += 1
+            if self._failure is None or self._written:
+                await super().commit(batch)
+                self._disk.commits += 1
+            if self._failure is not None:
+                raise self._failure
             self._check()
         await self._delay()
         self._check()
+
+    async def open(self, secret: bytes | None = None) -> OpenedDatabase:
+        if self._failure is not None:
+            raise self._failure
+        return await super().open(secret)
 
     async def close(self) -> None:
         async with self._turn:

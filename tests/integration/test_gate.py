@@ -434,7 +434,7 @@ async def test_no_refusal_speaks_of_what_a_crash_has_undone() -> None:
 # --- the grid is whole ----------------------------------------------------------------------------------------------------
 
 # Of the App: what asks nothing of what is recorded.
-TELLS_NOTHING = {"start", "close"}
+TELLS_NOTHING = {"start", "close", "recover"}
 
 
 def test_the_grid_covers_each_operation_of_the_app() -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ class Connection:
     async def answer(self) -> Answer:
         try:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            fields = (line.split(": ", 1) for line in head[1:] if line)
+            headers = {name.lower(): value for name, value in fields}
             body = await self.reader.readexactly(int(headers["content-length"]))
         except asyncio.IncompleteReadError:
             raise ConnectionError("the server closed the connection") from None
@@ -142,3 +143,11 @@ async def connected(port: int) -> AsyncIterator[Connection]:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    while True:
+        if happened():
+            return
+        await asyncio.sleep(0.01)

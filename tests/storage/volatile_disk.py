@@ -211,8 +211,8 @@ class VolatileStore(SqliteStore):
         writer = VolatileWriter(connection)
         return VolatileConnection(writer), writer
 
-    async def open(self) -> OpenedDatabase:
-        opened = await super().open()
+    async def open(self, secret: bytes | None = None) -> OpenedDatabase:
+        opened = await super().open(secret)
         await self._read("PRAGMA wal_autocheckpoint = 30")  # many checkpoints, in little time
         return opened
 

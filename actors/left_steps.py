@@ -1,0 +1,48 @@
+"""Executions of steps that were under way when their partition stopped: a thread cannot be stopped.
+
+Promise: in one process a step is never executed beside itself. A partition that opens the same file later joins the execution
+that is left of the one before, and its result counts: the function was executed because the journal asks for it, and the
+journal still has no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import Any
+
+Key = tuple[bytes, int, int]  # the secret of the file, which it has under any name; the invocation; the command
+Job = concurrent.futures.Future[Any] | asyncio.Task[Any]
+
+_left: dict[Key, Job] = {}
+
+
+def leave(key: Key, job: Job) -> None:
+    """Keep the execution for the next partition, also if it ends before that has begun."""
+    _left[key] = job
+
+
+def join(key: Key, loop: asyncio.AbstractEventLoop) -> Job | None:
+    """The execution that is left of this step; one of a loop that has ended goes on no more."""
+    job = _left.pop(key, None)
+    return None if isinstance(job, asyncio.Task) and job.get_loop() is not loop else job
+
+
+def running() -> list[Job]:
+    """The executions that are left of all partitions of this process, and have not ended."""
+    return [job for job in _left.values() if not job.done()]
+
+
+def closed(secret: bytes) -> None:
+    """Nobody is about to open the file again: its executions are kept as long as they run."""
+    for key in [key for key in _left if key[0] == secret]:
+        job = _left[key]
+        if job.done() or (isinstance(job, asyncio.Task) and job.get_loop().is_closed()):
+            _left.pop(key, None)
+        else:
+            job.add_done_callback(lambda job, key=key: _ended(key, job))  # type: ignore[misc]
+
+
+def _ended(key: Key, job: Job) -> None:
+    if _left.get(key) is job:
+        _left.pop(key, None)

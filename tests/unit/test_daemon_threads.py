@@ -1,0 +1,92 @@
+"""Threads that do not keep the process: an executor like the one of the standard library otherwise."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import pytest
+
+from actors.daemon_threads import DaemonThreads
+
+
+def test_results_and_errors_arrive() -> None:
+    threads = DaemonThreads(2, "test")
+    assert threads.submit(pow, 2, 5).result(5) == 32
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(lambda: 1 // 0).result(5)
+    with pytest.raises(SystemExit):
+        threads.submit(exit).result(5)
+    assert threads.submit(pow, 2, 5, mod=7).result(5) == 4, "its thread has survived"
+    threads.shutdown()
+
+
+def test_no_more_threads_than_allowed_run_and_idle_ones_are_used_again() -> None:
+    threads, go, names = DaemonThreads(3, "test"), threading.Event(), set[str]()
+
+    def wait() -> None:
+        names.add(threading.current_thread().name)
+        go.wait(5)
+
+    jobs = [threads.submit(wait) for _ in range(20)]
+    go.set()
+    for job in jobs:
+        job.result(5)
+    assert len(names) <= 3 and all(name.startswith("test_") for name in names)
+    threads.shutdown()
+    single = DaemonThreads(8, "test")
+    idents = set()
+    for _ in range(5):
+        idents.add(single.submit(threading.get_ident).result(5))
+        while not single._idle._value:
+            pass
+    assert len(idents) == 1
+    single.shutdown()
+
+
+def test_its_threads_are_daemons() -> None:
+    threads = DaemonThreads(1, "test")
+    assert threads.submit(lambda: threading.current_thread().daemon).result(5)
+    threads.shutdown()
+
+
+def test_shutting_down_cancels_what_waits_and_refuses_more() -> None:
+    threads, go, begun = DaemonThreads(1, "test"), threading.Event(), threading.Event()
+
+    def wait() -> str:
+        begun.set()
+        go.wait(5)
+        return "done"
+
+    first, second = threads.submit(wait), threads.submit(wait)
+    begun.wait(5)
+    threads.shutdown(wait=False, cancel_futures=True)
+    assert second.cancelled() and not first.done()
+    with pytest.raises(RuntimeError):
+        threads.submit(wait)
+    go.set()
+    assert first.result(5) == "done"
+    threads.shutdown(wait=True)
+
+
+def test_what_waits_is_done_before_a_shutdown_without_cancelling() -> None:
+    threads = DaemonThreads(1, "test")
+    jobs = [threads.submit(pow, 2, n) for n in range(5)]
+    threads.shutdown(wait=True)
+    assert [job.result(0) for job in jobs] == [1, 2, 4, 8, 16]
+
+
+def test_an_idle_thread_holds_nothing_of_its_last_function() -> None:
+    class Large:
+        def __call__(self) -> Large:
+            return self
+
+    threads = DaemonThreads(1, "test")
+    large = Large()
+    threads.submit(large).result(5)
+    gone = weakref.ref(large)
+    del large
+    while not threads._idle._value:
+        pass
+    assert gone() is None
+    threads.shutdown()
