@@ -27,6 +27,9 @@ _HELP = {
     "count": "How many objects, blocked invocations or timers.",
     "resume": "How many of the blocked ones to resume.",
     "due": "How many of the timers are due within one second.",
+    "seconds": "How long the load lasts.",
+    "held": "For how many of these seconds a reader keeps its snapshot.",
+    "megabytes": "Size of the log that the start finds.",
     "kind": "What the timers are of: invocations that sleep, or messages sent with a delay.",
 }
 _LEAST = {"rounds": 3}

@@ -27,6 +27,9 @@ class Options:
     resume: int = 1000
     due: int = 10_000
     kind: str = "sleeps"
+    seconds: int = 60
+    held: int = 30
+    megabytes: int = 400
 
     def ops_for(self, weight: float) -> int:
         """`weight` is how many times quicker than this an operation of the scenario is than a counter call."""

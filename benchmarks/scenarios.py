@@ -7,11 +7,12 @@ from benchmarks.blocked import Blocked
 from benchmarks.growth import Growth
 from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
+from benchmarks.log import Log
 from benchmarks.memory import Memory
 from benchmarks.options import Scenario
 from benchmarks.timers import Timers
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Growth(), Blocked(), Timers(), Http())
+    for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Growth(), Blocked(), Timers(), Log(), Http())
 }

@@ -259,6 +259,7 @@ def _fold(lock: FileLock) -> None:
     with contextlib.suppress(StorageError, sqlite3.Error, OSError):
         inspect(lock.path, lock.database, schema.APPLICATION_ID, _ANY_VERSION)
         refuse_stale(lock.path, lock.database, noted(lock.path))
+        lock.note(UNKNOWN)  # a full disk may end it halfway
         with contextlib.closing(sqlite3.connect(lock.path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 

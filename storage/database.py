@@ -172,7 +172,8 @@ class WriterConnection(sqlite3.Connection):
             left -= size
 
 
-def pragmas(synchronous: str, busy_timeout_ms: int) -> Iterator[str]:
+def pragmas(synchronous: str, busy_timeout_ms: int, *, copies_log: bool) -> Iterator[str]:
+    """`copies_log` says that SQLite is to copy the log back by itself."""
     # A shell in a write transaction should delay us, not stop us at once.
     yield f"PRAGMA busy_timeout = {busy_timeout_ms}"
     # Set while the file is empty. Keys in use are scattered over the tree, so each dirties a page of its own: with pages
@@ -182,8 +183,8 @@ def pragmas(synchronous: str, busy_timeout_ms: int) -> Iterator[str]:
     yield "PRAGMA journal_mode = WAL"
     # FULL: fsync the log at each commit. NORMAL would survive kill -9 but lose acknowledged work at power loss.
     yield f"PRAGMA synchronous = {synchronous}"
-    # 16 MiB of log before it is copied back, unless the store does it.
-    yield "PRAGMA wal_autocheckpoint = 16000"
+    # 16 MiB of log before it is copied back: a hot page is then copied once for many commits.
+    yield f"PRAGMA wal_autocheckpoint = {16000 if copies_log else 0}"
     # What a long reader has made of the log is cut off when it is begun anew: twice what it usually grows to, because writing
     # over a part of a file costs less than appending to it.
     yield "PRAGMA journal_size_limit = 33554432"

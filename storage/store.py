@@ -137,6 +137,7 @@ class SqliteStore:
         self._watch: Watch | None = None
         self._onlooker: Onlooker | None = None  # from when figures are first asked for
         self._lost: DatabaseReplaced | None = None
+        self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
         self._copied_at = 0  # how long the log was when it was last tried
         self._copying: asyncio.Task[None] | None = None
@@ -160,8 +161,7 @@ class SqliteStore:
             database = self._lock.create()
             self._handle, self._writer = await self._connect()
             opened = await self._become_owner()
-            if sys.platform != "win32":
-                await self._read("PRAGMA wal_autocheckpoint = 0")
+            if self._watches:
                 self._watch = Watch(self._lock, database)
                 await self._look()
                 self._lock.note(self._watch.note())
@@ -199,7 +199,7 @@ class SqliteStore:
 
     async def _become_owner(self) -> OpenedDatabase:
         version = await self._version()
-        for pragma in pragmas(self._synchronous, self._busy_timeout_ms):
+        for pragma in pragmas(self._synchronous, self._busy_timeout_ms, copies_log=not self._watches):
             answer = await self._read(pragma)
             if "journal_mode" in pragma and answer[0][0] not in ("wal", "memory"):
                 raise StorageError(
@@ -214,6 +214,8 @@ class SqliteStore:
             with contextlib.suppress(StorageError):  # a full disk has rolled back by itself
                 await self._read("ROLLBACK")
             raise
+        if version < len(self._migrations) and self._lock is not None:
+            self._lock.note(UNKNOWN)
         if version < len(self._migrations):  # so that the file itself, and not only its log, says what it is
             await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
         for statement in SETUP:
@@ -292,6 +294,7 @@ class SqliteStore:
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
+        await self._look()  # an app without work is told too, and notes what others have done
         self._copy_log_if_due(idle=True)
         if not waiting or self._writer is None:
             return []
@@ -587,7 +590,8 @@ class SqliteStore:
         if watch is None:
             return
         try:
-            watch.look()
+            if watch.look() and self._copying is None and self._lock is not None:
+                self._lock.note(watch.note())
         except DatabaseReplaced as error:
             self._watch = None  # so that it does not let go: a log at the path is not ours to remove
             if self._writer is not None:

@@ -71,8 +71,11 @@ class Watch:
         self._header = os.pread(self._database, _DATABASE_HEADER_BYTES, 0)
         self._copied = _copied(index)
 
-    def look(self) -> None:
-        """Raises DatabaseReplaced. Four calls of the system, which read nothing from a disk."""
+    def look(self) -> bool:
+        """Whether the database was written since the last look. Raises DatabaseReplaced.
+
+        Four calls of the system, which read nothing from a disk.
+        """
         try:
             database = os.stat(self.path)
             log = os.stat(self._log_path)
@@ -90,8 +93,10 @@ class Watch:
         if settled and os.pread(self._log, _SALTS_BYTES, _SALTS_OF_LOG_AT) != index[_SALTS]:
             self.intact = False
             raise self._replaced(f"{self._log_path} was overwritten or cut")
-        if _stamp(database) != self._stamp:
-            self._look_inside(index)
+        if _stamp(database) == self._stamp:
+            return False
+        self._look_inside(index)
+        return True
 
     def _look_inside(self, index: bytes) -> None:
         """The database was written. Only copying the log into it does that; the index of the log tells whether that was done."""

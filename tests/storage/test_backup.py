@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -403,6 +404,43 @@ async def test_a_note_counts_only_for_the_log_and_the_run_of_the_machine_it_was_
         await Visitor(str(killed)).enter(asks=False)
     lock.unlink()
     assert await seqs(killed) == [1, 2] and UNKNOWN == ""
+
+
+@linux_only
+async def test_a_log_that_others_have_copied_beside_the_app_stays_its_own(tmp_path: Path) -> None:
+    """A shell copies it; the app, which has no work, notes that at its next look for requests."""
+    path = tmp_path / "app.db"
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        before = Path(f"{path}.lock").read_text()
+        with shell(path) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        await store.take_requests(0)
+        noted = Path(f"{path}.lock").read_text()
+        assert noted != before
+        assert noted.split()[1:] == note(path.stat(), Path(f"{path}-wal").stat()).split()
+    assert await seqs(path) == [1]
+
+
+@linux_only
+async def test_nothing_is_noted_while_the_database_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    create_older(path, 1)
+    seen: list[str] = []
+
+    class Seen(OpenStore):
+        async def _read(self, sql: str, parameters: Any = ()) -> Any:
+            if "checkpoint(" in sql:
+                seen.append(Path(f"{path}.lock").read_text().strip())
+            return await super()._read(sql, parameters)
+
+    async with Seen(str(path), copy_every=1) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        assert store._copying is not None
+        await store._copying
+        assert len(Path(f"{path}.lock").read_text().split()) == 6
+    assert seen == [str(os.getpid())] * 2, "by a migration, and by a copy"
+    assert Path(f"{path}.lock").read_text().split() == [str(os.getpid())], "nor when it is closed"
 
 
 async def test_a_shell_that_has_recovered_the_file_leaves_it_usable(killed: Path) -> None:
