@@ -390,8 +390,8 @@ class Attempt(Recorder):
         """
         if self._branches is not None:
             self._branches.end()
-        if self._replay is not None and (recorded := self._replay.expected()) is not None:
-            self._pause(self._replay.unfinished(recorded))
+        if self._replay is not None and (unfinished := self._not_asked_for()) is not None:
+            self._pause(unfinished)
             return
         if self._effects is not None and not all(self._show_until(future) for future in self._effects):
             return
@@ -429,9 +429,10 @@ class Attempt(Recorder):
         self.wake()
 
     def _finish_writes(self, keep: bool) -> None:
-        """Store the last changes, without journal entries: they become durable together with the outcome.
+        """Store the last changes, which become durable together with the outcome.
 
-        With `keep` false they are dropped: the partition undoes the earlier ones. Raises TerminalError, with nothing stored, if they are refused.
+        Of one that has a journal they go into it, because a restart that keeps a part of that takes back all the rest. With
+        `keep` false they are dropped: the partition undoes the earlier ones. Raises TerminalError, with nothing stored, if they are refused.
         """
         if self.snapshot is not None:
             assert self._instance is not None
@@ -451,6 +452,8 @@ class Attempt(Recorder):
             self.state.discard()
             raise
         state = self.state
+        if changes is not None and self.invocation.journal is not None:
+            self._journal_last(self.invocation.journal, changes)
         if self.invocation.has(Flag.APART):
             changes = state.ahead(changes or {})
         if changes is not None:

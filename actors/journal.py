@@ -424,6 +424,10 @@ class Replay:
         commands = self._journal.commands
         return commands[self._commands] if self._commands < len(commands) else None
 
+    def only_writes(self) -> bool:
+        """Whether all that it must ask for is writes of state."""
+        return all(entry.kind in WRITES for entry in self._journal.commands[self._commands :])
+
     def advance(self) -> None:
         """The next command was matched, or recorded."""
         self._commands += 1

@@ -25,6 +25,8 @@ from actors.upgrades import record_version
 from actors.virtual_object import inside_step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actors.handlers import HandlerDefinition, Options
     from actors.invocation import Invocation
     from actors.partition import Partition
@@ -382,6 +384,31 @@ class Recorder:
             raise self._stop(replay.mismatch(recorded, kind, name, text))
         replay.advance()
         state.put(name, recorded.value, apart=True)  # type: ignore[arg-type]
+
+    def _journal_last(self, journal: Journal, changes: Mapping[str, str | None]) -> None:
+        """Record the writes of the outcome. It is there, so no limit refuses them: there is one for each attribute at most."""
+        invocation = self.invocation
+        version = invocation.handler.service.version  # type: ignore[union-attr]
+        for name, text in changes.items():
+            kind, value, before = journal.written(name, self.state.texts.get(name), text)
+            ref = version if version > 1 else None
+            entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
+            self.partition.write_entry(invocation, entry)
+
+    def _not_asked_for(self) -> ActorsError | None:
+        """The handler has ended: what is wrong if its journal holds more. The last writes are compared now; see `_journal_last`."""
+        replay = self._replay
+        assert replay is not None
+        recorded = replay.expected()
+        if recorded is not None and replay.only_writes():
+            try:
+                self._record_changes()
+            except TerminalError:
+                pass  # it is refused again, with the outcome
+            except AttemptEnded:
+                return self._stop_error
+            recorded = replay.expected()
+        return replay.unfinished(recorded) if recorded is not None else None
 
     def _writes_apart(self) -> bool:
         """Whether what it writes is in its journal alone until it succeeds. Whether it is so is settled by its first write."""

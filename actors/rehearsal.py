@@ -195,8 +195,8 @@ class Rehearsal(Attempt):
             self._settle()
 
     def _settle(self) -> None:
-        if self._replay is not None and (recorded := self._replay.expected()) is not None:
-            self._pause(self._replay.unfinished(recorded))
+        if self._replay is not None and (unfinished := self._not_asked_for()) is not None:
+            self._pause(unfinished)
         else:
             self.found(None)
 

@@ -7,7 +7,7 @@ did has been done once. Whatever would break that is refused, naming the highest
 * What was asked for after the old one was told of its cancellation: the new one is not cancelled.
 * What came after the object was migrated under the old one: it began in another version of its class.
 * A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
-  it since, or the old one did with its outcome, which is not journaled, or it was migrated. That would be lost, for with a kept write all
+  it since, or it was migrated. That would be lost, for with a kept write all
   the old one wrote goes back to what it was after the last kept command. And any state write while the object is busy,
   because what runs before the new invocation might write too.
 

@@ -519,6 +519,18 @@ BUGS = [
         "        if not self.batch.empty():\n            callback()\n",
     ),
     Bug(
+        "a restart leaves what was written with the outcome",
+        "actors/attempt.py",
+        "        if changes is not None and self.invocation.journal is not None:\n",
+        "        if False:\n",
+    ),
+    Bug(
+        "what is restarted with the writes of its outcome does not fit them",
+        "actors/recorder.py",
+        "        if recorded is not None and replay.only_writes():",
+        "        if False:",
+    ),
+    Bug(
         "what an atomic handler writes is seen before its outcome",
         "actors/recorder.py",
         "        invocation.more().flags |= Flag.APART\n        self.partition.mark(invocation)\n        return True\n",

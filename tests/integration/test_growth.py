@@ -156,10 +156,10 @@ async def test_the_view_shows_what_has_changed() -> None:
     async with World(Crawl) as world:
         await world.app.object(Crawl, "a").go(5)
         rows = world.disk.query("SELECT entry, name, value FROM journal WHERE entry LIKE '%state' ORDER BY position")
-        assert [entry for entry, *_ in rows] == ["set state"] * 2 + ["change state"] * 2
+        assert [entry for entry, *_ in rows] == ["set state"] * 2 + ["change state"] * 3
         ((place, removed, inserted),) = json.loads(rows[-1][2])
-        assert (place, removed) == (len('["' + '","'.join("x" * 100 for _ in range(3)) + '"'), "")
-        assert inserted == ',"' + "00003" * 20 + '"'
+        assert (place, removed) == (len('["' + '","'.join("x" * 100 for _ in range(4)) + '"'), "")
+        assert inserted == ',"' + "00004" * 20 + '"'
 
 
 # --- what is read by an earlier or a later process ------------------------------------------------------------------------
