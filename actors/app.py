@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import datetime
 import inspect
 import logging
@@ -19,6 +20,7 @@ from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
 from actors.committer import Store
 from actors.daemon_threads import DaemonThreads
+from actors.entry import Outside, check_entry, inside
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -62,6 +64,9 @@ S = TypeVar("S", bound=Service)
 R = TypeVar("R")
 
 log = logging.getLogger("actors")
+
+_inside = inside.get
+_running_loop = asyncio._get_running_loop
 
 POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
@@ -137,6 +142,7 @@ class App:
         self._random = random or random_module.Random()
         self._store = store
         self._partition: Partition | None = None
+        self._outside = contextvars.Context()
         self._executor = _threads_only(executor)
         self._poll = poll
         self.store_in(storage)
@@ -162,6 +168,7 @@ class App:
         if self._partition is not None:
             raise AppNotRunning("This app runs already.")
         self._stops = asyncio.Event()
+        self._outside = contextvars.copy_context()
         await self._open(None)
         self._end_of_loop = self._close_with_the_loop()
         await anext(self._end_of_loop)
@@ -242,7 +249,7 @@ class App:
         assert self._stops is not None
         self._stops.set()
         if self._on_stopped is not None:
-            asyncio.get_running_loop().call_soon(self._tell_stopped, error)
+            asyncio.get_running_loop().call_soon(self._tell_stopped, error, context=self._outside.copy())
 
     def _tell_stopped(self, error: BaseException) -> None:
         assert self._on_stopped is not None
@@ -279,6 +286,9 @@ class App:
 
     async def close(self) -> None:
         """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
+        partition = self._partition
+        if partition is not None and not partition.loop.is_closed():
+            check_entry(partition)
         recovering = self._recovering
         if recovering is not None:
             recovering.cancel()
@@ -357,7 +367,17 @@ class App:
         partition = self._partition
         if partition is None:
             raise AppNotRunning("This app is not running. Use it inside 'async with app:'.")
+        if _inside() is partition or _running_loop() is not partition.loop:
+            check_entry(partition)
         return partition
+
+    def outside(self) -> Outside:
+        """`with app.outside():` allows calls of the app inside one of its handlers or steps, where they are refused.
+
+        They are not part of the invocation: each replay of the handler makes them again, so a step is the place for
+        them, and a call of the handler's own object waits for ever. For an app that is not this one no permission is needed.
+        """
+        return Outside()
 
     # --- messages -------------------------------------------------------------------------------------------------------
 
@@ -419,8 +439,8 @@ class App:
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         partition = self._partition
-        if partition is None:
-            partition = self._running()
+        if partition is None or _inside() is partition or _running_loop() is not partition.loop:
+            partition = self._running()  # raises
         if options.delay_ms:
             raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
         text, values = target.encode(args, kwargs)
@@ -626,6 +646,11 @@ class App:
         assert self._on_paused is not None
         if self._partition is None or invocation.extras is None:
             return
+        self._outside.copy().run(self._tell_paused_outside, invocation)
+
+    def _tell_paused_outside(self, invocation: Invocation) -> None:
+        """It may use the app, although what leads here began with a handler."""
+        assert self._on_paused is not None
         try:
             told = self._on_paused(self._info(InvocationRow(*invocation.row())))
             if inspect.isawaitable(told):

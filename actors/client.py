@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from actors.entry import check_loop
 from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
 from actors.futures import Call
 from actors.handlers import InvocationHandle
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_running_loop = asyncio._get_running_loop
 
 
 class ClientCall(Call[R]):
@@ -36,6 +39,8 @@ class ClientCall(Call[R]):
         self._first = future
 
     def __await__(self) -> Generator[Any, None, R]:
+        if _running_loop() is not self._partition.loop:
+            check_loop(self._partition.loop)
         future, self._awaited = self._awaited, None
         return (future if future is not None else self._again()).__await__()
 
@@ -80,6 +85,8 @@ class ClientHandle(InvocationHandle[R]):
         return self._id
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
+        if self._partition is not None:
+            check_loop(self._partition.loop)
         accepted, self._accepted = self._accepted, None
         if accepted is not None:
             yield from accepted.__await__()
@@ -168,6 +175,7 @@ async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
 
     Then asking again is right if it is `repeatable`: if it has no effect twice.
     """
+    check_loop(task.get_loop())
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

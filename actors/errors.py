@@ -269,6 +269,12 @@ class MisusedFuture(TerminalError):
     error = "misused_future"
 
 
+class MisusedApp(TerminalError, RuntimeError):
+    """The app was called from another thread or event loop, or inside one of its own handlers. Nothing was done."""
+
+    error = "misused_app"
+
+
 class DeadlockError(TerminalError):
     """A call would wait for an object that waits for the caller. The message prints the cycle."""
 

@@ -29,6 +29,7 @@ from actors.cleanup import CLEAN_UP_S
 from actors.clock import Clock
 from actors.committer import Committer, Store, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
+from actors.entry import inside
 from actors.errors import (
     AppNotRunning,
     BadKey,
@@ -170,6 +171,7 @@ class Partition(Ledger):
         self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
         self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
+        self.variables.run(inside.set, self)
 
     async def begin(self, opened: OpenedDatabase) -> None:
         """Start from what the database says is to be done."""

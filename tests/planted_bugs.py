@@ -705,6 +705,24 @@ BUGS = [
         "        late: list[Execution] = []",
     ),
     Bug(
+        "a handler uses its own app",
+        "actors/entry.py",
+        "    if inside.get() is partition:",
+        "    if False:",
+    ),
+    Bug(
+        "an app is called from another thread",
+        "actors/entry.py",
+        "    if running is loop:",
+        "    if True:",
+    ),
+    Bug(
+        "on_paused counts as a part of the handler that is paused",
+        "actors/app.py",
+        "        self._outside.copy().run(self._tell_paused_outside, invocation)",
+        "        self._tell_paused_outside(invocation)",
+    ),
+    Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
         "timer = (due_ms, partition.next_number(), invocation.seq, index)",

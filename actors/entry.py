@@ -1,0 +1,61 @@
+"""Where an app may be called from: on its own event loop, and from outside of its own handlers.
+
+Promise: a call from anywhere else is refused before anything has happened. From another thread or loop it would be accepted, and
+its answer could not be delivered. From inside a handler it would be no part of the invocation: done once more at each
+replay, and a call of the handler's own object would wait for ever, where ctx.object refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from actors.errors import MisusedApp
+
+if TYPE_CHECKING:
+    from actors.partition import Partition
+
+# The partition whose handler, step, or task of one of them, runs here. Set where handlers start from, so it costs them nothing.
+inside: contextvars.ContextVar[object | None] = contextvars.ContextVar("inside", default=None)
+
+
+def check_entry(partition: Partition) -> None:
+    """Raises MisusedApp unless this is the app's loop, and no handler or step of the app."""
+    if inside.get() is partition:
+        raise MisusedApp(
+            "The app was used inside one of its own handlers or steps. What is asked of it there is not part of the "
+            "invocation: each replay does it again, and a call of the handler's own object would wait for ever. Use "
+            "ctx.object(...), ctx.service(...), ctx.call or ctx.send in the handler. For what must not be part of it: "
+            "with app.outside(): ..."
+        )
+    check_loop(partition.loop)
+
+
+def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raises MisusedApp unless this is the app's loop."""
+    running = asyncio._get_running_loop()
+    if running is loop:
+        return
+    where = "outside of an event loop" if running is None else "on another event loop"
+    raise MisusedApp(
+        f"The app was used {where}, in the thread {threading.current_thread().name!r}. Nothing was done. It belongs to the event "
+        "loop it was started on: use it there, for example with asyncio.run_coroutine_threadsafe(coroutine, loop), or call it "
+        "over HTTP: actors.transport.sync_client."
+    )
+
+
+class Outside:
+    """`with app.outside():` in a handler or step: calls of the app are allowed, and are not part of the invocation."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = inside.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        inside.reset(self._token)
