@@ -100,7 +100,7 @@ class Awakeables:
             )
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
-                unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index)
+                unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
                 # While turns are held, it must have come to where it waits before anything is told that lets it go on.
                 if unknown or self._partition.held:
                     await self._partition.loader.replayed(invocation, index)
@@ -155,10 +155,17 @@ class Awakeables:
         _check_same(completion.kind, completion.value, payload.kind, text, codec)
 
 
-def _type_is_known(invocation: Invocation, index: int) -> bool:
-    """Whether what the awakeable waits for can be told without its handler."""
+def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool:
+    """Whether what the awakeable waits for can be told without its handler.
+
+    A plain type that accepts the value is the recorded one. If it does not, the code is asked: it may have changed since.
+    """
     command = invocation.journal.command(index) if invocation.journal is not None else None
-    return command is not None and plain_codec(command.name) is not None
+    codec = plain_codec(command.name) if command is not None else None
+    try:
+        return codec is not None and bool(payload.encoded(codec))
+    except BadArguments:
+        return False
 
 
 def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:

@@ -84,7 +84,7 @@ class DurableFuture(Call[T]):
         self._attempt = attempt
         self._state = 0  # 0 open, 1 value, 2 error
         self._value: Any = None
-        self._error: TerminalError | None = None
+        self._error: TerminalError | AttemptEnded | None = None
         self._watchers: list[Callable[[DurableFuture[Any]], None]] | None = None
 
     def done(self) -> bool:
@@ -132,7 +132,7 @@ class DurableFuture(Call[T]):
             self._state, self._value = 1, value
             self._notify()
 
-    def _fail(self, error: TerminalError) -> None:
+    def _fail(self, error: TerminalError | AttemptEnded) -> None:
         if self._state == 0:
             self._state, self._error = 2, error
             self._notify()
@@ -177,7 +177,7 @@ class JournaledFuture(DurableFuture[T]):
         try:
             self._value = self._decoded(entry.value)
         except SerializationError as error:
-            self._fail(error)
+            self._fail(AttemptEnded() if self._attempt.unreadable(self, error) else error)
             return
         self._state = 1
         if self._watchers is not None:

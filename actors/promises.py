@@ -100,7 +100,7 @@ class Promises:
                 self._partition.complete(caller, index, Kind.FAILED, failure_text(refusal))
                 return
             wanted = Completion(Kind.FAILED, failure_text(PromiseRejected(reason or "rejected without a reason")))
-        if self._unready(_state(caller), name):
+        if self._unready(_state(caller), name, wanted):
             working = self._partition.spawn(self._complete(caller, index, name, wanted, codec))
             self._partition.add_work(caller, index, working)
         else:
@@ -114,12 +114,12 @@ class Promises:
                 if entry.kind == Kind.PROMISE and entry.name in state.waiters:
                     _discard(state, entry.name, (invocation.seq, entry.idx))
 
-    def _unready(self, state: WorkflowState, name: str) -> set[Waiter]:
-        """Those who wait and are not in memory, or not with their code and of a type that this process has not met."""
+    def _unready(self, state: WorkflowState, name: str, wanted: Completion) -> set[Waiter]:
+        """Those who wait and are not in memory, or not with their code, unless their recorded type is known and accepts it."""
         open_ones, found = self._partition.open, set[Waiter]()
         for seq, index in state.waiters.get(name, ()):
             invocation = open_ones.get(seq)
-            if invocation is None or (invocation.status in _ASKS and _waits_as(invocation, index) is None):
+            if invocation is None or (invocation.status in _ASKS and not _accepts(invocation, index, wanted)):
                 found.add((seq, index))
         return found
 
@@ -129,7 +129,7 @@ class Promises:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 asked: set[Waiter] = set()  # and are held; one that is not here all the same has ended
-                while unready := self._unready(_state(caller), name) - asked:
+                while unready := self._unready(_state(caller), name, wanted) - asked:
                     asked |= unready
                     await stack.enter_async_context(partition.loader.holding_all(seq for seq, _ in unready))
                     for seq, at in unready:
@@ -197,6 +197,14 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
                 f"{invocation.address} waits for the promise {name!r} as {codec.name}: {error} It stays open."
             )
     return None
+
+
+def _accepts(invocation: Invocation, index: int, wanted: Completion) -> bool:
+    """Whether its code is there to say what it accepts, or the type that is recorded accepts this. That may have changed."""
+    codec = _waits_as(invocation, index)
+    if codec is None or (invocation.attempt is not None and invocation.attempt.future(index) is not None):
+        return codec is not None
+    return _refused_by([(invocation, index)], "", wanted) is None
 
 
 def _waits_as(invocation: Invocation, index: int) -> Codec | None:

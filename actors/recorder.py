@@ -165,6 +165,28 @@ class Recorder:
         current: Any = asyncio.current_task(self.partition.loop)
         return current is self or (self._branches is not None and self._branches.owns(current))
 
+    def unreadable(self, future: JournaledFuture[Any], error: SerializationError) -> bool:
+        """Whether a recorded completion does not fit because its declared type has changed. Then the attempt is to stop.
+
+        What its own code has declared wrongly is an error of the handler, and the same one in each attempt.
+        """
+        journal = self.invocation.journal
+        command = journal.command(future.command) if journal is not None else None
+        if command is None or future.codec is None:
+            return False
+        if command.kind == Kind.AWAKEABLE:
+            changed = command.name != future.codec.name
+        elif command.kind == Kind.PROMISE:
+            changed = command.value != ANY.encode(future.codec.name)
+        else:  # written by the type that is declared here
+            changed = command.kind in (Kind.RUN, Kind.CALL)
+        if changed:
+            self._stop_error = StateDecodeError(
+                f"What is recorded for {command!r} (journal entry {command.idx}) no longer fits the type it is declared with: "
+                f"{error.message.rstrip('.')}. Let the type accept the recorded value too, or kill the invocation."
+            )
+        return changed
+
     def future(self, index: int) -> JournaledFuture[Any] | None:
         return self._futures.get(index) if self._futures is not None else None
 
@@ -190,7 +212,7 @@ class Recorder:
         recorded = self._replay.expected()
         if recorded is None:
             return None
-        if recorded.kind != kind or recorded.name != name or not _equal(recorded.value, value, codec):
+        if not _matches(recorded, kind, name, value, codec):
             raise self._stop(self._replay.mismatch(recorded, kind, name, value))
         self._replay.advance()
         return recorded
@@ -448,6 +470,18 @@ class Recorder:
         if not self.stepping:  # a task of the handler's own, which the main line may not wait for
             self.wake()
         return AttemptEnded()
+
+
+def _matches(recorded: Entry, kind: int, name: str | None, value: str | bytes | None, codec: Codec | None) -> bool:
+    """Whether a command is the recorded one. The type that an awakeable or a promise waits for may be another one by now.
+
+    What counts is what it accepts, not what it is called: a completion that does not fit is met when it is shown.
+    """
+    if recorded.kind != kind:
+        return False
+    if kind == Kind.AWAKEABLE:
+        return recorded.value == value
+    return recorded.name == name and (kind == Kind.PROMISE or _equal(recorded.value, value, codec))
 
 
 def _equal(recorded: str | bytes | None, asked: str | bytes | None, codec: Codec | None) -> bool:

@@ -28,9 +28,10 @@ from actors.errors import (
     printable,
     short_reason,
 )
+from actors.futures import JournaledFuture
 from actors.ids import IdMint
 from actors.invocation import Invocation
-from actors.journal import Entry, Kind
+from actors.journal import Entry
 from actors.limits import Limits
 from actors.object_state import ObjectState
 from actors.partition import Partition
@@ -145,17 +146,13 @@ class Rehearsal(Attempt):
     def _blocked(self) -> None:
         self.found(None)
 
-    def _show_next(self) -> bool:
-        entry = self._replay.completion() if self._replay is not None else None
-        shown = super()._show_next()
-        if shown and entry is not None and entry.kind == Kind.COMPLETED and entry.ref is not None:
-            future = self.future(entry.ref)
-            if future is not None and isinstance(future._error, SerializationError):
-                command = self.invocation.journal.command(entry.ref) if self.invocation.journal is not None else None
-                self.misfit = self.misfit or Misfit(
-                    "result", printable(future._error), entry.ref, f"{command!r}: {_short(entry.value)}"
-                )
-        return shown
+    def unreadable(self, future: JournaledFuture[Any], error: SerializationError) -> bool:
+        journal = self.invocation.journal
+        command = journal.command(future.command) if journal is not None else None
+        recorded = journal.completed.get(future.command) if journal is not None else None
+        value = recorded.value if recorded is not None else None
+        self.misfit = self.misfit or Misfit("result", printable(error), future.command, f"{command!r}: {_short(value)}")
+        return super().unreadable(future, error)
 
     def _pause(self, error: ActorsError) -> None:
         if error is _NEW_GROUND:

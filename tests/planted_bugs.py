@@ -63,6 +63,24 @@ BUGS = [
         "    if True:",
     ),
     Bug(
+        "the name of the type that an awakeable waits for must stay",
+        "actors/recorder.py",
+        "        return recorded.value == value\n",
+        "        return recorded.value == value and recorded.name == name\n",
+    ),
+    Bug(
+        "a recorded value that a changed type refuses fails the handler",
+        "actors/recorder.py",
+        "            changed = command.name != future.codec.name\n",
+        "            changed = False\n",
+    ),
+    Bug(
+        "a plain type is taken at its word although it refuses the value",
+        "actors/awakeables.py",
+        "        return codec is not None and bool(payload.encoded(codec))\n    except BadArguments:\n        return False\n",
+        "        return codec is not None and bool(payload.encoded(codec))\n    except BadArguments:\n        return True\n",
+    ),
+    Bug(
         "a step writes state that no replay writes again",
         "actors/virtual_object.py",
         '                _refuse_in_step(self, name, "assigned")\n',
