@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ON_PURPOSE = (
     "failed, next in",
     "the app starts again. Paused after",
-    "failed for good after",
+    "failed for good",
+    "next try in",
     "held the event loop for",
     "NonDeterministic/",
 )
