@@ -6,6 +6,8 @@ import contextlib
 import json
 import logging
 import signal
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,7 @@ async def test_what_the_served_module_sets_up_of_logging_works(tmp_path: Path, m
     assert await said(tmp_path, module) == ["MINE INFO hello"]
 
 
+@pytest.mark.expects_log("WARNING shop: hello")
 async def test_a_module_that_sets_up_nothing_logs_warnings_only(tmp_path: Path) -> None:
     assert await said(tmp_path, APP) == []
     (line,) = await said(tmp_path, APP.replace(".info(", ".warning("))
@@ -71,6 +74,7 @@ async def test_json_logs_replace_what_the_module_prints_and_keep_its_files(tmp_p
     assert "hello" in (tmp_path / "own.log").read_text()
 
 
+@pytest.mark.may_log("Stopping:")
 async def test_the_access_log_has_a_line_for_each_request_on_either_way(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     with serving(tmp_path, "--access-log") as server:
@@ -85,6 +89,9 @@ async def test_the_access_log_has_a_line_for_each_request_on_either_way(tmp_path
             connection.writer.write(b"POST /Flow/w/go HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
             while (await body_of(server.port, "/Flow/w/awakeable")) == '""':
                 pass
+            # Without lingering it is a reset: a client that only closes its side may still want the answer.
+            half = connection.writer.get_extra_info("socket")
+            half.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.writer.transport.abort()
         server.process.send_signal(signal.SIGTERM)
         code, errors = server.end()
