@@ -148,10 +148,13 @@ async def _call(name: str) -> None:
 def _run_bare(what: Coroutine[Any, Any, None]) -> None:
     """Without asyncio's runner the signal raises in whatever code is running."""
     loop = asyncio.new_event_loop()
+    main = loop.create_task(what)
     try:
-        loop.run_until_complete(what)
+        loop.run_until_complete(main)
     finally:
-        loop.run_until_complete(asyncio.sleep(0))
+        main.cancel()
+        loop.run_until_complete(asyncio.wait({main}))
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 

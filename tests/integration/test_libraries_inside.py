@@ -299,7 +299,8 @@ async def test_the_loop_is_left_as_it_was_found(how: str) -> None:
         async with App(Scopes, storage="sqlite://") as app, App(Looks, storage="sqlite://"):
             task = asyncio.create_task(asyncio.sleep(0), name="mine")
             other = asyncio.create_task(asyncio.sleep(0))
-            assert task.get_name() == "mine" and other.get_name().startswith("Task-")
+            assert task.get_name() == "mine"
+            assert how == "before" or other.get_name().startswith("Task-")  # a factory decides on names itself
             await asyncio.gather(task, other)
             assert await app.object(Scopes, "s").branch() == "timed out"
         assert loop.get_task_factory() is (factory if how == "before" else None)
