@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
+import gc
 import inspect
 import logging
+import os
 import random as random_module
 import sys
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
@@ -54,7 +57,8 @@ from actors.retry import RetryPolicy
 from actors.service import Service
 from actors.spelling import check_names
 from actors.state_access import StateInfo, encoded, patch_state, read_state
-from actors.storage import RUN, InvocationRow, SqliteStore, Status
+from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
+from actors.storage.lock import held
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 from actors.watching import Watcher
 
@@ -68,6 +72,7 @@ log = logging.getLogger("actors")
 _inside = inside.get
 _running_loop = asyncio._get_running_loop
 
+FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
 POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
 
@@ -153,6 +158,7 @@ class App:
         self._hooks: set[asyncio.Task[Any]] = set()  # what `on_stopped` has returned: it may start the app again
         self._recoveries = Recovery(self._clock, lambda: getattr(self._store, "path", self._path), self._open_again)
         self._recovering: asyncio.Task[None] | None = None
+        self._file: str | None = None  # which it has open, if that is known
         self._stops: asyncio.Event | None = None  # set when it has stopped by itself
 
     def store_in(self, storage: str) -> None:
@@ -191,11 +197,19 @@ class App:
             self._limits,
             self._tell_paused if self._on_paused is not None else None,
             self._watcher,
-            self._has_stopped,
+            _weakly(self._has_stopped),
         )
         if before is not None:
             partition.counts, partition.paused_here = before.counts, before.paused_here
-        opened = await store.open(before.secret if before is not None else None)
+        secret = before.secret if before is not None else None
+        try:
+            opened = await store.open(secret)
+        except DatabaseInUse as error:
+            if error.pid != os.getpid() or not await self._former_closed(error.path):
+                raise
+            opened = await store.open(secret)
+        self._file = getattr(store, "path", None)
+        _apps.add(self)
         try:
             await partition.begin(opened)
             if partition.failure is not None:
@@ -207,6 +221,29 @@ class App:
         self._partition = partition
         partition.requests.begin(self._poll_ms)
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
+
+    async def _former_closed(self, path: str) -> bool:
+        """Whether an App that this process made before, on this file, has given it free: a cell of a notebook is run again.
+
+        One that nothing refers to any more closes by itself. In an interactive session the last cell, or its traceback, may
+        still refer to it, and the new one takes its place.
+        """
+        former = [weakref.ref(app) for app in _apps if app is not self and app._file == path]
+        gc.collect()
+        for reference in former:
+            app = reference()
+            if app is None:
+                for _ in range(FORGOTTEN_CLOSES_S * 100):
+                    if not held(path):
+                        return True
+                    await asyncio.sleep(0.01)
+            elif (
+                hasattr(sys, "ps1") and app._partition is not None and app._partition.loop is asyncio.get_running_loop()
+            ):
+                log.warning("The App on %s that was made before is closed: this one takes its place.", path)
+                await app.close()
+                return True
+        return False
 
     async def recover(self) -> None:
         """Go on after the app has stopped because its database failed: open the file anew, with everything that was open.
@@ -278,7 +315,8 @@ class App:
         finally:
             if self._partition is not None:
                 log.warning(
-                    "The app on %s was not closed before its event loop ended. Use 'async with app:', or await app.close().",
+                    "The app on %s was not closed before its event loop ended, or the last reference to it. Use 'async with "
+                    "app:', or await app.close().",
                     self._path,
                 )
                 self._end_of_loop = None
@@ -753,6 +791,22 @@ def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
             waiters.remove(future)
 
     future.add_done_callback(forget)
+
+
+# The Apps that have a file open, unless nothing refers to them any more.
+_apps: weakref.WeakSet[App] = weakref.WeakSet()
+
+
+def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
+    """Timers and tasks hold a partition as long as it runs. They must not hold its App: one that nothing else refers to closes."""
+    reference = weakref.WeakMethod(method)
+
+    def call(error: BaseException) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(error)
+
+    return call
 
 
 async def _logged(told: Awaitable[Any], otherwise: str) -> None:

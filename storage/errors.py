@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 
 
 class ActorsError(Exception):
@@ -52,7 +53,14 @@ class DatabaseInUse(StorageError):
         if pid == os.getpid():
             super().__init__(
                 f"{path} is in use by another App of this process{by}. One database file belongs to one running app: share that "
-                f"app, {other}"
+                f"app, close it before this one starts (await app.close()), {other}"
+            )
+            return
+        if pid is not None and _is_other_worker(pid):
+            super().__init__(
+                f"{path} is in use by process {pid}{by}, which has the same parent process as this one: this looks like several "
+                "workers of one server (uvicorn --workers, gunicorn -w, WEB_CONCURRENCY). One database file belongs to one "
+                "running app: start the server with one worker, which serves many requests at the same time."
             )
             return
         owner = f"process {pid}" if pid is not None else "another process"
@@ -99,6 +107,19 @@ class DatabaseReplaced(OwnershipLost):
     """
 
     error = "database_replaced"
+
+
+def _is_other_worker(pid: int) -> bool:
+    """Whether this process and that one seem to be workers of one server, rather than two programs that were started."""
+    process = sys.modules.get("multiprocessing.process")
+    if "gunicorn" not in sys.modules and (process is None or process.parent_process() is None):
+        return False
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # Behind the name of the program, which may hold spaces and parentheses: its state, and its parent.
+            return int(file.read().rpartition(b")")[2].split()[1]) == os.getppid()
+    except (OSError, ValueError, IndexError):
+        return True  # a system that does not say
 
 
 def translated(error: sqlite3.Error, path: str) -> StorageError:

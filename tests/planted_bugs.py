@@ -531,6 +531,30 @@ BUGS = [
         "refuse(future, error)",
     ),
     Bug(
+        "an app that nothing refers to is held by its timers",
+        "actors/app.py",
+        "            _weakly(self._has_stopped),\n",
+        "            self._has_stopped,\n",
+    ),
+    Bug(
+        "a cell of an interactive session cannot be run again",
+        "actors/app.py",
+        'hasattr(sys, "ps1")',
+        'hasattr(sys, "none")',
+    ),
+    Bug(
+        "programs of two parents are taken for workers of one server",
+        "storage/errors.py",
+        ".split()[1]) == os.getppid()",
+        ".split()[1]) > 0",
+    ),
+    Bug(
+        "a coroutine that run() refuses is left over",
+        "actors/runner.py",
+        "        main.close()  # else",
+        "        # else",
+    ),
+    Bug(
         "a step starts before what it depends on is durable (the gate is open)",
         "actors/committer.py",
         "        if not self.batch.empty():\n            self.batch.gates.append(callback)\n",

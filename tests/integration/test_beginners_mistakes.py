@@ -386,6 +386,9 @@ def test_an_app_that_nobody_closes_does_not_keep_its_process_from_ending(
     command = [sys.executable, "-c", _UNCLOSED, launcher, ending]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     assert ended.stdout == "hello\n"
-    assert "left.db was not closed before its event loop ended. Use 'async with app:'" in ended.stderr
+    assert (
+        "left.db was not closed before its event loop ended, or the last reference to it. Use 'async with app:'"
+        in ended.stderr
+    )
     assert (ended.returncode == 0) == (ending == "returns")
     assert not (tmp_path / "left.db-wal").exists()

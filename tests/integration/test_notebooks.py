@@ -1,0 +1,131 @@
+"""Notebooks: a loop that runs already, and cells that are run again without closing what they made before."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import App, VirtualObject, handler, run
+from actors.storage import DatabaseInUse
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = """
+from actors import App, VirtualObject, handler
+
+class Counter(VirtualObject):
+    n: int = 0
+
+    @handler
+    async def add(self) -> int:
+        self.n += 1
+        return self.n
+
+app = App(Counter, storage=storage)
+await app.start()
+print(await app.object(Counter, "a").add())
+"""
+
+
+async def cell(text: str, names: dict[str, Any]) -> None:
+    """What a notebook does with a cell, in a loop that goes on."""
+    code = compile(text, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    made = eval(code, names)
+    if made is not None:
+        await made
+
+
+async def test_run_inside_a_running_loop_says_what_to_write() -> None:
+    async def prepare() -> None: ...
+
+    with pytest.raises(RuntimeError, match=r"as in Jupyter\. Write `await prepare\(\)` instead"):
+        run(prepare())
+
+
+@pytest.mark.may_log("was not closed before its event loop ended, or the last reference to it")
+async def test_a_cell_that_makes_an_app_can_be_run_again(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {"storage": storage}
+    for _ in range(3):
+        await cell(CELL, names)
+    await names["app"].close()
+    assert capsys.readouterr().out.split() == ["1", "2", "3"]
+
+
+@pytest.mark.may_log("was not closed before its event loop ended, or the last reference to it")
+async def test_a_call_of_the_app_before_goes_on_in_the_next_one(storage: str) -> None:
+    text = (
+        CELL
+        + "\nfrom actors import Context\n"
+        + CELL.replace("Counter", "Waits")
+        .replace(
+            "self) -> int:\n        self.n += 1\n        return self.n",
+            "self, ctx: Context) -> str:\n        return await ctx.awakeable(str)",
+        )
+        .replace('print(await app.object(Waits, "a").add())', 'sent = await app.object(Waits, "a").add.send()')
+    )
+    names: dict[str, Any] = {"storage": storage}
+    await cell(text, names)
+    id = names["sent"].id
+    names.pop("sent")
+    await cell(text, names)
+    app = names["app"]
+    (first,) = await app.awakeables()
+    await app.resolve_awakeable(first.id, "yes")
+    assert await app.invocation(id).result() == "yes"
+    await app.close()
+
+
+async def test_an_app_that_is_still_used_keeps_its_file(storage: str) -> None:
+    class Counter(VirtualObject):
+        @handler
+        async def add(self) -> int:
+            return 1
+
+    async with App(Counter, storage=storage) as app:
+        with pytest.raises(DatabaseInUse, match=r"another App of this process.*await app\.close\(\)"):
+            await App(Counter, storage=storage).start()
+        assert await app.object(Counter, "a").add() == 1
+
+
+SESSION = """
+from actors import App, VirtualObject, handler
+class Counter(VirtualObject):
+    n: int = 0
+    @handler
+    async def add(self) -> int:
+        self.n += 1
+        return self.n
+
+app = App(Counter, storage="sqlite:///app.db")
+await app.start()
+await app.object(Counter, "a").add()
+before = app
+app = App(Counter, storage="sqlite:///app.db")
+await app.start()
+await app.object(Counter, "a").add()
+await app.close()
+"""
+
+
+def test_in_an_interactive_session_the_new_app_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON_BASIC_REPL": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "asyncio"],
+        input=SESSION,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert "app.db that was made before is closed: this one takes its place" in ended.stderr
+    assert [line.split()[-1] for line in ended.stdout.splitlines() if line.split() and line.split()[-1].isdigit()] == [
+        "1",
+        "2",
+    ]
