@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +40,8 @@ class Counter(VirtualObject):
 
 
 async def scraped(app: App) -> dict[tuple[str, ...], float]:
+    if app._partition is not None:
+        app._partition.gauges = Gauges(app._partition, patience_s=30)  # one that has read nothing yet
     answer = await ask(app, "GET", "/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -191,8 +195,8 @@ async def test_what_is_in_the_file_only_is_counted_too(storage: str) -> None:
 class Dear(SimulatedStore):
     """Reading the figures takes two seconds of `time`, and lasts until `may_end` is set."""
 
-    def __init__(self) -> None:
-        super().__init__(Disk())
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
         self.reads, self.time, self.may_end = 0, 100.0, asyncio.Event()
         self.may_end.set()
 
@@ -209,6 +213,12 @@ class Dear(SimulatedStore):
         return Gauges(partition, patience_s=0)
 
 
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    with contextlib.closing(Disk()) as disk:
+        yield disk
+
+
 async def settled(gauges: Gauges) -> list[str]:
     """The names of what is told once a read that has begun is over."""
     await gauges.read()
@@ -217,8 +227,8 @@ async def settled(gauges: Gauges) -> list[str]:
     return [one.name.removeprefix("actors_") for one in await gauges.read()]
 
 
-async def test_figures_that_are_dear_to_read_are_read_seldom() -> None:
-    store = Dear()
+async def test_figures_that_are_dear_to_read_are_read_seldom(disk: Disk) -> None:
+    store = Dear(disk)
     await store.open()
     gauges = store.gauges()
     ages = []
@@ -234,8 +244,8 @@ async def test_figures_that_are_dear_to_read_are_read_seldom() -> None:
     assert await settled(gauges) == ["timer_lag_seconds"]
 
 
-async def test_a_scrape_does_not_wait_for_a_file_that_takes_long_to_read() -> None:
-    store = Dear()
+async def test_a_scrape_does_not_wait_for_a_file_that_takes_long_to_read(disk: Disk) -> None:
+    store = Dear(disk)
     await store.open()
     gauges = store.gauges()
     store.may_end.clear()
