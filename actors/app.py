@@ -73,6 +73,7 @@ _inside = inside.get
 _running_loop = asyncio._get_running_loop
 
 FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
+DEBUG_VARIABLE = "ACTORS_DEBUG"
 POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
 
@@ -85,7 +86,8 @@ class App:
     an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
     blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
     command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `watcher` is told of what happens, for example
-    `actors.tracing.Tracing()`. `on_stopped` is called, with the error, when the app has stopped by itself because its database
+    `actors.tracing.Tracing()`. `debug` (default: the environment's ACTORS_DEBUG) ends an invocation whose code is wrong, by a
+    NameError, TypeError and the like, after three attempts, and its caller gets the traceback. `on_stopped` is called, with the error, when the app has stopped by itself because its database
     failed; `recover` starts it again, as `actors serve` does without being asked. `clock`, `random` and `store` are seams for tests. An App
     belongs to the event loop it is started on; several of them, with a file each, live in one process.
     """
@@ -113,7 +115,9 @@ class App:
         http: HttpOptions | None = None,
         watcher: Watcher | None = None,
         on_stopped: Callable[[BaseException], Any] | None = None,
+        debug: bool | None = None,
     ) -> None:
+        self._debug = _debug(debug)
         self.http = _option("http", http, HttpOptions)
         self._watcher = watcher
         self._services: dict[str, ServiceDefinition] = {}
@@ -198,6 +202,7 @@ class App:
             self._tell_paused if self._on_paused is not None else None,
             self._watcher,
             _weakly(self._has_stopped),
+            self._debug,
         )
         if before is not None:
             partition.counts, partition.paused_here = before.counts, before.paused_here
@@ -771,6 +776,20 @@ def _threads_only(executor: Executor | None) -> Executor | None:
                 "in an async step await asyncio.get_running_loop().run_in_executor(pool, function, ...)."
             )
     return executor
+
+
+def _debug(given: bool | None) -> bool:
+    """What was given, or what the environment says. Raises DefinitionError."""
+    if isinstance(given, bool):
+        return given
+    if given is not None:
+        raise DefinitionError(f"App(debug=...) requires True or False, got {given!r}.")
+    text = os.environ.get(DEBUG_VARIABLE, "")
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("", "0", "false", "no", "off"):
+        return False
+    raise DefinitionError(f"{DEBUG_VARIABLE}={text[:40]!r} is not understood. Use 1 or 0.")
 
 
 def _option(name: str, given: T | None, cls: type[T]) -> T:

@@ -384,6 +384,15 @@ class RetriesExhausted(TerminalError):
     error = "retries_exhausted"
 
 
+class ProgrammingError(TerminalError):
+    """The outcome of an invocation whose code is wrong (NameError, TypeError ...), of an app with `debug`.
+
+    `metadata["traceback"]` says where. Over HTTP that is told while the app has `debug` only.
+    """
+
+    error = "programming_error"
+
+
 class NotReady(TerminalError):
     """The outcome of an invocation that has none yet was asked for, without waiting for it."""
 
@@ -533,6 +542,8 @@ def _raised(failure: Failure) -> TerminalError:
         error = _restored(_BY_CODE.get(failure.error, TerminalError), failure)
     except Exception:  # of a class that lets nobody make or set this
         error = _restored(TerminalError, failure)
+    if failure.error == ProgrammingError.error and failure.metadata and "traceback" in failure.metadata:
+        error.add_note(failure.metadata["traceback"])
     if failure.others:
         error.others = tuple([_raised(other) for other in failure.others])
     return error

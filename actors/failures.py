@@ -11,7 +11,14 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import InvocationCancelled, RetriesExhausted, TerminalError, printable, short_reason
+from actors.errors import (
+    InvocationCancelled,
+    ProgrammingError,
+    RetriesExhausted,
+    TerminalError,
+    printable,
+    short_reason,
+)
 from actors.storage import Flag, Status
 from actors.timers import RETRY
 
@@ -20,6 +27,19 @@ if TYPE_CHECKING:
     from actors.partition import Partition
 
 log = logging.getLogger("actors")
+
+DEBUG_ATTEMPTS = 3  # of code that raises one of these, in an app with debug
+MISTAKES = (
+    NameError,
+    AttributeError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    ImportError,
+    NotImplementedError,
+    SyntaxError,
+    ZeroDivisionError,
+)
 
 
 def step_failed(partition: Partition, invocation: Invocation, index: int, error: BaseException) -> None:
@@ -88,6 +108,12 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     reason = extras.reason = reason_of(error)
     handler = invocation.handler
     policy = (handler.retry if handler is not None else None) or partition.retry
+    if mistaken(partition, extras.attempts, error):
+        log.error(
+            "%s failed for good: its code is wrong.%s", partition.label(invocation), _for_the_log(extras, error, reason)
+        )
+        partition.end(invocation, programming_error(error, reason))
+        return
     if policy.exhausted(extras.attempts, now - extras.failing_since_ms):
         if policy.on_exhausted == "fail":
             _fail_exhausted(partition, invocation, extras, error, reason)
@@ -114,6 +140,16 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
         delay_ms / 1000,
         _for_the_log(extras, error, reason),
     )
+
+
+def mistaken(partition: Partition, failed: int, error: BaseException) -> bool:
+    """Whether no more attempts are made although a policy has some: while code is being written, its mistakes are told soon."""
+    return partition.debug and failed >= DEBUG_ATTEMPTS and isinstance(principal(error), MISTAKES)
+
+
+def programming_error(error: BaseException, reason: str) -> ProgrammingError:
+    """What the caller gets of a mistake in the code."""
+    return ProgrammingError(short_reason(principal(error)), metadata={"traceback": reason.rstrip()})
 
 
 def _for_the_log(extras: Extras, error: BaseException, reason: str) -> str:

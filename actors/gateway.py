@@ -22,6 +22,7 @@ from actors.errors import (
     BadArguments,
     OutcomePending,
     PrivateHandler,
+    ProgrammingError,
     SerializationError,
     TerminalError,
     UnknownHandler,
@@ -103,7 +104,7 @@ class BegunCall:
             text = ""
         else:
             raise failure
-        return Outcome(self.partition.ids.invocation(invocation.seq), text, failure, codec)
+        return Outcome(self.partition.ids.invocation(invocation.seq), text, _shown(self.partition, failure), codec)
 
 
 class Gateway:
@@ -391,7 +392,7 @@ class Gateway:
         return Outcome(
             partition.ids.invocation(row.seq),
             row.outcome or "",
-            failure_error(row.outcome or "") if row.status == Status.FAILED else None,
+            _shown(partition, failure_error(row.outcome or "")) if row.status == Status.FAILED else None,
             handler.returns if handler is not None else None,
             expires_ms,
         )
@@ -458,3 +459,10 @@ def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
         return target.codecs[place].decode(text)
     except SerializationError as error:
         raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None
+
+
+def _shown(partition: Partition, failure: TerminalError | None) -> TerminalError | None:
+    """The failure as it goes out: tracebacks stay here, unless the app has debug now."""
+    if isinstance(failure, ProgrammingError) and not partition.debug:
+        return ProgrammingError(failure.message, failure.code)
+    return failure

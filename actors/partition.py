@@ -108,8 +108,10 @@ class Partition(Ledger):
         on_paused: Callable[[Invocation], None] | None,
         watcher: Watcher | None,
         on_stopped: Callable[[BaseException], None] | None = None,
+        debug: bool = False,
     ) -> None:
         self.services = services
+        self.debug = debug
         self.store = store
         self.loop = loop
         self.clock = clock

@@ -318,6 +318,12 @@ class Step(StepWork):
             self._record(tries)
             self._give_up(tries, short_reason(failures.principal(error)))
             return
+        if failures.mistaken(partition, tries.failed, error):
+            self._record(tries)
+            wrong = failures.programming_error(error, tries.error)
+            failures.step_given_up(partition, invocation, self._name(), tries.failed, tries.error)
+            partition.complete(invocation, self.index, Kind.FAILED, failure_text(wrong, partition.limits.max_failure))
+            return
         delay_ms = policy.delay_ms(tries.failed, partition.rng)
         next_ms = partition.clock.due_ms(delay_ms)
         self._record(tries.at(next_ms))

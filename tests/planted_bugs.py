@@ -765,6 +765,18 @@ BUGS = [
         "        self._tell_paused_outside(invocation)",
     ),
     Bug(
+        "a mistake in the code uses up the whole policy in an app with debug",
+        "actors/failures.py",
+        "    return partition.debug and failed >= DEBUG_ATTEMPTS and",
+        "    return False and failed >= DEBUG_ATTEMPTS and",
+    ),
+    Bug(
+        "a traceback goes out of an app without debug",
+        "actors/gateway.py",
+        "    if isinstance(failure, ProgrammingError) and not partition.debug:",
+        "    if False:",
+    ),
+    Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
         "timer = (due_ms, partition.next_number(), invocation.seq, index)",

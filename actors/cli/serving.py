@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actors import left_steps, run
+from actors.app import DEBUG_VARIABLE
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.sockets import CannotListen, bound, bound_to_path
 from actors.cli.target import BadTarget, load_app
@@ -42,12 +43,15 @@ class Serving:
     keep_alive_s: int
     grace_s: float
     logs: LogOptions
+    debug: bool = False
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
         """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served, or not any more."""
         assert sockets is not None
         self.logs.before_import()
         _allow_many_files()
+        if self.debug:
+            os.environ.setdefault(DEBUG_VARIABLE, "1")  # App(debug=False) and ACTORS_DEBUG=0 say more
         try:
             run(self.serve(sockets))
             if multiprocessing.parent_process() is not None:
@@ -162,7 +166,9 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
 @click.option(
     "--uds", metavar="PATH", help="Listen on a Unix socket instead. Who may write the file may ask; umask decides."
 )
-@click.option("--reload", is_flag=True, help="Restart when a Python file in this folder or below changes.")
+@click.option(
+    "--reload", is_flag=True, help="Restart when a Python file in this folder or below changes; implies ACTORS_DEBUG=1."
+)
 @click.option(
     "--grace",
     type=click.FloatRange(0, 86_400),
@@ -237,7 +243,7 @@ def serve(
     if grace is None:
         grace = GRACE_OF_RELOAD_S if reload else GRACE_S
     logs = LogOptions(log_level, json_logs, access_log)
-    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, logs)
+    serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, logs, reload)
     try:
         if reload:
             _reload(serving, sockets)

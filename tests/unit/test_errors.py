@@ -39,6 +39,7 @@ CODES = {
     "JournalTooLong": ("journal_too_long", 500),
     "MailboxFull": ("mailbox_full", 429),
     "MisusedApp": ("misused_app", 500),
+    "ProgrammingError": ("programming_error", 500),
     "MisusedFuture": ("misused_future", 500),
     "NotReady": ("not_ready", 470),
     "Overloaded": ("overloaded", 429),
