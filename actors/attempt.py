@@ -33,6 +33,7 @@ from actors.errors import (
 from actors.futures import DurableFuture
 from actors.invocation import MISSING
 from actors.journal import Entry, Journal, MigratedReplay, Replay
+from actors.logs import invocation_of
 from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder
 from actors.storage import Flag, Status
@@ -162,6 +163,9 @@ class Attempt(Recorder):
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)
         if handler.wants_context:
+            variables.run(
+                invocation_of.set, (self.partition, invocation)
+            )  # for others this would cost more than it gives
             self._coroutine = handler.function(instance, self.context, *args)
         else:
             self._coroutine = handler.function(instance, *args)
@@ -315,6 +319,9 @@ class Attempt(Recorder):
     def branches(self) -> Branches:
         if self._branches is None:
             self._branches = Branches(self)
+            invocation_of.set(
+                (self.partition, self.invocation)
+            )  # in the handler's own context: its code asks for a task
         return self._branches  # type: ignore[no-any-return]
 
     def wake(self) -> None:
@@ -505,6 +512,8 @@ class Attempt(Recorder):
         """Leave the handler where it is. Its `finally` blocks and context managers run; what they ask of the context is refused."""
         if self.ended:
             return
+        if self._replay is not None:
+            self._replay.left(waiting=self._waiting is not None)
         self._over()
         if not self.invocation.shared:  # a reader has an instance of its own, and may not have begun to read
             self.state.discard()

@@ -22,6 +22,7 @@ from actors.errors import (
     failure_text,
 )
 from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture, Sleep
+from actors.handler_log import HandlerLogger
 from actors.handlers import (
     DEFAULT_OPTIONS,
     BoundHandler,
@@ -81,6 +82,11 @@ class Context(NamedState, Combinators):
     def invocation_id(self) -> str:
         """The id of this invocation, `inv_1…`: the same in each attempt."""
         return self._attempt.partition.ids.invocation(self._attempt.invocation.seq)
+
+    @property
+    def logger(self) -> HandlerLogger:
+        """A logger, named after the handler's module, whose lines name the invocation and are not repeated by a replay."""
+        return HandlerLogger(self._attempt)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -170,6 +170,7 @@ class Journal:
         "completed",
         "completions",
         "migrated",
+        "passed",
         "size",
         "unseen",
         "waits",
@@ -185,6 +186,8 @@ class Journal:
         # smaller index: the completion had arrived, and the handler's tasks had not come to rest.
         self.unseen: dict[int, int] | None = None
         self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
+        # How many completions an attempt was shown that then did not get further than to wait; -1 if none was there.
+        self.passed = -1
         self.size = 0
         self.bytes = 0  # of all texts and blobs in it
         self._whole: set[str] | None = None  # names with a SET or CLEAR
@@ -423,6 +426,14 @@ class Replay:
         """The recorded command the handler must ask for next, or None when what it asks for is new."""
         commands = self._journal.commands
         return commands[self._commands] if self._commands < len(commands) else None
+
+    def left(self, *, waiting: bool) -> None:
+        """The attempt is over: how far it has come, for what the next one need not say again."""
+        self._journal.passed = max(self._journal.passed, self._completions if waiting else self._completions - 1)
+
+    def again(self) -> bool:
+        """Whether an attempt before this one has been here; False where that is not known."""
+        return self._commands < len(self._journal.commands) or self._completions <= self._journal.passed
 
     def only_writes(self) -> bool:
         """Whether all that it must ask for is writes of state."""

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.virtual_object import inside_step
+
 if TYPE_CHECKING:
     from actors.invocation import Invocation
     from actors.partition import Partition
 
-# Set inside steps, which run in tasks and threads of their own. The handler itself is found as the current task.
-step_of: contextvars.ContextVar[tuple[Partition, Invocation] | None] = contextvars.ContextVar("step_of", default=None)
+# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
+# and with the first task of others; apart from that a handler is found as the current task.
+invocation_of: contextvars.ContextVar[tuple[Partition, Invocation] | None] = contextvars.ContextVar(
+    "invocation_of", default=None
+)
 
 
 class InvocationFilter(logging.Filter):
-    """Gives each record `invocation_id`, `service`, `key` and `handler`; None outside of handlers and their steps.
+    """Gives each record `invocation_id`, `service`, `key` and `handler`; None outside of handlers, their tasks and their steps.
 
     Add it to a handler of the logging module: `handler.addFilter(InvocationFilter())`.
     """
@@ -35,6 +40,20 @@ class InvocationFilter(logging.Filter):
         record.service, record.key = invocation.service, invocation.shown_key
         record.handler = invocation.handler_name
         return True
+
+
+class ReplayFilter(logging.Filter):
+    """Drops what the code of a handler logs while it is replayed. Records of steps, and from outside of handlers, pass.
+
+    A line may come twice where a process has died, or an attempt has failed, after it: none is lost.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = _current()
+        if found is None or inside_step.get() or record.name.partition(".")[0] == "actors":
+            return True
+        attempt = found[1].attempt
+        return attempt is None or not attempt.replaying()
 
 
 class JsonFormatter(logging.Formatter):
@@ -63,9 +82,9 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def _current() -> tuple[Partition, Invocation] | None:
-    inside = step_of.get()
-    if inside is not None:
-        return inside
+    found = invocation_of.get()
+    if found is not None:
+        return found
     try:
         task: Any = asyncio.current_task()
     except RuntimeError:

@@ -528,6 +528,8 @@ class Partition(Ledger):
                 f"The journal of {self.ids.invocation(row.seq)} cannot be read: {short_reason(error)}. Kill it."
             )
         invocation = Invocation.restored(row, handler, restored)
+        if restored is not None and row.status == _BLOCKED:
+            restored.passed = len(restored.completions)  # it was shown all of them, and waits for another one
         if unreadable is not None:
             invocation.more().reason = unreadable
         if self.absent_waiters:

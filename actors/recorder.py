@@ -187,6 +187,10 @@ class Recorder:
             )
         return changed
 
+    def replaying(self) -> bool:
+        """Whether the handler's code is where an attempt before this one has been."""
+        return self._replay is not None and self._replay.again()
+
     def future(self, index: int) -> JournaledFuture[Any] | None:
         return self._futures.get(index) if self._futures is not None else None
 

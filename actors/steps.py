@@ -26,7 +26,6 @@ from actors.errors import (
 )
 from actors.invocation import StepWork
 from actors.journal import Kind
-from actors.logs import step_of
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.step_threads import Execution
@@ -135,7 +134,6 @@ class Step(StepWork):
             if partition.watcher is not None:
                 function = partition.watcher.step(self._invocation, self._name(), function)
             variables = self._variables.copy()  # one context cannot be entered by two threads at once
-            variables.run(step_of.set, (partition, self._invocation))
             if is_async(function):
                 self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
             else:

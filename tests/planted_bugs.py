@@ -561,6 +561,24 @@ BUGS = [
         "        if not self.batch.empty():\n            callback()\n",
     ),
     Bug(
+        "a replay repeats the line after the last answer an attempt has seen",
+        "actors/journal.py",
+        "self._completions <= self._journal.passed",
+        "self._completions < self._journal.passed",
+    ),
+    Bug(
+        "a line that comes after a failure is lost",
+        "actors/journal.py",
+        "self._completions if waiting else self._completions - 1)",
+        "self._completions)",
+    ),
+    Bug(
+        "what came back from disk repeats its lines",
+        "actors/partition.py",
+        "            restored.passed = len(restored.completions)",
+        "            restored.passed = -1",
+    ),
+    Bug(
         "a restart leaves what was written with the outcome",
         "actors/attempt.py",
         "        if changes is not None and self.invocation.journal is not None:\n",
