@@ -1166,8 +1166,8 @@ BUGS = [
     Bug(
         "a backup begins anew at each commit of the app",
         "storage/backup.py",
-        '    source.execute("BEGIN")\n',
-        "",
+        '    source.execute("SELECT count(*) FROM sqlite_schema").fetchone()\n    try:\n',
+        "    try:\n",
     ),
     Bug(
         "a restored database gives out numbers again",

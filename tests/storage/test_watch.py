@@ -278,8 +278,7 @@ async def test_what_was_put_in_the_place_of_the_file_is_left_alone(harm: Callabl
         await store.commit(batch(1, invocations=[invocation(1)]))
         harm(path)
         before = path.read_bytes()
-        if harm is restore_folder:
-            log = path.with_name("app.db-wal").read_bytes()
+        log = path.with_name("app.db-wal").read_bytes()
         await commit_until_refused(store, 2)
     assert path.read_bytes() == before
     if harm is restore_folder:
