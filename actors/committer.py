@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from actors.storage.records import WorkflowFact
 
 
+TURNS_OF_PROMPT = (
+    6  # of the loop: an async step runs, its result arrives, its handler goes on, who was answered asks again
+)
+PROMPT_S = 0.001
+
+
 class Store(Protocol):
     """What the runtime needs of a database; `SqliteStore` is one, `actors.testing` wraps it to crash it."""
 
@@ -111,7 +117,7 @@ class OpenBatch:
         self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
         # See Committer.reply.
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None, bool | BaseException]] = []
-        self.gates: list[Callable[[], None]] = []
+        self.gates: list[Callable[[], object]] = []
 
     def empty(self) -> bool:
         return not (
@@ -215,8 +221,11 @@ class Committer:
         else:
             _reply(future, about, outcome)
 
-    def gate(self, callback: Callable[[], None]) -> None:
-        """Call back once everything that has happened so far is durable. At once if it is."""
+    def gate(self, callback: Callable[[], object]) -> None:
+        """Call back once everything that has happened so far is durable. At once if it is.
+
+        A callback that returns True has let something begin that may be over in a moment.
+        """
         if not self.batch.empty():
             self.batch.gates.append(callback)
         elif self._writing is not None:
@@ -285,6 +294,9 @@ class Committer:
                 await committing
                 self.durations.add(perf_counter() - began)
                 written = self._writing
+                if written.gates and self._open_gates(written):
+                    self._release(written)
+                    await self._let_begin()
                 if self.batch.empty() or self.failed is not None:
                     self._writing = self._sealed = None
                     self._release(written)
@@ -298,7 +310,9 @@ class Committer:
                 raise
 
     def _release(self, batch: OpenBatch) -> None:
-        for answered in batch.answers:
+        answers, batch.answers = batch.answers, []
+        replies, batch.replies = batch.replies, []  # what is added later is released by the next call
+        for answered in answers:
             waiters, answered.waiters = answered.waiters, None
             value = answered.value
             for future in waiters or ():
@@ -306,13 +320,33 @@ class Committer:
                     _reply(future, answered, True)
                 elif not future.done():
                     future.set_result(value)
-        for future, about, outcome in batch.replies:
+        for future, about, outcome in replies:
             _reply(future, about, outcome)
-        for gate in batch.gates:
+        if batch.gates:
+            self._open_gates(batch)
+
+    def _open_gates(self, batch: OpenBatch) -> bool:
+        """Whether what one of them has let begin may be over in a moment."""
+        gates, batch.gates = batch.gates, []
+        prompt = False
+        for gate in gates:
             try:
-                gate()
+                prompt = gate() is True or prompt
             except Exception as error:  # the batch is on disk all the same
                 self._on_failure(error)
+        return prompt
+
+    async def _let_begin(self) -> None:
+        """Give the loop to what has just begun: what is over at once belongs in the next batch, not in the one after that.
+
+        Else each short step waits for a commit that holds nothing of it: half as many calls in each, twice as many commits. Not for
+        long: the disk is idle meanwhile.
+        """
+        until = perf_counter() + PROMPT_S
+        for _ in range(TURNS_OF_PROMPT):
+            await asyncio.sleep(0)
+            if perf_counter() > until:
+                return
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, StorageError):

@@ -120,16 +120,16 @@ class Step(StepWork):
         if not self._over():
             self._partition.committer.gate(self.start)  # its last failure must be on disk, too
 
-    def start(self) -> None:
-        """Run the function. Called once all it depends on is durable."""
+    def start(self) -> bool:
+        """Run the function. Called once all it depends on is durable. Whether it has begun on the loop: it may be over soon."""
         partition = self._partition
         if self._over() or partition.draining or self._cancelled_meanwhile():
-            return
+            return False
         try:
             left = left_steps.join(self._key(), partition.loop)
             if left is not None:
                 self._join(left)
-                return
+                return False
             function = self._function
             if partition.watcher is not None:
                 function = partition.watcher.step(self._invocation, self._name(), function)
@@ -143,6 +143,7 @@ class Step(StepWork):
                 self._begun(asyncio.wrap_future(execution.job, loop=partition.loop))
         except Exception as error:  # arguments that do not fit, for example
             partition.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
+        return self._execution is None and self._executing is not None
 
     def _join(self, job: left_steps.Job) -> None:
         """Wait for an execution that was begun before the app was started again, instead of beginning one beside it."""

@@ -1080,6 +1080,12 @@ BUGS = [
         "        if False:",
     ),
     Bug(
+        "the result of a short step waits for a commit that holds nothing of it",
+        "actors/committer.py",
+        "                    await self._let_begin()\n",
+        "                    pass\n",
+    ),
+    Bug(
         "a restart overwrites what others have written",
         "actors/restarts.py",
         "            if not (found_by(writes, text) if atomic else left(writes[-1], text)):\n",
