@@ -38,6 +38,7 @@ from actors.handlers import (
     HandlerDefinition,
     InvocationHandle,
     Options,
+    checked_idempotency_key,
     milliseconds,
     refuse_ambiguous,
     remaining,
@@ -550,6 +551,36 @@ class App:
         """The handle of an invocation by its id. Raises BadId if this app did not make the id."""
         return ClientHandle(self, self._running().ids.read_invocation(id), None)
 
+    async def invocation_of(
+        self, what: BoundHandler[..., Any] | str, /, idempotency_key: str | None = None
+    ) -> InvocationHandle[Any]:
+        """The invocation that was accepted under an idempotency key, the run of a workflow, or the one that made an awakeable.
+
+            await app.invocation_of(app.object(Order, "o1").add, "k")
+            await app.invocation_of(app.object(Signup, "ada").run)
+            await app.invocation_of("prom_1...")
+
+        Raises UnknownInvocation if there is none or it is not kept any more, BadId, or BadArguments.
+        """
+        partition = self._running()
+        if isinstance(what, str):
+            seq, _ = partition.ids.read_awakeable(what)
+            async with partition.committer.gated():
+                await partition.committer.flushed()
+                if await partition.store.invocation(seq) is None:
+                    raise UnknownInvocation()
+            return ClientHandle(self, seq, None)
+        target, key = what._definition, what._key
+        if idempotency_key is None and not target.once:
+            raise BadArguments(f"invocation_of({target.target}) requires the idempotency key of the call or send.")
+        under = RUN if target.once else checked_idempotency_key(idempotency_key or "")
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            row = await partition.store.find(target.service.name, key, target.name, under)
+            if row is None:
+                raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
+        return ClientHandle(self, row.seq, None)
+
     async def describe(self, id: str) -> InvocationInfo:
         """What is recorded of an invocation. Raises BadId or UnknownInvocation."""
         partition = self._running()
@@ -559,7 +590,8 @@ class App:
             row = await partition.store.invocation(seq)
             if row is None:
                 raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
-            return InvocationInfo.of(row, partition.ids, await steps_of(partition, row))
+            info = InvocationInfo.of(row, partition.ids, await steps_of(partition, row))
+            return info.with_contents(row, partition.ids)
 
     def _info(self, row: InvocationRow) -> InvocationInfo:
         return InvocationInfo.of(row, self._running().ids)

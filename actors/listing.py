@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from actors.errors import BadArguments, Failure, failure_of
 from actors.storage import Flag, InvocationRow, Status
@@ -40,7 +42,8 @@ class InvocationInfo:
     with: `code`, `message`, `error`, `metadata`.
 
     `held` says that a person paused it: it stays paused when the app starts again. `steps`, of `App.describe` alone, are
-    those without an answer, and those that are still being executed although their invocation has ended.
+    those without an answer, and those that are still being executed although their invocation has ended. So are `arguments`
+    and `result` as plain JSON values, `headers`, and `called_by`, the id of the invocation that waits for its answer.
     """
 
     id: str
@@ -58,6 +61,20 @@ class InvocationInfo:
     held: bool = False
     failure: Failure | None = None
     steps: tuple[StepInfo, ...] = ()
+    arguments: tuple[Any, ...] = ()
+    result: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    called_by: str | None = None
+
+    def with_contents(self, row: InvocationRow, ids: IdMint) -> InvocationInfo:
+        """The same with what its message and its outcome hold."""
+        return replace(
+            self,
+            arguments=tuple(msgspec.json.decode(row.args)),
+            result=msgspec.json.decode(row.outcome or "null") if row.status == Status.SUCCEEDED else None,
+            headers=msgspec.json.decode(row.headers) if row.headers else {},
+            called_by=ids.invocation(row.parent) if row.parent is not None else None,
+        )
 
     @classmethod
     def of(cls, row: InvocationRow, ids: IdMint, steps: tuple[StepInfo, ...] = ()) -> InvocationInfo:

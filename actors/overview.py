@@ -39,9 +39,12 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
     }
 
 
+_CONTENTS = ("steps", "arguments", "result", "headers", "called_by")  # of one invocation alone: see `overview`
+
+
 def facts(info: InvocationInfo) -> dict[str, Any]:
     """What lists show. Of `reason` the last line, which is the error: its traceback is for the command line and the log."""
-    shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name != "steps"}
+    shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name not in _CONTENTS}
     shown["reason"] = _last_line(info.reason)
     return shown
 

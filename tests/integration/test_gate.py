@@ -332,6 +332,14 @@ CASES = [
     ),
     # What is listed
     Case(
+        "the invocation of a key that was purged",
+        _ended,
+        _operation("purge"),
+        lambda app, memo: app.invocation_of(_order(app).write, "k"),
+        "invocation_of",
+        "unknown_invocation",
+    ),
+    Case(
         "a description of what was purged", _ended, _operation("purge"),
         lambda app, memo: app.describe(memo["id"]), "describe", "unknown_invocation",
         _get(f"{ADMIN}/invocations/{{id}}"),
