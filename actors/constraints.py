@@ -205,8 +205,15 @@ def _is_named_tuple(cls: type) -> bool:
 
 def _options(hint: Any) -> Iterable[Any]:
     """The types a union may stand for, also where one of them is another name for a union."""
-    while get_origin(hint) is Annotated or isinstance(hint, NewType) or type(hint).__name__ == "TypeAliasType":
-        hint = getattr(hint, "__origin__", None) or getattr(hint, "__supertype__", None) or hint.__value__
+    while True:
+        if get_origin(hint) is Annotated:
+            hint = hint.__origin__
+        elif isinstance(hint, NewType):
+            hint = hint.__supertype__
+        elif type(hint).__name__ == "TypeAliasType":
+            hint = hint.__value__
+        else:
+            break
     if get_origin(hint) in (Union, types.UnionType):
         for option in get_args(hint):
             yield from _options(option)

@@ -12,7 +12,6 @@ import functools
 import logging
 import typing
 import weakref
-from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, ForwardRef, TypeVar
 
@@ -86,11 +85,12 @@ def _compiled(annotation: str) -> CodeType:
     return compile(annotation, "<annotation>", "eval")
 
 
-def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+def _globals(function: Any) -> dict[str, Any]:
     """Where get_type_hints looks names up: in the module of the innermost function that decorators have wrapped."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
-    return function.__globals__
+    found: dict[str, Any] = function.__globals__
+    return found
 
 
 def _closed_over(function: Any) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ class Order(VirtualObject):
 
     @handler
     async def ask(self, ctx: Context, how: str) -> str:
+        caught: TerminalError | None = None
         try:
             match how:
                 case "step":
@@ -60,10 +61,11 @@ class Order(VirtualObject):
                 case "attach":
                     await ctx.attach(ctx.object(Order, "other").fail.send().id)
         except Rare as error:
-            caught: TerminalError = error
+            caught = error
         except OutOfStock as error:
             caught = error
         await ctx.sleep(60)
+        assert caught is not None
         return f"{type(caught).__name__}: {caught} {caught.code} {caught.error} {caught.metadata}"
 
 

@@ -106,6 +106,8 @@ SEQUENCE: Any = Sequence
 MAPPING: Any = Mapping
 named_tuple: Any = NamedTuple
 typed_dict: Any = TypedDict
+type_alias: Any = TypeAliasType
+type_variable: Any = TypeVar
 new_type: Any = functools.partial(NewType, "Named")
 
 
@@ -158,8 +160,8 @@ PLACES: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
     "union": lambda declared, value: (declared | list[str], value),
     "NewType": lambda declared, value: (new_type(declared), value),
     "NewType inside": lambda declared, value: (LIST[new_type(declared)], [value]),
-    "TypeAliasType": lambda declared, value: (TypeAliasType("Named", declared), value),
-    "bound of a type variable": lambda declared, value: (LIST[TypeVar("V", bound=declared)], [value]),
+    "TypeAliasType": lambda declared, value: (type_alias("Named", declared), value),
+    "bound of a type variable": lambda declared, value: (LIST[type_variable("V", bound=declared)], [value]),
     "Annotated again": lambda declared, value: (Annotated[declared, "a note"], value),
     "dataclass": in_dataclass,
     "dataclass in a list": in_list_of_dataclasses,
@@ -406,7 +408,7 @@ class Home:
         (Home, Home(None, [Cat(), Dog()])),
         (list[Home], [Home(Dog(), [])]),
         (pydantic.HttpUrl, pydantic.HttpUrl("http://a.b/")),
-        (TypeAliasType("Pets", list[Cat | Dog]), [Dog()]),
+        (type_alias("Pets", list[Cat | Dog]), [Dog()]),
         (new_type(Cat | Dog), Dog()),
     ],
 )

@@ -213,12 +213,13 @@ def test_a_type_that_is_not_found_is_told_once(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_type_that_is_a_variable_of_the_function_around_it_is_found() -> None:
-    alias = list[bytes]
+    class Local(msgspec.Struct):
+        n: int
 
-    def step() -> alias:
-        return typing.cast(alias, [])
+    def step() -> list[Local]:
+        return [Local(1)]
 
-    assert result_codec(step).type == list[bytes]  # type: ignore[union-attr]
+    assert result_codec(step).type == list[Local]  # type: ignore[union-attr]
 
 
 def test_what_a_result_is_annotated_with_is_kept() -> None:
