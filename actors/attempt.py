@@ -386,6 +386,7 @@ class Attempt(Recorder):
 
     def _terminated(self, error: TerminalError) -> None:
         """Fail for good. What the handler wrote before stays, unless that is what cannot be stored."""
+        failures.trace_mistake(self.partition, self.invocation, error)
         self._outcome = (_FAILED, failure_text(error, self.partition.limits.max_failure), None)
         self._settle()
 
@@ -414,6 +415,7 @@ class Attempt(Recorder):
             atomic = handler.atomic or invocation.has(Flag.APART)
             self._finish_writes(keep=status == _SUCCEEDED or not atomic)
         except TerminalError as error:
+            failures.trace_mistake(partition, invocation, error)
             status, text = _FAILED, failure_text(error)
         self._over()
         if status != _SUCCEEDED or type(value) not in handler.returns.atoms:

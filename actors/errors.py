@@ -6,6 +6,7 @@ retried. What must not be caught by a user's `except Exception` derives from Bas
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ class TerminalError(ActorsError):
     default: ClassVar[str] = ""  # the message of one that is raised without any
     message: str = ""  # for a subclass whose __init__ does not call this one
     metadata: dict[str, str] | None = None
+    location: str | None = None  # of a mistake that a check of this package has found in a handler: its file and line
     others: tuple[TerminalError, ...] = ()  # what failed with it, in the order of an exception group
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
@@ -440,13 +442,14 @@ class AttemptEnded(BaseException):
 
 
 class Failure(msgspec.Struct, omit_defaults=True):
-    """A terminal error as it is stored: JSON {"code", "message", "error", "metadata"?, "others"?}."""
+    """A terminal error as it is stored: JSON {"code", "message", "error", "metadata"?, "others"?, "location"?}."""
 
     code: int
     message: str
     error: str = TerminalError.error
     metadata: dict[str, str] | None = None
     others: list[Failure] | None = None
+    location: str | None = None
 
 
 MOST_OTHERS = 20  # failures that are stored with the first one of a group
@@ -485,6 +488,9 @@ def _failure(error: TerminalError, longest: int | None) -> Failure:
     if longest is not None:
         message, metadata = _cut(message, longest), _cut_metadata(metadata, longest)
     failure = Failure(code, message, printable(_attribute(error, "error")), metadata)
+    location = _attribute(error, "location")
+    if isinstance(location, str):
+        failure.location = printable(location)
     others = _attribute(error, "others")
     if isinstance(others, tuple) and others:
         failure.others = [_failure(one, longest) for one in others[:MOST_OTHERS] if isinstance(one, TerminalError)]
@@ -544,6 +550,10 @@ def _raised(failure: Failure) -> TerminalError:
         error = _restored(TerminalError, failure)
     if failure.error == ProgrammingError.error and failure.metadata and "traceback" in failure.metadata:
         error.add_note(failure.metadata["traceback"])
+    if failure.location is not None:
+        with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+            error.location = failure.location
+            error.add_note(f"A mistake in the handler, at {failure.location}.")
     if failure.others:
         error.others = tuple([_raised(other) for other in failure.others])
     return error

@@ -6,16 +6,33 @@ import contextlib
 import dis
 import functools
 import logging
+import os
 import signal
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import (
+    BadArguments,
+    BadId,
+    BadKey,
+    DeadlockError,
+    DefinitionError,
     InvocationCancelled,
+    JournalTooLong,
+    MisusedApp,
+    MisusedFuture,
+    PayloadTooLarge,
     ProgrammingError,
     RetriesExhausted,
+    SerializationError,
+    StateWriteRefused,
     TerminalError,
+    UndeclaredState,
+    UnknownHandler,
+    UnknownService,
+    UnsetState,
+    WrongKind,
     printable,
     short_reason,
 )
@@ -28,6 +45,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("actors")
 
+# What a check of this package raises when a handler asks for what cannot be.
+CHECKS = (
+    MisusedFuture,
+    MisusedApp,
+    SerializationError,
+    DefinitionError,
+    DeadlockError,
+    BadArguments,
+    UnknownService,
+    UnknownHandler,
+    WrongKind,
+    BadKey,
+    BadId,
+    StateWriteRefused,
+    UndeclaredState,
+    UnsetState,
+    PayloadTooLarge,
+    JournalTooLong,
+)
 DEBUG_ATTEMPTS = 3  # of code that raises one of these, in an app with debug
 MISTAKES = (
     NameError,
@@ -140,6 +176,44 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
         delay_ms / 1000,
         _for_the_log(extras, error, reason),
     )
+
+
+def trace_mistake(partition: Partition, invocation: Invocation, error: TerminalError) -> None:
+    """A check of this package ends the invocation: the log, `describe` and the error itself say where in the handler.
+
+    What a handler raises on purpose is its answer, and so is a failure of what it has called.
+    """
+    if not isinstance(error, CHECKS):
+        return
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if frames and not _is_own(frames[-1][0].f_code.co_filename):
+        return  # raised by the handler's own code
+    location = error.location
+    if location is None:
+        location = next(
+            (
+                f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+                for frame, line in reversed(frames)
+                if not _is_own(frame.f_code.co_filename)
+            ),
+            None,
+        )
+    raised_there = location is not None
+    if location is None and invocation.handler is not None:  # what it returned or left behind: no line raises that
+        code = getattr(invocation.handler.function, "__code__", None)
+        if code is not None:
+            location = f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}"
+    with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+        error.location = location
+    reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
+    log.error("%s failed by a mistake at %s. %s", partition.label(invocation), location, reason)
+
+
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def _is_own(path: str) -> bool:
+    return path.startswith(_OWN)
 
 
 def mistaken(partition: Partition, failed: int, error: BaseException) -> bool:
