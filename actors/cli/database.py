@@ -42,8 +42,14 @@ class Database:
         self.visitor = visitor
         self.ids = ids
 
+    def named(self, text: str) -> str:
+        """The id of an invocation, also of one that is named by its number, as the views show it."""
+        number = text.isascii() and text.isdecimal() and len(text) <= 18
+        return self.ids.invocation(int(text)) if number else text
+
     def seq(self, id: str) -> int:
-        """What the id of an invocation stands for. Raises BadId."""
+        """What the id of an invocation, or the number that the views show, stands for. Raises BadId."""
+        id = self.named(id)
         if id.startswith("prom_1"):
             raise BadId(f"{id!r} is an awakeable, and no invocation: see actors awakeables list.")
         return self.ids.read_invocation(id)

@@ -242,7 +242,7 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
                     return 0
                 _confirm(name, rows, yes)
                 ids = tuple(database.ids.invocation(row.seq) for row in rows)
-            requests = [Request(name, id, argument) for id in dict.fromkeys(ids)]
+            requests = [Request(name, id, argument) for id in dict.fromkeys(map(database.named, ids))]
             return _report(await ask(database, requests, wait), as_json)
 
     command: Callable[..., Any] = reporting(operate)

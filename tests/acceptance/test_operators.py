@@ -228,6 +228,20 @@ def test_an_invocation_is_shown_with_its_journal_and_what_it_waits_for(clinic: C
     assert run("awakeables", "list", "--db", str(clinic.path), "--key", "x").output == "Nothing waits for an answer.\n"
 
 
+def test_the_number_that_the_views_show_stands_for_an_id(clinic: Clinic) -> None:
+    id = waiting(clinic)
+    clinic.kill()
+    path = str(clinic.path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        ((number,),) = connection.execute("SELECT invocation FROM invocations").fetchall()
+    shown = run("invocations", "show", str(number), "--db", path)
+    assert shown.exit_code == 0 and f"  id         {id}" in shown.output
+    killed = run("invocations", "kill", str(number), "--db", path, "--json")
+    assert id in killed.output
+    unknown = run("invocations", "show", "99", "--db", path)
+    assert unknown.exit_code != 0 and "Traceback" not in unknown.output
+
+
 def test_what_an_invocation_waits_behind_and_for_is_shown(clinic: Clinic) -> None:
     first = waiting(clinic)
     second, third = clinic.send("operate", "ann"), clinic.send("operate", "ann")
