@@ -863,12 +863,6 @@ BUGS = [
         "                return [coroutine]",
     ),
     Bug(
-        "a main line goes on in the next turn and not when it is called back",
-        "actors/attempt.py",
-        "            self.partition.run_now(self, self._go_on)",
-        "            self.partition.loop.call_later(0, self.partition.run_now, self, self._go_on)",
-    ),
-    Bug(
         "a wait for something outside counts as changed code",
         "actors/attempt.py",
         "        if self._certain():",

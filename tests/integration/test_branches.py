@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from actors import Context, Limits, RetryPolicy, VirtualObject, handler
+from actors.journal import Kind
 from tests.world import World
 
 happened: list[str] = []
@@ -83,6 +85,65 @@ async def test_the_log_says_what_a_replay_waits_for_after_half_a_minute() -> Non
         await world.settle()
         for _ in range(4):
             await world.pass_time(10)
+
+
+class Two(VirtualObject):
+    @handler
+    async def go(self, ctx: Context, outside: bool) -> str:
+        first, second = ctx.awakeable(str), ctx.awakeable(str)
+
+        async def slow() -> None:
+            await (gates[0].wait() if outside else first)
+            for _ in range(20 * (not outside)):
+                await asyncio.sleep(0)
+            await ctx.run(step, "slow")
+
+        async def quick() -> None:
+            await second
+            await ctx.run(step, "quick")
+
+        await asyncio.gather(slow(), quick())
+        return await ctx.awakeable(str)
+
+
+async def _awakeables(world: World) -> list[Any]:
+    """In the order in which the handler has asked for them."""
+    ids = world.app._running().ids
+    return sorted(await world.app.awakeables(), key=lambda info: ids.read_awakeable(info.id)[1])
+
+
+async def test_a_completion_is_shown_when_branches_have_reacted_to_the_last() -> None:
+    async with World(Two) as world:
+        await world.app.object(Two, "t").go.send(False)
+        await world.settle()
+        one, two = await _awakeables(world)
+        await asyncio.gather(world.app.resolve_awakeable(one.id, ""), world.app.resolve_awakeable(two.id, ""))
+        await world.settle(3)
+        assert happened == ["slow", "quick"]
+
+
+async def test_a_replay_repeats_what_came_from_outside_before_a_completion() -> None:
+    """The completion had arrived, and was not shown yet, when something outside let the other branch go on."""
+    async with World(Two) as world:
+        handle = await world.app.object(Two, "t").go.send(True)
+        await world.settle()
+        _, two = await _awakeables(world)
+        partition = world.app._running()
+        seq, index = partition.ids.read_awakeable(two.id)
+        gates[0].set()
+        partition.complete(partition.open[seq], index, Kind.COMPLETED, '""')
+        await world.settle(3)
+        assert happened == ["slow", "quick"]
+        assert world.disk.query("SELECT entry FROM journal WHERE entry = 'unseen'")[:1] == [("unseen",)]
+        *_, last = await _awakeables(world)
+        await world.crash()
+        gates[:] = [asyncio.Event()]
+        await world.start()
+        await world.app.resolve_awakeable(last.id, "done")
+        await world.settle(3)
+        gates[0].set()
+        await world.settle(3)
+        assert await world.outcome(handle) == "done"
 
 
 def _flow(*names: str) -> type[VirtualObject]:
