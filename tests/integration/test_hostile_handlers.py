@@ -275,7 +275,6 @@ class Tasks(VirtualObject):
         return sums
 
 
-@pytest.mark.may_log("_GatheringFuture exception was never retrieved")
 @pytest.mark.parametrize("interrupted", ["in a child", "after the children"])
 @pytest.mark.parametrize("sleep", [False, True])
 @pytest.mark.parametrize("name", ["gather", "group", "create"])

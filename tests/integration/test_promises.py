@@ -190,7 +190,6 @@ async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected:
         assert await _gate(world).run(how) == expected
 
 
-@pytest.mark.may_log("asynchronous generator is already running", "_GatheringFuture exception was never retrieved")
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("commit", range(1, 8))
 @pytest.mark.parametrize("how", ["one", "all", "completed", "gather"])

@@ -33,7 +33,7 @@ from tests.property import programs
 from tests.property.programs import KEYS, Actor
 from tests.world import World
 
-pytestmark = pytest.mark.may_log("failed, next in", "asynchronous generator is already running")
+pytestmark = pytest.mark.may_log("failed, next in")
 
 CRASHED = (StorageError, AppNotRunning)
 
