@@ -259,9 +259,11 @@ async def test_a_failure_reported_a_thousand_times_keeps_no_frames() -> None:
         world.store.crash_at_commit(1, written=False)
         with pytest.raises(OutcomePending):
             await world.app.object(Account, "a").add("x")
-        for _ in range(3):
-            with pytest.raises(StorageError) as caught:
+        for _ in range(2):
+            with pytest.raises(StorageError):
                 await world.app.object(Account, "a").add("x")
+        with pytest.raises(StorageError) as caught:
+            await world.app.object(Account, "a").add("x")
         trace, frames = caught.value.__traceback__, 0
         while trace is not None:
             trace, frames = trace.tb_next, frames + 1

@@ -344,6 +344,7 @@ def test_the_threads_of_an_app_do_not_keep_the_process() -> None:
         async def block(self, ctx: Context) -> None:
             await ctx.run(go.wait)
 
+    steps: list[threading.Thread] = []
     try:
         asyncio.run(main())
         steps = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("actors-step")]
