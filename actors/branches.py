@@ -314,8 +314,9 @@ def _innermost(coroutine: Any) -> Any:
 _TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__
 _WAIT: Any = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
 _AS_COMPLETED: set[Any] = {asyncio.as_completed.__code__}
-if hasattr(asyncio.tasks, "_AsCompletedIterator"):  # from Python 3.13 on
-    _AS_COMPLETED.add(asyncio.tasks._AsCompletedIterator.__init__.__code__)
+_ITERATOR: Any = getattr(asyncio.tasks, "_AsCompletedIterator", None)  # from Python 3.13 on
+if _ITERATOR is not None:
+    _AS_COMPLETED.add(_ITERATOR.__init__.__code__)
 
 
 def _in_order(coroutine: Any) -> list[Any]:

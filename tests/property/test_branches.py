@@ -69,6 +69,7 @@ class Life:
         return id
 
     async def to_rest(self, id: str, status: str) -> None:
+        info: Any = None
         for _ in range(2000):
             await self.turns(60)
             self.world.clock.advance(0.002)
