@@ -128,8 +128,8 @@ async def test_nothing_that_waits_is_over_before_its_time(
     how: str, began_ns: int, wait: Any, restart: bool, back_s: int
 ) -> None:
     """Between two milliseconds of the clock, across a restart, and when the clock is set back meanwhile."""
-    wait_ns = round(wait / datetime.timedelta(microseconds=1)) * 1000 if isinstance(wait, datetime.timedelta) else None
-    wait_ns = round(wait * 1e6) * 1000 if wait_ns is None else wait_ns
+    seconds = wait.total_seconds() if isinstance(wait, datetime.timedelta) else float(wait)
+    wait_ns = round(seconds * 1e6) * 1000
     async with World(Waiter) as world:
         world.clock.advance(began_ns / 1e9)
         due_ns = world.clock.now_ns() + wait_ns

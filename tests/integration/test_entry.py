@@ -199,14 +199,14 @@ class Inside(VirtualObject):
 async def test_an_app_is_refused_inside_its_own_handlers(operation: str, where: str, storage: str) -> None:
     async with World(Target, Plain, Inside) as world:
         before = await _prepare(world)
+        executor = ThreadPoolExecutor(1)
         if where == "a step in a thread":  # of its own: this one has a loop
-            world.app._running().step_threads._executor = executor = ThreadPoolExecutor(1)
+            world.app._running().step_threads._executor = executor
         told = await world.app.object(Inside, "i").go(where, operation)
         await world.settle()
         assert (told, done, _contents(world)) == ("misused_app", [], before)
         await kept["call"], await kept["keyed call"]
-        if where == "a step in a thread":
-            executor.shutdown()
+        executor.shutdown()
 
 
 @pytest.mark.parametrize("step", [False, True])
