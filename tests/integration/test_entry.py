@@ -68,6 +68,7 @@ OPERATIONS: dict[str, Callable[[], Any]] = {
     "service": lambda: app.service(Plain).go(),
     "service, send": lambda: app.service(Plain).go.send(),
     "invocation": lambda: app.invocation(ids["wait"]),
+    "invocation_of": lambda: app.invocation_of(ids["awakeable"]),
     "describe": lambda: app.describe(ids["wait"]),
     "invocations": lambda: app.invocations(),
     "cancel": lambda: app.cancel(ids["wait"]),
