@@ -247,6 +247,8 @@ class Attempt(Recorder):
                 yielded.cancel()
                 return True
             self._foreign = yielded
+            if self._branches is not None:
+                self._branches.awaits(yielded)
             yielded.add_done_callback(self._on_foreign, context=self.partition.variables)
         elif yielded is None:  # asyncio.sleep(0): behind what the loop has to do
             self._foreign = _NEXT_TURN

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("actors")
 
 # Turns of the loop without a step of any branch, after which all are at rest. What asyncio does between two steps takes
-# a turn for each future that is completed by another one's callback: two for gather, one more for each gather around it.
+# a turn for each future that is completed by another one's callback: two for gather. Each gather around it adds one more,
+# see `Branches.awaits`.
 QUIET_TURNS = 6
 PATIENCE = 1000  # turns; a branch that goes round in sleep(0) must not keep the others from what they wait for
 WARN_AFTER_MS = 30_000  # a replay waits that long for something that is not durable before the log says so
@@ -52,6 +53,7 @@ class Steps(Coroutine[Any, Any, Any]):
         self.awaited = None
         try:
             awaited = self.awaited = go_on(*arguments)
+            self.branches.awaits(awaited)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the loop
             raise contained(error, "A task of the handler") from error
         if self.branches.over and isinstance(awaited, DurableFuture):  # nothing will complete it
@@ -128,6 +130,7 @@ class Branches:
         "_begun",
         "_left",
         "_looking",
+        "_nested",
         "_number",
         "_patience",
         "_seen",
@@ -151,6 +154,7 @@ class Branches:
         self.reacting = 0
         self._number = 0
         self._steps = self._seen = self._left = self._patience = 0
+        self._nested = 0  # how many gathers were awaited around another one, at most
         self._looking = False
         self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `_in_order`
         self._warned: Entry | None = None
@@ -216,6 +220,17 @@ class Branches:
         if self.asked_for and not self._looking:
             self._look_on()
 
+    def awaits(self, awaited: Any) -> None:
+        """One of them, or the handler itself, waits. What completes a gather takes a turn more for each one around another."""
+        if type(awaited) is not _Gathering:
+            return
+        level = {one for one in awaited._children if type(one) is _Gathering}
+        nested = 0
+        while level:
+            nested += 1
+            level = {one for gathering in level for one in gathering._children if type(one) is _Gathering}
+        self._nested = max(self._nested, nested)
+
     def at_rest(self) -> bool:
         """Whether none of them can go on. If not, the attempt goes on as soon as they are."""
         self.asked_for = True
@@ -229,7 +244,7 @@ class Branches:
 
     def _look_on(self) -> None:
         self._looking = True
-        self._seen, self._left, self._patience = -1, QUIET_TURNS, PATIENCE
+        self._seen, self._left, self._patience = -1, QUIET_TURNS + self._nested, PATIENCE
         self._attempt.partition.call_soon(self._look)
 
     def _look(self) -> None:
@@ -238,7 +253,7 @@ class Branches:
             return
         self._patience -= 1
         if self._steps != self._seen:
-            self._seen, self._left = self._steps, QUIET_TURNS
+            self._seen, self._left = self._steps, QUIET_TURNS + self._nested
         else:
             self._left -= 1
         if self._left and self._patience:
@@ -285,7 +300,9 @@ class Branches:
             return True
         children = getattr(awaited, "_children", None)  # of gather
         if children is not None:
-            return all(child.done() or self.waits_durably(child, None) for child in children)
+            return not all(child.done() for child in children) and all(  # else it is about to be done
+                child.done() or self.waits_durably(child, None) for child in children
+            )
         innermost = _innermost(coroutine)
         code = getattr(innermost, "cr_code", None)
         if code is _TASK_GROUP_EXIT:
@@ -312,6 +329,7 @@ def _innermost(coroutine: Any) -> Any:
 
 
 _TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__
+_Gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _WAIT: Any = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
 _AS_COMPLETED: set[Any] = {asyncio.as_completed.__code__}
 _ITERATOR: Any = getattr(asyncio.tasks, "_AsCompletedIterator", None)  # from Python 3.13 on

@@ -851,6 +851,12 @@ BUGS = [
         "QUIET_TURNS = 1",
     ),
     Bug(
+        "gathers within gathers have six turns, however many there are",
+        "actors/branches.py",
+        "        self._nested = max(self._nested, nested)\n",
+        "",
+    ),
+    Bug(
         "sets of tasks are gone through in the order of addresses",
         "actors/branches.py",
         "        return self._hash\n",

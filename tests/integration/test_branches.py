@@ -161,6 +161,55 @@ def _flow(*names: str) -> type[VirtualObject]:
     return Flow
 
 
+class Nested(VirtualObject):
+    @handler
+    async def go(self, ctx: Context, depth: int, on_main_line: bool) -> list[str]:
+        seen: list[str] = []
+        promises = [ctx.awakeable(str) for _ in range(3)]
+
+        async def first() -> None:
+            gathering: Any = asyncio.gather(promises[0])
+            for _ in range(depth):
+                gathering = asyncio.gather(gathering)
+            await gathering
+            seen.append("first")
+
+        async def second() -> None:
+            await promises[1]
+            seen.append("second")
+            await ctx.run(step, "".join(seen))
+
+        if on_main_line:
+            beside = asyncio.create_task(second())
+            await first()
+            await beside
+        else:
+            await asyncio.gather(first(), second())
+        await ctx.run(step, "both")
+        await promises[2]
+        return seen
+
+
+@pytest.mark.parametrize("on_main_line", [False, True])
+@pytest.mark.parametrize("depth", [1, 4, 8, 30])
+async def test_gathers_within_gathers_replay_however_deep_they_are(depth: int, on_main_line: bool) -> None:
+    """asyncio takes a turn of the loop for each of them, without a step of any task."""
+    async with World(Nested) as world:
+        handle = await world.app.object(Nested, "o").go.send(depth, on_main_line)
+        await world.settle()
+        ids = [info.id for info in await world.app.awakeables()]
+        for id in ids[:2]:
+            await world.app.resolve_awakeable(id, "")
+            await world.settle(9)
+        await world.restart()
+        await world.settle(9)
+        await world.app.resolve_awakeable(ids[2], "")
+        await world.settle(9)
+        assert await world.status(handle) == "succeeded", (await world.app.describe(handle.id)).reason
+        assert await world.outcome(handle) == ["first", "second"]
+        assert happened == ["firstsecond", "both"]
+
+
 @pytest.mark.expects_log("is paused")
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "c", "b"), ("a", "b", "d"), ("b", "a", "c"), ()])
 async def test_changed_steps_of_branches_are_reported_at_once(names: tuple[str, ...]) -> None:
