@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
+import re
 import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -16,6 +18,8 @@ import msgspec
 
 from actors.storage.errors import ActorsError as ActorsError
 from actors.storage.errors import StorageError as StorageError
+
+log = logging.getLogger("actors")
 
 
 class TerminalError(ActorsError):
@@ -488,6 +492,7 @@ def _failure(error: TerminalError, longest: int | None) -> Failure:
     if longest is not None:
         message, metadata = _cut(message, longest), _cut_metadata(metadata, longest)
     failure = Failure(code, message, printable(_attribute(error, "error")), metadata)
+    _warn_of_lost_class(type(error), failure.error)
     location = _attribute(error, "location")
     if isinstance(location, str):
         failure.location = printable(location)
@@ -495,6 +500,27 @@ def _failure(error: TerminalError, longest: int | None) -> Failure:
     if isinstance(others, tuple) and others:
         failure.others = [_failure(one, longest) for one in others[:MOST_OTHERS] if isinstance(one, TerminalError)]
     return failure
+
+
+# Classes that have been warned about, as long as they exist.
+_LOST: weakref.WeakSet[type[TerminalError]] = weakref.WeakSet()
+
+
+def _warn_of_lost_class(cls: type[TerminalError], code: str) -> None:
+    """Says once that failures of `cls` arrive as another class. Without it, an `except` for `cls` that never matches goes unseen."""
+    arrives = _BY_CODE.get(code, TerminalError)
+    if cls is arrives or _is_ours(cls) or _is_old(arrives, cls) or cls in _LOST:
+        return
+    _LOST.add(cls)
+    log.warning(
+        "%s.%s arrives as %s where the step or call that raised it is awaited, so `except %s` does not catch it there. "
+        "Give the class a code of its own: error = %r",
+        *(cls.__module__, cls.__qualname__, arrives.__name__, cls.__name__, _snake_case(cls.__name__)),
+    )
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _cut(text: str, longest: int) -> str:

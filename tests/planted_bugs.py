@@ -129,6 +129,18 @@ BUGS = [
         '        if isinstance(code := cls.__dict__.get("error"), str) and _is_ours(cls):\n',
     ),
     Bug(
+        "an error that arrives as another class is not warned about",
+        "actors/errors.py",
+        "    _LOST.add(cls)\n    log.warning(\n",
+        "    _LOST.add(cls)\n    log.debug(\n",
+    ),
+    Bug(
+        "an error that arrives as another class is warned about each time",
+        "actors/errors.py",
+        " or _is_old(arrives, cls) or cls in _LOST:\n",
+        " or _is_old(arrives, cls):\n",
+    ),
+    Bug(
         "the constructor of an error is called again when it arrives",
         "actors/errors.py",
         "    error = cls.__new__(cls, failure.message)\n",

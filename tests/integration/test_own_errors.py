@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, handler
+from actors.errors import failure_error, failure_text
 from actors.transport.client import Client
 from actors.transport.sync_client import SyncClient
 from tests.http.threaded import serving
@@ -134,3 +136,47 @@ def test_a_client_of_a_real_server_gets_it_as_itself(storage: str) -> None:
         pytest.raises(OutOfStock, match="no book left"),
     ):
         client.call(client.object(Order, "k").fail)
+
+
+async def test_a_class_without_a_code_is_warned_about_once(
+    caplog: pytest.LogCaptureFixture, expect_log: Callable[[str], None]
+) -> None:
+    class HTTPGone(TerminalError):
+        pass
+
+    class VeryRare(Rare):
+        pass
+
+    def raise_gone() -> None:
+        raise HTTPGone("gone")
+
+    class Shop(VirtualObject):
+        @handler
+        async def fail(self, ctx: Context, how: str) -> None:
+            if how == "step":
+                await ctx.run(raise_gone)
+            raise HTTPGone("gone") if how == "plain" else VeryRare("map", _=None)
+
+    expect_log("HTTPGone arrives as TerminalError")
+    expect_log("VeryRare arrives as Rare")
+    async with World(Shop) as world:
+        for how in ["step", "plain", "rare"] * 2:
+            with pytest.raises(TerminalError):
+                await world.app.object(Shop, "k").fail(how)
+    lines = [record.getMessage() for record in caplog.records if " arrives as " in record.getMessage()]
+    assert len(lines) == 2
+    assert f"{__name__}.{HTTPGone.__qualname__} arrives" in lines[0]
+    assert lines[0].endswith("Give the class a code of its own: error = 'http_gone'")
+    assert "`except VeryRare` does not catch it" in lines[1] and lines[1].endswith("'very_rare'")
+
+
+async def test_a_class_with_a_code_is_not_warned_about_when_defined_anew() -> None:
+    def define() -> type[TerminalError]:
+        class Again(TerminalError):
+            error = "order_again"
+
+        return Again
+
+    old = define()
+    new = define()
+    assert type(failure_error(failure_text(old("m")))) is new

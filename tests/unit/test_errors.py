@@ -180,6 +180,8 @@ def test_a_message_that_cannot_be_printed_does_not_hide_the_error() -> None:
     assert "Unprintable" in arrived(TerminalError(Unprintable())).message  # type: ignore[arg-type]
 
 
+@pytest.mark.expects_log("SoldOut arrives as OutOfStock")
+@pytest.mark.expects_log("WrongAmount arrives as BadArguments")
 def test_a_subclass_arrives_as_the_class_that_defined_its_code() -> None:
     class OutOfStock(TerminalError):
         error = "out_of_stock"
@@ -273,6 +275,8 @@ def test_a_class_that_cannot_be_made_is_a_terminal_error_with_all_it_said() -> N
     assert (back.message, back.code, back.metadata) == ("m", 409, {"a": "b"})
 
 
+@pytest.mark.expects_log("OutOfStock arrives as TerminalError")
+@pytest.mark.expects_log("Odd arrives as TerminalError")
 def test_a_subclass_with_a_constructor_of_its_own_arrives_too() -> None:
     class OutOfStock(TerminalError):
         def __init__(self, item: str) -> None:
