@@ -42,6 +42,7 @@ from actors.timers import RETRY
 if TYPE_CHECKING:
     from actors.invocation import Extras, Invocation
     from actors.partition import Partition
+    from actors.retry import RetryPolicy
 
 log = logging.getLogger("actors")
 
@@ -172,7 +173,7 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
         "%s: attempt %d%s failed, next in %.1f s.%s",
         partition.label(invocation),
         extras.attempts,
-        "" if policy.max_attempts is None else f" of {policy.max_attempts}",
+        _of_attempts(partition, policy, error),
         delay_ms / 1000,
         _for_the_log(extras, error, reason),
     )
@@ -219,6 +220,13 @@ def _is_own(path: str) -> bool:
 def mistaken(partition: Partition, failed: int, error: BaseException) -> bool:
     """Whether no more attempts are made although a policy has some: while code is being written, its mistakes are told soon."""
     return partition.debug and failed >= DEBUG_ATTEMPTS and isinstance(principal(error), MISTAKES)
+
+
+def _of_attempts(partition: Partition, policy: RetryPolicy, error: BaseException) -> str:
+    attempts = policy.max_attempts
+    if mistaken(partition, DEBUG_ATTEMPTS, error):
+        attempts = DEBUG_ATTEMPTS if attempts is None else min(attempts, DEBUG_ATTEMPTS)
+    return "" if attempts is None else f" of {attempts}"
 
 
 def programming_error(error: BaseException, reason: str) -> ProgrammingError:

@@ -153,14 +153,7 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
     # A file whose creation was interrupted has one page, without any mark.
     unmarked = header.application_id == 0 and header.user_version == 0 and header.pages <= 1
     if header.application_id != application_id and not unmarked:
-        if header.application_id == header.user_version == 0 and _is_dump(path):
-            raise DatabaseForeign(
-                f"{path} was made from a dump, which does not carry what marks our files. Bring it in order with: "
-                f"actors restore {path} NEW.db"
-            )
-        raise DatabaseForeign(
-            f"{path} is a database of another program. Choose another file; this one was left as it is."
-        )
+        raise foreign(path)
     if header.user_version > version:
         raise DatabaseTooNew(
             f"{path} was written by a newer release (schema {header.user_version}, this one knows {version}). "
@@ -174,11 +167,22 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
         )
 
 
+def foreign(path: str) -> DatabaseForeign:
+    """The error for a database that does not carry the mark of an app."""
+    if _is_dump(path):
+        return DatabaseForeign(
+            f"{path} was made from a dump, which lacks the mark of an app's database. Turn it into one with: "
+            f"actors restore {path} NEW.db"
+        )
+    return DatabaseForeign(f"{path} is a database of another program. Choose another file; this one was left as it is.")
+
+
 def _is_dump(path: str) -> bool:
     uri = f"file:{quote(path)}?mode=ro&immutable=1"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            return schema.version_of(connection) is not None
+            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+            return marks == [0, 0] and schema.version_of(connection) is not None
     except sqlite3.Error:
         return False
 

@@ -28,7 +28,6 @@ from actors.storage.database import (
     rows,
 )
 from actors.storage.errors import (
-    DatabaseForeign,
     DatabaseInUse,
     DatabaseReplaced,
     DatabaseTooNew,
@@ -38,7 +37,7 @@ from actors.storage.errors import (
     translated_os,
 )
 from actors.storage.figures import Figures, Onlooker, read_figures
-from actors.storage.inspection import inspect
+from actors.storage.inspection import foreign, inspect
 from actors.storage.lock import FileLock, is_alive, noted
 from actors.storage.packed import SETUP, packed
 from actors.storage.records import (
@@ -230,9 +229,7 @@ class SqliteStore:
         ((version,),) = await self._read("PRAGMA user_version")
         ((tables,),) = await self._read("SELECT count(*) FROM sqlite_schema")
         if tables and application != schema.APPLICATION_ID:
-            raise DatabaseForeign(
-                f"{self.path} is a database of another program. Choose another file; this one was left as it is."
-            )
+            raise foreign(self.path)
         if version > len(self._migrations):
             raise DatabaseTooNew(
                 f"{self.path} was written by a newer release (schema {version}, this one knows {len(self._migrations)}). "

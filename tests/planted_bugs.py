@@ -141,6 +141,18 @@ BUGS = [
         " or _is_old(arrives, cls):\n",
     ),
     Bug(
+        "the log promises more attempts than a mistake has",
+        "actors/failures.py",
+        "    if mistaken(partition, DEBUG_ATTEMPTS, error):\n        attempts =",
+        "    if False:\n        attempts =",
+    ),
+    Bug(
+        "a dump is another program's database to commands that read",
+        "storage/store.py",
+        "            raise foreign(self.path)\n",
+        "            pass\n",
+    ),
+    Bug(
         "the constructor of an error is called again when it arrives",
         "actors/errors.py",
         "    error = cls.__new__(cls, failure.message)\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,6 +82,17 @@ async def test_a_mistake_ends_after_three_attempts_with_its_traceback(mistake: s
         await world.restart()
         answer = await ask(world.app, "GET", f"/restate/invocation/{sent.id}/attach")
         assert b"test_debug" not in answer.body and b"in wrong" not in answer.body
+
+
+@logs
+@pytest.mark.parametrize(("most", "shown"), [(None, "of 3"), (70, "of 3"), (2, "of 2")])
+async def test_the_log_says_how_many_attempts_a_mistake_has(
+    most: int | None, shown: str, expect_log: Callable[[str], None]
+) -> None:
+    expect_log(f"attempt 1 {shown} failed")
+    async with World(Young, debug=True, retry=RetryPolicy(max_attempts=most)) as world:
+        await world.app.send("Young", "y", "go", "undefined")
+        await world.settle()
 
 
 @logs
