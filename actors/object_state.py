@@ -156,6 +156,10 @@ class ObjectState:
         values = values_of(instance)
         if instance is not self.instance:  # that of an attempt which is over, and has left something running
             text, value = self.stored.get(name), _ENCODED
+        elif name in values:
+            self._assigned(field)
+            self._present = -1  # it has not been compared yet, and may be deleted before it is
+            return values[name]
         else:
             assert self._held is not None
             text, value = self._held.pop(name)

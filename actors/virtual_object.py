@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextvars
+import copyreg
 import sys
 from collections.abc import Callable, Container, Iterable
 from types import BuiltinMethodType, FrameType, UnionType
@@ -290,6 +291,10 @@ class Served(metaclass=_Meta):
                 _refuse_in_step(self, name, "deleted")
             _delete_attribute(self, name)
 
+    def __getstate__(self) -> Any:
+        """A copy holds the same values, and is no object of an app: what happens to it is no change of state."""
+        return dict(vars(self))
+
     def _bind_inline(self, declared: Handler[Any, Any, Any]) -> BoundHandler[Any, Any]:
         definition = type(self).__actors__.inline[declared]
         return BoundHandler(_Inline(self, definition), definition, "")
@@ -431,10 +436,17 @@ class _HeldBack:
         self._name = name
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        keeper = getattr(instance, "_actors_keeper", None)
-        if keeper is None or self._name not in keeper.held_back(instance):
+        if instance is None:
             return getattr(self._cls, self._name)  # as if this were not here
-        return keeper.hand_out(instance, self._name)
+        keeper = getattr(instance, "_actors_keeper", None)
+        if keeper is not None and self._name in keeper.held_back(instance):
+            return keeper.hand_out(instance, self._name)
+        field = self._cls.__actors__.fields_by_name[self._name]
+        if not field.has_default:
+            raise AttributeError(self._name)
+        # It was deleted. What is in the class body belongs to all objects, and a change of it would be nobody's state.
+        value = values_of(instance)[self._name] = field.default()
+        return value
 
 
 def _worker_class(cls: type[Served], containers: Iterable[str]) -> type[Served]:
@@ -473,9 +485,15 @@ def _delete(self: Any, name: str) -> None:
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
-    """For copy.copy, which looks at the attributes that an instance really has."""
-    _all_values(self)
-    return object.__reduce_ex__(self, protocol)
+    """For copy and pickle. Pickle finds a class by its name, and by that of a worker it finds the class itself."""
+    reduced: Any = object.__reduce_ex__(self, protocol)
+    if reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return reduced  # as the user's own class says
+    return _like_a_worker, (type(self).__actors__.cls,), *reduced[2:]
+
+
+def _like_a_worker(cls: type[Served]) -> Served:
+    return object.__new__(definition_of(cls).worker)
 
 
 def _can_change(declared: Any) -> bool:
@@ -487,6 +505,7 @@ def _can_change(declared: Any) -> bool:
 def _reader_class(cls: type[Served]) -> type[Served]:
     """What shared handlers see: the same class, but an assignment is refused at the line that does it."""
     members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_runtime__": True}
+    members |= {"__reduce_ex__": _reduce}
     members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     metaclass: Any = type(cls)
     reader: type[Served] = metaclass(cls.__name__, (cls,), members)

@@ -1086,6 +1086,30 @@ BUGS = [
         "value.__class__ is bytes or value else 0",
     ),
     Bug(
+        "a look at all attributes puts what is stored over what was assigned",
+        "actors/object_state.py",
+        "        elif name in values:\n            self._assigned(field)",
+        "        elif False:\n            self._assigned(field)",
+    ),
+    Bug(
+        "what was assigned, looked at and deleted counts as never seen",
+        "actors/object_state.py",
+        "            self._present = -1  # it has",
+        "            pass  # it has",
+    ),
+    Bug(
+        "a deleted container is read from the class body, which all objects share",
+        "actors/virtual_object.py",
+        "        value = values_of(instance)[self._name] = field.default()",
+        "        value = getattr(self._cls, self._name)",
+    ),
+    Bug(
+        "a copy of an object takes its attempt along",
+        "actors/virtual_object.py",
+        "        return dict(vars(self))\n",
+        "        return object.__getstate__(self)  # type: ignore[attr-defined]\n",
+    ),
+    Bug(
         "a container that is handed out after the last durable point is not held back again",
         "actors/object_state.py",
         "            self._containers = True\n            self._has_loaded(",

@@ -8,6 +8,7 @@ import decimal
 import inspect
 import math
 import operator
+import pickle
 from collections.abc import Callable
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -18,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors import VirtualObject
-from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
+from actors import VirtualObject, field
+from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState, UnsetState
 from actors.object_state import ObjectState, materialize, reader_of, refuse_changes
-from actors.virtual_object import definition_of
+from actors.virtual_object import definition_of, set_attempt
 from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
 
 
@@ -776,6 +777,72 @@ def test_a_container_that_was_not_read_can_be_assigned_and_deleted(act: Any, cha
     again: Any = state.begin(None)
     loaded: Any = materialize(definition_of(Scales), Scales, state.stored)
     assert again.big == loaded.big
+
+
+LOOKS_AT_ALL: list[Callable[[Any], object]] = [vars, copy.copy, copy.deepcopy, pickle.dumps, inspect.getmembers]
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_ALL)
+@pytest.mark.parametrize("stored", [{}, BIG])
+def test_what_was_assigned_unread_stays_whoever_looks_at_all(look: Any, stored: dict[str, str]) -> None:
+    state, instance = begun(Scales, dict(stored))
+    instance.other = mine = [7]
+    look(instance)
+    assert instance.other is mine
+    assert record(state) == {"other": "[7]"}
+    assert record(state) is None
+    mine.append(8)
+    assert record(state) == {"other": "[7,8]"}
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_ALL)
+def test_what_was_assigned_unread_can_be_deleted_after_a_look_at_all(look: Any) -> None:
+    state, instance = begun(Scales, dict(BIG))
+    instance.big = []
+    look(instance)
+    del instance.big
+    assert record(state) == {"big": None}
+    assert record(state) is None
+    assert instance.big == []
+
+
+def test_a_deleted_container_that_is_read_again_is_a_default_of_its_own() -> None:
+    """What is in the class body belongs to all objects: a change of it would be lost, and seen by the others."""
+
+    class Deleting(VirtualObject):
+        plain: list[int] = [1]
+        made: list[int] = field(default_factory=lambda: [2])
+        bare: list[int]
+
+    state, instance = begun(Deleting, {"plain": "[5]", "made": "[6]", "bare": "[7]"})
+    del instance.plain, instance.made, instance.bare
+    instance.plain.append(3)
+    instance.made.append(4)
+    with pytest.raises(UnsetState):
+        _ = instance.bare
+    assert not hasattr(instance, "bare")
+    assert record(state) == {"plain": "[1,3]", "made": "[2,4]", "bare": None}
+    assert record(state) is None
+    assert Deleting.plain == [1]
+    assert begun(Deleting)[1].plain == [1]
+
+
+def _pickled(one: Any) -> Any:
+    return pickle.loads(pickle.dumps(one))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, _pickled])
+@pytest.mark.parametrize("cls", [Scales, Small])
+def test_a_copy_holds_the_values_and_is_no_object_of_an_app(cls: Any, copied: Any) -> None:
+    state, instance = begun(cls, dict(BIG) if cls is Scales else {"a": "5"})
+    set_attempt(instance, (one for one in "no copy of this can be made"))
+    for original in (instance, reader_of(state, dict(state.stored))):
+        other = copied(original)
+        assert type(other) is type(original) or original is not instance
+        assert vars(other) == vars(original)
+        assert not hasattr(other, "_actors_attempt") and not hasattr(other, "_actors_keeper")
+        vars(other).clear()
+    assert record(state) is None
 
 
 def test_an_attempt_that_is_over_takes_nothing_from_the_next_one() -> None:
