@@ -83,14 +83,15 @@ class App:
     """Serves classes of virtual objects, services and workflows from one database file: `async with App(Order) as app: ...`.
 
     `storage` is a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for memory only. `retry` is the
-    policy for failing attempts of handlers that have none of their own; `on_paused` is called, with an InvocationInfo, when
-    an invocation is paused after its last attempt. `limits` says what is kept and what is refused. `executor` runs the
-    blocking functions given to `ctx.run` (default: 32 threads). `poll` is how often, in seconds, it looks for requests of the
-    command line (default: 0.25 if `storage` is a file, else never; 0: never). `http` says how it behaves over HTTP. `watcher` is told of what happens, for example
-    `actors.tracing.Tracing()`. `debug` (default: the environment's ACTORS_DEBUG) ends an invocation whose code is wrong, by a
-    NameError, TypeError and the like, after three attempts, and its caller gets the traceback. `on_stopped` is called, with the error, when the app has stopped by itself because its database
-    failed; `recover` starts it again, as `actors serve` does without being asked. `clock`, `random` and `store` are seams for tests. An App
-    belongs to the event loop it is started on; several of them, with a file each, live in one process.
+    policy for handlers that have none of their own. `on_paused` is called with an InvocationInfo when an invocation is paused
+    after its last attempt. `limits` bounds what is kept and accepted. `executor` runs the blocking functions given to `ctx.run`
+    (default: 32 threads). `poll` is the interval, in seconds, at which the app looks for requests of the command line (default:
+    0.25 if `storage` is a file, else 0: never). `http` holds the options of HTTP. `watcher` is notified of what happens, for
+    example `actors.tracing.Tracing()`. With `debug` (default: ACTORS_DEBUG of the environment) a NameError, TypeError and the
+    like ends the invocation after three attempts, and its caller gets the traceback. `on_stopped` is called with the error when
+    the app has stopped because its database failed; it may `await app.recover()`, as `actors serve` does. `clock`, `random` and
+    `store` are seams for tests. An App belongs to the event loop it is started on; one process can run several, each with a file
+    of its own.
     """
 
     if not TYPE_CHECKING:
@@ -246,18 +247,18 @@ class App:
             elif (
                 hasattr(sys, "ps1") and app._partition is not None and app._partition.loop is asyncio.get_running_loop()
             ):
-                log.warning("The App on %s that was made before is closed: this one takes its place.", path)
+                log.warning("Closed the earlier App on %s: the new one takes its place.", path)
                 await app.close()
                 return True
         return False
 
     async def recover(self) -> None:
-        """Go on after the app has stopped because its database failed: open the file anew, with everything that was open.
+        """Start again after the app has stopped because its database failed. All open invocations go on.
 
-        It tries until the file can be used, with pauses of up to two seconds. References and handles go on to work. Several
-        that call this share one recovery, which goes on if their await is cancelled; `close` ends it. Does nothing while
-        the app runs. Raises the failure if it does not pass by itself: a file that another process owns, that was replaced
-        or is damaged, or an internal error. Raises AppNotRunning if the app was not started, or is closed meanwhile.
+        It tries until the file can be used, with pauses of up to two seconds. References and handles stay valid. Concurrent
+        callers share one recovery; it goes on if their await is cancelled, and `close` ends it. Does nothing while the app
+        runs. Raises a failure that lasts: the file is owned by another process, was replaced or is damaged, or an internal
+        error. Raises AppNotRunning if the app was not started, or is closed meanwhile.
         """
         partition = self._running()
         recovering = self._recovering
@@ -276,7 +277,7 @@ class App:
         try:
             await partition.store.close()
         except Exception as error:  # what cannot be written cannot be closed in order; the file says what holds
-            log.warning("The database on %s was not closed in order: %r", self._path, error)
+            log.warning("Closing the database %s after its failure failed too: %r", self._path, error)
         await self._recoveries.run(partition.failure)
 
     def _recovered(self, task: asyncio.Task[None]) -> None:
@@ -321,8 +322,8 @@ class App:
         finally:
             if self._partition is not None:
                 log.warning(
-                    "The app on %s was not closed before its event loop ended, or the last reference to it. Use 'async with "
-                    "app:', or await app.close().",
+                    "The app on %s was not closed before its event loop ended, or before the last reference to it was dropped. Use "
+                    "'async with app:', or await app.close().",
                     self._path,
                 )
                 self._end_of_loop = None
@@ -349,8 +350,8 @@ class App:
         )
         if partition.steps_left:
             log.info(
-                "The app on %s was closed while %d %s: %s. What they do is done again at the next start, unless that is in this "
-                "process and finds them still running.",
+                "The app on %s was closed while %d %s: %s. The next start executes them again, except those that still run in "
+                "this process.",
                 self._path,
                 len(partition.steps_left),
                 "step was running" if len(partition.steps_left) == 1 else "steps were running",
@@ -418,8 +419,8 @@ class App:
     def outside(self) -> Outside:
         """`with app.outside():` allows calls of the app inside one of its handlers or steps, where they are refused.
 
-        They are not part of the invocation: each replay of the handler makes them again, so a step is the place for
-        them, and a call of the handler's own object waits for ever. For an app that is not this one no permission is needed.
+        Such calls are not part of the invocation: each replay of the handler repeats them, so make them in a step. A call of
+        the handler's own object would wait for ever. Other apps need no such permission.
         """
         return Outside()
 
@@ -452,7 +453,7 @@ class App:
         return definition
 
     def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
-        """A handler by name, as a reference to its class would give it: call it, send to it, set options.
+        """A handler by name, to call, to send to, or to set options of: the same as from a reference to its class.
 
         The key of a Service is "". Raises UnknownService or UnknownHandler.
         """
@@ -474,7 +475,7 @@ class App:
         delay: float | datetime.timedelta | None = None,
         **kwargs: Any,
     ) -> InvocationHandle[Any]:
-        """Send one way by name, `delay` later if given. To a handler with a parameter `delay`: `app.handler(...).send(...)`."""
+        """Send one way by name, after `delay` if given. If the handler has a parameter `delay`, use `app.handler(...).send(...)`."""
         target = self._running().handler(service, handler)
         if delay is not None:
             refuse_ambiguous(target, "delay")
@@ -554,13 +555,13 @@ class App:
     async def invocation_of(
         self, what: BoundHandler[..., Any] | str, /, idempotency_key: str | None = None
     ) -> InvocationHandle[Any]:
-        """The invocation that was accepted under an idempotency key, the run of a workflow, or the one that made an awakeable.
+        """The invocation accepted under an idempotency key, the run of a workflow, or the invocation that made an awakeable.
 
             await app.invocation_of(app.object(Order, "o1").add, "k")
             await app.invocation_of(app.object(Signup, "ada").run)
             await app.invocation_of("prom_1...")
 
-        Raises UnknownInvocation if there is none or it is not kept any more, BadId, or BadArguments.
+        Raises UnknownInvocation if there is none or it is no longer kept, BadId, or BadArguments.
         """
         partition = self._running()
         if isinstance(what, str):
@@ -578,11 +579,11 @@ class App:
             await partition.committer.flushed()
             row = await partition.store.find(target.service.name, key, target.name, under)
             if row is None:
-                raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
+                raise UnknownInvocation("No invocation was accepted under this key, or it is no longer kept.")
         return ClientHandle(self, row.seq, None)
 
     async def describe(self, id: str) -> InvocationInfo:
-        """What is recorded of an invocation. Raises BadId or UnknownInvocation."""
+        """The record of an invocation: status, arguments, outcome, steps. Raises BadId or UnknownInvocation."""
         partition = self._running()
         seq = partition.ids.read_invocation(id)
         async with partition.committer.gated():
@@ -797,7 +798,7 @@ class App:
 
 
 def _threads_only(executor: Executor | None) -> Executor | None:
-    """What can run the functions of steps: they and what they have captured stay in this process. Raises DefinitionError."""
+    """The executor, if it can run the functions of steps, which cannot leave this process. Raises DefinitionError."""
     if executor is not None and not isinstance(executor, Executor):
         raise DefinitionError(f"App(executor=...) requires an Executor such as ThreadPoolExecutor(), got {executor!r}.")
     for module, name in (("process", "ProcessPoolExecutor"), ("interpreter", "InterpreterPoolExecutor")):
@@ -811,7 +812,7 @@ def _threads_only(executor: Executor | None) -> Executor | None:
 
 
 def _debug(given: bool | None) -> bool:
-    """What was given, or what the environment says. Raises DefinitionError."""
+    """The argument, or the value in the environment. Raises DefinitionError."""
     if isinstance(given, bool):
         return given
     if given is not None:

@@ -280,8 +280,8 @@ class Branches:
         if attempt.ended or attempt.expects is not recorded:
             return
         log.warning(
-            "%s is replayed, and has waited %d s for something that is not durable, such as asyncio.sleep or a request. Its "
-            "journal holds at entry %d: %r. If its code has changed, it may never ask for that: cancel or kill it.",
+            "%s is replayed, and has waited %d s for something that is not durable, such as asyncio.sleep or a request. Entry "
+            "%d of its journal is %r. If the code has changed, it may never get there: cancel or kill the invocation then.",
             attempt.partition.label(attempt.invocation),
             WARN_AFTER_MS // 1000,
             recorded.idx,
@@ -352,8 +352,8 @@ def _in_order(coroutine: Any) -> list[Any]:
             if not isinstance(together, (list, tuple)):
                 coroutine.close()
                 raise MisusedFuture(
-                    "asyncio.as_completed in a handler takes a list of coroutines: it starts them in no fixed order otherwise, "
-                    "and a replay would mix them up. Pass a list, or tasks, or use ctx.as_completed."
+                    "asyncio.as_completed starts coroutines of a set in no fixed order, which a replay cannot repeat. Pass it a "
+                    "list, or tasks, or use ctx.as_completed."
                 )
             if any(one is coroutine for one in together):
                 return [one for one in together if asyncio.iscoroutine(one)]

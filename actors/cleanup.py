@@ -127,8 +127,8 @@ class CleanUp:
 
     def _too_long(self) -> None:
         log.warning(
-            "%s has left memory, and its clean-up has not come to an end within %g s: it is cut off. Bound what "
-            "`finally` blocks and context managers await.",
+            "%s was closed, and its clean-up has not ended within %g s: it is cut off. Bound the awaits of `finally` blocks and "
+            "context managers.",
             self._attempt.partition.label(self._attempt.invocation),
             CLEAN_UP_S,
         )

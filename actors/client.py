@@ -184,7 +184,7 @@ async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
             if repeatable:
                 raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
             raise OutcomePending(
-                "The app was closed before this was answered, so it may have been done or not. Look which it is when the app "
-                "runs again."
+                "The app was closed before this request was answered, so it may have been done or not. Check when the app runs "
+                "again."
             ) from None
         raise

@@ -397,13 +397,13 @@ class Gated:
 def may_have_been_done(reason: BaseException, id: str | None) -> OutcomePending:
     """What a caller gets whose request was being written when the database failed."""
     if id is None:
-        advice = "It may have been done or not: look which it is before you ask again."
+        advice = "The request may have been done or not: check before you repeat it."
     else:
         advice = (
-            f"Attach to its id, {id}, when the app runs again. If the id is unknown then, it was never accepted, and you may "
-            "ask again."
+            f"Attach to its id, {id}, when the app runs again. If the id is unknown then, the request was not accepted, and "
+            "can be repeated."
         )
-    pending = OutcomePending(f"The app stopped before the outcome of this was stored: {reason} {advice}", id)
+    pending = OutcomePending(f"The app stopped before the outcome of this request was stored: {reason} {advice}", id)
     pending.__cause__ = reason
     return pending
 

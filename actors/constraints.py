@@ -44,8 +44,8 @@ def pydantic_strictness(declared: Any) -> bool | None:
         return None
     if found.msgspec is not None:
         raise ValueError(
-            f"{found.pydantic} is checked by pydantic and {found.msgspec} by msgspec, and one type has one checker. Write both for "
-            "one library: pydantic checks dataclasses, TypedDicts and models, with pydantic.Field or annotated_types"
+            f"{found.pydantic} is checked by pydantic and {found.msgspec} by msgspec, but one library must check the whole type. "
+            "Write both for one of them: pydantic checks dataclasses, TypedDicts and models, with pydantic.Field or annotated_types"
         )
     return not found.raw
 
@@ -131,15 +131,15 @@ class _Requirements:
         library = (note if itself else type(note)).__module__.partition(".")[0]
         hooked = any(hasattr(note, hook) for hook in _HOOKS)
         if itself and not hooked and library in ("pydantic", "annotated_types"):
-            raise ValueError(f"{shown} in an annotation has no effect as it is: call it, with what it is to require")
+            raise ValueError(f"{shown} in an annotation has no effect unless it is called with its requirement")
         if _is_pydantic_field(note):
             lost = [name for name in _OF_FIELDS if getattr(note, name, None) is not None]
             if not note.is_required() and note.default_factory is None:
                 lost.append("default")
             if lost and not (in_class or by_pydantic):
                 raise ValueError(
-                    f"{shown} in an annotation: {lost[0]}= has no effect there. A default goes behind the annotation, and other "
-                    "names belong to the fields of a model"
+                    f"{shown} in an annotation: {lost[0]}= has no effect there. Write a default after the annotation; other "
+                    "names require a field of a model"
                 )
             self._needs_pydantic(shown, by_pydantic)
         elif library == "pydantic" or hooked:

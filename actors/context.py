@@ -85,7 +85,7 @@ class Context(NamedState, Combinators):
 
     @property
     def logger(self) -> HandlerLogger:
-        """A logger, named after the handler's module, whose lines name the invocation and are not repeated by a replay."""
+        """A logger, named after the handler's module. Its records name the invocation, and a replay does not repeat them."""
         return HandlerLogger(self._attempt)
 
     @property
@@ -189,9 +189,9 @@ class Context(NamedState, Combinators):
     # --- time -----------------------------------------------------------------------------------------------------------
 
     def sleep(self, duration: float | datetime.timedelta) -> DurableFuture[None]:
-        """Wait, seconds or timedelta, for moments or months: a restart does not begin it anew.
+        """Wait for seconds or a timedelta, for moments or months. A restart does not prolong the sleep.
 
-        Never shorter than that by the machine's clock. A negative duration has passed already: `ctx.sleep(until - ctx.now())`.
+        It never ends early by the machine's clock. A negative duration ends at once: `ctx.sleep(until - ctx.now())`.
         """
         return self._sleep(remaining(duration, "ctx.sleep"))
 
@@ -354,7 +354,7 @@ class Context(NamedState, Combinators):
         return self._attempt.partition.definition(cls).keyless(self)  # type: ignore[return-value]
 
     def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
-        """A handler by name, as a reference to its class would give it: call it, send to it, set options.
+        """A handler by name, to call, to send to, or to set options of: the same as from a reference to its class.
 
         The key of a Service is "". Raises UnknownService or UnknownHandler.
         """
@@ -376,7 +376,7 @@ class Context(NamedState, Combinators):
         delay: float | datetime.timedelta | None = None,
         **kwargs: Any,
     ) -> InvocationHandle[Any]:
-        """Send one way by name, `delay` later if given. To a handler with a parameter `delay`: `ctx.handler(...).send(...)`."""
+        """Send one way by name, after `delay` if given. If the handler has a parameter `delay`, use `ctx.handler(...).send(...)`."""
         target = self._attempt.partition.handler(service, handler)
         if delay is not None:
             refuse_ambiguous(target, "delay")

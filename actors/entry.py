@@ -26,9 +26,9 @@ def check_entry(partition: Partition) -> None:
     """Raises MisusedApp unless this is the app's loop, and no handler or step of the app."""
     if inside.get() is partition:
         raise MisusedApp(
-            "The app was used inside one of its own handlers or steps. What is asked of it there is not part of the "
-            "invocation: each replay does it again, and a call of the handler's own object would wait for ever. Use "
-            "ctx.object(...), ctx.service(...), ctx.call or ctx.send in the handler. For what must not be part of it: "
+            "The app was used inside one of its own handlers or steps. Such a call is not part of the invocation: each replay "
+            "would repeat it, and a call of the handler's own object would wait for ever. Use ctx.object(...), "
+            "ctx.service(...), ctx.call or ctx.send in the handler. If the call should not be part of the invocation: "
             "with app.outside(): ..."
         )
     check_loop(partition.loop)
@@ -41,8 +41,8 @@ def check_loop(loop: asyncio.AbstractEventLoop) -> None:
         return
     where = "outside of an event loop" if running is None else "on another event loop"
     raise MisusedApp(
-        f"The app was used {where}, in the thread {threading.current_thread().name!r}. Nothing was done. It belongs to the event "
-        "loop it was started on: use it there, for example with asyncio.run_coroutine_threadsafe(coroutine, loop), or call it "
+        f"The app was used {where}, in the thread {threading.current_thread().name!r}. Nothing was done. An app belongs to the "
+        "event loop it was started on: use it there, for example with asyncio.run_coroutine_threadsafe(coroutine, loop), or call it "
         "over HTTP: actors.transport.sync_client."
     )
 

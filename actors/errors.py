@@ -25,11 +25,11 @@ log = logging.getLogger("actors")
 class TerminalError(ActorsError):
     """Raise it in a handler or a step to fail for good: no retry, the caller receives it.
 
-    `code` is an HTTP status from 400 to 599; `metadata` a dict of strings that travels with the error. What travels is
-    the message, these two, and `error`. A subclass of your own that defines an `error`, unlike that of any other class, arrives
-    as itself wherever the class is imported: across objects, steps, restarts and clients. Elsewhere it is a TerminalError with all
-    four. A subclass without an `error` arrives as the class that defined its `error`, here TerminalError. `__init__` is not called
-    again on arrival: what must arrive besides the message belongs in `metadata`.
+    `code` is an HTTP status from 400 to 599, `metadata` a dict of strings. Both travel with the error, as do the message and
+    `error`, its stable code. A subclass of your own that defines an `error` of its own arrives as itself across objects, steps,
+    restarts and clients, wherever the class is imported; elsewhere it arrives as a TerminalError with all four. A subclass
+    without an `error` of its own arrives as the class that it inherits its `error` from, and is warned about. `__init__` is not
+    called again on arrival: put values that must arrive besides the message in `metadata`.
     """
 
     error = "terminal_error"
@@ -73,8 +73,8 @@ def _define(code: str, cls: type[TerminalError]) -> None:
         known = _known(code)
     if known is not None and not _is_old(known, cls):
         raise DefinitionError(
-            f"class {cls.__qualname__}: error = {code!r} is that of {known.__module__}.{known.__qualname__}, and a failure arrives as "
-            "the one class that its code names. Give this class another code."
+            f"class {cls.__qualname__}: error = {code!r} is already the code of {known.__module__}.{known.__qualname__}, and a code "
+            "stands for one class. Give this class another code."
         )
     _BY_CODE[code] = cls
 
@@ -98,9 +98,9 @@ def _subclasses(cls: type[ActorsError]) -> list[type[ActorsError]]:
 
 
 class DeterminismError(ActorsError):
-    """On replay the handler asked for something else than its journal holds. The invocation is paused.
+    """On replay the handler took another step than its journal holds. The invocation is paused.
 
-    `index` is the journal entry, `recorded` what it holds, `asked` what the code did instead.
+    `index` is the journal entry, `recorded` its content, `asked` the step that the code took instead.
     """
 
     error = "journal_mismatch"
@@ -136,7 +136,7 @@ class AppNotRunning(ActorsError, RuntimeError):
 class OutcomePending(AppNotRunning):
     """The app stopped after it had accepted a call, before the outcome. The call goes on when the app starts again.
 
-    `invocation_id` is its id: attach to that. Asking again is another call.
+    `invocation_id` is its id: attach to it. A repeated request would be another call.
     """
 
     error = "outcome_pending"
@@ -165,14 +165,14 @@ class UnknownService(TerminalError, LookupError):
 
 
 class UnknownHandler(TerminalError, LookupError, AttributeError):
-    """Also what a reference raises for a name that no handler has: `hasattr` and `getattr` with a default know it."""
+    """No handler has this name. References raise it as an AttributeError, so `hasattr` and `getattr` with a default work."""
 
     error = "unknown_handler"
     code = 404
 
 
 class PrivateHandler(TerminalError):
-    """A handler that only other handlers may call was asked for from outside."""
+    """A private handler, which only other handlers may call, was called from outside."""
 
     error = "private_handler"
     code = 400
@@ -202,7 +202,7 @@ class BadId(TerminalError, ValueError):
 class UnknownInvocation(TerminalError, LookupError):
     error = "unknown_invocation"
     code = 404
-    default = "This invocation is not kept any more, or never existed."
+    default = "This invocation is no longer kept, or never existed."
 
 
 class UnknownAwakeable(TerminalError, LookupError):
@@ -220,7 +220,7 @@ class AwakeableCompleted(TerminalError):
 
 
 class AwakeableRejected(TerminalError):
-    """Raised at the await of an awakeable that somebody rejected."""
+    """Raised at the await of an awakeable that was rejected."""
 
     error = "awakeable_rejected"
 
@@ -239,7 +239,7 @@ class PromiseRejected(TerminalError):
 
 
 class DurableTimeout(TerminalError, TimeoutError):
-    """A durable timeout passed before what it guards was completed."""
+    """A durable timeout passed before the wait that it guards was over."""
 
     error = "timeout"
     code = 408
@@ -252,7 +252,7 @@ class StateWriteRefused(TerminalError, AttributeError):
 
 
 class StateWriteInStep(StateWriteRefused):
-    """The function of a step set or deleted an attribute of its object; no replay would do that again."""
+    """The function of a step set or deleted an attribute of its object. A replay would not repeat that."""
 
     error = "state_write_in_step"
 
@@ -289,7 +289,7 @@ class DeadlockError(TerminalError):
 
 
 class InvocationCancelled(TerminalError):
-    """Raised once, at an await of a handler whose invocation somebody cancelled; the outcome, if it is not caught."""
+    """Raised once, at an await of a handler whose invocation was cancelled; the outcome, if it is not caught."""
 
     error = "cancelled"
     code = 409
@@ -297,7 +297,7 @@ class InvocationCancelled(TerminalError):
 
 
 class InvocationKilled(TerminalError):
-    """The outcome of an invocation that somebody ended without running its code."""
+    """The outcome of an invocation that was killed: ended without running its code."""
 
     error = "killed"
     code = 409
@@ -305,7 +305,7 @@ class InvocationKilled(TerminalError):
 
 
 class WrongStatus(TerminalError):
-    """The invocation is not in a status in which this can be done to it. The message names the one it is in."""
+    """The operation is not possible in the current status of the invocation, which the message names."""
 
     error = "wrong_status"
     code = 409
@@ -319,7 +319,7 @@ class ObjectBusy(TerminalError):
 
 
 class StateChanged(TerminalError):
-    """State is not the one that was to be changed: somebody else was faster."""
+    """The state was changed by someone else since it was read."""
 
     error = "state_changed"
     code = 412
@@ -347,10 +347,10 @@ class IdempotencyMismatch(TerminalError):
 
 
 class MailboxFull(TerminalError):
-    """The object has as many messages waiting as it may have. Nothing was accepted.
+    """The mailbox of the object holds `Limits.max_pending` messages. Nothing was accepted.
 
-    Callers outside get it. A handler backs off instead and tries again, unless its message says `fail_when_full`, or the
-    object waits for that handler and so could never make room.
+    Callers outside get this error. A handler backs off and tries again instead, unless its message has `fail_when_full`, or
+    the object waits for that handler and so could never make room.
     """
 
     error = "mailbox_full"
@@ -358,7 +358,7 @@ class MailboxFull(TerminalError):
 
 
 class Overloaded(TerminalError):
-    """The app has as many calls in flight as it may have. Nothing was accepted."""
+    """The app has `Limits.max_in_flight` invocations in memory. Nothing was accepted."""
 
     error = "overloaded"
     code = 429
@@ -372,7 +372,7 @@ class PayloadTooLarge(TerminalError):
 
 
 class JournalTooLong(TerminalError):
-    """A handler has taken as many steps as one invocation may."""
+    """The journal of the invocation has reached `Limits.max_journal` or `max_journal_bytes`."""
 
     error = "journal_too_long"
 
@@ -385,22 +385,22 @@ class TickSkipped(TerminalError):
 
 
 class RetriesExhausted(TerminalError):
-    """A step used up a retry policy of its own, or a handler one that says to fail then."""
+    """A step has used up its own retry policy, or a handler a policy with on_exhausted="fail"."""
 
     error = "retries_exhausted"
 
 
 class ProgrammingError(TerminalError):
-    """The outcome of an invocation whose code is wrong (NameError, TypeError ...), of an app with `debug`.
+    """With `App(debug=True)`: the outcome of an invocation whose code is wrong (NameError, TypeError and the like).
 
-    `metadata["traceback"]` says where. Over HTTP that is told while the app has `debug` only.
+    `metadata["traceback"]` says where. Over HTTP it is included only while the app has `debug`.
     """
 
     error = "programming_error"
 
 
 class NotReady(TerminalError):
-    """The outcome of an invocation that has none yet was asked for, without waiting for it."""
+    """`output()` of an invocation that has no outcome yet."""
 
     error = "not_ready"
     code = 470
@@ -408,21 +408,21 @@ class NotReady(TerminalError):
 
 
 class ServerUnreachable(ActorsError, ConnectionError):
-    """A client did not get an answer. The message says whether the request may have been done nevertheless."""
+    """A client did not get an answer. The message says whether the request may have been done."""
 
     error = "server_unreachable"
     code = 503
 
 
 class RequestTimedOut(ActorsError, TimeoutError):
-    """The answer did not come within the client's timeout. What was accepted goes on all the same."""
+    """The answer did not come within the client's timeout. An accepted call goes on."""
 
     error = "request_timed_out"
     code = 504
 
 
 class UnexpectedAnswer(ActorsError):
-    """A client got an answer that tells neither a value nor an error of ours; `status` is that of HTTP."""
+    """A client got an answer that is neither a value nor an error of an app; `status` is the HTTP status."""
 
     error = "unexpected_answer"
     code = 502
@@ -478,7 +478,7 @@ def _failure(error: TerminalError, longest: int | None) -> Failure:
     if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
         code = int(code)  # also an http.HTTPStatus
     else:
-        message += f" [its code {printable(code)} is no status of an error, 400 to 599, so it became 500]"
+        message += f" [its code {printable(code)} is not an HTTP error status (400 to 599), so it became 500]"
         code = 500
     metadata: dict[str, str] | None = None
     given = _attribute(error, "metadata")

@@ -161,7 +161,7 @@ def difference(value: Any, restored: Any) -> str:
     subject = f"{shortened(value)} at {place.lstrip('.')!r}" if place else "it"
     if hasattr(value, "get_secret_value"):
         return (
-            f"{subject} hides what it holds when it is written. Declare str, keep the secret elsewhere, or give the model a "
+            f"{subject} writes a mask instead of its secret. Declare str, keep the secret elsewhere, or give the model a "
             "field_serializer that writes it"
         )
     if type(value) is type(restored) and (names := _extra(value, _declared(type(value)) or ())):

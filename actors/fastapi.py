@@ -23,18 +23,20 @@ log = logging.getLogger("actors.http")
 
 
 def mount(api: Starlette, app: App, prefix: str | None = "/actors") -> None:
-    """Let `api` start and close `app`, serve it below `prefix`, and answer what its calls raise in routes.
+    """Let `api` start and close `app`, serve it below `prefix`, and answer the errors that its calls raise in routes.
 
-    A TerminalError that no route catches is answered with its code and the JSON of all errors; overload with 429 and
-    Retry-After; an app or a database that cannot be used now with 503. Give None for the prefix to serve no handlers. Raises
-    DefinitionError. Call it once, before the application starts.
+    A TerminalError that no route catches is answered with its code, in the JSON of all errors; overload with 429 and
+    Retry-After; an app or a database that cannot be used at present with 503. With `prefix=None` no handlers are served. Call
+    it once, before the application starts. Raises DefinitionError.
     """
     if not isinstance(api, Starlette):
         raise DefinitionError(f"mount(api, app) requires a FastAPI or Starlette application first, got {api!r}.")
     if not isinstance(app, App):
         raise DefinitionError(f"mount(api, app) requires an App, got {app!r}.")
     if prefix is not None and not (isinstance(prefix, str) and prefix.startswith("/") and not prefix.endswith("/")):
-        raise DefinitionError(f"prefix={prefix!r}: it begins with a slash and does not end with one: '/actors'.")
+        raise DefinitionError(
+            f"prefix={prefix!r} is not a valid prefix. It must begin with a slash and not end with one: '/actors'."
+        )
     own = api.router.lifespan_context
 
     @contextlib.asynccontextmanager

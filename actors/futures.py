@@ -37,7 +37,7 @@ class Awaited:
 
         def _misused(self, *_):
             raise ForgottenAwait(
-                f"This is {self._what}, {type(self).__name__}, and was used like its value. {self._instead}."
+                f"This is {self._what} ({type(self).__name__}), which was used like its value. {self._instead}."
             )
 
         __bool__ = __int__ = __float__ = __complex__ = __index__ = __bytes__ = __format__ = __round__ = _misused

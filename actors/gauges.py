@@ -58,13 +58,19 @@ class Gauges:
         if self._reading is not None:
             await asyncio.wait([self._reading], timeout=self._patience_s)
         gauges = [
-            _gauge("actors_timer_lag_seconds", "How late the next timer is.", self._partition.alarms.late_ms() / 1000)
+            _gauge(
+                "actors_timer_lag_seconds",
+                "How late the next timer is, in seconds.",
+                self._partition.alarms.late_ms() / 1000,
+            )
         ]
         if self._figures is not None:
             gauges += self._of_file(self._figures)
             gauges.append(
                 _gauge(
-                    "actors_figures_age_seconds", "How old the figures of the file are.", loop.time() - self._read_at
+                    "actors_figures_age_seconds",
+                    "Age of the gauges that are read from the file.",
+                    loop.time() - self._read_at,
                 )
             )
         return gauges
@@ -81,10 +87,14 @@ class Gauges:
                 oldest[service] = max(0, now_ms - accepted_ms) / 1000
         yield Gauge("actors_open_invocations", "Invocations that have not ended.", ("service", "status"), counted)
         for name, what, values in (
-            ("actors_oldest_pending_seconds", "Age of the oldest message in a mailbox, delayed ones apart.", oldest),
+            (
+                "actors_oldest_pending_seconds",
+                "Age of the oldest message in a mailbox, not counting delayed messages.",
+                oldest,
+            ),
             (
                 "actors_open_awakeables",
-                "Awakeables nobody has completed.",
+                "Awakeables that have not been completed.",
                 {**dict.fromkeys(services, 0), **figures.awakeables},
             ),
             (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
     """The logger of the handler's module, which drops the lines of a replay and names the invocation in all others.
 
-    A line may come twice where a process has died, or an attempt has failed, after it: none is lost.
+    No record is lost; after a crash or a failed attempt a record may appear twice.
     """
 
     def __init__(self, attempt: Attempt) -> None:

@@ -155,11 +155,11 @@ class BoundHandler(Generic[P, R]):
     ) -> BoundHandler[P, R]:
         """The same handler with options.
 
-        `delay` (seconds, sends only; a negative one has passed: at once); `headers` the handler sees in `ctx.headers`;
+        `delay`: seconds, for sends only; a negative delay means at once. `headers`: what the handler finds in `ctx.headers`.
         `idempotency_key`: all calls and sends of this handler and object under one key are one invocation, as long as it is
-        kept. Another key, or other arguments with the same key (IdempotencyMismatch), are another request.
-        `fail_when_full`: in a handler, a message to an object with `Limits.max_pending` waiting raises MailboxFull; without
-        it the invocation backs off until there is room. From outside such a message always fails.
+        kept; other arguments with the same key are refused with IdempotencyMismatch. `fail_when_full`: in a handler, a
+        message to an object with `Limits.max_pending` messages waiting raises MailboxFull; without this option the
+        invocation backs off until there is room. Outside of handlers such a message always raises MailboxFull.
         """
         if unknown:
             refuse_unknown(".options(...)", unknown, ("delay", "headers", "idempotency_key", "fail_when_full"))

@@ -20,9 +20,9 @@ class Cors:
 
     `origins` are written as browsers send them: scheme, host, and the port if it is not the usual one. A host may begin with
     `*.` (any subdomain, not the domain itself), a port may be `*`; `"*"` alone is any page. `headers` are request headers a
-    page may send beside content-type, idempotency-key and authorization (default: any); `expose` are answer headers it may
-    read beside ours. With `credentials` browsers send cookies along, for a middleware that reads them; then origins must be
-    named. `max_age` is how many seconds a browser may keep a permission.
+    page may send besides content-type, idempotency-key and authorization (default: any); `expose` are response headers it may
+    read besides those of the app. With `credentials` browsers send cookies, for a middleware that reads them; origins must then
+    be named. `max_age` is how many seconds a browser may cache a permission.
     """
 
     origins: str | Sequence[str]
@@ -73,10 +73,10 @@ Middleware = Callable[[Any], Any]  # an ASGI application around another one
 class HttpOptions:
     """`body_timeout` is how many seconds the body of a request may take to arrive.
 
-    `token`, one or several, is what requests must send as `authorization: Bearer ...`; all of them but health, which then
-    names no services. `admin_token` is wanted by the admin routes from everybody; without one they are for this machine only,
-    and not for what came through a proxy or from a web page. It passes for a `token` too. `admin=False` takes the admin routes
-    away. A path with its query may take `max_url` bytes (414), headers `max_header_bytes`, and there may be `max_headers` (431).
+    With `token`, or one of several, all requests must send `authorization: Bearer ...`, except for health, which then names no
+    services. The admin routes require `admin_token`; without one they are for this machine only, and refuse requests from web
+    pages or through a proxy. An `admin_token` passes for a `token` too. `admin=False` removes the admin routes. A path with its
+    query may have `max_url` bytes (414), headers `max_header_bytes` in total, and there may be `max_headers` of them (431).
 
     `cors` is a Cors, or its origins alone: which web pages of other origins may use the app, its admin routes excepted.
     `middleware` are callables that take an ASGI application and return one, the first outermost; Starlette's `Middleware`

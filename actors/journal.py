@@ -395,8 +395,8 @@ def _changed(apply: Callable[[str, str], str], text: str | None, write: Entry | 
 
 def _not_as_left(name: str | None) -> str:
     return (
-        f"The state {name!r} is not what the journal of this invocation says it has written: it was changed in the file. Put it "
-        "back, or kill the invocation."
+        f"The state {name!r} differs from the value that the journal of this invocation has recorded: it was changed in the file. "
+        "Put the value back, or kill the invocation."
     )
 
 

@@ -22,14 +22,13 @@ class Limits:
 
     Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
     invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
-    (PayloadTooLarge), and steps of an invocation beyond `max_journal` entries or
-    `max_journal_bytes` bytes of names and values (JournalTooLong). A message with a key of more
-    than `max_key` characters (BadKey), or with headers that take more than `max_stored_headers` (PayloadTooLarge). A reason
-    for a rejection of more than `max_failure` characters (PayloadTooLarge); what a handler or step fails with has happened,
-    so its message and its metadata are cut there, and say so.
+    (PayloadTooLarge), steps of an invocation beyond `max_journal` entries or `max_journal_bytes` bytes of names and values
+    (JournalTooLong), a key of more than `max_key` characters (BadKey), headers of more than `max_stored_headers` bytes
+    (PayloadTooLarge), and a reason for a rejection of more than `max_failure` characters (PayloadTooLarge). The message and the
+    metadata of a failure are cut at `max_failure`, and say so.
 
-    Waited for: a step whose function is still being executed when its invocation has ended, in a thread that nothing can stop.
-    The next invocation of the object begins after it, or `step_grace` later, with a warning, beside it.
+    Waited for: a step that is still being executed in a thread when its invocation has ended. The next invocation of the object
+    starts after that step, or beside it, with a warning, after `step_grace`.
 
     Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key, and runs of
     workflows with their state and promises, for `idempotency_retention`, however many.

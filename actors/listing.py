@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """A step of an invocation that has no answer yet; `position` is that of its journal entry.
+    """A step without a result yet; `position` is the position of its journal entry.
 
     `status` is "running", "queued" (it waits for a thread), "backing-off" (it waits for its next try, by a policy of its
-    own) or "stopped" (nothing of it goes on: its invocation is paused, or backs off). `failed`, `failing_since` and `error`,
-    the last one with its traceback, are of a step with a policy of its own, across restarts.
+    own) or "stopped" (its invocation is paused, or backs off). Only a step with a policy of its own has `failed`, the number
+    of failures across restarts, `failing_since`, and `error`, its last error with the traceback.
     """
 
     position: int
@@ -38,12 +38,12 @@ class StepInfo:
 
 @dataclass(frozen=True, slots=True)
 class InvocationInfo:
-    """What is known of an invocation. `reason` is why it backs off or is paused, with the traceback; `failure` what it failed
-    with: `code`, `message`, `error`, `metadata`.
+    """The record of an invocation. `reason` says why it backs off or is paused, with the traceback; `failure` holds the
+    `code`, `message`, `error` and `metadata` that it failed with.
 
-    `held` says that a person paused it: it stays paused when the app starts again. `steps`, of `App.describe` alone, are
-    those without an answer, and those that are still being executed although their invocation has ended. So are `arguments`
-    and `result` as plain JSON values, `headers`, and `called_by`, the id of the invocation that waits for its answer.
+    `held` is True if a person paused it: it stays paused when the app starts again. Only `App.describe` fills in `steps` (steps
+    without a result, and steps that still run although their invocation has ended), `arguments` and `result` (plain JSON
+    values), `headers`, and `called_by` (the id of the invocation that waits for its result).
     """
 
     id: str

@@ -43,9 +43,9 @@ class InvocationFilter(logging.Filter):
 
 
 class ReplayFilter(logging.Filter):
-    """Drops what the code of a handler logs while it is replayed. Records of steps, and from outside of handlers, pass.
+    """Drops the records of a handler's code during a replay. Records of steps, and from outside of handlers, pass.
 
-    A line may come twice where a process has died, or an attempt has failed, after it: none is lost.
+    No record is lost; after a crash or a failed attempt a record may appear twice.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -849,15 +849,16 @@ class Partition(Ledger):
         def let_go() -> None:
             if invocation.work is not None:
                 log.warning(
-                    "%s is still being executed %g s after its invocation ended. From now on the next invocation of the "
-                    "object runs beside it. How long it waits is Limits.step_grace.",
+                    "%s is still being executed %g s after its invocation ended. The next invocation of the object starts "
+                    "beside it now. Limits.step_grace sets how long it waits.",
                     steps,
                     grace_ms / 1000,
                 )
                 self._pass_on(invocation)
 
         log.info(
-            "%s is still being executed after its invocation ended; the next one of the object waits for it.", steps
+            "%s is still being executed after its invocation ended; the next invocation of the object waits for it.",
+            steps,
         )
         self.wake_at(self.clock.due_ms(grace_ms), let_go)
 

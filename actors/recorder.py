@@ -182,7 +182,7 @@ class Recorder:
             changed = command.kind in (Kind.RUN, Kind.CALL)
         if changed:
             self._stop_error = StateDecodeError(
-                f"What is recorded for {command!r} (journal entry {command.idx}) no longer fits the type it is declared with: "
+                f"The value recorded for {command!r} (journal entry {command.idx}) no longer fits its declared type: "
                 f"{error.message.rstrip('.')}. Let the type accept the recorded value too, or kill the invocation."
             )
         return changed
@@ -287,7 +287,7 @@ class Recorder:
             size = f"{journal.bytes:,} bytes; max_journal_bytes"
         return JournalTooLong(
             f"The journal of this invocation has {size} of the app allows no more. Split the work: let the handler send itself "
-            "a message and go on there. Results of steps count: keep what is large elsewhere."
+            "a message and continue there. Results of steps count: store large ones elsewhere."
         )
 
     def expect(self, future: JournaledFuture[Any]) -> None:

@@ -29,7 +29,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """
     if not inspect.iscoroutine(main) and not isinstance(main, Coroutine):
         called = f"{main.__name__}()" if inspect.iscoroutinefunction(main) else "main(), of an 'async def main()'"
-        raise TypeError(f"run() wants a coroutine, got {main!r}. Write run({called}).")
+        raise TypeError(f"run() requires a coroutine, got {main!r}. Write run({called}).")
     try:
         asyncio.get_running_loop()
     except RuntimeError:

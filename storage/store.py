@@ -240,8 +240,8 @@ class SqliteStore:
     def _check_expected(self, secret: bytes | None) -> None:
         if self._expected is not None and secret != self._expected:
             raise OwnershipLost(
-                f"{self.path} is not the file that this app had open: it was removed or replaced. Put that file back, or start "
-                "the app anew to go on with what is there."
+                f"{self.path} is not the file that this app had open, which was removed or replaced. Put that file back, or "
+                "restart the process to go on with the file that is there."
             )
 
     async def _claim(self, version: int) -> OpenedDatabase:

@@ -110,16 +110,16 @@ class Watch:
     def _replaced(self, what: str) -> DatabaseReplaced:
         if self.intact:
             then = (
-                "All that was acknowledged is in the database file that was open, wherever that is now: put it back and start the "
-                "app again, or start it to go on with what lies there."
+                "Everything that was acknowledged is in the database file that was open, wherever it is now: put it back before "
+                "you start the app again, or start the app to go on with the file that is there."
             )
         else:
             then = (
-                "A database and a -wal that do not belong together are of no use: put back both of one backup, or a database alone "
-                f"and remove {self._log_path}, before you start the app again."
+                "A database and a -wal that do not belong together cannot be used. Before you start the app again, run `actors "
+                f"restore` with a backup, or put back a database alone and remove {self._log_path}."
             )
         return DatabaseReplaced(
-            f"{what} while the app was running. The app has stopped; what was committed since is not acknowledged. {then}"
+            f"{what} while the app was running. The app has stopped; later commits were not acknowledged. {then}"
         )
 
     def let_go(self) -> None:

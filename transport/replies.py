@@ -22,12 +22,12 @@ BYTES: Header = (b"content-type", b"application/octet-stream")
 NOT_READY = 470  # the output of an invocation that has none yet
 RETRY_AFTER_S = b"1"
 _PENDING = (
-    "The app stopped before the outcome of this was stored. Attach to the id in x-restate-id when the app runs again, instead of "
-    "asking again. If the id is unknown then, this was never accepted."
+    "The app stopped before the outcome of this request was stored. Attach to the id in x-restate-id when the app runs again, "
+    "instead of repeating the request. If the id is unknown then, the request was not accepted."
 )
 _UNKNOWN = (
-    "The app stopped before this was stored, so it may have been done or not. Look which it is when the app runs again, before "
-    "you ask again."
+    "The app stopped before this request was stored, so it may have been done or not. Check when the app runs again, before you "
+    "repeat it."
 )
 
 

@@ -27,9 +27,9 @@ T = TypeVar("T")
 @click.argument("file", callback=database_file)
 @click.argument("destination", callback=database_file)
 def backup(file: str, destination: str) -> None:
-    """Copy the database FILE, as of now, to the new file DESTINATION. Its app may run.
+    """Copy the database FILE to the new file DESTINATION. Its app may run meanwhile.
 
-    The copy is checked, and is there as a whole or not at all.
+    The copy is checked, and is either complete or not made at all.
     """
     _done(lambda tell: back_up(file, destination, tell))
     click.echo(
@@ -41,12 +41,12 @@ def backup(file: str, destination: str) -> None:
 @click.argument("backup", callback=database_file)
 @click.argument("file", callback=database_file)
 def restore(backup: str, file: str) -> None:
-    """Put a copy of BACKUP in the place of the database FILE, while no app runs on it.
+    """Replace the database FILE with a copy of BACKUP. No app may run on FILE.
 
-    What lay there is kept beside it. Ids that were given out before the backup stay valid; what was accepted after it is unknown.
+    The old file is kept beside it. Ids from before the backup stay valid; invocations accepted after it are unknown.
     """
     kept = _done(lambda tell: put_back(backup, file, tell))
-    click.echo(f"{file} is {backup} now." + (f" What lay there is {kept}." if kept else ""))
+    click.echo(f"{file} is now a copy of {backup}." + (f" The old file is kept as {kept}." if kept else ""))
 
 
 def _done(copy: Callable[[Tell], T]) -> T:

@@ -119,13 +119,13 @@ class Server(uvicorn.Server):
         await self._connections_closed(silent_s)
         if self._grace_s > silent_s and (self.server_state.connections or self._app._executing()):
             log.warning(
-                "Stopping: %s, %g s at most. A second signal ends this at once.", self._awaited(), self._grace_s
+                "Stopping: %s. Waiting for %g s at most; a second signal stops at once.", self._awaited(), self._grace_s
             )
             await self._connections_closed(deadline - asyncio.get_running_loop().time())
         await self._app._drain(deadline - asyncio.get_running_loop().time())
         if steps := self._app._executing():
             log.warning(
-                "Stopping although %s. What has not ended is executed again at the next start.", _running(steps)
+                "Stopping although %s. Steps that have not ended are executed again at the next start.", _running(steps)
             )
         await self._app.close()
         await self._connections_closed(LAST_WRITE_S)

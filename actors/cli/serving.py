@@ -173,7 +173,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     "--grace",
     type=click.FloatRange(0, 86_400),
     metavar="SECONDS",
-    help=f"How long a signal waits for answers, and for steps. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
+    help=f"How long to wait for answers and steps after a signal. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
 )
 @click.option(
     "--keep-alive",
@@ -188,7 +188,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
-    help="More are answered with 503.",
+    help="Requests on further connections get 503.",
 )
 @click.option(
     "--limit-head",
@@ -196,14 +196,14 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     default=65_536,
     show_default=True,
     metavar="BYTES",
-    help="Path and headers of a request; more is answered with 431.",
+    help="Size of path and headers; larger requests get 431.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
-    help="Log from this level on. Default: what the module sets up, else warnings.",
+    help="Log from this level up. Default: the module's own, else warning.",
 )
-@click.option("--json-logs", is_flag=True, help="Log lines of JSON, each with the invocation it is of.")
+@click.option("--json-logs", is_flag=True, help="Log lines of JSON that name their invocation.")
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
 def serve(
     target: str,
@@ -222,10 +222,12 @@ def serve(
 ) -> None:
     """Serve an app over HTTP.
 
-    SIGTERM and Ctrl-C stop it gently: it accepts nobody any more, answers whom it has accepted, lets the steps end that run, tells
-    those who would still wait after the grace period that their call goes on (503), releases the database, and ends with 0. A
-    step that still runs then is cut off, and executed again at the next start. A second signal ends it at once,
-    which loses nothing that was answered. Bodies are limited by the app: App(limits=Limits(max_payload=...)).
+    SIGTERM and Ctrl-C stop it gently: it accepts no more requests, answers the accepted ones, lets running steps end, answers
+    requests that still wait after the grace period with 503 (their calls go on at the next start), releases the database, and
+    ends with exit code 0. A step that still runs then is cut off, and executed again at the next start. A second signal stops
+    the server at once, and nothing that was answered is lost.
+
+    The app limits the size of bodies: App(limits=Limits(max_payload=...)).
     """
     try:
         from actors.cli.protocol import ConnectionLimits

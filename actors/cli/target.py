@@ -17,6 +17,7 @@ _STARTS_A_LOOP = (
     "cannot be called from a running event loop",
     "event loop is already running",
     "another loop is running",
+    "run() starts an event loop, and one is running",  # actors.run
 )
 
 
@@ -70,10 +71,10 @@ def load_app(target: str) -> App:
         raise BadTarget(f"There is no {name!r} in the module {module_name!r}. {hint}")
     if isinstance(getattr(found, "app", None), App):
         hint = (
-            "Name the App itself, and give it what stands around it: "
+            "Name the App itself, and pass it the wrapper as middleware: "
             f"App(..., http=HttpOptions(middleware=[lambda app: {type(found).__name__}(app, ...)]))."
         )
-    raise BadTarget(f"{name!r} in the module {module_name!r} is no App, but of type {type(found).__name__}. {hint}")
+    raise BadTarget(f"{name!r} in the module {module_name!r} is not an App but of type {type(found).__name__}. {hint}")
 
 
 def _imported(module_name: str) -> ModuleType:

@@ -29,7 +29,9 @@ async def test_a_database_is_backed_up_beside_its_app_and_restored_after_it(tmp_
         refused = actors("restore", str(copy), str(path))
         assert refused.returncode == 1 and "is in use by process" in refused.stderr
     done = actors("restore", str(copy), str(path))
-    assert done.stdout == f"{path} is {copy} now. What lay there is {path}.before-restore.\n", done.stderr
+    assert done.stdout == f"{path} is now a copy of {copy}. The old file is kept as {path}.before-restore.\n", (
+        done.stderr
+    )
     for name, seqs in ((path, [1]), (f"{path}.before-restore", [1, 2])):
         async with OpenStore(str(name)) as store:
             assert column(await store.query("SELECT seq FROM invocation ORDER BY 1")) == seqs

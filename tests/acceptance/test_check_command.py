@@ -308,7 +308,7 @@ def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Pat
         (("broken:app",), "ZeroDivisionError"),
         (("ends:app",), "ends the process when it is imported"),
         (("needs:app",), "No module named 'not_there'"),
-        (("second:nothing",), "'nothing' in the module 'second' is no App, but of type int. It has second:app."),
+        (("second:nothing",), "'nothing' in the module 'second' is not an App but of type int. It has second:app."),
         (("second:Order",), "'Order' is a VirtualObject class; name the App: second:app"),
         (("second.py:app",), "Write second:app, without .py."),
         (("./shops/second.py:app",), "Write shops.second:app, without .py."),

@@ -306,7 +306,7 @@ def test_operations_are_done_by_the_app_that_runs(clinic: Clinic) -> None:
     assert clinic.lines() == ["examined"], "it was kept"
     assert clinic.actors("invocations", "purge", id).returncode == 0
     gone = clinic.actors("invocations", "show", id)
-    assert gone.returncode == 1 and "not kept any more, or never existed" in gone.stderr
+    assert gone.returncode == 1 and "no longer kept, or never existed" in gone.stderr
     assert clinic.query("SELECT count(*) FROM request") == [(0,)], "answers that are read are removed"
 
 

@@ -173,6 +173,7 @@ class Sleepy(VirtualObject):
                 await first
 
 
+@pytest.mark.expects_log("ctx.sleep was called without await")
 @pytest.mark.parametrize(("times", "said"), [(1, "without await, so"), (3, "without await 3 times, so")])
 async def test_a_sleep_that_nothing_awaits_is_warned_about(
     times: int, said: str, caplog: pytest.LogCaptureFixture
@@ -387,7 +388,7 @@ def test_an_app_that_nobody_closes_does_not_keep_its_process_from_ending(
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     assert ended.stdout == "hello\n"
     assert (
-        "left.db was not closed before its event loop ended, or the last reference to it. Use 'async with app:'"
+        "left.db was not closed before its event loop ended, or before the last reference to it was dropped. Use 'async with app:'"
         in ended.stderr
     )
     assert (ended.returncode == 0) == (ending == "returns")

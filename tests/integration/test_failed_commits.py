@@ -128,7 +128,7 @@ async def test_a_caller_of_the_failed_batch_learns_that_it_may_be_done(request_:
     async with World(Account, Trip) as world:
         stage = await staged(world)
         world.store.crash_at_commit(1, written=written)
-        with pytest.raises(OutcomePending, match="before the outcome of this was stored") as caught:
+        with pytest.raises(OutcomePending, match="before the outcome of this request was stored") as caught:
             await IN_PROCESS[request_](stage)
         assert isinstance(caught.value.__cause__, StorageError)
         id = caught.value.invocation_id

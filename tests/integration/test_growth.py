@@ -203,7 +203,7 @@ async def test_a_journal_replays_whichever_version_has_written_it(old: bool, tim
         assert await world.app.object(Crawl, "a").add() == 12
 
 
-@pytest.mark.expects_log("is not what the journal of this invocation says it has written")
+@pytest.mark.expects_log("differs from the value that the journal of this invocation has recorded")
 @pytest.mark.parametrize("change", ["'[\"other\"]'", "'[\"99999' || substr(value, 8)"])
 async def test_a_state_that_was_changed_in_the_file_pauses_what_has_written_it(change: str) -> None:
     async with World(Crawl) as world:
@@ -217,7 +217,7 @@ async def test_a_state_that_was_changed_in_the_file_pauses_what_has_written_it(c
         await world.app.resolve_awakeable(info.id, "go")
         await world.settle(5)
         described = await world.app.describe(handle.id)
-        assert described.status == "paused" and "'results' is not what the journal" in str(described.reason)
+        assert described.status == "paused" and "'results' differs from the value" in str(described.reason)
         await world.app.kill(handle.id)
         assert await outcome(world.app.invocation(handle.id)) is InvocationKilled
         assert await world.app.object(Crawl, "a").add() in (2, 7)

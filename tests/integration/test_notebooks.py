@@ -47,7 +47,7 @@ async def test_run_inside_a_running_loop_says_what_to_write() -> None:
         run(prepare())
 
 
-@pytest.mark.may_log("was not closed before its event loop ended, or the last reference to it")
+@pytest.mark.may_log("was not closed before its event loop ended, or before the last reference")
 async def test_a_cell_that_makes_an_app_can_be_run_again(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"storage": storage}
     for _ in range(3):
@@ -56,7 +56,7 @@ async def test_a_cell_that_makes_an_app_can_be_run_again(storage: str, capsys: p
     assert capsys.readouterr().out.split() == ["1", "2", "3"]
 
 
-@pytest.mark.may_log("was not closed before its event loop ended, or the last reference to it")
+@pytest.mark.may_log("was not closed before its event loop ended, or before the last reference")
 async def test_a_call_of_the_app_before_goes_on_in_the_next_one(storage: str) -> None:
     text = (
         CELL
@@ -124,7 +124,7 @@ def test_in_an_interactive_session_the_new_app_takes_the_place_of_the_old(tmp_pa
         timeout=60,
     )
     assert "Traceback" not in ended.stderr, ended.stderr
-    assert "app.db that was made before is closed: this one takes its place" in ended.stderr
+    assert "app.db: the new one takes its place" in ended.stderr
     assert [line.split()[-1] for line in ended.stdout.splitlines() if line.split() and line.split()[-1].isdigit()] == [
         "1",
         "2",

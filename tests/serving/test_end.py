@@ -87,7 +87,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
                 assert await other.reader.read() == b""  # it has begun to stop: it closes those who ask nothing
                 assert server.process.stderr is not None
                 said = await asyncio.to_thread(server.process.stderr.readline)
-                assert "Stopping: 1 connection waits for an answer, 600 s at most." in said
+                assert "Stopping: 1 connection waits for an answer. Waiting for 600 s at most;" in said
                 server.process.send_signal(signal.SIGTERM)
                 assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], ConnectionError)
         assert server.end()[0] == -signal.SIGTERM

@@ -83,7 +83,7 @@ async def test_a_step_does_not_keep_the_server_beyond_its_grace(
         code, errors = server.end()
     assert code == 0, errors
     assert f"Stopping: 1 step runs (step {how} of Slow/a/run (inv_1" in errors
-    assert "0.3 s at most. A second signal ends this at once." in errors
+    assert "Waiting for 0.3 s at most; a second signal stops at once." in errors
     assert f"Stopping although 1 step runs (step {how} of" in errors
 
 

@@ -233,8 +233,8 @@ class Own(at.BaseMetadata):
         (Annotated[str, at.MinLen], "call it"),
         (Limited, "Limited by msgspec"),
         (dict[str, Limited | None], "Limited by msgspec"),
-        (tuple[Struct, pydantic.PositiveInt], "one type has one checker"),
-        (tuple[Annotated[int, msgspec.Meta(gt=1)], pydantic.PositiveInt], "one type has one checker"),
+        (tuple[Struct, pydantic.PositiveInt], "one library must check the whole type"),
+        (tuple[Annotated[int, msgspec.Meta(gt=1)], pydantic.PositiveInt], "one library must check the whole type"),
         (tuple[Struct, kinds.User | int], "the union User | int of models"),
         (WithField, "where nothing enforces it"),
         (WithMeta, "does not enforce it"),
@@ -443,8 +443,8 @@ def test_a_secret_and_bytes_that_are_no_text_are_refused_with_the_way_out() -> N
         data: bytes
 
     for declared, value, way in (
-        (Login, Login(password=pydantic.SecretStr("x")), "hides what it holds"),
-        (pydantic.SecretStr, pydantic.SecretStr("x"), "hides what it holds"),
+        (Login, Login(password=pydantic.SecretStr("x")), "writes a mask instead of its secret"),
+        (pydantic.SecretStr, pydantic.SecretStr("x"), "writes a mask instead of its secret"),
         (Blob, Blob(data=b"\xff"), "ser_json_bytes='base64'"),
     ):
         with pytest.raises(SerializationError, match=way):

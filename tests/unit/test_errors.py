@@ -216,7 +216,7 @@ def defined(name: str, code: Any, base: Any = TerminalError, module: str = "shop
 
 def test_a_code_belongs_to_one_class() -> None:
     first = defined("OutOfStock", "taken")
-    with pytest.raises(errors.DefinitionError, match=r"error = 'taken' is that of shop\.OutOfStock"):
+    with pytest.raises(errors.DefinitionError, match=r"error = 'taken' is already the code of shop\.OutOfStock"):
         defined("SoldOut", "taken")
     with pytest.raises(errors.DefinitionError, match=r"shop\.OutOfStock"):
         defined("OutOfStock", "taken", module="warehouse")
