@@ -110,5 +110,5 @@ class Alarms:
             if command is not None and command.kind == Kind.SLEEP:
                 partition.complete(invocation, index, Kind.COMPLETED, None)
             elif command is not None:
-                error = DurableTimeout(f"Nobody completed this awakeable within {int(command.value or 0) / 1000:g} s.")
+                error = DurableTimeout(f"This awakeable was not completed within {int(command.value or 0) / 1000:g} s.")
                 partition.complete(invocation, index, Kind.FAILED, failure_text(error))

@@ -125,7 +125,9 @@ class App:
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
             if isinstance(cls, (list, tuple, set)):
-                raise DefinitionError("App(...) wants the classes one by one: App(Counter, Order), not a list of them.")
+                raise DefinitionError(
+                    "App(...) requires the classes one by one: App(Counter, Order), not a list of them."
+                )
             definition = definition_of(cls)
             if self._services.get(definition.name) is definition:
                 raise DefinitionError(f"class {cls.__qualname__} is given to App(...) twice.")
@@ -142,7 +144,7 @@ class App:
         self._by_class: dict[type, ServiceDefinition] = {cls: definition_of(cls) for cls in classes}
         self._keyed = {cls: known.reference for cls, known in self._by_class.items() if known.kind != "service"}
         if not classes:
-            raise DefinitionError("App(...) wants the classes it serves, for example App(Counter).")
+            raise DefinitionError("App(...) requires the classes it serves, for example App(Counter).")
         self._retry = _option("retry", retry, RetryPolicy)
         self._limits = _option("limits", limits, Limits)
         self._on_paused = on_paused
@@ -766,7 +768,7 @@ class App:
     async def reject_awakeable(self, id: str, reason: str) -> None:
         """Make the awaiting handler fail with AwakeableRejected(reason). Raises as resolve_awakeable does."""
         if not isinstance(reason, str):
-            raise BadArguments(f"reject_awakeable wants the reason as a str, got {type(reason).__name__}.")
+            raise BadArguments(f"reject_awakeable requires the reason as a str, got {type(reason).__name__}.")
         partition = self._running()
         seq, index = partition.ids.read_awakeable(id)
         await partition.awakeables.complete(seq, index, Payload(Kind.FAILED, reason=reason))
@@ -828,7 +830,7 @@ def _debug(given: bool | None) -> bool:
 def _option(name: str, given: T | None, cls: type[T]) -> T:
     """What was given, or the default. Raises DefinitionError for what is of another class."""
     if given is not None and not isinstance(given, cls):
-        raise DefinitionError(f"App({name}=...) wants {cls.__name__}(...), got {given!r}.")
+        raise DefinitionError(f"App({name}=...) requires {cls.__name__}(...), got {given!r}.")
     return given if given is not None else cls()
 
 

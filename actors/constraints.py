@@ -131,7 +131,7 @@ class _Requirements:
         library = (note if itself else type(note)).__module__.partition(".")[0]
         hooked = any(hasattr(note, hook) for hook in _HOOKS)
         if itself and not hooked and library in ("pydantic", "annotated_types"):
-            raise ValueError(f"{shown} in an annotation has no effect unless it is called with its requirement")
+            raise ValueError(f"{shown} in an annotation has no effect: call it with its requirement")
         if _is_pydantic_field(note):
             lost = [name for name in _OF_FIELDS if getattr(note, name, None) is not None]
             if not note.is_required() and note.default_factory is None:

@@ -172,7 +172,7 @@ class Context(NamedState, Combinators):
     ) -> DurableFuture[Any]:
         if not callable(function):
             raise BadArguments(
-                f"ctx.run wants a function, got {function!r}. Pass the function itself, not the result of calling it."
+                f"ctx.run requires a function, got {function!r}. Pass the function itself, not the result of calling it."
             )
         attempt = self._attempt
         codec = result_codec(function) if declared is None else codec_for(declared, f"ctx.step(type=...) of {name!r}")
@@ -260,7 +260,7 @@ class Context(NamedState, Combinators):
     def reject_awakeable(self, id: str, reason: str) -> DurableFuture[None]:
         """Make an awakeable of this app fail with `reason`, exactly once, even if this future is not awaited."""
         if not isinstance(reason, str):
-            raise BadArguments(f"reject_awakeable wants the reason as a str, got {type_name(type(reason))}.")
+            raise BadArguments(f"reject_awakeable requires the reason as a str, got {type_name(type(reason))}.")
         return self._complete_awakeable(Kind.REJECT, id, ANY.encode(reason), ANY)
 
     def _complete_awakeable(self, kind: int, id: str, text: str, codec: Codec) -> DurableFuture[None]:

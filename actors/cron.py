@@ -36,7 +36,7 @@ class CronLine:
         try:
             first = next(CronSim(self._text, _LONG_AGO.replace(tzinfo=self._zone)), None)
         except Exception as error:  # the parser raises CronSimError, and int() its own for endless digits
-            raise DefinitionError(f"{where}: {text!r} is no cron line: {_reason(error)}. {_FIELDS}") from None
+            raise DefinitionError(f"{where}: {text!r} is not a valid cron line: {_reason(error)}. {_FIELDS}") from None
         if first is None:
             raise DefinitionError(
                 f"{where}: {text!r} is never due: no day has this day of the month, weekday and month at once. {_FIELDS}"

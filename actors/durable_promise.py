@@ -45,7 +45,7 @@ class DurablePromise(JournaledFuture[T]):
     def reject(self, reason: str) -> DurableFuture[None]:
         """Make whoever awaits it fail with PromiseRejected(reason). Awaiting this raises as that of `resolve`."""
         if not isinstance(reason, str):
-            raise BadArguments(f"reject wants the reason as a str, got {type_name(type(reason))}.")
+            raise BadArguments(f"reject requires the reason as a str, got {type_name(type(reason))}.")
         return self._complete_as(Kind.REJECT_PROMISE, ANY.encode(reason), ANY)
 
     def peek(self) -> DurableFuture[T | None]:

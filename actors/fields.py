@@ -39,7 +39,7 @@ def field(*, default: Any = MISSING, default_factory: Callable[[], Any] | None =
     """A state attribute's default: a value, copied for each key, or a factory called for each key."""
     refuse_unknown("field(...)", unknown, ("default", "default_factory"))
     if (default is MISSING) == (default_factory is None):
-        raise DefinitionError("field() wants either default= or default_factory=.")
+        raise DefinitionError("field() requires exactly one of default= and default_factory=.")
     return default if default_factory is None else Factory(default_factory)
 
 

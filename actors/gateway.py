@@ -341,7 +341,7 @@ class Gateway:
             raise UnknownService(f"No service {workflow[:100]!r} is served here.")
         run = next((target for target in definition.handlers.values() if target.once), None)
         if run is None:
-            raise WrongKind(f"{workflow} is no workflow, so it has no run.")
+            raise WrongKind(f"{workflow} is not a workflow, so it has no run.")
         return await self._find(run, checked_key(key), RUN)
 
     async def _find(self, target: HandlerDefinition, key: str, idempotency_key: str) -> str:

@@ -200,7 +200,7 @@ def address(*parts: str) -> str:
 def checked_headers(headers: dict[str, str]) -> dict[str, str]:
     """A copy of `headers`. Raises BadArguments if they are no dict of str to str that UTF-8 can encode."""
     if not isinstance(headers, dict) or not all(type(k) is str and type(v) is str for k, v in headers.items()):
-        raise BadArguments("headers= wants a dict of str to str.")
+        raise BadArguments("headers= requires a dict of str to str.")
     try:
         "".join([*headers, *headers.values()]).encode()
     except UnicodeEncodeError as error:
@@ -218,7 +218,9 @@ def checked_idempotency_key(key: str) -> str:
             return key
         except UnicodeEncodeError:
             pass
-    raise BadArguments(f"idempotency_key= wants a str of 1 to 1,000 characters of Unicode text, got {shortened(key)}.")
+    raise BadArguments(
+        f"idempotency_key= requires a str of 1 to 1,000 characters of Unicode text, got {shortened(key)}."
+    )
 
 
 def milliseconds(duration: float | timedelta, what: str) -> int:
@@ -230,7 +232,7 @@ def milliseconds(duration: float | timedelta, what: str) -> int:
         # Rounded to microseconds first: 0.07 s are 70 ms, not 71, although 0.07 * 1000 is a little more than 70.
         ms = math.ceil(round(duration * 1000, 3)) if 0 <= duration < _LONGEST_S else -1  # NaN too fails the comparison
     else:
-        raise BadArguments(f"{what} wants seconds or a timedelta, got {shortened(duration)}.")
+        raise BadArguments(f"{what} requires seconds or a timedelta, got {shortened(duration)}.")
     if not 0 <= ms < _LONGEST_S * 1000:
         raise BadArguments(f"{what} must lie between 0 and 3,000 years, got {shortened(duration)}.")
     return ms
@@ -387,9 +389,9 @@ def _decorate(
             )
         raise DefinitionError(f"{decorator} {shown}: a handler is a coroutine function. Write 'async def'.")
     if name is not None and not isinstance(name, str):
-        raise DefinitionError(f"{decorator} {function.__qualname__}: name= wants a str, got {name!r}.")
+        raise DefinitionError(f"{decorator} {function.__qualname__}: name= requires a str, got {name!r}.")
     if retry is not None and not isinstance(retry, RetryPolicy):
-        raise DefinitionError(f"{decorator} {function.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
+        raise DefinitionError(f"{decorator} {function.__qualname__}: retry= requires a RetryPolicy, got {retry!r}.")
     return Handler(function, name, shared, retry, bool(atomic), bool(private))
 
 

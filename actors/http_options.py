@@ -106,7 +106,7 @@ class HttpOptions:
         for name in ("max_url", "max_headers", "max_header_bytes"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise DefinitionError(f"HttpOptions: {name}={value!r}. It wants an int from 1.")
+                raise DefinitionError(f"HttpOptions: {name}={value!r}. It requires an int from 1.")
         for name in ("token", "admin_token"):
             _check_tokens(name, getattr(self, name))
         if type(self.admin) is not bool:
@@ -153,4 +153,4 @@ def _check_tokens(name: str, given: object) -> None:
         [given] if isinstance(given, str) else list(given) if isinstance(given, (list, tuple, set, frozenset)) else []
     )
     if not tokens or not all(isinstance(one, str) and re.fullmatch(r"[!-~]+", one) for one in tokens):
-        raise DefinitionError(f"HttpOptions: {name} wants a str of visible ASCII without spaces, or a list of them.")
+        raise DefinitionError(f"HttpOptions: {name} requires a str of visible ASCII without spaces, or a list of them.")

@@ -20,7 +20,7 @@ def check_name(name: str, what: str) -> None:
     except UnicodeEncodeError:
         pass
     raise BadArguments(
-        f"{what} wants a str of 1 to 1,000 characters of Unicode text as the name, got {shortened(name)}."
+        f"{what} requires a str of 1 to 1,000 characters of Unicode text as the name, got {shortened(name)}."
     )
 
 

@@ -153,7 +153,7 @@ def statuses_of(status: str | Sequence[str] | None) -> list[int]:
         elif name in Status.NAMES:
             found.add(Status.NAMES.index(name))
         else:
-            raise BadArguments(f"status={name!r} is no status. There are {', '.join(Status.NAMES)}, open and ended.")
+            raise BadArguments(f"status={name!r} is not a valid status. Use {', '.join(Status.NAMES)}, open or ended.")
     return sorted(found)
 
 

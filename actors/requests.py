@@ -124,7 +124,7 @@ class Requests:
         else:
             reason = _decoded(request.argument)
             if not isinstance(reason, str):
-                raise BadArguments(f"reject wants the reason as a str, got {type(reason).__name__}.")
+                raise BadArguments(f"reject requires the reason as a str, got {type(reason).__name__}.")
             payload = Payload(Kind.FAILED, reason=reason)
         await partition.awakeables.apply(seq, index, payload, lambda: self._answer(request))
 

@@ -42,7 +42,7 @@ def checked_keep(keep: int) -> int:
     """Raises BadArguments for what is no position of a journal."""
     if type(keep) is not int or keep < 0:
         raise BadArguments(
-            f"keep={keep!r}: restart wants a position of the journal as an int, from 0 (the input alone)."
+            f"keep={keep!r}: restart requires a position of the journal as an int, from 0 (the input alone)."
         )
     return keep
 

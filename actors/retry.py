@@ -67,5 +67,5 @@ def _check(name: str, value: object, least: float) -> None:
     # The upper bound, 30 million years, keeps infinity out.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 1e15:
         raise DefinitionError(
-            f"RetryPolicy: {name}={value!r}. It wants a number (seconds, for a time), at least {least}."
+            f"RetryPolicy: {name}={value!r}. It requires a number (seconds, for a time), at least {least}."
         )

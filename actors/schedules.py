@@ -77,7 +77,9 @@ def schedule(
     def decorate(declared: H, /) -> H:
         if not isinstance(declared, Handler):
             shown = getattr(declared, "__qualname__", repr(declared))
-            raise DefinitionError(f"@schedule {shown}: it goes above @handler or @shared, and this is no handler yet.")
+            raise DefinitionError(
+                f"@schedule {shown}: it goes above @handler or @shared, and this is not a handler yet."
+            )
         where = f"@schedule {declared.function.__qualname__}"
         line = CronLine(cron, tz, where)
         if misfire not in MISFIRES:

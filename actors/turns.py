@@ -137,8 +137,8 @@ class Turns:
         if count > 1:
             who = f"One or more of {count:,} handlers, the last of them {who},"
         log.warning(
-            "%s held the event loop for %.1f s: nothing else ran meanwhile. What blocks or computes for long belongs into "
-            "ctx.run(function, ...), which runs it in a thread.",
+            "%s held the event loop for %.1f s: nothing else ran meanwhile. Run blocking or CPU-heavy work in "
+            "ctx.run(function, ...), which uses a thread.",
             who,
             seconds,
         )

@@ -239,7 +239,7 @@ class Served(metaclass=_Meta):
         cls.__service_name__ = name
         if retry is not None:
             if not isinstance(retry, RetryPolicy):
-                raise DefinitionError(f"class {cls.__qualname__}: retry= wants a RetryPolicy, got {retry!r}.")
+                raise DefinitionError(f"class {cls.__qualname__}: retry= requires a RetryPolicy, got {retry!r}.")
             cls.__retry__ = retry
         if private is not None:
             cls.__private__ = bool(private)

@@ -43,7 +43,7 @@ def query(path: str, text: str, limit: int) -> Found:
             connection.set_progress_handler(lambda: 0, _BETWEEN_LOOKS)
             cursor = connection.execute(text)
             if cursor.description is None:
-                raise BadQuery("This is no query: it gives no rows. Write SELECT ... FROM invocations.")
+                raise BadQuery("This statement is not a query: it returns no rows. Write SELECT ... FROM invocations.")
             rows = cursor.fetchmany(limit + 1)
             return Found([column[0] for column in cursor.description], rows[:limit], len(rows) > limit)
     except sqlite3.Error as error:

@@ -183,7 +183,7 @@ class SqliteStore:
         if not os.path.isdir(folder):
             raise StorageError(f"The folder {folder} does not exist. Create it, or choose another storage path.")
         if os.path.isdir(self.path):
-            raise StorageError(f"{self.path} is a folder. storage= wants a file, for example 'sqlite:///app.db'.")
+            raise StorageError(f"{self.path} is a folder. storage= requires a file, for example 'sqlite:///app.db'.")
         for left in reversed(range(LOCK_TRIES)):
             try:
                 self._lock = FileLock(self.path)

@@ -126,7 +126,10 @@ def _given(request: Request, tokens: Sequence[bytes]) -> bool:
 def _unauthorized(request: Request) -> Reply:
     if request.header(b"authorization") is None:
         return refusal(
-            401, "token_missing", "This wants a token: authorization: Bearer ...", (b"www-authenticate", _CHALLENGE)
+            401,
+            "token_missing",
+            "Authentication required: send authorization: Bearer TOKEN.",
+            (b"www-authenticate", _CHALLENGE),
         )
     challenge = _CHALLENGE + b', error="invalid_token"'
     return refusal(401, "token_wrong", "The token is not the one that is wanted.", (b"www-authenticate", challenge))

@@ -260,7 +260,7 @@ def resolve_json(id: str, text: str) -> Ask[None]:
 
 def reject(id: str, reason: str) -> Ask[None]:
     if not isinstance(reason, str):
-        raise BadArguments(f"reject_awakeable wants the reason as a str, got {type(reason).__name__}.")
+        raise BadArguments(f"reject_awakeable requires the reason as a str, got {type(reason).__name__}.")
     try:
         return _completion(id, "reject", reason.encode(), ((b"content-type", b"text/plain; charset=utf-8"),))
     except UnicodeEncodeError as error:

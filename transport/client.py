@@ -285,7 +285,7 @@ class Client:
                     + ("Ask again." if again else "Use an idempotency key to ask again and not do it twice.")
                 )
             except httpx.InvalidURL as invalid:
-                raise BadArguments(f"What names this is no part of a URL: {invalid}.") from None
+                raise BadArguments(f"The name cannot be part of a URL: {invalid}.") from None
             except httpx.DecodingError as unreadable:
                 return Answer(502, {}, f"the body cannot be unpacked: {_said(unreadable)}".encode())
             failures += 1

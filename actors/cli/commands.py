@@ -49,7 +49,7 @@ def demo(seconds: float, keep: Path | None) -> None:
     """Kill a process that waits, start another, and watch the order complete."""
     console = Console(highlight=False)
     if keep is not None and keep.exists() and any(keep.iterdir()):
-        raise click.UsageError(f"{keep} is not empty. The demo wants a new folder.")
+        raise click.UsageError(f"{keep} is not empty. The demo requires a new folder.")
     try:
         run(Demo(console, seconds, keep).play())
     except DemoFailed as error:

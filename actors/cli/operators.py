@@ -266,7 +266,7 @@ def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise  # Ctrl-C
-        click.echo("\nNothing was done: there is nobody to ask. Add --yes.", err=True)
+        click.echo("\nNothing was done: this is not a terminal to ask on. Add --yes.", err=True)
         sys.exit(1)
     if not sure:
         raise click.Abort
@@ -282,7 +282,9 @@ class Position(click.ParamType[int]):
 
     def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
         self.fail(
-            f"{value!r} is no position: a whole number from 0, as `actors invocations show` prints them.", param, ctx
+            f"{value!r} is not a valid position. Use a whole number from 0, as `actors invocations show` prints them.",
+            param,
+            ctx,
         )
 
 

@@ -48,7 +48,9 @@ url_option = click.option(
     show_envvar=True,
     help="Where the app is served.",
 )
-token_option = click.option("--token", envvar="ACTORS_TOKEN", show_envvar=True, help="A bearer token, if it wants one.")
+token_option = click.option(
+    "--token", envvar="ACTORS_TOKEN", show_envvar=True, help="The server's bearer token, if it requires one."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, errors too.")
 text_option = click.option("--text", is_flag=True, help="JSON is text, even if it looks like JSON.")
 
@@ -95,7 +97,9 @@ class Target(Word):
         service, slash, rest = text.partition("/")
         key, _, handler = rest.rpartition("/")
         if not slash or not service or not handler or (rest.count("/") and not key):
-            self.fail(f"{text!r} is no target. Write Counter/a/add, or Mailer/deliver for a Service.", param, ctx)
+            self.fail(
+                f"{text!r} is not a valid target. Write Counter/a/add, or Mailer/deliver for a Service.", param, ctx
+            )
         return service, key, handler
 
 
@@ -249,7 +253,7 @@ def _state(url: str, token: str | None, db: str | None, target: str, as_json: bo
     """Show the state of an object: Counter/a. With --db from the file of the app, whether it runs or not."""
     service, slash, key = target.partition("/")
     if not slash or not service or not key:
-        raise click.BadParameter(f"{target!r} is no object. Write Counter/a.", param_hint="OBJECT")
+        raise click.BadParameter(f"{target!r} is not a valid object. Write Counter/a.", param_hint="OBJECT")
 
     async def asked() -> dict[str, Any]:
         if db is None:

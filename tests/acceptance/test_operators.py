@@ -357,7 +357,7 @@ def test_filters_say_how_many_and_ask_first(clinic: Clinic) -> None:
     assert asked.returncode == 1 and "Kill 3 invocations of Patient? [y/N]" in asked.stderr
     assert {clinic.status(id) for id in ids} == {"blocked"}
     nobody = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked")
-    assert nobody.returncode == 1 and "there is nobody to ask. Add --yes." in nobody.stderr
+    assert nobody.returncode == 1 and "this is not a terminal to ask on. Add --yes." in nobody.stderr
     assert {clinic.status(id) for id in ids} == {"blocked"}
     useless = clinic.actors("invocations", "purge", "--status", "paused")
     assert useless.returncode == 2
@@ -512,11 +512,14 @@ def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: P
     [
         (("invocations", "kill"), "Name the ids to kill"),
         (("invocations", "kill", "inv_1x", "--service", "Patient"), "Name the ids to kill"),
-        (("invocations", "list", "--status", "angry"), "'angry' is no status. There are scheduled, pending"),
-        (("invocations", "purge", "--status", ""), "'' is no status"),
+        (("invocations", "list", "--status", "angry"), "'angry' is not a valid status. Use scheduled, pending"),
+        (("invocations", "purge", "--status", ""), "'' is not a valid status"),
         (("invocations", "list", "--limit", "0"), "--limit"),
         (("invocations", "restart", "inv_1x", "--keep", "-1"), "--keep"),
-        (("invocations", "restart", "inv_1x", "--keep", "two"), "'two' is no position: a whole number from 0"),
+        (
+            ("invocations", "restart", "inv_1x", "--keep", "two"),
+            "'two' is not a valid position. Use a whole number from 0",
+        ),
         (("invocations", "list", "--db", "postgres://x"), "'postgres://x' is not understood"),
         (("--db", "x", "invocations", "list"), "--db goes after the command, for example: actors invocations list"),
         (("awakeables", "--db", "x", "list"), "for example: actors awakeables list --db x"),

@@ -355,7 +355,7 @@ async def test_what_runs_is_told_from_what_waits_in_the_mailbox(waits: str) -> N
 @pytest.mark.parametrize("wrong", [{"retry": 3}, {"limits": 5}, {"http": "yes"}, {"retry": 0}])
 def test_an_option_of_another_kind_is_refused_where_it_is_given(wrong: Any) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(DefinitionError, match=rf"App\({name}=\.\.\.\) wants \w+\(\.\.\.\), got {value!r}"):
+    with pytest.raises(DefinitionError, match=rf"App\({name}=\.\.\.\) requires \w+\(\.\.\.\), got {value!r}"):
         App(Forgetful, storage="sqlite://", **wrong)
 
 

@@ -336,7 +336,7 @@ async def test_the_same_words_for_statuses_serve_the_app_and_the_command_line() 
         assert [info.id for info in await w.app.invocations(status="ended")] == [done.id]
         assert len(await w.app.invocations(status=["ended", "open", "blocked"])) == 2
         with pytest.raises(
-            BadArguments, match=r"status='angry' is no status\. There are scheduled, .*, open and ended"
+            BadArguments, match=r"status='angry' is not a valid status\. Use scheduled, .*, open or ended"
         ):
             await w.app.invocations(status="angry")
 

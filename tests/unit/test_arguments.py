@@ -271,7 +271,7 @@ def test_a_number_of_milliseconds_survives_being_written_in_seconds(ms: int) -> 
     ids=lambda value: f"{type(value).__name__}",
 )
 async def test_a_duration_that_makes_no_sense_is_refused(duration: Any) -> None:
-    with pytest.raises(BadArguments, match=r"delay (must lie between|wants seconds)") as caught:
+    with pytest.raises(BadArguments, match=r"delay (must lie between|requires seconds)") as caught:
         milliseconds(duration, "delay")
     assert len(caught.value.message) < 250
 
@@ -291,7 +291,7 @@ NONSENSE = [math.nan, math.inf, -math.inf, 1e11, 10**400, "5", "-5", True, False
 
 @pytest.mark.parametrize("duration", NONSENSE, ids=lambda value: f"{type(value).__name__}")
 async def test_a_delay_that_makes_no_sense_is_refused(duration: Any) -> None:
-    with pytest.raises(BadArguments, match=r"delay (must lie between|wants seconds)"):
+    with pytest.raises(BadArguments, match=r"delay (must lie between|requires seconds)"):
         remaining(duration, "delay")
     async with App(Target, storage="sqlite://") as app:
         with pytest.raises(BadArguments):

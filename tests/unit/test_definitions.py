@@ -872,7 +872,7 @@ def dynamic_class_name() -> None:
         (reserved_state, "'_actors_attempt'", "Rename one"),
         (reserved_handler, "the runtime uses '_key'", "Rename the handler"),
         (bad_handler_name, "'a/b' is not a usable name", "Use letters"),
-        (handler_name_of_another_type, "name= wants a str", "5"),
+        (handler_name_of_another_type, "name= requires a str", "5"),
         (dynamic_class_name, "'bad name' is not a usable name", "Use letters"),
     ],
 )

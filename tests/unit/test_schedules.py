@@ -182,7 +182,7 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[:20])
 def test_a_line_that_is_none_is_refused_and_the_message_shows_one(line: str) -> None:
-    refused("is no cron line: .* 'MON-FRI'|'30 6 .* MON-FRI'", cron=line)
+    refused("is not a valid cron line: .* 'MON-FRI'|'30 6 .* MON-FRI'", cron=line)
 
 
 def test_the_message_names_the_field() -> None:
