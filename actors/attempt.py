@@ -171,6 +171,12 @@ class Attempt(Recorder):
             self._coroutine = handler.function(instance, *args)
         return True
 
+    def guard_state(self) -> None:
+        """A step is about to run: from now on the instance refuses what a step assigns to it. One of a reader does so anyway."""
+        instance, handler = self._instance, self.invocation.handler
+        if instance is not None and handler is not None and not self.invocation.shared:
+            instance.__class__ = handler.service.guarded
+
     def _reader(self, journal: Journal | None) -> Served:
         recorded = journal.snapshot() if journal is not None else None
         assert self.invocation.handler is not None
@@ -414,8 +420,8 @@ class Attempt(Recorder):
         assert self._outcome is not None and handler is not None
         status, text, value = self._outcome
         try:
-            atomic = handler.atomic or invocation.has(Flag.APART)
-            self._finish_writes(keep=status == _SUCCEEDED or not atomic)
+            keep = status == _SUCCEEDED or not (handler.atomic or invocation.has(Flag.APART))
+            self._finish_writes(keep)
         except TerminalError as error:
             failures.trace_mistake(partition, invocation, error)
             status, text = _FAILED, failure_text(error)
@@ -465,7 +471,7 @@ class Attempt(Recorder):
         state = self.state
         if changes is not None and self.invocation.journal is not None:
             self._journal_last(self.invocation.journal, changes)
-        if self.invocation.has(Flag.APART):
+        if self.invocation.extras is not None and self.invocation.has(Flag.APART):
             changes = state.ahead(changes or {})
         if changes is not None:
             invocation, stored = self.invocation, state.stored

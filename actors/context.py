@@ -183,6 +183,7 @@ class Context(NamedState, Combinators):
         attempt.expect(future)
         if not attempt.invocation.begun(entry.idx):
             bound = functools.partial(function, *args, **kwargs)
+            attempt.guard_state()
             attempt.partition.start_step(attempt.invocation, entry.idx, bound, codec, retry)
         return future
 

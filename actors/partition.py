@@ -161,7 +161,7 @@ class Partition(Ledger):
         self.failure: BaseException | None = None
         self.ids = IdMint(bytes(32))
         # Inside a shared handler, type(self) is the class's reader.
-        self._by_class = {cls: known for known in services.values() for cls in (known.cls, known.worker, known.reader)}
+        self._by_class = {cls: known for known in services.values() for cls in known.classes()}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         self._ready: deque[Attempt | Mark] = deque()
         self._revived: list[Attempt] = []  # while turns are held
@@ -820,10 +820,12 @@ class Partition(Ledger):
         elif invocation.shared:
             mailbox.readers -= 1
         elif mailbox.current is invocation:
-            if invocation.work is None:
+            if invocation.work is not None:
+                self._hold_key(invocation)
+            elif mailbox.first is not None or invocation.mode == KEYLESS:
                 self._pass_on(invocation)
             else:
-                self._hold_key(invocation)
+                mailbox.current = None
         else:
             mailbox.remove(invocation)
 

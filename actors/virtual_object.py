@@ -31,7 +31,8 @@ class ServiceDefinition:
 
     `annotations` are those of the class itself, `inline` what a handler means on an object of the class, also one that is
     overridden and called through super(). `containers` are the fields, by name with their position, whose values can change in
-    place. Handlers work on instances of `worker`, shared ones on those of `reader`.
+    place. Handlers work on instances of `worker`, which become instances of `guarded` with their first step; shared handlers on
+    those of `reader`.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class ServiceDefinition:
         "containers",
         "fields",
         "fields_by_name",
+        "guarded",
         "handlers",
         "inline",
         "kind",
@@ -105,8 +107,13 @@ class ServiceDefinition:
             declared.name: position for position, declared in enumerate(self.fields) if _can_change(declared.codec.type)
         }
         self.worker = _worker_class(cls, self.containers)
+        self.guarded = _guarded_class(self.worker)
         self.reader = _reader_class(self.worker)
         self.reference = reference_class(self, handlers)
+
+    def classes(self) -> tuple[type[Served], ...]:
+        """All classes that `type(self)` may be in a handler, and the one that was written."""
+        return self.cls, self.worker, self.guarded, self.reader
 
     def handler(self, name: str, run: bool) -> HandlerDefinition | None:
         """The handler an invocation was accepted for; `run` if as the run of a workflow, whose handler may be renamed."""
@@ -190,11 +197,10 @@ Kind = Literal["object", "service", "workflow"]
 inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
 
 _inside_step = inside_step.get
-_set_attribute, _delete_attribute = object.__setattr__, object.__delattr__
 
 
 def _refuse_in_step(instance: Served, name: str, done: str) -> None:
-    """Raise StateWriteInStep, unless the instance is one of a test, or the step's own: it is no object of an app then."""
+    """Raise StateWriteInStep, unless the instance is a copy: that is not an object of an app."""
     try:
         _attempt_of.__get__(instance)
     except AttributeError:
@@ -281,16 +287,6 @@ class Served(metaclass=_Meta):
             # Says what is missing; or, if a property raised AttributeError, what that was about.
             return object.__getattribute__(self, name)
 
-        def __setattr__(self, name: str, value: Any) -> None:
-            if _inside_step():
-                _refuse_in_step(self, name, "assigned")
-            _set_attribute(self, name, value)
-
-        def __delattr__(self, name: str) -> None:
-            if _inside_step():
-                _refuse_in_step(self, name, "deleted")
-            _delete_attribute(self, name)
-
     def __getstate__(self) -> Any:
         """A copy holds the same values, and is no object of an app: what happens to it is no change of state."""
         return dict(vars(self))
@@ -361,7 +357,7 @@ class _Inline:
 def definition_of(cls: Any) -> ServiceDefinition:
     """The definition of a served class. Raises DefinitionError for anything else, and for an abstract class."""
     definition = getattr(cls, "__actors__", None)
-    if type(definition) is not ServiceDefinition or cls not in (definition.cls, definition.worker, definition.reader):
+    if type(definition) is not ServiceDefinition or cls not in definition.classes():
         raise DefinitionError(f"{cls!r} is not a class derived from VirtualObject, Service or Workflow.")
     if cls.__abstractmethods__:
         missing = ", ".join(sorted(cls.__abstractmethods__))
@@ -481,7 +477,7 @@ def _delete(self: Any, name: str) -> None:
     keeper = getattr(self, "_actors_keeper", None)
     if keeper is not None and name in keeper.held_back(self):
         keeper.hand_out(self, name)
-    Served.__delattr__(self, name)
+    object.__delattr__(self, name)
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
@@ -500,6 +496,30 @@ def _can_change(declared: Any) -> bool:
     """Whether values of this type may change in place."""
     kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
     return not all(kind is None or (isinstance(kind, type) and kind in ATOMS) for kind in kinds)
+
+
+def _guarded_class(cls: type[Served]) -> type[Served]:
+    """What a handler sees from its first step on: the same class, but an assignment inside a step is refused at its line.
+
+    A class of its own, because a `__setattr__` written in Python makes each assignment three times as slow.
+    """
+    set_attribute, delete_attribute = cls.__setattr__, cls.__delattr__
+
+    def set_unless_in_step(self: Any, name: str, value: Any) -> None:
+        if _inside_step():
+            _refuse_in_step(self, name, "assigned")
+        set_attribute(self, name, value)
+
+    def delete_unless_in_step(self: Any, name: str) -> None:
+        if _inside_step():
+            _refuse_in_step(self, name, "deleted")
+        delete_attribute(self, name)
+
+    members = {"__setattr__": set_unless_in_step, "__delattr__": delete_unless_in_step, "__actors_runtime__": True}
+    members |= {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    metaclass: Any = type(cls)
+    guarded: type[Served] = metaclass(cls.__name__, (cls,), members)
+    return guarded
 
 
 def _reader_class(cls: type[Served]) -> type[Served]:

@@ -83,14 +83,14 @@ BUGS = [
     Bug(
         "a step writes state that no replay writes again",
         "actors/virtual_object.py",
-        '                _refuse_in_step(self, name, "assigned")\n',
-        "                pass\n",
+        '            _refuse_in_step(self, name, "assigned")\n',
+        "            pass\n",
     ),
     Bug(
         "a step deletes a container that no replay deletes again",
         "actors/virtual_object.py",
-        "    Served.__delattr__(self, name)\n",
-        "    object.__delattr__(self, name)\n",
+        '            _refuse_in_step(self, name, "deleted")\n',
+        "            pass\n",
     ),
     Bug(
         "a keyword of a step's function is taken for a parameter of ctx.run",
@@ -773,8 +773,8 @@ BUGS = [
     Bug(
         "two steps of one key run at the same time after a kill",
         "actors/partition.py",
-        "            if invocation.work is None:\n                self._pass_on(invocation)",
-        "            if True:\n                self._pass_on(invocation)",
+        "            if invocation.work is not None:\n                self._hold_key(invocation)",
+        "            if invocation.work is not None:\n                self._pass_on(invocation)",
     ),
     Bug(
         "a step that does not end holds its key without limit",
