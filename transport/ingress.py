@@ -78,7 +78,9 @@ class Ingress:
                 reply = await self._reply(request)
             except Disconnected:
                 return
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
+                if GIVEN_UP not in str(error):
+                    raise  # by code around this: it waits for the cancellation to arrive
                 reply = _given_up(request)
             handler = request.handler
         self._counts.add(*handler, reply.status, perf_counter() - began)
@@ -288,8 +290,11 @@ async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(answered, gone, return_exceptions=True)
 
 
+GIVEN_UP = "timeout graceful shutdown exceeded"  # what uvicorn cancels its requests with, at the end of its patience
+
+
 def _given_up(request: Request) -> Reply:
-    """The answer when the server, and not the client, gives a request up: uvicorn does at the end of its patience.
+    """The answer when the server, and not the client, gives a request up.
 
     Without one the client would get a 500 that says nothing, and the log a traceback.
     """

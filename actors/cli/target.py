@@ -14,6 +14,7 @@ from actors.virtual_object import Served
 
 # What importing a module fails with if it runs the app: the import is done inside of a running loop.
 _STARTS_A_LOOP = (
+    "one is running here already",  # `actors.run`
     "cannot be called from a running event loop",
     "event loop is already running",
     "another loop is running",

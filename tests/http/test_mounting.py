@@ -194,7 +194,7 @@ async def test_a_server_that_gives_a_request_up_answers_it(method: str, path: st
         while error == "outcome_pending" and len(await app.awakeables()) < 2:
             pass
         await asyncio.sleep(0)
-        asking.cancel()
+        asking.cancel("Task cancelled, timeout graceful shutdown exceeded")
         answer = await asking
         assert (answer.status, answer.json["error"]) == (503, error)
         assert ("retry-after" in answer.headers) == (error == "app_not_running")
@@ -204,7 +204,7 @@ async def test_a_server_that_gives_a_request_up_answers_it(method: str, path: st
         keyed = asyncio.create_task(ask(app, "POST", "/Counter/held/add", b"1", idempotency_key="k"))
         while len(await app.invocations(handler="add")) < 1:
             pass
-        keyed.cancel()
+        keyed.cancel("Task cancelled, timeout graceful shutdown exceeded")
         assert (await keyed).json["error"] == "app_not_running"
 
 

@@ -141,6 +141,7 @@ def expected(function: Any) -> Any:
     return codec_for(declared, "here")
 
 
+@pytest.mark.may_log("cannot be resolved")
 @pytest.mark.parametrize("function", FUNCTIONS, ids=range(len(FUNCTIONS)))
 def test_a_result_type_is_what_typing_says_at_each_call(function: Any) -> None:
     for _ in range(3):
@@ -155,6 +156,7 @@ def in_module(source: str, **names: Any) -> Any:
     return module["step"]
 
 
+@pytest.mark.expects_log("cannot be resolved")
 def test_a_name_that_is_defined_later_counts_from_then_on() -> None:
     step = in_module("def step() -> Late: ...")
     assert result_codec(step) is None
@@ -205,6 +207,7 @@ def test_a_parameter_whose_type_is_unknown_does_not_hide_the_result() -> None:
         assert result_codec(in_module(source)).type == set[bool]  # type: ignore[union-attr]
 
 
+@pytest.mark.expects_log("cannot be resolved")
 def test_a_type_that_is_not_found_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     step = in_module("def step() -> Missing: return 'told once'")
     assert result_codec(step) is result_codec(step) is None
