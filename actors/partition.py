@@ -490,8 +490,8 @@ class Partition(Ledger):
         if handler is None:
             self._pause_unknown(invocation)
             return
-        if self.stopping and invocation.seq in self.stopping:
-            return
+        if self.stopped or (self.stopping and invocation.seq in self.stopping):
+            return  # a resume, for example, that was still looking for it when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
         attempt = invocation.attempt = Attempt(self, invocation, invocation.mailbox.state)

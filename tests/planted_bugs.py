@@ -875,6 +875,12 @@ BUGS = [
         "QUIET_TURNS = 1",
     ),
     Bug(
+        "a resume that was under way starts a handler in an app that has stopped",
+        "actors/partition.py",
+        "        if self.stopped or (self.stopping and invocation.seq in self.stopping):",
+        "        if self.stopping and invocation.seq in self.stopping:",
+    ),
+    Bug(
         "gathers within gathers have six turns, however many there are",
         "actors/branches.py",
         "        self._nested = max(self._nested, nested)\n",

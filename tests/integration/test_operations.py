@@ -11,7 +11,7 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadId, InvocationCancelled, InvocationKilled, UnknownInvocation, WrongStatus
-from actors.storage import InvocationRow
+from actors.storage import InvocationRow, StorageError
 from actors.testing import Disk, SimulatedStore
 from tests.world import World
 
@@ -715,3 +715,30 @@ async def test_what_a_handler_asked_for_after_it_was_told_is_its_own_also_when_t
         await w.pass_time(5)
         assert await w.outcome(handle) == "refunded"
         assert happened == ["asked", "asked"]
+
+
+class Beginning(VirtualObject):
+    @handler
+    async def go(self, ctx: Context) -> str:
+        happened.append(ctx.key)
+        return await ctx.awakeable(str)
+
+
+@pytest.mark.expects_log("The app has stopped")
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_resume_starts_no_handler_in_an_app_that_has_stopped(turns: int) -> None:
+    async with World(Beginning) as world:
+        handle = await world.app.object(Beginning, "o").go.send()
+        await world.settle()
+        await world.app.pause(handle.id)
+        await world.restart()  # it is on disk alone
+        happened.clear()
+        resuming = asyncio.create_task(world.app.resume(handle.id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        before = list(happened)
+        world.app._running().fail(StorageError("The disk is gone."))
+        await world.settle()
+        assert happened == before
+        await asyncio.gather(resuming, return_exceptions=True)
+        await world.restart()
