@@ -891,7 +891,7 @@ def test_a_service_name_that_does_not_fit_into_a_url_is_refused(name: Any) -> No
 
 @pytest.mark.parametrize("arguments", [{}, {"default": 1, "default_factory": int}])
 def test_a_field_wants_one_kind_of_default(arguments: Any) -> None:
-    assert "either default= or default_factory=" in refused(lambda: field(**arguments))
+    assert "exactly one of default= and default_factory=" in refused(lambda: field(**arguments))
 
 
 def test_what_is_no_object_class_is_refused_by_the_app() -> None:

@@ -143,6 +143,7 @@ def expected(function: Any) -> Any:
 
 @pytest.mark.may_log("cannot be resolved")
 @pytest.mark.parametrize("function", FUNCTIONS, ids=range(len(FUNCTIONS)))
+@pytest.mark.may_log("cannot be resolved")
 def test_a_result_type_is_what_typing_says_at_each_call(function: Any) -> None:
     for _ in range(3):
         found, wanted = result_codec(function), expected(function)
