@@ -11,6 +11,7 @@ import logging
 import os
 import random as random_module
 import sys
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
@@ -71,7 +72,9 @@ R = TypeVar("R")
 log = logging.getLogger("actors")
 
 _inside = inside.get
-_running_loop = asyncio._get_running_loop
+_this_thread = (
+    threading.get_ident
+)  # asyncio._get_running_loop asks the system for the process at each call: five times as slow
 
 FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
 DEBUG_VARIABLE = "ACTORS_DEBUG"
@@ -414,7 +417,7 @@ class App:
         partition = self._partition
         if partition is None:
             raise AppNotRunning("This app is not running. Use it inside 'async with app:'.")
-        if _inside() is partition or _running_loop() is not partition.loop:
+        if _inside() is partition or _this_thread() != partition.thread or not partition.loop.is_running():
             check_entry(partition)
         return partition
 
@@ -486,7 +489,12 @@ class App:
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
         partition = self._partition
-        if partition is None or _inside() is partition or _running_loop() is not partition.loop:
+        if (
+            partition is None
+            or _inside() is partition
+            or _this_thread() != partition.thread
+            or not partition.loop.is_running()
+        ):
             partition = self._running()  # raises
         if options.delay_ms:
             raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")

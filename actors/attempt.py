@@ -158,7 +158,7 @@ class Attempt(Recorder):
             self._pause(error)
             return False
         self._instance = instance
-        set_attempt(instance, self)
+        instance._actors_attempt = self  # type: ignore[attr-defined]
         variables = self._variables = contextvars.copy_context()
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)

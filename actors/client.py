@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_running_loop = asyncio._get_running_loop
+_this_thread = threading.get_ident
 
 
 class ClientCall(Call[R]):
@@ -39,7 +40,7 @@ class ClientCall(Call[R]):
         self._first = future
 
     def __await__(self) -> Generator[Any, None, R]:
-        if _running_loop() is not self._partition.loop:
+        if _this_thread() != self._partition.thread:  # on the same one, asyncio itself refuses another loop's future
             check_loop(self._partition.loop)
         future, self._awaited = self._awaited, None
         return (future if future is not None else self._again()).__await__()

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import logging
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -114,6 +115,7 @@ class Partition(Ledger):
         self.debug = debug
         self.store = store
         self.loop = loop
+        self.thread = threading.get_ident()  # the one that runs the loop
         self.clock = clock
         self.rng = rng
         self.executor = executor
