@@ -196,8 +196,8 @@ async def test_a_journal_replays_whichever_version_has_written_it(old: bool, tim
             if old:
                 as_written_before(world)
             await world.start()
-            (info,) = await world.app.awakeables()
             await world.settle()
+        (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "go")
         assert await world.outcome(handle) == 11
         assert await world.app.object(Crawl, "a").add() == 12
@@ -259,13 +259,15 @@ def release(number: int) -> type[VirtualObject]:
         if number > 1:
 
             @migration(from_version=1)
-            def second(state: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            @staticmethod
+            def second(state: dict[str, Any]) -> dict[str, Any]:
                 return {**state, "lines": ["second"]}
 
         if number > 2:
 
             @migration(from_version=2)
-            def third(state: dict[str, Any]) -> dict[str, Any]:  # noqa: N805
+            @staticmethod
+            def third(state: dict[str, Any]) -> dict[str, Any]:
                 return {**state, "lines": ["third"]}
 
     return Lines

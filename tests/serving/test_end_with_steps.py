@@ -60,9 +60,9 @@ def write(folder: Path, app: str = "") -> None:
     (folder / "shop.py").write_text(text)
 
 
-async def begin(server: Serving, folder: Path, path: str, *arguments: object) -> None:
+async def begin(server: Serving, folder: Path, path: str, first: object, *others: object) -> None:
     async with connected(server.port) as connection:
-        value = list(arguments) if len(arguments) > 1 else arguments[0]
+        value = [first, *others] if others else first
         assert (await connection.ask("POST", path, value)).status == 202
     async with asyncio.timeout(10):
         await until((folder / "begun").exists)
