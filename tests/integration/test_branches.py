@@ -358,5 +358,5 @@ async def test_asyncio_as_completed_takes_its_coroutines_from_a_list_alone() -> 
             return "mixed up"
 
     async with World(Unordered) as world:
-        with pytest.raises(Exception, match=r"takes a list of coroutines"), pytest.warns(RuntimeWarning):
+        with pytest.raises(Exception, match=r"Pass it a list"), pytest.warns(RuntimeWarning):
             await world.app.object(Unordered, "u").go()

@@ -147,7 +147,7 @@ async def test_a_recorded_value_that_does_not_fit_pauses_until_the_code_accepts_
 ) -> None:
     before, after, value, fits = CHANGES[change]
     if not fits:
-        expect_log("no longer fits the type it is declared with")
+        expect_log("no longer fits its declared type")
     if what == "step" and Any in (before, after):
         pytest.skip("without a type, the result of a step is stored in another form")
     async with World(*of_type(before, value)) as world:
@@ -173,7 +173,7 @@ async def test_a_recorded_value_that_does_not_fit_pauses_until_the_code_accepts_
             return
         info = await world.app.describe(handle.id)
         assert info.status == "paused"
-        assert "no longer fits the type it is declared with" in (info.reason or "")
+        assert "no longer fits its declared type" in (info.reason or "")
         await released(world, of_type(before, value))
         await world.pass_time(60)
         assert await world.outcome(handle) == str(value)
