@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -108,14 +108,20 @@ class Machine:
         return app
 
 
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    yield machine
+    machine.disk.close()
+
+
 async def settle() -> None:
     for _ in range(60):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("ends", ["before the next start", "after it"])
-async def test_a_step_that_runs_over_a_close_and_a_start_is_not_doubled(ends: str) -> None:
-    machine = Machine()
+async def test_a_step_that_runs_over_a_close_and_a_start_is_not_doubled(machine: Machine, ends: str) -> None:
     app = await machine.start()
     sent = await app.object(Worker, "k").go.send()
     await settle()
@@ -135,8 +141,7 @@ async def test_a_step_that_runs_over_a_close_and_a_start_is_not_doubled(ends: st
 
 
 @pytest.mark.parametrize("ends", ["while it waits to start again", "after that"])
-async def test_a_step_that_runs_over_an_outage_is_executed_once(ends: str) -> None:
-    machine = Machine()
+async def test_a_step_that_runs_over_an_outage_is_executed_once(machine: Machine, ends: str) -> None:
     app = await machine.start()
     sent = await app.object(Worker, "k").two.send()
     await settle()
@@ -161,8 +166,7 @@ async def test_a_step_that_runs_over_an_outage_is_executed_once(ends: str) -> No
     await app.close()
 
 
-async def test_a_step_that_runs_over_two_outages_is_executed_once() -> None:
-    machine = Machine()
+async def test_a_step_that_runs_over_two_outages_is_executed_once(machine: Machine) -> None:
     app = await machine.start()
     sent = await app.object(Worker, "k").go.send()
     await settle()
@@ -185,8 +189,7 @@ async def test_a_step_that_runs_over_two_outages_is_executed_once() -> None:
     await app.close()
 
 
-async def test_an_async_step_goes_on_over_an_outage() -> None:
-    machine = Machine()
+async def test_an_async_step_goes_on_over_an_outage(machine: Machine) -> None:
     app = await machine.start()
     sent = await app.object(Worker, "k").wait.send()
     await settle()
@@ -205,9 +208,8 @@ async def test_an_async_step_goes_on_over_an_outage() -> None:
     await app.close()
 
 
-async def test_an_async_step_that_ends_late_is_begun_anew_after_it_has_ended() -> None:
+async def test_an_async_step_that_ends_late_is_begun_anew_after_it_has_ended(machine: Machine) -> None:
     stubborn.append(True)
-    machine = Machine()
     app = await machine.start()
     sent = await app.object(Worker, "k").wait.send()
     await settle()
@@ -225,8 +227,7 @@ async def test_an_async_step_that_ends_late_is_begun_anew_after_it_has_ended() -
     await app.close()
 
 
-async def test_a_step_that_waits_for_a_thread_is_not_left() -> None:
-    machine = Machine()
+async def test_a_step_that_waits_for_a_thread_is_not_left(machine: Machine) -> None:
     machine.executor.begins = False
     app = await machine.start()
     await app.object(Worker, "k").go.send()
@@ -235,8 +236,8 @@ async def test_a_step_that_waits_for_a_thread_is_not_left() -> None:
     assert not left_steps.running() and machine.executor.jobs[0][0].cancelled()
 
 
-async def test_a_step_of_another_file_is_not_joined() -> None:
-    first, second = Machine(), Machine()
+async def test_a_step_of_another_file_is_not_joined(machine: Machine) -> None:
+    first, second = machine, Machine()
     second.executor = first.executor
     app = await first.start()
     await app.object(Worker, "k").go.send()
@@ -250,10 +251,10 @@ async def test_a_step_of_another_file_is_not_joined() -> None:
     first.executor.end(0)
     first.executor.end(1)
     assert not left_steps.running()
+    second.disk.close()
 
 
-async def test_an_app_that_drains_begins_no_step_and_records_those_that_end() -> None:
-    machine = Machine()
+async def test_an_app_that_drains_begins_no_step_and_records_those_that_end(machine: Machine) -> None:
     app = await machine.start()
     sent = await app.object(Worker, "k").two.send()
     await settle()
@@ -274,9 +275,8 @@ async def test_an_app_that_drains_begins_no_step_and_records_those_that_end() ->
     await app.close()
 
 
-async def test_closing_names_the_steps_that_it_leaves(caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_names_the_steps_that_it_leaves(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "actors")
-    machine = Machine()
     app = await machine.start()
     await app.object(Worker, "k").go.send()
     await settle()
@@ -314,8 +314,7 @@ async def _value(app: App) -> None:
     await app.object(Sleeper, "a").sleep()
 
 
-async def test_results_of_steps_that_nobody_joins_are_forgotten() -> None:
-    machine = Machine()
+async def test_results_of_steps_that_nobody_joins_are_forgotten(machine: Machine) -> None:
     app = await machine.start()
     await app.object(Worker, "k").go.send()
     await settle()

@@ -92,15 +92,20 @@ async def test_an_app_that_is_still_used_keeps_its_file(storage: str) -> None:
         assert await app.object(Counter, "a").add() == 1
 
 
-SESSION = """
-from actors import App, VirtualObject, handler
+CLASS = """
+from actors import VirtualObject, handler
 class Counter(VirtualObject):
     n: int = 0
     @handler
     async def add(self) -> int:
         self.n += 1
         return self.n
+"""
 
+# Lines alone: Python 3.13.0 reads no blocks from a pipe in `python -m asyncio`.
+SESSION = """
+from actors import App
+from counter import Counter
 app = App(Counter, storage="sqlite:///app.db")
 await app.start()
 await app.object(Counter, "a").add()
@@ -113,7 +118,8 @@ await app.close()
 
 
 def test_in_an_interactive_session_the_new_app_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON_BASIC_REPL": "1"}
+    (tmp_path / "counter.py").write_text(CLASS)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PYTHON_BASIC_REPL": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "asyncio"],
         input=SESSION,
