@@ -72,9 +72,8 @@ R = TypeVar("R")
 log = logging.getLogger("actors")
 
 _inside = inside.get
-_this_thread = (
-    threading.get_ident
-)  # asyncio._get_running_loop asks the system for the process at each call: five times as slow
+# asyncio._get_running_loop asks the system for the process at each call: five times as slow.
+_this_thread = threading.get_ident
 
 FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
 DEBUG_VARIABLE = "ACTORS_DEBUG"

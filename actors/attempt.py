@@ -582,7 +582,7 @@ class Attempt(Recorder):
         return False
 
     def refuse_to_cancel(self) -> None:
-        """End the invocation, in the next turn: whoever cancels may be going through a set of tasks that its end would change.
+        """End the invocation, in the next turn: the canceller may be going through a set of tasks that its end would change.
 
         Not raised in the handler: it could catch it and go on.
         """

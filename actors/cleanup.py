@@ -49,7 +49,7 @@ class CleanUp:
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = 0
         self.done = False
-        self.waiter: asyncio.Future[None] | None = None  # done with it, for whoever ends the loop
+        self.waiter: asyncio.Future[None] | None = None  # set when it is done, for the code that ends the loop
 
     def begin(self) -> None:
         if self._attempt.stepping:  # it is closed by its own code, which must come to an await first

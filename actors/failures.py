@@ -120,7 +120,7 @@ def _times(count: int) -> str:
 def pushed_back(partition: Partition, invocation: Invocation, error: TerminalError) -> None:
     """It sent a message to a full mailbox: its next attempt sends it again, when there may be room.
 
-    Whoever sends faster than others work meets this often. As long as it gets on from one time to the next, none of them
+    A handler that sends faster than others work meets this often. As long as it gets on from one time to the next, none of them
     counts: its policy is for what does not get better.
     """
     extras = invocation.more()

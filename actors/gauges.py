@@ -29,7 +29,7 @@ class Gauge(NamedTuple):
 
 
 class Gauges:
-    """One per partition. Whoever reads waits `patience_s` for the file at most, and else gets what was read before."""
+    """One per partition. A reader waits `patience_s` for the file at most, and else gets what was read before."""
 
     def __init__(self, partition: Partition, patience_s: float = 0.5) -> None:
         self._partition = partition

@@ -55,7 +55,7 @@ class Cors:
             raise DefinitionError(f"Cors: credentials={self.credentials!r}. It requires True or False.")
         if self.credentials and "*" in origins:
             raise DefinitionError(
-                'Cors: credentials=True with origins="*" would let any web page act for whoever opens it. Name the origins.'
+                'Cors: credentials=True with origins="*" would let any web page act for the person who opens it. Name the origins.'
             )
         if type(self.max_age) is not int or not 0 <= self.max_age <= 86_400:
             raise DefinitionError(f"Cors: max_age={self.max_age!r}. It requires whole seconds, from 0 to 86,400.")

@@ -717,7 +717,7 @@ class Partition(Ledger):
     # --- ends of attempts and invocations ---------------------------------------------------------------------------------
 
     def end(self, invocation: Invocation, error: TerminalError) -> None:
-        """Fail an invocation without its code. Whoever waits for it must be in memory. What it has sent is spared."""
+        """Fail an invocation without its code. Its caller must be in memory. What it has sent is spared."""
         self.close_attempt(invocation)
         if self.placements.sending([invocation]):
             self.loader.background(self._end_sent(invocation.seq, error))

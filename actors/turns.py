@@ -128,7 +128,7 @@ class Turns:
         return asyncio.Task(work, loop=self.loop, context=self.variables.copy())
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Within the next turn of the loop, and not in the variables of whoever asks."""
+        """Within the next turn of the loop, and not in the variables of the caller."""
         self.loop.call_soon(callback, *arguments, context=self.variables)
 
     def _was_slow(self, last: Attempt | Mark, seconds: float, count: int) -> None:

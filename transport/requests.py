@@ -63,7 +63,7 @@ class Request:
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
         self.once_only = False  # whether asking again could do it twice
-        self.accepted: str | None = None  # the id of a call that goes on, whoever hangs up
+        self.accepted: str | None = None  # the id of a call that goes on even if its client hangs up
         self.handler = "", ""  # service and handler, once they are known to exist
         self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
         self.refused: BadRoute | None = None  # whichever of two were taken, it could be the wrong one
