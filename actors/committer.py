@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.begun import Begun
 from actors.durations import Durations
 from actors.errors import AppNotRunning, OutcomePending, TerminalError
 from actors.invocation import MISSING, Invocation
@@ -43,6 +44,7 @@ class Store(Protocol):
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase: ...
     async def commit(self, batch: Batch) -> None: ...
+    def verify(self) -> None: ...
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]: ...
     async def load_objects_of(
         self, seqs: Sequence[int]
@@ -201,6 +203,7 @@ class Committer:
         self.handed_over = 0  # number of the last batch given to the store: reads see all of it
         self.failed: BaseException | None = None
         self.durations = Durations()  # of commits
+        self._began = 0.0
 
     def unseen(self) -> list[OpenBatch]:
         """The batches that a read asked for now would not see."""
@@ -274,7 +277,8 @@ class Committer:
         """Hand the open batch over, unless one is being written: then it follows."""
         if self._writing is None and self.failed is None and not self.batch.empty():
             self._hand_over()
-            self._task = self._loop.create_task(self._write())
+            # Not by way of the loop: its task factory looks for tasks of handlers.
+            self._task = asyncio.Task(self._write(), loop=self._loop)
 
     def _hand_over(self) -> None:
         batch = self.batch
@@ -283,31 +287,44 @@ class Committer:
         self._sealed = batch.sealed()
 
     async def _write(self) -> None:
+        written: OpenBatch | None = None  # durable, and not acknowledged yet
         try:
+            committing = self._begin()
             while True:
-                assert self._writing is not None and self._sealed is not None
-                # Not before: a read that comes between would not see the batch.
-                committing = self._store.commit(self._sealed)
-                self.handed_over = self._writing.number
-                self._on_handed_over()
-                began = perf_counter()
                 await committing
-                self.durations.add(perf_counter() - began)
+                self.durations.add(perf_counter() - self._began)
                 written = self._writing
-                if written.gates and self._open_gates(written):
-                    self._release(written)
-                    await self._let_begin()
+                assert written is not None
+                if written.gates:
+                    self._store.verify()
+                    if self._open_gates(written):
+                        self._release(written)
+                        await self._let_begin()
                 if self.batch.empty() or self.failed is not None:
+                    self._store.verify()
                     self._writing = self._sealed = None
                     self._release(written)
                     return
-                # The next batch is handed over before the replies wake their waiters.
+                # The next batch is on its way to the disk before the replies wake their waiters.
                 self._hand_over()
+                committing = self._begin()
+                self._store.verify()
                 self._release(written)
+                written = None
         except BaseException as error:
-            self._fail(error)
+            self._fail(error, written)
             if not isinstance(error, Exception):
                 raise
+
+    def _begin(self) -> Begun:
+        """The commit of what was handed over has begun."""
+        assert self._writing is not None and self._sealed is not None
+        self._began = perf_counter()
+        committing = Begun(self._store.commit(self._sealed))
+        # Not before: a read that comes between would not see the batch.
+        self.handed_over = self._writing.number
+        self._on_handed_over()
+        return committing
 
     def _release(self, batch: OpenBatch) -> None:
         answers, batch.answers = batch.answers, []
@@ -348,15 +365,16 @@ class Committer:
             if perf_counter() > until:
                 return
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, written: OpenBatch | None) -> None:
         if not isinstance(error, StorageError):
             wrapped = AppNotRunning(
                 f"The app stopped while it was writing ({error!r}). Start it again: it recovers from the file."
             )
             wrapped.__cause__ = error
             error = wrapped
-        if self._writing is not None:
-            self._refuse(self._writing, error)
+        for batch in (written, self._writing):
+            if batch is not None:
+                self._refuse(batch, error)
         self.abandon(error)
         self._on_failure(error)
 

@@ -186,6 +186,7 @@ class Floor:
             self._begin_batch()
             try:
                 await self._store.commit(batch)
+                self._store.verify()
             except Exception as error:
                 self._failed = error
                 for future, _ in (*replies, *self._replies):

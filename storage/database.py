@@ -22,6 +22,7 @@ from actors.storage.packed import NOT_OWNER, STATEMENTS, PackedBatch
 
 # Rows go in as few large INSERTs: SQLite's thread takes the GIL for every statement it starts, so 64 rows in one
 # statement beat 64 statements of one row by a third (measured at 64 and 1,024 rows a commit).
+LONGEST_PAUSE_S = 0.05  # of a commit that gives way: reads wait behind it
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 _INVOCATION = (
@@ -81,17 +82,26 @@ class WriterConnection(sqlite3.Connection):
     each INSERT and COMMIT, makes a batch cost one hop, and leaves no moment at which half a batch could be
     committed because an earlier statement of it failed. Each `commit` writes the batch that has waited longest in
     `handed_over`. With `leaves_log` its end neither copies the log into the database nor removes what lies in its place.
+    `gives_way` is how long a commit waits before it begins, as a multiple of the time that the one before it took.
     """
 
     epoch: int | None = None
     leaves_log: bool = False
+    gives_way: float = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.handed_over: deque[PackedBatch] = deque()
+        self._took_s = 0.0
 
     def commit(self) -> None:
-        whole = self.handed_over.popleft()
+        if self.gives_way:
+            time.sleep(min(self.gives_way * self._took_s, LONGEST_PAUSE_S))
+        began = time.perf_counter()
+        self._write(self.handed_over.popleft())
+        self._took_s = time.perf_counter() - began
+
+    def _write(self, whole: PackedBatch) -> None:
         batch = whole.batch
         try:
             statements = whole.statements(self.epoch)

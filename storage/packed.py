@@ -9,11 +9,12 @@ The statement inserts into a view, whose triggers do the work. Both are temporar
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from actors.storage.records import Batch
 
@@ -51,7 +52,11 @@ SETUP = (
     END""",
 )
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_encoder = msgspec.json.Encoder()
+
+
+def _encode(rows: object) -> str:
+    return _encoder.encode(rows).decode()
 
 
 @dataclass(slots=True)

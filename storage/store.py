@@ -14,6 +14,7 @@ import secrets
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ from actors.storage.watch import Watch
 
 RESERVED_NUMBERS = 1_000_000
 COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
+LONG_LOG = 4  # times `copy_every`: while a log beyond that is copied, commits give way
+GIVE_WAY = 3.0  # how long a commit waits then, as a multiple of what the one before it took
 LOOKS_BETWEEN_TRIES = 8  # of an app without work for requests, while a reader keeps the log from being begun anew
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 
@@ -140,6 +143,8 @@ class SqliteStore:
         self._copy_every = copy_every
         self._copied_at = 0  # how long the log was when it was last tried
         self._copying: asyncio.Task[None] | None = None
+        self._copier: ThreadPoolExecutor | None = None
+        self._rescuing: asyncio.Task[None] | None = None
         self._looks = 0
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase:
@@ -162,7 +167,7 @@ class SqliteStore:
             opened = await self._become_owner()
             if self._watches:
                 self._watch = Watch(self._lock, database)
-                await self._look()
+                self.verify()
                 self._lock.note(self._watch.note())
             return opened
         except sqlite3.Error as error:
@@ -291,7 +296,7 @@ class SqliteStore:
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
-        await self._look()  # an app without work is told too, and notes what others have done
+        self.verify()  # an app without work is told too, and notes what others have done
         self._copy_log_if_due(idle=True)
         if not waiting or self._writer is None:
             return []
@@ -304,11 +309,10 @@ class SqliteStore:
         return sorted(RequestRow(*values) for values in taken)
 
     async def commit(self, batch: Batch) -> None:
-        """Write the batch in one transaction. When this returns it is durable.
+        """Write the batch in one transaction. When this returns it is durable, in the file that is open: see `verify`.
 
-        Raises DatabaseReplaced if the file at the path is no longer the one it was written to. When it raises something else,
-        none of it is in the database; only if the disk failed during the very last step, the fsync, may a later start find
-        the whole batch there. Either way nobody must be told that it is durable.
+        When it raises, none of it is in the database; only if the disk failed during the very last step, the fsync, may a later
+        start find the whole batch there. Either way nobody must be told that it is durable.
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
@@ -318,9 +322,29 @@ class SqliteStore:
             self._writer.handed_over.append(packed(batch))
             await self._handle.commit()
         except sqlite3.Error as error:
-            await self._look()  # SQLite may have failed because of that
+            self.verify()  # SQLite may have failed because of that
             raise translated(error, self.path) from error
-        await self._look()
+
+    def verify(self) -> None:
+        """To be called between a commit and its acknowledgement: raises DatabaseReplaced if the file at the path is another one.
+
+        From then on everything raises it.
+        """
+        if self._lost is not None:
+            raise self._lost
+        watch = self._watch
+        if watch is None:
+            return
+        try:
+            if watch.look() and self._copying is None and self._lock is not None:
+                self._lock.note(watch.note())
+        except DatabaseReplaced as error:
+            self._lost = error
+            self._watch = None  # so that it does not let go: a log at the path is not ours to remove
+            if self._writer is not None:
+                self._writer.leaves_log = True
+            self._rescuing = asyncio.get_running_loop().create_task(self._rescue(watch))
+            raise
         self._copy_log_if_due()
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
@@ -512,8 +536,12 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
-        if self._copying is not None:
-            await asyncio.wait([self._copying])
+        for task in (self._rescuing, self._copying):
+            if task is not None:
+                await asyncio.wait([task])
+        copier, self._copier = self._copier, None
+        if copier is not None:
+            copier.shutdown(wait=False)
         handle, self._handle, self._writer = self._handle, None, None
         watch, self._watch = self._watch, None
         onlooker, self._onlooker = self._onlooker, None
@@ -563,44 +591,55 @@ class SqliteStore:
     async def _copy_log(self, watch: Watch) -> None:
         """Most of it beside the commits, what came meanwhile between two of them; then a commit begins the log anew.
 
-        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit).
+        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit). While such a log is
+        copied the commits are slowed down, and what came meanwhile is copied beside them too, as long as it becomes less: nobody
+        is to wait for all of it at once.
         """
-        lock = self._lock
-        assert lock is not None
+        lock, writer = self._lock, self._writer
+        assert lock is not None and writer is not None
         try:
             watch.look()
             lock.note(UNKNOWN)
-            if await asyncio.to_thread(_copy_beside, self.path):
+            if watch.log_bytes > LONG_LOG * self._copy_every:
+                writer.gives_way = GIVE_WAY
+            left = watch.log_bytes
+            loop = asyncio.get_running_loop()
+            if self._copier is None:  # not a thread of the loop's own, which may all be busy with steps
+                self._copier = ThreadPoolExecutor(1, "actors-log")
+            while (copied := await loop.run_in_executor(self._copier, self._copy_beside)) is not None:
+                before, left = left, watch.log_bytes - watch.size_of(copied)
+                if left > self._copy_every // 4 and left < before // 2:
+                    continue
                 ((busy, frames, copied),) = await self._read("PRAGMA wal_checkpoint(PASSIVE)")
                 if not busy and frames == copied:
                     await self._read(_COUNT_COPIES)
                     watch.look()
+                break
             lock.note(watch.note())
         except (StorageError, sqlite3.Error, OSError):
             pass  # a full disk, for example: what is in the log is safe there, and the next commit says what is the matter
         finally:
+            writer.gives_way = 0.0
             self._copying = None
 
-    async def _look(self) -> None:
-        """Raises DatabaseReplaced, and from then on everything does, when the files at the path are others."""
-        watch = self._watch
-        if watch is None:
-            return
-        try:
-            if watch.look() and self._copying is None and self._lock is not None:
-                self._lock.note(watch.note())
-        except DatabaseReplaced as error:
-            self._watch = None  # so that it does not let go: a log at the path is not ours to remove
-            if self._writer is not None:
-                self._writer.leaves_log = True
-            if self._copying is not None:
-                await asyncio.wait([self._copying])
-            if watch.intact and self._lock is not None:
-                self._lock.note(UNKNOWN)
-                with contextlib.suppress(StorageError):
-                    await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._lost = error
-            raise
+    def _copy_beside(self) -> int | None:
+        """Copy what nobody reads any more into the database, on a connection of its own. Not on the thread of the loop.
+
+        How many frames the log had when this began, if all of them are in the database now.
+        """
+        with contextlib.closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()  # it has no log before it has read anything
+            busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return frames if not busy and frames == copied else None
+
+    async def _rescue(self, watch: Watch) -> None:
+        """The files at the path are others: what is in the log goes into the database that is open, wherever it is now."""
+        if self._copying is not None:
+            await asyncio.wait([self._copying])
+        if watch.intact and self._lock is not None and self._handle is not None:
+            self._lock.note(UNKNOWN)
+            with contextlib.suppress(sqlite3.Error):
+                await self._handle.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
         if self._handle is None:
@@ -611,14 +650,6 @@ class SqliteStore:
             return rows(await self._handle.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
-
-
-def _copy_beside(path: str) -> bool:
-    """Copy what nobody reads any more into the database, on a connection of its own. Whether that was all there was."""
-    with contextlib.closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True)) as connection:
-        connection.execute("PRAGMA schema_version").fetchone()  # it has no log before it has read anything
-        busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return not busy and frames == copied
 
 
 def _fill(

@@ -53,8 +53,8 @@ class Watch:
         self._log_path = lock.path + "-wal"
         self._log = lock.open_beside("-wal")
         self._index = lock.open_beside("-shm")
+        self._log_name = _Name(self._log, self._log_path)
         self._database_file = _file(os.fstat(database))
-        self._log_file = _file(os.fstat(self._log))
         range_locks.take(database, _SHARED_AT, _SHARED_BYTES, shared=True)
         range_locks.take(self._index, _DEAD_MAN_AT, 1, shared=True)
         index = os.pread(self._index, _INDEX_BYTES, 0)
@@ -78,15 +78,15 @@ class Watch:
         """
         try:
             database = os.stat(self.path)
-            log = os.stat(self._log_path)
+            log_is_there = self._log_name.holds()
         except FileNotFoundError as error:
             raise self._replaced(f"{error.filename} was deleted or moved") from None
         if _file(database) != self._database_file:
             raise self._replaced(f"{self.path} was replaced by another file")
-        if _file(log) != self._log_file:
+        if not log_is_there:
             raise self._replaced(f"{self._log_path} was replaced by another file")
         index = os.pread(self._index, _INDEX_BYTES, 0)
-        self.log_bytes = int.from_bytes(index[_FRAMES], sys.byteorder) * self._frame_bytes
+        self.log_bytes = self.size_of(int.from_bytes(index[_FRAMES], sys.byteorder))
         settled = (
             any(index[_FRAMES]) and index[_HEADER] == index[_COPY]
         )  # else another process is writing this very moment
@@ -97,6 +97,10 @@ class Watch:
             return False
         self._look_inside(index)
         return True
+
+    def size_of(self, frames: int) -> int:
+        """Bytes of so many frames of the log."""
+        return frames * self._frame_bytes
 
     def _look_inside(self, index: bytes) -> None:
         """The database was written. Only copying the log into it does that; the index of the log tells whether that was done."""
@@ -125,6 +129,35 @@ class Watch:
     def let_go(self) -> None:
         """Let SQLite remove the log when it closes the database. Not called when the files are no longer those at the path."""
         range_locks.free(self._database, _SHARED_AT, _SHARED_BYTES)
+
+
+class _Name:
+    """Whether a path still names the file of a descriptor: by what the system says that the open file is called.
+
+    Asking for the state of the file would be as good, but makes the next write to it slower: Linux has then to give it a time
+    of its own (multigrain timestamps), which is one more thing for the commit to write.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._link = f"/proc/self/fd/{descriptor}"
+        self._called = self._now_called()
+
+    def _now_called(self) -> str | None:
+        try:
+            return os.readlink(self._link)
+        except OSError:  # there is no /proc
+            return None
+
+    def holds(self) -> bool:
+        """Raises FileNotFoundError if nothing has that name."""
+        called = self._now_called()
+        if called is None or called != self._called:
+            if _file(os.stat(self._path)) != _file(os.fstat(self._descriptor)):
+                return False
+            self._called = called
+        return True
 
 
 def _file(found: os.stat_result) -> tuple[int, int]:

@@ -1189,9 +1189,27 @@ BUGS = [
     ),
     Bug(
         "a commit is acknowledged although the files at the path are others",
-        "storage/store.py",
-        "            raise translated(error, self.path) from error\n        await self._look()\n",
-        "            raise translated(error, self.path) from error\n",
+        "actors/committer.py",
+        "                committing = self._begin()\n                self._store.verify()\n",
+        "                committing = self._begin()\n",
+    ),
+    Bug(
+        "the last commit for now is acknowledged although the files at the path are others",
+        "actors/committer.py",
+        "                    self._store.verify()\n                    self._writing = self._sealed = None\n",
+        "                    self._writing = self._sealed = None\n",
+    ),
+    Bug(
+        "a step begins after a commit although the files at the path are others",
+        "actors/committer.py",
+        "                if written.gates:\n                    self._store.verify()\n",
+        "                if written.gates:\n",
+    ),
+    Bug(
+        "the next batch is handed over when the callers of the one before have their answers",
+        "actors/committer.py",
+        "                committing = self._begin()\n                self._store.verify()\n                self._release(written)\n",
+        "                self._store.verify()\n                self._release(written)\n                committing = self._begin()\n",
     ),
     Bug(
         "an overwritten database counts as one that was copied back",
@@ -1208,8 +1226,8 @@ BUGS = [
     Bug(
         "what was acknowledged stays in a log without a name",
         "storage/store.py",
-        '                    await self._read("PRAGMA wal_checkpoint(TRUNCATE)")\n            self._lost',
-        "                    pass\n            self._lost",
+        '                await self._handle.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")\n',
+        "                pass\n",
     ),
     Bug(
         "the log of a file put in the place of ours is removed at the end",
@@ -1264,6 +1282,36 @@ BUGS = [
         "storage/store.py",
         "            self._copied_at = watch.log_bytes\n",
         "            self._copied_at = 1\n",
+    ),
+    Bug(
+        "commits give no way to the copy of a long log",
+        "storage/store.py",
+        "                writer.gives_way = GIVE_WAY\n",
+        "                pass\n",
+    ),
+    Bug(
+        "commits give way for ever once a long log was copied",
+        "storage/store.py",
+        "            writer.gives_way = 0.0\n",
+        "            pass\n",
+    ),
+    Bug(
+        "all that came while a long log was copied is copied between two commits",
+        "storage/store.py",
+        "                if left > self._copy_every // 4 and left < before // 2:\n",
+        "                if False:\n",
+    ),
+    Bug(
+        "the log is copied on a thread that steps may have taken",
+        "storage/store.py",
+        "run_in_executor(self._copier, self._copy_beside)",
+        "run_in_executor(None, self._copy_beside)",
+    ),
+    Bug(
+        "a look at the files changes when the log was last read",
+        "storage/lock.py",
+        '    quietly = getattr(os, "O_NOATIME", 0)\n',
+        "    quietly = 0\n",
     ),
     Bug(
         "a log that was copied is not begun anew",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -58,6 +59,15 @@ class OpenStore(SqliteStore):
 
     async def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.connection.execute_fetchall(sql, parameters)]
+
+    async def commit(self, batch: Batch) -> None:
+        """And what comes before its acknowledgement."""
+        try:
+            await super().commit(batch)
+            self.verify()
+        finally:
+            if self._rescuing is not None:
+                await asyncio.wait([self._rescuing])
 
     async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
         self.connection, writer = await super()._connect()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,9 +32,14 @@ async def fill(store: OpenStore, count: int, first: int = 1) -> int:
     """Commit so many batches; how often the log was copied, or was tried to be."""
     tries = 0
     for number in range(first, first + count):
-        await store.commit(batch(number, state=[("Order", "k", "note", '"' + f"{number:05}" * (BATCH // 5) + '"')]))
+        await store.commit(batch(number, state=[("Order", "k", "note", note(number))]))
         tries += await copied(store)
     return tries
+
+
+def note(number: int) -> str:
+    """Another text in each of its pages: SQLite does not write a page whose content is the same."""
+    return '"' + f"{number:05}" * (BATCH // 5) + '"'
 
 
 async def copied(store: OpenStore) -> bool:
@@ -127,6 +135,62 @@ async def test_commits_and_reads_go_on_while_the_log_is_copied(tmp_path: Path) -
         await copied(store)
         assert log_size(path) < 4 * EVERY
         assert await store.query("PRAGMA integrity_check") == [("ok",)]
+
+
+class SlowDisk(OpenStore):
+    """More is committed while its log is copied, less each time. `copies` are how much commits gave way, and how long the log was."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), copy_every=EVERY)
+        self.copies: list[tuple[float, int]] = []
+        self.meanwhile = 0
+        self.number = 1000
+        self._loop = asyncio.get_running_loop()
+
+    def _copy_beside(self) -> int | None:
+        assert self._writer is not None and self._watch is not None
+        self.copies.append((self._writer.gives_way, self._watch.log_bytes))
+        with snapshot_of(Path(self.path)):  # so that it is not begun anew, as it is not while commits come all the time
+            copied = super()._copy_beside()
+            if copied is not None:
+                asyncio.run_coroutine_threadsafe(self._commit_more(), self._loop).result()
+        return copied
+
+    async def _commit_more(self) -> None:
+        for _ in range(self.meanwhile):
+            self.number += 1
+            await self.commit(batch(self.number, state=[("Order", "k", "note", note(self.number))]))
+        self.meanwhile //= 4
+
+
+@needs_watch
+async def test_commits_give_way_while_a_log_that_a_reader_left_long_is_copied(tmp_path: Path) -> None:
+    async with SlowDisk(tmp_path / "app.db") as store:
+        with snapshot_of(tmp_path / "app.db"):
+            await fill(store, 100)
+        long, store.copies, store.meanwhile = store.copies, [], 32
+        assert not any(way for way, length in long if length <= store_module.LONG_LOG * EVERY)
+        await fill(store, 10, first=200)
+        ways = [way for way, length in store.copies if length > store_module.LONG_LOG * EVERY]
+        assert len(ways) >= 3, "what came meanwhile is copied beside the commits too, until it is little"
+        assert set(ways) == {store_module.GIVE_WAY}
+        assert store._writer is not None and store._writer.gives_way == 0.0
+        store.copies.clear()
+        assert await fill(store, 40, first=300) and store.copies
+        assert {way for way, _ in store.copies} == {0.0}, "a log of the usual length slows nothing down"
+
+
+@needs_watch
+async def test_the_log_is_copied_while_all_threads_of_the_loop_are_busy(tmp_path: Path) -> None:
+    path, over = tmp_path / "app.db", threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, over.wait, 60)
+    async with open_store(path) as store:
+        assert await fill(store, 30) > 0
+        assert log_size(path) < EVERY + 5 * BATCH
+    over.set()
+    assert await busy
 
 
 @needs_watch

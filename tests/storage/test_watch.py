@@ -332,3 +332,15 @@ async def test_an_app_stops_before_it_answers_for_a_file_that_is_gone(
     finally:
         with contextlib.suppress(StorageError):
             await app.close()
+
+
+@needs_watch
+async def test_a_look_at_the_log_leaves_the_time_of_its_last_reading_alone(path: Path) -> None:
+    """Reading it would change that, and the next commit would have to write it."""
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        long_ago = 1_000_000_000 * 10**9
+        for name in (f"{path}-wal", f"{path}-shm"):
+            os.utime(name, ns=(long_ago, os.stat(name).st_mtime_ns))
+        store.verify()
+        assert [os.stat(f"{path}{suffix}").st_atime_ns for suffix in ("-wal", "-shm")] == [long_ago, long_ago]

@@ -164,6 +164,8 @@ class VolatileWriter:
     """WriterConnection's own group commit, on apsw's connection: the standard library's cannot use a VFS in Python."""
 
     commit: Any = WriterConnection.commit
+    _write: Any = WriterConnection._write
+    gives_way = WriterConnection.gives_way
     _ownership_lost: Any = WriterConnection._ownership_lost
     _insert: Any = WriterConnection._insert
 
