@@ -331,13 +331,16 @@ class App:
                     self._path,
                 )
                 self._end_of_loop = None
-                await self.close()
+                await self._close()  # the collector may have come here from a handler
 
     async def close(self) -> None:
         """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
         partition = self._partition
         if partition is not None and not partition.loop.is_closed():
             check_entry(partition)
+        await self._close()
+
+    async def _close(self) -> None:
         recovering = self._recovering
         if recovering is not None:
             recovering.cancel()
@@ -495,11 +498,14 @@ class App:
             or not partition.loop.is_running()
         ):
             partition = self._running()  # raises
-        if options.delay_ms:
-            raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
         text, values = target.encode(args, kwargs)
-        if options.idempotency_key is not None or target.once:
-            return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
+        if options is not DEFAULT_OPTIONS or target.once:
+            if options.delay_ms:
+                raise BadArguments(
+                    "delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...)."
+                )
+            if options.idempotency_key is not None or target.once:
+                return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
         invocation, future = partition.accept_call(target, key, text, values, options.headers)
         return ClientCall(self, partition, invocation, future)
 

@@ -38,7 +38,7 @@ from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder
 from actors.storage import Flag, Status
 from actors.upgrades import read, record_version, upgrade
-from actors.virtual_object import Served, set_attempt
+from actors.virtual_object import Served
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -199,16 +199,18 @@ class Attempt(Recorder):
         state.stored.update(state.texts)
 
     def _step(self) -> None:
-        loop = self.partition.loop
-        send, throw = self._coroutine.send, self._coroutine.throw
-        variables = self._variables
-        assert variables is not None
+        loop, coroutine = self.partition.loop, self._coroutine
+        run: Any = self._variables.run  # type: ignore[union-attr]
         while True:
-            error, self._throw = self._throw, None
+            error = self._throw
             _enter_task(loop, self)
             self.stepping = True
             try:
-                yielded = variables.run(send, None) if error is None else variables.run(throw, error)
+                if error is None:
+                    yielded = run(coroutine.send, None)
+                else:
+                    self._throw = None
+                    yielded = run(coroutine.throw, error)
             except StopIteration as stop:
                 self.stepping = False
                 _leave_task(loop, self)
@@ -375,7 +377,7 @@ class Attempt(Recorder):
         if len(text) > self.partition.max_payload:
             self._terminated(self._too_large(text, f"The result of {handler.target}"))
             return
-        if self._context is not None:
+        if self._context is not None and self._context._sleeps is not None:
             self._context._tell_unused()
         self._outcome = (_SUCCEEDED, text, value)
         self._settle()
@@ -406,7 +408,8 @@ class Attempt(Recorder):
         """
         if self._branches is not None:
             self._branches.end()
-        if self._replay is not None and (unfinished := self._not_asked_for()) is not None:
+        replay = self._replay
+        if replay is not None and replay.expected() is not None and (unfinished := self._not_asked_for()) is not None:
             self._pause(unfinished)
             return
         if self._effects is not None and not all(self._show_until(future) for future in self._effects):
@@ -458,30 +461,30 @@ class Attempt(Recorder):
         if not keep:
             self.state.discard()
             return
+        state, invocation = self.state, self.invocation
         try:
-            changes = self.state.changes()
+            changes = state.changes()
             if changes is not None:
                 longest = self.partition.max_payload
                 for text in changes.values():
                     if text is not None and len(text) > longest:
                         self._check_room(changes)
         except TerminalError:
-            self.state.discard()
+            state.discard()
             raise
-        state = self.state
-        if changes is not None and self.invocation.journal is not None:
-            self._journal_last(self.invocation.journal, changes)
-        if self.invocation.extras is not None and self.invocation.has(Flag.APART):
+        if changes is not None and invocation.journal is not None:
+            self._journal_last(invocation.journal, changes)
+        if invocation.extras is not None and invocation.has(Flag.APART):
             changes = state.ahead(changes or {})
         if changes is not None:
-            invocation, stored = self.invocation, state.stored
-            batch = self.partition.committer.batch
+            stored, batch = state.stored, self.partition.committer.batch
+            service, key, written = invocation.service, invocation.key, batch.state
             for name, text in changes.items():
                 if text is None:
                     stored.pop(name, None)
                 else:
                     stored[name] = text
-                batch.state[invocation.service, invocation.key, name] = text
+                written[service, key, name] = text
             invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
             if state.foreign:
                 record_version(self.partition, invocation, state)
@@ -511,7 +514,7 @@ class Attempt(Recorder):
             self._waiting = None
         self._futures = self._effects = self._placements = self._context = None
         if self._instance is not None:
-            set_attempt(self._instance, None)
+            self._instance._actors_attempt = None  # type: ignore[attr-defined]
             self._instance = None
         if self._branches is not None:
             self._branches.end()

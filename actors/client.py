@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.entry import check_loop
 from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
-from actors.futures import Call
+from actors.futures import AwaitedOutside, Call
 from actors.handlers import InvocationHandle
 from actors.storage import Status
 
@@ -24,7 +24,7 @@ R = TypeVar("R")
 _this_thread = threading.get_ident
 
 
-class ClientCall(Call[R]):
+class ClientCall(AwaitedOutside, Call[R]):
     """A call made from outside, under way. Awaiting it gives the value once it is durable.
 
     Whoever is cancelled while it awaits takes its future along, so each has one of its own.
@@ -56,7 +56,7 @@ class ClientCall(Call[R]):
         return ended
 
 
-class KeyedCall(Call[R]):
+class KeyedCall(AwaitedOutside, Call[R]):
     """A call under an idempotency key, under way: it may stand for an earlier one."""
 
     __slots__ = ("_task",)

@@ -404,7 +404,7 @@ class Context(NamedState, Combinators):
                 entry = attempt.record(Kind.CALL, name)
                 partition.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
             else:
-                if partition.placements.under_way(caller, target, key):
+                if partition.placements.lanes and partition.placements.under_way(caller, target, key):
                     entry = attempt.record(Kind.CALL, name, text)
                     return self._placed(entry, Message(target, key, text, values, options))
                 seq = partition.next_number()

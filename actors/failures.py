@@ -36,6 +36,7 @@ from actors.errors import (
     printable,
     short_reason,
 )
+from actors.futures import forgotten
 from actors.storage import Flag, Status
 from actors.timers import RETRY
 
@@ -327,8 +328,8 @@ def terminal(error: BaseException) -> TerminalError | None:
     if isinstance(error, TerminalError):
         return error
     if not isinstance(error, BaseExceptionGroup):
-        return None
-    errors = list(_leaves(error))
+        return forgotten(error)
+    errors = [forgotten(one) or one for one in _leaves(error)]
     first = errors[0]
     if not isinstance(first, TerminalError) or not all(isinstance(one, TerminalError) for one in errors):
         return None

@@ -24,7 +24,7 @@ from typing import (
 
 from actors.cron import TICK
 from actors.errors import BadArguments, DefinitionError, SerializationError
-from actors.futures import Awaited, Call
+from actors.futures import AwaitedOutside, Call
 from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for, join, split
 from actors.spelling import refuse_unknown
@@ -43,7 +43,7 @@ R = TypeVar("R", covariant=True)  # so that for type checkers, too, a handler ma
 F = TypeVar("F", covariant=True)
 
 
-class InvocationHandle(Awaited, Generic[R]):
+class InvocationHandle(AwaitedOutside, Generic[R]):
     """An accepted invocation. `await handle` returns once the acceptance is durable, `handle.result()` its outcome.
 
     A handle from a context needs no await: the message is part of the sender's own journal.

@@ -218,7 +218,10 @@ class Journal:
         at_ms: int,
     ) -> Entry:
         self.size = idx = self.size + 1
-        self.bytes += taken(name, value, before)
+        if before is None and value.__class__ is str and value.isascii() and (name is None or name.isascii()):
+            self.bytes += len(value) if name is None else len(value) + len(name)  # `taken`, for most entries
+        else:
+            self.bytes += taken(name, value, before)
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
         if kind < _COMPLETED:
             if kind == _UNSEEN:

@@ -36,7 +36,7 @@ def key_for(target: HandlerDefinition, key: str) -> str:
 def checked_key(key: str) -> str:
     """`key`, if it can name an object. Raises BadKey."""
     if type(key) is str and key:
-        if key.isascii() and "\x00" not in key and key[0] != OWN_KEY:
+        if key.isascii() and key.isprintable():  # most keys are: no control characters
             return key
         try:
             key.encode()

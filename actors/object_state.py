@@ -230,8 +230,8 @@ class ObjectState:
         Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
         """
         instance: Any = self.instance
-        values = values_of(instance)
         held = self._held
+        values: dict[str, Any] = instance.__dict__ if held is None else values_of(instance)
         changed: dict[str, str | None] | None = None
         gone: dict[str, str | None] | None = None
         seen = self._seen

@@ -312,7 +312,8 @@ class Partition(Ledger):
         self, target: HandlerDefinition, key: str, args_text: str, headers: dict[str, str] | None = None
     ) -> None:
         """Raise BadKey, MailboxFull or PayloadTooLarge if this message cannot be taken in."""
-        self.check_key(key)
+        if len(key) > self._max_key:
+            self.check_key(key)
         if headers and (size := len(_headers_text(headers))) > self.limits.max_stored_headers:
             raise PayloadTooLarge(
                 f"The headers for {target.target} take {size:,} bytes; max_stored_headers of the app allows "

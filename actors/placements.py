@@ -71,7 +71,7 @@ class Placements:
         # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) when that is known.
         self._claims: dict[Claim, asyncio.Future[tuple[int, str]]] = {}
         # By (caller, service, key): the placements under way, by command, in order. Each waits for the one before it.
-        self._lanes: dict[Lane, dict[int, asyncio.Task[None]]] = {}
+        self.lanes: dict[Lane, dict[int, asyncio.Task[None]]] = {}
 
     async def place(self, message: Message, accept: Callable[[], Invocation]) -> tuple[int, bool]:
         """The number of the invocation, once that is durable, and whether it is new. Raises IdempotencyMismatch.
@@ -147,12 +147,12 @@ class Placements:
 
     def under_way(self, caller: Invocation, target: HandlerDefinition, key: str) -> bool:
         """Whether what the caller has sent to this object before is not placed yet: then nothing may be accepted past it."""
-        return bool(self._lanes) and (caller.seq, target.service.name, key) in self._lanes
+        return (caller.seq, target.service.name, key) in self.lanes
 
     def sending(self, callers: Iterable[Invocation]) -> list[asyncio.Task[None]]:
         """The placements of these that are under way."""
-        seqs = {caller.seq for caller in callers} if self._lanes else ()
-        return [task for lane, tasks in self._lanes.items() if lane[0] in seqs for task in tasks.values()]
+        seqs = {caller.seq for caller in callers} if self.lanes else ()
+        return [task for lane, tasks in self.lanes.items() if lane[0] in seqs for task in tasks.values()]
 
     def begin(
         self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
@@ -164,7 +164,7 @@ class Placements:
         """
         if caller.work is None or command not in caller.work:
             lane = caller.seq, message.target.service.name, message.key
-            tasks = self._lanes.setdefault(lane, {})
+            tasks = self.lanes.setdefault(lane, {})
             before = next(reversed(tasks.values()), None)
             placing = self._place_for(caller, command, kind, message, told, number, before)
             task = tasks[command] = self._partition.spawn(placing)
@@ -173,12 +173,12 @@ class Placements:
 
     def _placed(self, lane: Lane, tasks: dict[int, asyncio.Task[None]], command: int, _: object) -> None:
         tasks.pop(command, None)
-        if not tasks and self._lanes.get(lane) is tasks:
-            del self._lanes[lane]
+        if not tasks and self.lanes.get(lane) is tasks:
+            del self.lanes[lane]
 
     def _push_back(self, caller: Invocation, lane: Lane) -> None:
         """The next attempt begins the first one anew, and what stands behind it, which must not overtake it."""
-        for command, task in self._lanes.pop(lane, {}).items():
+        for command, task in self.lanes.pop(lane, {}).items():
             if caller.work is not None:
                 caller.work.pop(command, None)
             if task is not asyncio.current_task():

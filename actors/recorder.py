@@ -97,7 +97,7 @@ class Recorder:
         Between two of them, whatever the handler has started reacts to the first. A cancellation among them ends the wait
         too.
         """
-        while not future.done():
+        while not future._state:  # done() would count as a use of it
             if self._branches is not None and not self._branches.at_rest():
                 return False
             if not self._show_next():

@@ -220,7 +220,7 @@ def _build(declared: Any, where: str) -> Codec:
 def _dump_int(value: Any) -> str:
     if type(value) is int:
         try:
-            return int.__repr__(value)
+            return str(value)
         except ValueError as error:
             raise SerializationError(f"This int is too long to be stored as text: {error}.") from None
     raise _wrong(value, "int")

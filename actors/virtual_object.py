@@ -201,9 +201,7 @@ _inside_step = inside_step.get
 
 def _refuse_in_step(instance: Served, name: str, done: str) -> None:
     """Raise StateWriteInStep, unless the instance is a copy: that is not an object of an app."""
-    try:
-        _attempt_of.__get__(instance)
-    except AttributeError:
+    if not hasattr(instance, "_actors_attempt"):
         return
     raise StateWriteInStep(
         f"{type(instance).__name__}.{name} was {done} inside a step. The recorded result of a step stands for it on replay, where this "
@@ -413,10 +411,6 @@ class Keeper(Protocol):
     def hand_out_all(self, instance: Any) -> None: ...
 
 
-# Slots are set past __setattr__, which is there for what handlers do.
-_attempt_of = Served.__dict__["_actors_attempt"]
-set_attempt: Callable[[Any, Any], None] = _attempt_of.__set__
-
 # The attributes an instance really has: those of a worker show all that is held back too.
 values_of: Callable[[Any], dict[str, Any]] = Served.__dict__["__dict__"].__get__
 _set_values = Served.__dict__["__dict__"].__set__
@@ -506,7 +500,7 @@ def _guarded_class(cls: type[Served]) -> type[Served]:
     set_attribute, delete_attribute = cls.__setattr__, cls.__delattr__
 
     def set_unless_in_step(self: Any, name: str, value: Any) -> None:
-        if _inside_step():
+        if _inside_step() and name != "_actors_attempt":
             _refuse_in_step(self, name, "assigned")
         set_attribute(self, name, value)
 

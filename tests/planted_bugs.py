@@ -605,7 +605,7 @@ BUGS = [
     Bug(
         "a restart leaves what was written with the outcome",
         "actors/attempt.py",
-        "        if changes is not None and self.invocation.journal is not None:\n",
+        "        if changes is not None and invocation.journal is not None:\n",
         "        if False:\n",
     ),
     Bug(
@@ -635,7 +635,7 @@ BUGS = [
     Bug(
         "a plain message overtakes one that is being placed",
         "actors/placements.py",
-        "        return bool(self._lanes) and (caller.seq, target.service.name, key) in self._lanes\n",
+        "        return (caller.seq, target.service.name, key) in self.lanes\n",
         "        return False\n",
     ),
     Bug(

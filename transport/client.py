@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
-from actors.futures import Call
+from actors.futures import AwaitedOutside, Call
 from actors.handlers import (
     BoundHandler,
     HandlerDefinition,
@@ -358,7 +358,7 @@ class NamedHandler:
         return NamedHandler(self._client, *self._target, options)
 
 
-class RemoteCall(Call[R]):
+class RemoteCall(AwaitedOutside, Call[R]):
     """A call under way: it was sent when it was made. Awaiting it twice gives the same value."""
 
     __slots__ = ("_shared",)

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actors import VirtualObject, field
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState, UnsetState
 from actors.object_state import ObjectState, materialize, reader_of, refuse_changes
-from actors.virtual_object import definition_of, set_attempt
+from actors.virtual_object import definition_of
 from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
 
 
@@ -835,7 +835,7 @@ def _pickled(one: Any) -> Any:
 @pytest.mark.parametrize("cls", [Scales, Small])
 def test_a_copy_holds_the_values_and_is_no_object_of_an_app(cls: Any, copied: Any) -> None:
     state, instance = begun(cls, dict(BIG) if cls is Scales else {"a": "5"})
-    set_attempt(instance, (one for one in "no copy of this can be made"))
+    instance._actors_attempt = (one for one in "no copy of this can be made")
     for original in (instance, reader_of(state, dict(state.stored))):
         other = copied(original)
         assert type(other) is type(original) or original is not instance
