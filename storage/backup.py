@@ -38,7 +38,8 @@ def backup(path: str, target: str, progress: Progress = lambda copied, total: No
     for taken in (target, target + "-wal", target + "-journal"):
         if os.path.lexists(taken):
             raise StorageError(
-                f"{taken} exists, and a backup overwrites nothing. Name a new file, or move that one away."
+                f"{taken} exists, and a backup never overwrites a file. Choose a new file, or move the existing "
+                "one away."
             )
     with _translating(path), Bystander(path) as bystander, _new_file(target) as new:
         if bystander.descriptor is not None and not bystander.owned():
@@ -52,7 +53,7 @@ def backup(path: str, target: str, progress: Progress = lambda copied, total: No
                 os.link(new, target)  # a rename would replace a file that was put there meanwhile
             except FileExistsError:
                 raise StorageError(
-                    f"{target} exists by now, and a backup overwrites nothing. Name a new file."
+                    f"{target} exists now, and a backup never overwrites a file. Choose a new file."
                 ) from None
             except OSError:  # no links on this file system
                 os.rename(new, target)
@@ -68,13 +69,15 @@ def restore(source: str, path: str, progress: Progress = lambda copied, total: N
     path = os.path.realpath(path)
     kept = path + KEPT
     if not os.path.isdir(os.path.dirname(path)):
-        raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or name another file.")
+        raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or choose another file.")
     if os.path.isdir(path):
-        raise StorageError(f"{path} is a folder. Name the database file to restore.")
+        raise StorageError(f"{path} is a folder. Give the path of the database file to restore.")
     if os.path.exists(path) and os.path.exists(source) and os.path.samefile(source, path):
-        raise StorageError(f"{source} is the file to restore itself. Name the backup first, then the file.")
+        raise StorageError(
+            f"{source} and {path} are the same file. Give the backup first, then the database to replace."
+        )
     if os.path.lexists(kept):
-        raise StorageError(f"{kept} exists: an earlier restore has kept it. Move or delete it, then restore again.")
+        raise StorageError(f"{kept} exists: an earlier restore kept it. Move or delete it, then restore again.")
     with _translating(path), _locked(path) as lock, _new_file(path) as new:
         _refuse_other_program(lock)
         with _translating(source), _locked(os.path.realpath(source), reader=True) as reader:
@@ -118,7 +121,7 @@ def _translating(path: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(path: str, *, reader: bool = False) -> Iterator[FileLock]:
     if reader and not os.path.isfile(path):
-        raise StorageError(f"There is no file {path}. Name a backup.")
+        raise StorageError(f"The file {path} does not exist. Give the path of a backup.")
     lock = FileLock(path, reader=reader)
     try:
         yield lock
@@ -130,7 +133,7 @@ def _locked(path: str, *, reader: bool = False) -> Iterator[FileLock]:
 def _new_file(path: str) -> Iterator[str]:
     """A temporary name beside `path`. What lies there in the end is removed, and what SQLite leaves beside it."""
     if not os.path.isdir(os.path.dirname(path)):
-        raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or name another file.")
+        raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or choose another file.")
     descriptor, new = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
     os.close(descriptor)
     try:
@@ -164,7 +167,8 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
         known = translated(error, target)
         if isinstance(known, StorageFull):
             known = StorageFull(
-                f"The disk that holds {target} is full: nothing was left there. Free space, or name a file on another disk."
+                f"The disk that holds {target} is full: nothing was left there. Free space, or choose a file on "
+                "another disk."
             )
         raise known from error
     source.execute("COMMIT")
@@ -175,9 +179,7 @@ def _settle(new: str, like: str) -> None:
     with contextlib.closing(sqlite3.connect(f"{Path(new).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
-        raise DatabaseForeign(
-            f"The database is damaged inside ({found}): it is not copied. Restore it from an older backup."
-        )
+        raise DatabaseForeign(f"The database is damaged ({found}) and was not copied. Restore it from an older backup.")
     shutil.copymode(like, new)
     if hasattr(os, "chown"):
         owner = os.stat(like)
@@ -204,9 +206,9 @@ def _refuse_foreign(connection: sqlite3.Connection, path: str) -> None:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     if not tables:
-        raise StorageError(f"{path} is empty: no app has used it yet. Name another file.")
+        raise StorageError(f"{path} is empty: no app has used it yet. Choose another file.")
     if application != schema.APPLICATION_ID:
-        raise DatabaseForeign(f"{path} is a database of another program. Name the database of an app.")
+        raise DatabaseForeign(f"{path} is a database of another program. Choose an app's database.")
 
 
 def _refuse_other_program(lock: FileLock) -> None:
@@ -215,7 +217,9 @@ def _refuse_other_program(lock: FileLock) -> None:
     os.lseek(lock.database, 0, os.SEEK_SET)
     header = Header.parsed(os.read(lock.database, 100))
     if header is not None and header.application_id not in (0, schema.APPLICATION_ID):
-        raise DatabaseForeign(f"{lock.path} is a database of another program: it is not replaced. Name another file.")
+        raise DatabaseForeign(
+            f"{lock.path} is a database of another program and was not replaced. Choose another file."
+        )
 
 
 def _refuse_unusable(reader: FileLock) -> None:

@@ -48,8 +48,9 @@ def refuse_stale(path: str, database: int | None, noted: str) -> None:
         return
     if noted != note(os.fstat(database), log):
         raise StaleLog(
-            f"{path} was replaced or changed after {path}-wal was written, so the two do not belong together. Perhaps a backup "
-            f"was copied over the file of an app that had been killed. To go on with {path} as it is now, move {path}-wal away; "
-            f"`actors restore` does that by itself. To go on with the contents of the -wal, put the earlier {path} back. If "
-            f"{path} is the earlier file and was only touched, remove {path}.lock."
+            f"{path} was replaced or changed after {path}-wal was written, so the two do not belong together. "
+            f"Perhaps a backup was copied over the file of an app that had been killed. To go on with {path} as "
+            f"it is now, move {path}-wal away; `actors restore` does that by itself. To go on with the contents "
+            f"of the -wal, put the earlier {path} back. If only the modification time of {path} has changed, "
+            f"remove {path}.lock."
         )

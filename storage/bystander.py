@@ -32,9 +32,9 @@ class Bystander:
         self._writes = writes
         self._copies: tempfile.TemporaryDirectory[str] | None = None
         if os.path.isdir(self.path):
-            raise StorageError(f"There is no file {self.path}: it is a folder. Name the database of the app in it.")
+            raise StorageError(f"{self.path} is a folder. Give the path of the app's database file in it.")
         if not os.path.isfile(self.path):
-            raise StorageError(f"There is no file {self.path}. Name the database of the app.")
+            raise StorageError(f"The file {self.path} does not exist. Give the path of the app's database file.")
         if owned_here(self.path):
             return
         self.descriptor = os.open(self.path, os.O_RDWR if writes else os.O_RDONLY)

@@ -19,7 +19,7 @@ class ActorsError(Exception):
 
 
 class StorageError(ActorsError):
-    """The database could not be read or written; the app has stopped, what was acknowledged is safe.
+    """The database could not be read or written. The app has stopped; everything that was acknowledged is safe.
 
     `transient` says that this may pass by itself: a lock of another program, a full disk, an I/O error. Then the app can be
     started again, which `App.recover` and `actors serve` do.
@@ -70,13 +70,13 @@ class DatabaseInUse(StorageError):
 
 
 class DatabaseForeign(StorageError):
-    """The file is not a database of this framework, or it is damaged. It has not been changed."""
+    """The file is not a database of this framework, or it is damaged. The file has not been changed."""
 
     error = "database_foreign"
 
 
 class StaleLog(DatabaseForeign):
-    """The -wal beside the file belongs to another database: the file was replaced since. Neither has been changed."""
+    """The -wal beside the file belongs to another database: the file was replaced since. Neither file has been changed."""
 
     error = "stale_log"
 
@@ -94,7 +94,7 @@ class DatabaseTooOld(StorageError):
 
 
 class OwnershipLost(StorageError):
-    """This process does not own the file any more: another one has taken it over. It has stopped writing for good."""
+    """This process no longer owns the file, because another process has taken it over. It has stopped writing for good."""
 
     error = "ownership_lost"
 
@@ -102,8 +102,8 @@ class OwnershipLost(StorageError):
 class DatabaseReplaced(OwnershipLost):
     """The file, or its log, was deleted, moved, replaced or overwritten while the app was running.
 
-    Nothing was acknowledged since. Find out what has done it, then start the app again: it goes on with the file that is
-    there then.
+    Nothing was acknowledged after that. Find the cause, then start the app again: it goes on with the file that is there
+    then.
     """
 
     error = "database_replaced"

@@ -292,8 +292,9 @@ class FileLock:
             time.sleep(0.005)
         if locked is None and found.st_nlink > 1 and not self._reader:
             raise StorageError(
-                f"{self.path} has {found.st_nlink} names (hard links), and this system cannot lock it under all of them: two "
-                "apps could own it at once. Remove the other names, or give this app a copy."
+                f"{self.path} has {found.st_nlink} names (hard links), and this system cannot lock it under all "
+                "of them, so two apps could own it at the same time. Remove the other names, or give this app a "
+                "copy."
             )
         self._identity = identity
         _owners[identity] = self

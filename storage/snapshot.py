@@ -31,7 +31,7 @@ def take(path: str, target: str) -> None:
     """
     path = os.path.realpath(path)
     if not os.path.isfile(path):
-        raise StorageError(f"There is no database {path}. Name the file of an app that has run.")
+        raise StorageError(f"The database {path} does not exist. Give the path of a database that an app has used.")
     try:
         lock = FileLock(path, reader=True)
     except OSError as error:
@@ -51,7 +51,7 @@ def _check(path: str, lock: FileLock) -> None:
     inspect(path, lock.database, schema.APPLICATION_ID, len(schema.MIGRATIONS))
     refuse_stale(path, lock.database, noted(path))
     if os.path.getsize(path) == 0:
-        raise DatabaseForeign(f"{path} is empty: no app has used it yet. Name another file.")
+        raise DatabaseForeign(f"{path} is empty: no app has used it yet. Choose another file.")
 
 
 def _copy(path: str, target: str) -> None:
@@ -66,7 +66,7 @@ def _copy(path: str, target: str) -> None:
     ):
         (application,) = source.execute("PRAGMA application_id").fetchone()
         if application != schema.APPLICATION_ID:
-            raise DatabaseForeign(f"{path} holds nothing: its creation was interrupted. Name another file.")
+            raise DatabaseForeign(f"{path} holds nothing: its creation was interrupted. Choose another file.")
         try:
             with contextlib.closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
@@ -110,7 +110,7 @@ class Snapshot(SqliteStore):
         return translated(cause, self._original)
 
     async def commit(self, batch: Batch) -> None:
-        raise StorageError("A snapshot is only read.")
+        raise StorageError("A snapshot cannot be written.")
 
     async def services(self) -> list[str]:
         """The names of all classes that have state or open invocations."""

@@ -207,8 +207,8 @@ class SqliteStore:
             answer = await self._read(pragma)
             if "journal_mode" in pragma and answer[0][0] not in ("wal", "memory"):
                 raise StorageError(
-                    f"{self.path} lies on a file system without shared memory, which SQLite's write-ahead log needs. "
-                    "Choose a path on a local disk."
+                    f"{self.path} lies on a file system without shared memory, which SQLite's write-ahead log "
+                    "requires. Choose a path on a local disk."
                 )
         await self._read("BEGIN IMMEDIATE")
         try:

@@ -47,7 +47,7 @@ class Visitor(SqliteStore):
             await self._read("PRAGMA wal_autocheckpoint = 0")
             version = await self._version()
             if not version:
-                raise StorageError(f"{self.path} is empty. Start the app on it, or name the database of one.")
+                raise StorageError(f"{self.path} is empty. Start the app on it, or give the path of an app's database.")
             if version < known:
                 raise DatabaseTooOld(
                     f"{self.path} was last used by an older release (schema {version}, this one knows {known}). Start the "

@@ -119,8 +119,9 @@ class Watch:
             )
         else:
             then = (
-                "A database and a -wal that do not belong together cannot be used. Before you start the app again, run `actors "
-                f"restore` with a backup, or put back a database alone and remove {self._log_path}."
+                "A database and a -wal that do not belong together cannot be used. Before you start the app "
+                "again, run `actors restore` with a backup, or put back a database file and remove "
+                f"{self._log_path}."
             )
         return DatabaseReplaced(
             f"{what} while the app was running. The app has stopped; later commits were not acknowledged. {then}"

@@ -86,15 +86,15 @@ class Access:
         if why is None:
             return None
         return refusal(
-            403, "admin_refused", f"{why} Set HttpOptions(admin_token=...) and send it as authorization: Bearer."
+            403, "admin_refused", f"{why} Set HttpOptions(admin_token=...) and send `Authorization: Bearer TOKEN`."
         )
 
 
 def _not_at_the_machine(request: Request) -> str | None:
     if not request.local:
-        return "Without a token the admin routes are for this machine only."
+        return "Without a token the admin routes accept requests from this machine only."
     if any(request.header(name) is not None for name in _OF_PROXIES):
-        return "The request came through a proxy, so its address tells nothing of who asks."
+        return "The request came through a proxy, so its address does not identify the client."
     if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
         return "The request comes from a web page."
     if request.client is not None and not all(_is_local_name(host) for host in request.headers(b"host")):
@@ -128,11 +128,11 @@ def _unauthorized(request: Request) -> Reply:
         return refusal(
             401,
             "token_missing",
-            "Authentication required: send authorization: Bearer TOKEN.",
+            "Authentication required: send `Authorization: Bearer TOKEN`.",
             (b"www-authenticate", _CHALLENGE),
         )
     challenge = _CHALLENGE + b', error="invalid_token"'
-    return refusal(401, "token_wrong", "The token is not the one that is wanted.", (b"www-authenticate", challenge))
+    return refusal(401, "token_wrong", "The token is not valid.", (b"www-authenticate", challenge))
 
 
 def _several(token: str | Sequence[str] | None) -> Sequence[str]:

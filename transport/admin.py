@@ -84,7 +84,7 @@ class AdminRoutes:
         if refused := _from_a_form(request):
             return refused
         if await request.body(self._gateway.max_payload):
-            raise BadArguments(f"{operation} takes no body. What it takes is in the query.")
+            raise BadArguments(f"{operation} takes no body. Pass its options in the query.")
         asked = request.query(*(["keep"] if operation == "restart" else []))
         if operation == "restart":
             handle = await app.restart(id, keep=_number(asked, "keep", 0, 0, 2**31))
@@ -103,13 +103,13 @@ class AdminRoutes:
         if request.method == "GET":
             return _state_reply(await app.state(service, key))
         if request.content_type not in ("application/json", "application/merge-patch+json"):
-            return _wrong_type("A change of state is sent as application/json.")
+            return _wrong_type("Send a change of state as application/json.")
         try:
             body = _patch.decode(await request.body(self._gateway.max_payload))
             texts = {name: bytes(raw).decode() for name, raw in body.set.items()}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadArguments(
-                f'The body wants to be {{"set": {{name: value}}, "clear": [name], "undeclared": false}}: {error}.'
+                f'The body must be {{"set": {{name: value}}, "clear": [name], "undeclared": false}}: {error}.'
             ) from None
         tag = request.header(b"if-match")
         if tag is not None:
@@ -131,9 +131,7 @@ def _state_reply(info: StateInfo) -> Reply:
 def _from_a_form(request: Request) -> Reply | None:
     if request.content_type not in _SIMPLE:
         return None
-    return _wrong_type(
-        f"{request.content_type} is what any web page can send. Send no content-type, or application/json."
-    )
+    return _wrong_type(f"Any web page can send {request.content_type}. Send no content-type, or application/json.")
 
 
 def _wrong_type(message: str) -> Reply:
@@ -149,5 +147,5 @@ def _number(asked: dict[str, list[str]], name: str, default: int, low: int, high
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
-        raise BadArguments(f"{name}={text[:40]!r} is no whole number from {max(low, 0)} to {high:,}.")
+        raise BadArguments(f"{name}={text[:40]!r} is not a whole number from {max(low, 0)} to {high:,}.")
     return int(text)

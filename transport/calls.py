@@ -144,9 +144,7 @@ def _headers(options: Options) -> tuple[Header, ...]:
         found.append((b"idempotency-key", _header_value(key, "idempotency_key=")))
     for name, value in (options.headers or {}).items():
         if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
-            raise BadArguments(
-                f"headers=: {name[:40]!r} is no name of an HTTP header. Use letters, digits and hyphens."
-            )
+            raise BadArguments(f"headers=: {name[:40]!r} is not a valid header name. Use letters, digits and hyphens.")
         if not is_passed_on(name):
             raise BadArguments(f"headers=: {name!r} belongs to HTTP itself and reaches no handler. Use another name.")
         found.append((name.lower().encode(), _header_value(value, f"headers= {name!r}")))
@@ -336,7 +334,7 @@ def segment(text: str, what: str) -> str:
     `.` and `..` are encoded too: whoever joins a base to a path would take them for steps in a tree.
     """
     if not isinstance(text, str) or not text:
-        raise BadArguments(f"{what} is a str that is not empty, got {text!r}.")
+        raise BadArguments(f"{what} requires a non-empty str, got {text!r}.")
     try:
         return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
     except UnicodeEncodeError as error:
@@ -385,7 +383,8 @@ def _unexpected(answer: Answer) -> UnexpectedAnswer:
     shown = answer.body[:200].decode("utf-8", "backslashreplace").strip() or "without a body"
     kind = _kind(answer) or "no content type"
     return UnexpectedAnswer(
-        f"The answer, {answer.status} with {kind}, is none of a server of actors: {shown!r}. Is the URL right, with its prefix?",
+        f"The answer ({answer.status}, {kind}) did not come from a server of actors: {shown!r}. Check the URL and "
+        "its prefix.",
         answer.status,
     )
 

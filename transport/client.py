@@ -40,7 +40,7 @@ except ModuleNotFoundError as missing:
     if missing.name != "httpx":
         raise
     raise ModuleNotFoundError(
-        "The client needs httpx. Install it: pip install 'virtual-actors[client]'", name="httpx"
+        "The client requires httpx. Install it: pip install 'virtual-actors[client]'", name="httpx"
     ) from None
 
 T = TypeVar("T")
@@ -90,9 +90,7 @@ class Client:
         self._headers = _headers(token)
         self._timeout = milliseconds(timeout, "timeout") / 1000 if timeout is not None else None
         if self._timeout == 0:
-            raise BadArguments(
-                "timeout=0 leaves no time for an answer. Give seconds, or None to wait as long as it takes."
-            )
+            raise BadArguments("timeout=0 leaves no time for an answer. Use seconds, or None for no limit.")
         self._retry = retry
         self._uds = uds
         self._app = app
@@ -107,7 +105,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         if self._http is not None:
-            raise ClientClosed("This client is in use already. Make another one.")
+            raise ClientClosed("This client is already in use. Make another client.")
         transport = self._transport
         if transport is None:
             transport = httpx.ASGITransport(self._app) if self._app is not None else _sockets(self._uds)
@@ -192,7 +190,7 @@ class Client:
         elif target.once:
             path = calls.run_path(target.service.name, key)
         else:
-            raise BadArguments(f"{target.target}: name the invocation, with .options(idempotency_key=...).")
+            raise BadArguments(f"{target.target}: identify the invocation with .options(idempotency_key=...).")
         return RemoteHandle(self, path, target.returns)
 
     def invocation_by_key(
@@ -244,9 +242,9 @@ class Client:
                 raise
             if unsent:
                 raise unsent[-1] from None
-            advice = "Ask again." if ask.repeatable else "Use an idempotency key to ask again and not do it twice."
+            advice = "Ask again." if ask.repeatable else "With an idempotency key a repeated request is not done twice."
             raise RequestTimedOut(
-                f"{self._url} did not answer within {seconds:g} s. What it has accepted goes on. {advice}"
+                f"{self._url} did not answer within {seconds:g} s. A call that it has accepted goes on. {advice}"
             ) from None
         return ask.read(answer)
 
@@ -259,7 +257,7 @@ class Client:
             answer: Answer | None = None
             again = ask.repeatable
             if self._http is not http:
-                raise ClientClosed("The client was closed before this was answered. What was asked may have been done.")
+                raise ClientClosed("The client was closed before the answer came. The request may have been done.")
             try:
                 got = await http.request(
                     ask.method, self._url + ask.path, content=ask.body, headers=[*self._headers, *ask.headers]
@@ -273,16 +271,17 @@ class Client:
                 again = True  # nothing was sent
                 error = ServerUnreachable(
                     f"No server answers at {self._url} ({_said(refused)}). "
-                    + ("What was asked before may have been done." if sent else "Nothing was done.")
-                    + " Start it, or mend the URL."
+                    + ("The earlier request may have been done." if sent else "Nothing was done.")
+                    + " Start the server, or correct the URL."
                 )
                 unsent.append(error)
             except httpx.TransportError as broken:
                 sent = True
                 unsent.clear()
                 error = ServerUnreachable(
-                    f"{self._url} broke off before it had answered ({_said(broken)}). What was asked may have been done. "
-                    + ("Ask again." if again else "Use an idempotency key to ask again and not do it twice.")
+                    f"{self._url} closed the connection before it had answered ({_said(broken)}). The request may "
+                    "have been done. "
+                    + ("Ask again." if again else "With an idempotency key a repeated request is not done twice.")
                 )
             except httpx.InvalidURL as invalid:
                 raise BadArguments(f"The name cannot be part of a URL: {invalid}.") from None
@@ -394,7 +393,7 @@ class RemoteHandle(InvocationHandle[R]):
     @property
     def id(self) -> str:
         if self._id is None:
-            raise MisusedFuture("The id is not known yet. Await the handle, then it is.")
+            raise MisusedFuture("The id is not known yet. Await the handle first.")
         return self._id
 
     @property
@@ -456,8 +455,8 @@ class _Shared:
         except asyncio.CancelledError:
             if self._task.cancelled():
                 raise ClientClosed(
-                    "Nobody waits for this answer any more: its await was cancelled, or the client closed. "
-                    "What the server has accepted goes on."
+                    "The request was given up: its last await was cancelled, or the client was closed. A call "
+                    "that the server has accepted goes on."
                 ) from None
             if self._waiting == 1:
                 self._task.cancel()
@@ -491,9 +490,9 @@ def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
-        raise BadArguments(f"url={url!r} is none: {error}. Write http://localhost:8080.") from None
+        raise BadArguments(f"url={url!r} is not a valid URL: {error}. Use http://localhost:8080.") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadArguments(f"url={url!r} is not of a web server. Write http://localhost:8080.")
+        raise BadArguments(f"url={url!r} is not the URL of a web server. Use http://localhost:8080.")
     if parsed.query or parsed.fragment:
         raise BadArguments(f"url={url!r}: leave out what follows ? or #.")
     if parsed.userinfo:
@@ -505,7 +504,7 @@ def _headers(token: str | None) -> list[calls.Header]:
     headers: list[calls.Header] = [(b"user-agent", b"virtual-actors")]
     if token is not None:
         if not token or not all("!" <= c <= "~" for c in token):
-            raise BadArguments("token= is a str of visible ASCII characters, without spaces.")
+            raise BadArguments("token= requires a str of visible ASCII characters without spaces.")
         headers.append((b"authorization", f"Bearer {token}".encode()))
     return headers
 

@@ -54,7 +54,7 @@ class CrossOrigin:
                 f"Pages of the origin {origin[:200]!r} may not use this app: see HttpOptions(cors=...)."
             )
         if method not in _METHODS:
-            return self._refused(f"{method[:20]!r} is not possible here. Use {', '.join(_METHODS)}.")
+            return self._refused(f"The method {method[:20]} is not allowed here. Use {', '.join(_METHODS)}.")
         known = self._headers
         if unknown := [name for name in names if not (_TOKEN.fullmatch(name) if known is None else name in known)]:
             return self._refused(f"Pages may not send the header {unknown[0][:200]!r}: see Cors(headers=...).")

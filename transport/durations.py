@@ -51,6 +51,7 @@ def delay_ms(text: str) -> int:
     if ms is None or not 0 <= ms < _LONGEST_MS:
         shown = text if len(text) <= 40 else text[:37] + "..."
         raise BadArguments(
-            f"delay={shown!r} is no delay. Write 5s, 100ms, 1h5m or PT5S; a bare number means milliseconds; at most 3,000 years."
+            f"delay={shown!r} is not a valid delay. Use 5s, 100ms, 1h5m or PT5S; a bare number means "
+            "milliseconds; the maximum is 3,000 years."
         )
     return int(-(-round(ms, 3) // 1))

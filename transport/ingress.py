@@ -241,9 +241,7 @@ class Ingress:
             try:
                 text = body.decode()
             except UnicodeDecodeError as error:
-                raise BadArguments(
-                    f"The body is not UTF-8: {error}. Bytes are sent as application/octet-stream."
-                ) from None
+                raise BadArguments(f"The body is not UTF-8: {error}. Send bytes as application/octet-stream.") from None
             await self._gateway.resolve(asked.id, text=text)
         else:
             raise BadArguments(
@@ -312,7 +310,7 @@ def _length(reply: Reply) -> tuple[Header, ...]:
 
 
 async def _never() -> NoReturn:
-    raise AssertionError("The body of this request is there already.")
+    raise AssertionError("The body of this request was read already.")
 
 
 def _failed(error: BaseException) -> Reply:

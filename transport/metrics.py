@@ -41,7 +41,7 @@ async def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
         return refusal(
             501,
             "metrics_missing",
-            "Metrics need prometheus-client: pip install 'virtual-actors[metrics]', and start again.",
+            "Metrics require prometheus-client: pip install 'virtual-actors[metrics]', and start again.",
         )
     registry = client.CollectorRegistry(auto_describe=False)
     gauges = await gateway.gauges()

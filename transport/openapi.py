@@ -30,7 +30,7 @@ _IDEMPOTENCY_KEY = {
 _DELAY = {
     "name": "delay",
     "in": "query",
-    "description": "When it is to run: `5s`, `100ms`, `1h5m`, `PT5S`; a bare number means milliseconds.",
+    "description": "When the handler starts: `5s`, `100ms`, `1h5m`, `PT5S`; a bare number means milliseconds.",
     "schema": {
         "type": "string",
         "pattern": "^([0-9]{1,12}|([0-9]{1,5}(ms|s|m|h|d)){1,4}|PT[0-9]{1,9}S)$",
@@ -39,15 +39,15 @@ _DELAY = {
 }
 _INVOCATION_ID = {"description": "The id of the invocation.", "schema": {"type": "string"}}
 _EXPIRES = {
-    "description": "Until when the outcome is kept that was asked for under an idempotency key.",
+    "description": "Until when the outcome of a request with an idempotency key is kept.",
     "schema": {"type": "string", "format": "date-time"},
 }
-_RETRY_AFTER = {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}
+_RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
 
 _COMPONENTS: dict[str, Schema] = {
     "Error": {
         "type": "object",
-        "description": "What went wrong, and where: before an invocation there was (`ingress`), or in it.",
+        "description": "What went wrong, and where: before the invocation was accepted (`ingress`), or in the invocation.",
         "required": ["code", "message", "source", "error"],
         "properties": {
             "code": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The status."},
@@ -63,7 +63,11 @@ _COMPONENTS: dict[str, Schema] = {
         "properties": {
             "invocationId": {"type": "string"},
             "status": {"enum": ["Accepted", "PreviouslyAccepted"]},
-            "executionTime": {"type": "string", "format": "date-time", "description": "If it is for later: when."},
+            "executionTime": {
+                "type": "string",
+                "format": "date-time",
+                "description": "For a delayed message: when it is due.",
+            },
         },
     },
     "Health": {
@@ -87,11 +91,11 @@ _COMPONENTS: dict[str, Schema] = {
     },
 }
 _REASONS = {
-    "400": "The path, the key, the body or an id cannot be right; the message says why.",
-    "401": "The token is missing, or not the one that is wanted.",
-    "404": "Nothing of this id, or under this key, is kept.",
+    "400": "The path, the key, the body or an id is not valid; the message says why.",
+    "401": "The token is missing or not valid.",
+    "404": "Nothing is stored under this id or key.",
     "408": "The body did not arrive in time.",
-    "409": "It contradicts what has happened before; or the invocation was cancelled, killed, or would deadlock.",
+    "409": "The request contradicts an earlier one; or the invocation was cancelled, killed, or would deadlock.",
     "413": "The body is larger than the app allows.",
     "422": "The idempotency key, or that of a workflow's run, was used with other arguments.",
     "429": "The app, or the mailbox of this object, is full. Nothing was accepted.",
@@ -134,8 +138,8 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
     shown = {one.service.name for one in handlers}
     tags = [{"name": service.name, "description": _tag_text(service)} for service in services if service.name in shown]
     tags += [
-        {"name": "Invocations", "description": "What became of an invocation."},
-        {"name": "Awakeables", "description": "Complete from outside what a handler waits for."},
+        {"name": "Invocations", "description": "The outcome of an invocation."},
+        {"name": "Awakeables", "description": "Complete from outside the awakeables that handlers wait for."},
         {"name": "Server", "description": "Health."},
     ]
     document: dict[str, Any] = {
@@ -143,7 +147,7 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
             "title": ", ".join(sorted(shown)) or "actors",
             "version": _version(),
             "description": "Durable virtual objects over HTTP. Handlers are also at `/restate/call/...` and "
-            "`/restate/send/...`. An answer of 200 or 202 means: it is on disk.",
+            "`/restate/send/...`. An answer of 200 or 202 means that the request is on disk.",
         },
         "tags": tags,
         "paths": paths,
@@ -215,7 +219,7 @@ def _paths(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any]:
     answers = {"200": _value(target, schemas), **_errors(*_REQUEST, "422", *_OUTCOME)}
     sent = {
         "202": {
-            "description": "It is accepted, durably.",
+            "description": "The message is accepted and durable.",
             "headers": {"x-restate-id": _INVOCATION_ID},
             "content": _json({"$ref": "#/components/schemas/Accepted"}),
         },
@@ -270,14 +274,14 @@ def _body(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any] | N
 
 def _value(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "description": "The value it returned.",
+        "description": "The value that the handler returned.",
         "headers": {"x-restate-id": _INVOCATION_ID, "idempotency-expires": _EXPIRES},
     }
     declared = target.returns.type
     if declared is bytes:
         found["content"] = {"application/octet-stream": {"schema": {}}}
     elif declared in (None, type(None)):
-        found["description"] = "It is done. It returns nothing, so the body is empty."
+        found["description"] = "The handler has ended. It returns nothing, so the body is empty."
     else:
         found["content"] = _json(schemas.of(declared))
     return found
@@ -321,7 +325,7 @@ def _fixed_paths() -> dict[str, Any]:
                     "responses": outcome if end == "attach" else {**outcome, **_errors("470")},
                 }
             }
-    done = {"202": {"description": "It is completed, durably; also if it was by the same completion before."}}
+    done = {"202": {"description": "The awakeable is completed and durable; also if the same completion came before."}}
     for end, summary, content in (
         ("resolve", "Complete an awakeable with a value", {**_json({}), "application/octet-stream": {"schema": {}}}),
         ("reject", "Make the handler that waits fail", {"text/plain": {"schema": {"type": "string"}}}),
@@ -344,7 +348,7 @@ def _fixed_paths() -> dict[str, Any]:
             "summary": "Whether it runs, and what it serves",
             "responses": {
                 "200": {"description": "It runs.", "content": health},
-                "503": {"description": "It does not run.", "content": health},
+                "503": {"description": "The app is not running.", "content": health},
             },
         }
     }

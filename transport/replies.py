@@ -92,11 +92,13 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
         named = ((b"x-restate-id", error.invocation_id.encode()),) if error.invocation_id is not None else ()
         return json_reply(503, told, *named, *headers)
     if isinstance(error, AppNotRunning):
-        return refusal(503, error.error, "The app is not running, or is about to stop. Ask again.", *headers)
+        return refusal(503, error.error, "The app is not running, or is about to stop. Try again.", *headers)
     if isinstance(error, StorageError):
-        return refusal(503, error.error, "The database cannot be used now; the log says why. Ask again.", *headers)
+        return refusal(
+            503, error.error, "The database cannot be used at present; see the server's log. Try again.", *headers
+        )
     stable = error.error if isinstance(error, ActorsError) else "internal_error"
-    return refusal(500, stable, "Something went wrong inside; the log says what.", *headers)
+    return refusal(500, stable, "Internal error; see the server's log.", *headers)
 
 
 def wrong_method(method: str, *allowed: str) -> Reply | None:
@@ -104,7 +106,9 @@ def wrong_method(method: str, *allowed: str) -> Reply | None:
     if method in allowed:
         return None
     named = ", ".join(allowed)
-    return refusal(405, "wrong_method", f"{method[:20]} is not possible here. Use {named}.", (b"allow", named.encode()))
+    return refusal(
+        405, "wrong_method", f"The method {method[:20]} is not allowed here. Use {named}.", (b"allow", named.encode())
+    )
 
 
 def refusal(

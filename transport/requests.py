@@ -136,7 +136,7 @@ class Request:
         values: dict[str, list[str]] = {}
         for name, value in pairs:
             if name not in known:
-                takes = f"Known parameters: {', '.join(known)}." if known else "None is known here."
+                takes = f"Known parameters: {', '.join(known)}." if known else "This route takes no parameters."
                 raise BadArguments(f"Unknown query parameter {name[:40]!r}.{hint(name, known)} {takes}")
             if name in values and name not in several:
                 raise BadArguments(f"The query parameter {name!r} is given twice.")
@@ -236,5 +236,5 @@ def _repeated(header: str) -> BadRoute:
 
 def _too_large(limit: int) -> BadRoute:
     return BadRoute(
-        413, "payload_too_large", f"The body is larger than {limit:,} bytes; max_payload of the app allows no more."
+        413, "payload_too_large", f"The body is larger than {limit:,} bytes, the maximum (max_payload of the app)."
     )

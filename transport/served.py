@@ -51,7 +51,7 @@ class App(Runtime):
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         elif kind == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": "This server speaks HTTP only."})
+            await send({"type": "websocket.close", "code": 1000, "reason": "This server supports HTTP only."})
         else:
             raise RuntimeError(f"This ASGI application does not know the scope type {kind!r}.")
 

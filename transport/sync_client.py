@@ -35,7 +35,7 @@ class SyncClient:
 
     def __enter__(self) -> Self:
         if self._loop is not None:
-            raise ClientClosed("This client is in use already. Make another one.")
+            raise ClientClosed("This client is already in use. Make another client.")
         loop = self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="actors-client", daemon=True)
         self._thread.start()
@@ -66,7 +66,7 @@ class SyncClient:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise ClientClosed("The client was closed by another thread. What was asked may have been done.") from None
+            raise ClientClosed("The client was closed by another thread. The request may have been done.") from None
         except BaseException:
             future.cancel()
             raise

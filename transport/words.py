@@ -36,13 +36,13 @@ def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) ->
             positional = [bytes(raw).decode() for raw in given.positional]
             named = {name: bytes(raw).decode() for name, raw in given.named.items()}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadArguments(f"The body is no {ARGUMENTS}: {error}.") from None
+            raise BadArguments(f"The body is not valid {ARGUMENTS}: {error}.") from None
         return _placed(target, positional, named, value_of)
     if content_type == WORDS:
         try:
             words = _words.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadArguments(f"The body is no {WORDS}: {error}.") from None
+            raise BadArguments(f"The body is not valid {WORDS}: {error}.") from None
         return _placed(target, *_sorted(target, words), _meant)
     return arguments(target, body)
 
@@ -65,7 +65,7 @@ def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dic
             )
         elif named:
             raise BadArguments(
-                f"{target.target}: {word[:40]!r} has no name and comes after one that has. Put it first."
+                f"{target.target}: {word[:40]!r} has no name and comes after a named argument. Put it first."
             )
         else:
             positional.append(word)

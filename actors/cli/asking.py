@@ -21,8 +21,8 @@ from actors.storage import Status
 
 LOOK_EVERY = 0.03  # seconds between two looks for answers
 
-LEFT = "left for the next app that starts on this file; it may still refuse it: see its log"
-TAKEN = "the app has begun this and does not answer; it will be done, if only at the next start"
+LEFT = "left for the next app that starts on this file, which may refuse it: see its log"
+TAKEN = "the app has accepted the request and has not answered yet; it will be done, at the next start at the latest"
 WITHDRAWN = "the app did not answer within {:g} s; the request is withdrawn, and nothing was done"
 
 

@@ -92,13 +92,13 @@ class Checking:
         if isinstance(stuck, int):
             return stuck, Misfit(
                 "timeout",
-                f"It did not end within {self._timeout_s:g} s, and let nothing else run: a loop that never ends, or a call "
-                "that blocks. Move what blocks into ctx.run.",
+                f"It did not end within {self._timeout_s:g} s and blocked the event loop: an endless loop, or a "
+                "blocking call. Run blocking or CPU-heavy work in ctx.run(...).",
             )
         item = watched.get()
         if item:
             return item, Misfit("crash", f"The process ended with code {code} while it ran.")
-        raise CheckFailed(f"The process that checks has ended with code {code}.")
+        raise CheckFailed(f"The checking process ended with code {code}.")
 
     async def _listen(self, process: Process, orders: Orders) -> None:
         assert process.stdout is not None

@@ -27,9 +27,9 @@ def database_file(ctx: click.Context, param: click.Parameter, value: str) -> str
     try:
         path = database_path(value) if value.startswith("sqlite:") or "://" in value else value
     except DefinitionError:
-        raise click.BadParameter(f"{value!r} is not understood. Give a path, or sqlite:///path.") from None
+        raise click.BadParameter(f"{value!r} is not a valid database. Use a path, or sqlite:///path.") from None
     if path == ":memory:":
-        raise click.BadParameter("a database in memory is known to its own process only.")
+        raise click.BadParameter("only its own process can use a database in memory.")
     if not path or "\x00" in path:
         raise click.BadParameter("a path cannot be empty or hold a NUL character.")
     return path
@@ -51,13 +51,15 @@ class Database:
         """What the id of an invocation, or the number that the views show, stands for. Raises BadId."""
         id = self.named(id)
         if id.startswith("prom_1"):
-            raise BadId(f"{id!r} is an awakeable, and no invocation: see actors awakeables list.")
+            raise BadId(f"{id!r} is the id of an awakeable, not of an invocation: see actors awakeables list.")
         return self.ids.read_invocation(id)
 
     def awakeable(self, id: str) -> tuple[int, int]:
         """The same of an awakeable: its invocation and its position. Raises BadId."""
         if id.startswith("inv_1"):
-            raise BadId(f"{id!r} is an invocation, and no awakeable: actors invocations show tells what it waits for.")
+            raise BadId(
+                f"{id!r} is the id of an invocation, not of an awakeable: actors invocations show lists its awakeables."
+            )
         return self.ids.read_awakeable(id)
 
     async def find(self, id: str) -> InvocationRow:

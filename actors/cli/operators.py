@@ -43,7 +43,7 @@ POSSIBLE = {**SENSIBLE, "pause": (*SENSIBLE["pause"], "paused")}
 DONE = {"cancel": "cancellation requested", "pause": "paused", "resume": "resumed", "purge": "purged", "kill": "killed"}
 DONE |= {"restart": "restarted as", "resolve": "resolved", "reject": "rejected"}
 
-STALE = "No app runs on this file; this is as of its last commit."
+STALE = "No app is running on this file; this is its last commit."
 
 database_option = click.option(
     "--db",
@@ -69,7 +69,7 @@ wait_option = click.option(
 
 def _seconds(value: float) -> float:
     if value != value:  # nan is in no range, and outside of none
-        raise click.BadParameter("nan is no number of seconds.")
+        raise click.BadParameter("nan is not a number of seconds.")
     return value
 
 
@@ -80,11 +80,11 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "statuses",
             multiple=True,
             metavar="STATUS",
-            help=f"{', '.join(Status.NAMES)}, open or ended; several times.",
+            help=f"{', '.join(Status.NAMES)}, open or ended; may be repeated.",
         ),
         click.option("--handler", metavar="NAME"),
         click.option("--key", metavar="KEY"),
-        click.option("--service", metavar="NAME", help="Of this class."),
+        click.option("--service", metavar="NAME", help="Only of this class."),
     ):
         command = option(command)
     return command
@@ -120,7 +120,7 @@ def _text(name: str, value: Any) -> Any:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise click.UsageError(f"{name.upper()} is no Unicode text: {text!r}.") from None
+        raise click.UsageError(f"{name.upper()} is not valid Unicode text: {text!r}.") from None
     return text
 
 
@@ -145,7 +145,9 @@ def invocations() -> None:
 
 @invocations.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many to list, the newest first."
+)
 @database_option
 @json_option
 @reporting
@@ -229,7 +231,9 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
     ) -> int:
         filtered = bool(service or key or handler or statuses)
         if bool(ids) == filtered:
-            raise click.UsageError(f"Name the ids to {name}, or say which with --service, --key, --handler, --status.")
+            raise click.UsageError(
+                f"Give the ids to {name}, or select invocations with --service, --key, --handler, --status."
+            )
         numbers = _numbers(statuses or SENSIBLE[name])
         if statuses:
             numbers = _possible(name, numbers)
@@ -266,7 +270,7 @@ def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise  # Ctrl-C
-        click.echo("\nNothing was done: this is not a terminal to ask on. Add --yes.", err=True)
+        click.echo("\nNothing was done: confirmation requires a terminal. Add --yes.", err=True)
         sys.exit(1)
     if not sure:
         raise click.Abort
@@ -288,18 +292,18 @@ class Position(click.ParamType[int]):
         )
 
 
-_operation("cancel", "Ask invocations to end: what they call first, then they are told at their next await.")
+_operation("cancel", "Cancel invocations: first those they call, then their own handlers, at the next await.")
 _operation("kill", "End invocations, and those they call, without running their code.")
 _operation("pause", "Stop invocations where they are, until they are resumed.")
 _operation("resume", "Start the next attempt of paused invocations now.")
 _operation(
     "restart",
-    "Do ended invocations once more, as new ones: from the input, or with some of the journal kept.",
+    "Repeat ended invocations as new ones: from the input, or with part of the journal kept.",
     click.option(
         "--keep",
         type=Position(),
         metavar="N",
-        help="Keep the journal up to position N: what was done up to there is not done again.",
+        help="Keep the journal up to position N: commands up to there are not done again.",
     ),
 )
 _operation("purge", "Forget ended invocations and their journals.")
@@ -311,27 +315,29 @@ _operation("purge", "Forget ended invocations and their journals.")
 @click.group()
 @misplaced_option
 def awakeables() -> None:
-    """Look at what waits for an answer from outside, and give it."""
+    """List, resolve or reject awakeables."""
 
 
 @awakeables.command("list")
-@click.option("--service", metavar="NAME", help="Of this class.")
+@click.option("--service", metavar="NAME", help="Only of this class.")
 @click.option("--key", metavar="KEY")
 @click.option("--handler", metavar="NAME")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The oldest so many.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many to list, the oldest first."
+)
 @database_option
 @json_option
 @reporting
 async def list_awakeables(
     service: str | None, key: str | None, handler: str | None, limit: int, db: str, as_json: bool
 ) -> int:
-    """List the awakeables nobody has completed, the oldest first."""
+    """List the awakeables that are not completed, the oldest first."""
     async with visiting(db) as database:
         found = await database.awakeables(limit + 1, service=service, key=key, handler=handler)
     if as_json:
         _print_json(found[:limit])
     elif not found:
-        click.echo("Nothing waits for an answer.")
+        click.echo("No awakeables are open.")
     else:
         show_awakeables(_page(), found[:limit], _now())
         if len(found) > limit:
@@ -348,7 +354,7 @@ async def list_awakeables(
 @json_option
 @reporting
 async def resolve(id: str, value: str, text: bool, db: str, wait: float, as_json: bool) -> int:
-    """Complete an awakeable with VALUE: JSON, or text if it is no JSON. Without VALUE: null."""
+    """Complete an awakeable with VALUE: JSON, or text if it is not JSON. Default: null."""
     argument = value
     if text or not _is_json(value):
         argument = json.dumps(value)
@@ -379,7 +385,7 @@ async def reject(id: str, reason: str, db: str, wait: float, as_json: bool) -> i
 @click.group()
 @misplaced_option
 def requests() -> None:
-    """Look at what was left in the file for the next app that starts on it, and take it back."""
+    """List or withdraw requests that wait for the next start of the app."""
 
 
 @requests.command("list")
@@ -403,7 +409,7 @@ async def list_requests(db: str, as_json: bool) -> int:
     if as_json:
         _print_json(found)
     elif not found:
-        click.echo("Nothing is asked for.")
+        click.echo("No requests are waiting.")
     else:
         show_requests(_page(), found, _now())
     return 0
@@ -411,25 +417,26 @@ async def list_requests(db: str, as_json: bool) -> int:
 
 @requests.command("withdraw")
 @click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[NUMBER]...")
-@click.option("--all", "all_", is_flag=True, help="All that are listed.")
+@click.option("--all", "all_", is_flag=True, help="Withdraw all requests in the list.")
 @database_option
 @reporting
 async def withdraw(numbers: tuple[int, ...], all_: bool, db: str) -> int:
-    """Take requests back, by their numbers in the list: they are not done."""
+    """Withdraw requests by their numbers in the list."""
     if bool(numbers) == all_:
-        raise click.UsageError("Name the numbers to withdraw, or --all.")
+        raise click.UsageError("Give the numbers to withdraw, or --all.")
     async with visiting(db, asks=True) as database:
         if all_:
             numbers = tuple(number for number, *_ in await database.visitor.requests())
             if not numbers:
-                click.echo("Nothing is asked for.")
+                click.echo("No requests are waiting.")
         gone = await database.visitor.withdraw(numbers)
     for number in dict.fromkeys(numbers):
         if number in gone:
             click.echo(f"{number} withdrawn")
         else:
             click.echo(
-                f"{number}: no such request waits; it was done, refused or withdrawn, or an app has begun it", err=True
+                f"{number}: no such request is waiting: it was done, refused or withdrawn, or an app has begun it",
+                err=True,
             )
     return 0 if gone == set(numbers) else 1
 
@@ -465,7 +472,7 @@ def _possible(name: str, numbers: list[int]) -> list[int]:
     found = [number for number in numbers if number in possible]
     if not found:
         words = ", ".join(Status.NAMES[number] for number in possible)
-        raise click.BadParameter(f"{name} has an effect on these only: {words}.", param_hint="--status")
+        raise click.BadParameter(f"{name} has an effect only on invocations that are: {words}.", param_hint="--status")
     return found
 
 

@@ -81,7 +81,7 @@ class Word(click.ParamType[str]):
         try:
             text.encode()
         except UnicodeEncodeError:
-            self.fail(f"{text!r} is no Unicode text.", param, ctx)
+            self.fail(f"{text!r} is not valid Unicode text.", param, ctx)
         return text
 
 
@@ -98,7 +98,7 @@ class Target(Word):
         key, _, handler = rest.rpartition("/")
         if not slash or not service or not handler or (rest.count("/") and not key):
             self.fail(
-                f"{text!r} is not a valid target. Write Counter/a/add, or Mailer/deliver for a Service.", param, ctx
+                f"{text!r} is not a valid target. Use Counter/a/add, or Mailer/deliver for a Service.", param, ctx
             )
         return service, key, handler
 
@@ -126,7 +126,7 @@ def _told(work: Callable[[], None], as_json: bool) -> None:
     except ActorsError as error:
         code = error.code if isinstance(error.code, int) else 500
         metadata = error.metadata if isinstance(error, TerminalError) else None
-        advice = " For example: actors serve module:app, or --url for another one." if _is_down(error) else ""
+        advice = " For example: actors serve module:app, or --url for another server." if _is_down(error) else ""
         if as_json:
             facts = {"code": code, "error": error.error, "message": str(error) + advice, "metadata": metadata or {}}
             click.echo(json.dumps(facts), err=True)
@@ -204,7 +204,7 @@ async def _send(
     body, kind = _words(words)
     if delay is not None and delay.isdecimal() and delay != "0":
         raise click.UsageError(
-            f"--delay {delay} has no unit. Write {delay}s for seconds, or {delay}ms, {delay}m, {delay}h."
+            f"--delay {delay} has no unit. Use {delay}s for seconds, or {delay}ms, {delay}m, {delay}h."
         )
     after = delay_ms(delay) if delay is not None else 0
     accepted: Accepted = await client.ask(calls.send_by_name(*target, body, kind, Options(after, None, key)))
@@ -220,7 +220,7 @@ async def _send(
 
 
 async def _resolve(client: Client, id: str, value: str, text: bool, as_json: bool) -> None:
-    """Complete an awakeable with JSON, or text if it is no JSON. Without it: null."""
+    """Complete an awakeable with JSON, or with text if it is not JSON. Default: null."""
     is_json = not text and _is_json(value)
     try:
         await client.ask(calls.resolve_json(id, value if is_json else json.dumps(value)))
@@ -253,7 +253,7 @@ def _state(url: str, token: str | None, db: str | None, target: str, as_json: bo
     """Show the state of an object: Counter/a. With --db from the file of the app, whether it runs or not."""
     service, slash, key = target.partition("/")
     if not slash or not service or not key:
-        raise click.BadParameter(f"{target!r} is not a valid object. Write Counter/a.", param_hint="OBJECT")
+        raise click.BadParameter(f"{target!r} is not a valid object. Use Counter/a.", param_hint="OBJECT")
 
     async def asked() -> dict[str, Any]:
         if db is None:
@@ -320,8 +320,10 @@ def add_people(group: click.Group) -> None:
     """Add the commands of this module."""
     target = click.argument("target", type=Target())
     words = click.argument("words", nargs=-1, type=WORD, metavar="[ARGUMENT]...")
-    key = click.option("--key", type=WORD, help="An idempotency key: under one key it is done once.")
-    timeout = click.option("--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="Wait no longer.")
+    key = click.option("--key", type=WORD, help="An idempotency key: all calls under one key are one invocation.")
+    timeout = click.option(
+        "--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="The longest time to wait."
+    )
     remote = (url_option, token_option, json_option)
     delay = click.option("--delay", type=WORD, metavar="TIME", help="Deliver later: 5s, 100ms, 1h5m or PT5S.")
     id = click.argument("id", type=WORD)
@@ -333,7 +335,7 @@ def add_people(group: click.Group) -> None:
         "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="Its database."
     )
     limit = click.option(
-        "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="So many rows."
+        "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="How many rows to print."
     )
     _add(group, "call", _request(_call), target, words, key, timeout, *remote)
     _add(group, "send", _request(_send), target, words, key, delay, *remote)
@@ -346,7 +348,7 @@ def add_people(group: click.Group) -> None:
     @group.command()
     @click.argument("shell", type=click.Choice(list(SHELLS)))
     def completion(shell: str) -> None:
-        """Print what makes a shell complete commands and options. Its output belongs into the start-up file:
+        """Print the shell's completion script. Put its output in the start-up file:
 
         \b
         bash  eval "$(actors completion bash)"    in ~/.bashrc

@@ -79,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
-            self._refuse_all(refusal(503, "too_many_connections", "Too many connections are open. Ask again."))
+            self._refuse_all(refusal(503, "too_many_connections", "Too many connections are open. Try again."))
         # Silence from the beginning is the same as silence between two requests.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -137,7 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._upgrade = False
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(refusal(501, "no_tunnel", "CONNECT is not possible here."))
+            self._refuse(refusal(501, "no_tunnel", "CONNECT is not supported."))
             return
         head = [method, b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
@@ -289,7 +289,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """What the parser lets pass and RFC 9112 does not: a proxy in front might read another request out of the same bytes."""
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            return refusal(505, "bad_version", f"HTTP/{version} is not spoken here. Use HTTP/1.1.")
+            return refusal(505, "bad_version", f"HTTP/{version} is not supported. Use HTTP/1.1.")
         hosts, codings = [], []
         for name, value in self.headers:
             if name == b"host":
@@ -297,13 +297,13 @@ class BoundedProtocol(HttpToolsProtocol):
             elif name == b"transfer-encoding":
                 codings.append(value.strip().lower())
         if len(hosts) != 1 and (hosts or version == "1.1"):
-            return refusal(400, "bad_http", f"There are {len(hosts) or 'no'} Host headers. Send one.")
+            return refusal(400, "bad_http", f"The request has {len(hosts) or 'no'} Host headers. Send exactly one.")
         if hosts and not _HOST.fullmatch(hosts[0]):
             return refusal(400, "bad_http", "The Host header does not name a host.")
         if codings and version == "1.0":
-            return refusal(400, "bad_http", "HTTP/1.0 has no Transfer-Encoding. Send Content-Length.")
+            return refusal(400, "bad_http", "HTTP/1.0 does not allow Transfer-Encoding. Send Content-Length.")
         if codings not in ([], [b"chunked"]):
-            return refusal(501, "unsupported_coding", "The only Transfer-Encoding here is chunked, once.")
+            return refusal(501, "unsupported_coding", "The only Transfer-Encoding supported is a single chunked.")
         return None
 
     def _too_large(self) -> Reply:
@@ -318,7 +318,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(refusal(408, "slow_request", f"The headers did not arrive within {self._limits.head_s:g} s."))
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(refusal(400, "bad_http", "This is not HTTP/1.1 as RFC 9112 has it."))
+        self._refuse(refusal(400, "bad_http", "The request is not valid HTTP/1.1 (RFC 9112)."))
 
     def _refuse(self, reply: Reply) -> None:
         """Answer what is no whole request, and close. If other answers are owed, close after them."""

@@ -158,13 +158,15 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
 
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
-@click.option("--db", metavar="FILE-OR-URL", help="The database. Default: the one the app names.")
+@click.option("--db", metavar="FILE-OR-URL", help="The database. Default: the database that the app names.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all addresses of this machine.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free; it is printed."
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free port, which is printed."
 )
 @click.option(
-    "--uds", metavar="PATH", help="Listen on a Unix socket instead. Who may write the file may ask; umask decides."
+    "--uds",
+    metavar="PATH",
+    help="Listen on a Unix socket instead. Users who may write the socket file may connect; umask decides.",
 )
 @click.option(
     "--reload", is_flag=True, help="Restart when a Python file in this folder or below changes; implies ACTORS_DEBUG=1."
@@ -235,7 +237,7 @@ def serve(
         missing = (error.name or "").partition(".")[0]
         if missing not in ("uvicorn", "httptools"):
             raise
-        _fail(f"Serving needs {missing}. Install it: pip install 'virtual-actors[serve]'", 2)
+        _fail(f"Serving requires {missing}. Install it: pip install 'virtual-actors[serve]'", 2)
         raise
     try:
         sockets = [bound_to_path(uds)] if uds is not None else bound(host, port)

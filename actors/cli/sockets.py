@@ -19,7 +19,9 @@ def bound(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise CannotListen(f"{host!r} is no address: {error}. --host 127.0.0.1 is this machine alone.") from None
+        raise CannotListen(
+            f"{host!r} is not a valid address: {error}. Use --host 127.0.0.1 for this machine only."
+        ) from None
     taken: list[socket.socket] = []
     missing: OSError | None = None
     for family, kind, protocol, _, address in dict.fromkeys(found[:1] if port == 0 else found):
@@ -51,11 +53,14 @@ def bound(host: str, port: int) -> list[socket.socket]:
 
 def _refused(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is in use. Stop what listens there, or choose another one: --port {port + 1}"
+        return f"Port {port} of {host} is in use. Stop what listens there, or choose another port: --port {port + 1}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} may not be used by this user; ports from 1024 on may: --port 8080"
+        return f"Port {port} requires privileges that this user does not have. Use a port from 1024: --port 8080"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine. --host 127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses."
+        return (
+            f"{host} is not an address of this machine. Use --host 127.0.0.1 for this machine only, 0.0.0.0 for "
+            "all of its addresses."
+        )
     return f"Port {port} of {host} cannot be used: {error.strerror or error}"
 
 
@@ -83,7 +88,7 @@ def bound_to_path(path: str) -> socket.socket:
 
 def _remove_dead(path: str) -> None:
     if not stat.S_ISSOCK(os.stat(path).st_mode):
-        raise CannotListen(f"{path} exists, and is no socket. Remove it, or choose another path.")
+        raise CannotListen(f"{path} exists and is not a socket. Remove it, or choose another path.")
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as client:
         try:
             client.connect(path)

@@ -34,10 +34,10 @@ def load_app(target: str) -> App:
     """Import the module, also from the current folder, and return its App. Raises BadTarget."""
     module_name, _, name = target.partition(":")
     if not module_name or not name:
-        raise BadTarget(f"{target!r} names no app. Write module:app, for example shop:app or shop.main:app.")
+        raise BadTarget(f"{target!r} is not a valid target. Use module:app, for example shop:app or shop.main:app.")
     if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
         dotted = module_name.removesuffix(".py").replace(os.sep, "/").strip("./").replace("/", ".")
-        raise BadTarget(f"{module_name!r} is a file, and not the name of a module. Write {dotted}:{name}, without .py.")
+        raise BadTarget(f"{module_name!r} is a file, not the name of a module. Use {dotted}:{name}, without .py.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -103,9 +103,9 @@ def told(line: Line, lines: Iterable[Line]) -> str:
         case "snapshot":
             return f"reads the state {_shown(line.value)}"
         case "cancelled":
-            return "is told that it is cancelled"
+            return "is notified of its cancellation"
         case "placed":
-            return "what was asked for under the key is an invocation"
+            return "the message under the key is accepted"
         case other:
             return f"{other} {line.name or ''}".rstrip()
 

@@ -271,7 +271,7 @@ def test_handlers_that_never_yield_block_or_end_the_process_are_reported_and_the
     assert kinds["e-stubborn"] == kinds["f-fits"] == kinds["g-raises"] == "timeout"
     assert found["counts"]["replayed"] == 1 and found["counts"]["objects"] == len(keys)
     messages = {finding["key"]: finding["message"] for finding in found["findings"]}
-    assert "never ends, or a call that blocks" in messages["b-spins"]
+    assert "an endless loop, or a blocking call" in messages["b-spins"]
     assert "ended with code 9" in messages["c-exits"]
     assert "Not tried: 3 others of Order.checkout" in messages["f-fits"]
 
@@ -301,8 +301,8 @@ def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Pat
     ("arguments", "says"),
     [
         ((), "Missing argument"),
-        (("second",), "'second' names no app. Write module:app"),
-        (("second:",), "names no app"),
+        (("second",), "'second' is not a valid target. Use module:app"),
+        (("second:",), "is not a valid target"),
         (("nowhere:app",), "There is no module 'nowhere'"),
         (("second.more:app",), "There is no module 'second.more'"),
         (("broken:app",), "ZeroDivisionError"),
@@ -310,12 +310,12 @@ def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Pat
         (("needs:app",), "No module named 'not_there'"),
         (("second:nothing",), "'nothing' in the module 'second' is not an App but of type int. It has second:app."),
         (("second:Order",), "'Order' is a VirtualObject class; name the App: second:app"),
-        (("second.py:app",), "Write second:app, without .py."),
-        (("./shops/second.py:app",), "Write shops.second:app, without .py."),
+        (("second.py:app",), "Use second:app, without .py."),
+        (("./shops/second.py:app",), "Use shops.second:app, without .py."),
         (("starts:app",), "Importing 'starts' starts the app. Put run(main()) under if __name__ == '__main__':"),
         (("starts_too:app",), "Importing 'starts_too' starts the app."),
         (("second:other",), "There is no 'other' in the module 'second'. It has second:app."),
-        (("second:app",), "There is no database"),
+        (("second:app",), "does not exist"),
         (("second:app", "--db", "second.py"), "is not an SQLite database"),
         (("second:app", "--db", "empty.db"), "is empty: no app has used it yet"),
         (("second:app", "--db", "."), "is a directory"),

@@ -118,4 +118,4 @@ def test_without_the_extra_the_command_line_says_what_to_install_and_the_core_wo
     hidden = f"import sys; sys.modules[{missing!r}] = None; import actors; from actors.__main__ import main; main()"
     done = run("-c", hidden, temporary=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"The command line needs {missing}. Install it: pip install 'virtual-actors[cli]'\n"
+    assert done.stderr == f"The command line requires {missing}. Install it: pip install 'virtual-actors[cli]'\n"

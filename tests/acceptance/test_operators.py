@@ -151,7 +151,7 @@ def test_the_list_fits_80_columns_and_cuts_no_id(clinic: Clinic) -> None:
         lines = done.stdout.splitlines()
         assert max(map(len, lines)) <= 80
         assert all(line == line.rstrip() for line in lines), "a pipe gets no padding"
-        assert ("No app runs on this file; this is as of its last commit." in lines) == (beside == "none")
+        assert ("No app is running on this file; this is its last commit." in lines) == (beside == "none")
         assert [line.split()[0] for line in lines if line.startswith("inv_1")] == ids[::-1]
         assert "\x1b" not in done.stdout and "\x07" not in done.stdout
         assert "[bold]markup[/]" in done.stdout
@@ -225,7 +225,7 @@ def test_an_invocation_is_shown_with_its_journal_and_what_it_waits_for(clinic: C
     assert listed == facts["awakeables"][0] and listed["type"] == "str"
     table = run("awakeables", "list", "--db", str(clinic.path)).output
     assert awakeable in table and max(map(len, table.splitlines())) <= 80
-    assert run("awakeables", "list", "--db", str(clinic.path), "--key", "x").output == "Nothing waits for an answer.\n"
+    assert run("awakeables", "list", "--db", str(clinic.path), "--key", "x").output == "No awakeables are open.\n"
 
 
 def test_the_number_that_the_views_show_stands_for_an_id(clinic: Clinic) -> None:
@@ -341,9 +341,9 @@ def test_what_the_app_refuses_is_told_in_its_words_and_the_rest_is_done(clinic: 
     ]
     awakeable = clinic.actors("invocations", "kill", "prom_1x", ids[0])
     assert awakeable.stderr.splitlines()[0] == (
-        "'prom_1x' is an awakeable, and no invocation: see actors awakeables list."
+        "'prom_1x' is the id of an awakeable, not of an invocation: see actors awakeables list."
     )
-    assert "is an invocation, and no awakeable" in clinic.actors("awakeables", "resolve", ids[0]).stderr
+    assert "is the id of an invocation, not of an awakeable" in clinic.actors("awakeables", "resolve", ids[0]).stderr
     assert "see actors awakeables list" in clinic.actors("invocations", "show", "prom_1x").stderr
     as_json = json.loads(clinic.actors("invocations", "restart", ids[0], "--keep", "99", "--json").stdout)
     assert as_json[0]["outcome"] == "refused" and as_json[0]["error"] == "bad_arguments"
@@ -357,11 +357,11 @@ def test_filters_say_how_many_and_ask_first(clinic: Clinic) -> None:
     assert asked.returncode == 1 and "Kill 3 invocations of Patient? [y/N]" in asked.stderr
     assert {clinic.status(id) for id in ids} == {"blocked"}
     nobody = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked")
-    assert nobody.returncode == 1 and "this is not a terminal to ask on. Add --yes." in nobody.stderr
+    assert nobody.returncode == 1 and "confirmation requires a terminal. Add --yes." in nobody.stderr
     assert {clinic.status(id) for id in ids} == {"blocked"}
     useless = clinic.actors("invocations", "purge", "--status", "paused")
     assert useless.returncode == 2
-    assert "purge has an effect on these only: succeeded, failed." in useless.stderr
+    assert "purge has an effect only on invocations that are: succeeded, failed." in useless.stderr
     done = clinic.actors("invocations", "kill", "--service", "Patient", "--status", "blocked", stdin="y\n")
     assert done.returncode == 0 and sorted(done.stdout.split()[::2]) == sorted(ids)
     done = clinic.actors("invocations", "kill", "--handler", "fail", "--yes")
@@ -457,7 +457,7 @@ def test_what_is_certain_is_refused_although_no_app_runs(clinic: Clinic) -> None
         (("invocations", "kill", id), "has ended already: it failed"),
         (("invocations", "restart", other), "has not ended. Cancel or kill it first."),
         (("invocations", "pause", "inv_1AAAA"), "is not an invocation id of this app"),
-        (("awakeables", "resolve", id, "x"), "is an invocation, and no awakeable"),
+        (("awakeables", "resolve", id, "x"), "is the id of an invocation, not of an awakeable"),
         (("awakeables", "resolve", "nonsense"), "is not an awakeable id"),
     ):
         done = run(*arguments, *db)
@@ -474,8 +474,8 @@ def test_requests_that_were_left_are_listed_and_withdrawn(clinic: Clinic) -> Non
     ids = [waiting(clinic, key) for key in "abc"]
     clinic.kill()
     db = ("--db", str(clinic.path))
-    assert run("requests", "list", *db).output == "Nothing is asked for.\n"
-    assert run("requests", "withdraw", "--all", *db).output == "Nothing is asked for.\n"
+    assert run("requests", "list", *db).output == "No requests are waiting.\n"
+    assert run("requests", "withdraw", "--all", *db).output == "No requests are waiting.\n"
     assert run("invocations", "kill", *ids, *db).exit_code == 0
     found = json.loads(run("requests", "list", *db, "--json").output)
     assert [(one["operation"], one["id"], one["taken"]) for one in found] == [("kill", id, False) for id in ids]
@@ -485,7 +485,7 @@ def test_requests_that_were_left_are_listed_and_withdrawn(clinic: Clinic) -> Non
     assert run("requests", "withdraw", one, *db).output == f"{one} withdrawn\n"
     again = run("requests", "withdraw", one, two, *db)
     assert (again.exit_code, again.stdout) == (1, f"{two} withdrawn\n")
-    assert again.stderr.startswith(f"{one}: no such request waits")
+    assert again.stderr.startswith(f"{one}: no such request is waiting")
     clinic.start()
     assert [clinic.status(id) for id in ids] == ["blocked", "blocked", "failed"]
     assert run("requests", "withdraw", three, *db).exit_code == 1, "it is done"
@@ -510,8 +510,8 @@ def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("invocations", "kill"), "Name the ids to kill"),
-        (("invocations", "kill", "inv_1x", "--service", "Patient"), "Name the ids to kill"),
+        (("invocations", "kill"), "Give the ids to kill"),
+        (("invocations", "kill", "inv_1x", "--service", "Patient"), "Give the ids to kill"),
         (("invocations", "list", "--status", "angry"), "'angry' is not a valid status. Use scheduled, pending"),
         (("invocations", "purge", "--status", ""), "'' is not a valid status"),
         (("invocations", "list", "--limit", "0"), "--limit"),
@@ -520,23 +520,26 @@ def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: P
             ("invocations", "restart", "inv_1x", "--keep", "two"),
             "'two' is not a valid position. Use a whole number from 0",
         ),
-        (("invocations", "list", "--db", "postgres://x"), "'postgres://x' is not understood"),
+        (("invocations", "list", "--db", "postgres://x"), "'postgres://x' is not a valid database"),
         (("--db", "x", "invocations", "list"), "--db goes after the command, for example: actors invocations list"),
         (("awakeables", "--db", "x", "list"), "for example: actors awakeables list --db x"),
-        (("invocations", "resume", "--status", "ended"), "resume has an effect on these only: backing-off, paused"),
-        (("requests", "withdraw"), "Name the numbers to withdraw, or --all"),
-        (("requests", "withdraw", "1", "--all"), "Name the numbers to withdraw, or --all"),
+        (
+            ("invocations", "resume", "--status", "ended"),
+            "resume has an effect only on invocations that are: backing-off, paused",
+        ),
+        (("requests", "withdraw"), "Give the numbers to withdraw, or --all"),
+        (("requests", "withdraw", "1", "--all"), "Give the numbers to withdraw, or --all"),
         (("requests", "withdraw", "x"), "'x'"),
         (("invocations", "kill", "inv_1x", "--keep", "2"), "No such option"),
         (("invocations", "show"), "ID"),
         (("invocations", "kill", "inv_1x", "--wait", "-1"), "--wait"),
         (("invocations", "kill", "inv_1x", "--wait", "nan"), "--wait"),
         (("invocations", "list", "--db", "sqlite://"), "in memory"),
-        (("invocations", "list", "--db", "sqlite:/x"), "is not understood"),
+        (("invocations", "list", "--db", "sqlite:/x"), "is not a valid database"),
         (("invocations", "list", "--db", ""), "cannot be empty"),
-        (("invocations", "list", "--key", "\udcff"), "no Unicode text"),
+        (("invocations", "list", "--key", "\udcff"), "not valid Unicode text"),
         (("awakeables", "reject", "prom_1x"), "REASON"),
-        (("awakeables", "resolve", "prom_1x", "\udcff"), "no Unicode text"),
+        (("awakeables", "resolve", "prom_1x", "\udcff"), "not valid Unicode text"),
     ],
 )
 def test_wrong_usage_is_explained_and_ends_with_2(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -550,6 +553,6 @@ def test_wrong_usage_is_explained_and_ends_with_2(arguments: tuple[str, ...], me
 def test_a_file_that_is_not_there_is_refused_and_not_created(tmp_path: Path) -> None:
     for arguments in (("invocations", "list"), ("invocations", "kill", "inv_1x"), ("awakeables", "list")):
         done = run(*arguments, "--db", str(tmp_path / "none.db"))
-        assert done.exit_code == 1 and "There is no file" in done.stderr
+        assert done.exit_code == 1 and "does not exist" in done.stderr
     assert os.listdir(tmp_path) == []
-    assert "it is a folder" in run("invocations", "list", "--db", str(tmp_path)).stderr
+    assert "is a folder" in run("invocations", "list", "--db", str(tmp_path)).stderr

@@ -261,7 +261,7 @@ def test_sql_reads_the_views_and_can_do_nothing_else(actors: Actors, file: Path,
     assert not other.exists()
     assert actors("call", "Counter/sql/add", "0").stdout == "3\n"
     done = actors("sql", "SELECT 1", "--db", str(other))
-    assert (done.exit_code, "There is no file" in done.stderr) == (1, True)
+    assert (done.exit_code, "does not exist" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

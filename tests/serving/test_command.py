@@ -72,9 +72,9 @@ def test_a_database_in_use_names_its_owner(tmp_path: Path) -> None:
         (("nothing:app",), 2, "no module 'nothing'"),
         (("shop:Account",), 2, "name the App: shop:app"),
         (("shop:app", "--db", "mysql://x"), 2, "mysql"),
-        (("shop:app", "--host", "no.such.host.invalid"), 1, "no address"),
+        (("shop:app", "--host", "no.such.host.invalid"), 1, "not a valid address"),
         (("shop:app", "--port", "70000"), 2, "70000"),
-        (("shop:app", "--uds", "shop.py"), 1, "no socket"),
+        (("shop:app", "--uds", "shop.py"), 1, "not a socket"),
     ],
 )
 def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
@@ -126,7 +126,7 @@ def test_all_addresses_of_a_host_are_listened_on() -> None:
     (first,) = bound("localhost", 0)
     with contextlib.closing(first):
         assert first.getsockname()[0] in ("127.0.0.1", "::1")
-    with pytest.raises(CannotListen, match="no address of this machine"):
+    with pytest.raises(CannotListen, match="not an address of this machine"):
         bound("192.0.2.1", 0)
 
 

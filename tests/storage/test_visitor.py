@@ -46,9 +46,9 @@ async def visiting(path: Path, *, asks: bool) -> AsyncIterator[Visitor]:
 
 @both
 async def test_a_missing_file_is_refused_and_not_created(asks: bool, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="There is no file"):
+    with pytest.raises(StorageError, match="does not exist"):
         await visitor(tmp_path / "none.db").enter(asks=asks)
-    with pytest.raises(StorageError, match="There is no file"):
+    with pytest.raises(StorageError, match="is a folder"):
         await visitor(tmp_path).enter(asks=asks)
     assert list(tmp_path.iterdir()) == []
 

@@ -83,7 +83,7 @@ def test_a_delay_is_milliseconds(text: str, ms: int) -> None:
     ],
 )
 def test_what_is_no_delay_is_refused_and_shown_how_to_write_one(text: str) -> None:
-    with pytest.raises(BadArguments, match="Write 5s, 100ms") as refused:
+    with pytest.raises(BadArguments, match="Use 5s, 100ms") as refused:
         delay_ms(text)
     assert len(refused.value.message) < 250
 
