@@ -20,9 +20,10 @@ import aiosqlite
 from actors.storage.errors import OwnershipLost
 from actors.storage.packed import NOT_OWNER, STATEMENTS, PackedBatch
 
+LONGEST_PAUSE_S = 0.05  # of a commit that gives way: reads wait behind it
+
 # Rows go in as few large INSERTs: SQLite's thread takes the GIL for every statement it starts, so 64 rows in one
 # statement beat 64 statements of one row by a third (measured at 64 and 1,024 rows a commit).
-LONGEST_PAUSE_S = 0.05  # of a commit that gives way: reads wait behind it
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 _INVOCATION = (
