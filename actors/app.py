@@ -220,7 +220,7 @@ class App:
                 raise
             opened = await store.open(secret)
         self._file = getattr(store, "path", None)
-        _apps.add(self)
+        _apps.add(weakref.ref(self, _apps.discard))
         try:
             await partition.begin(opened)
             if partition.failure is not None:
@@ -239,7 +239,7 @@ class App:
         One that nothing refers to any more closes by itself. In an interactive session the last cell, or its traceback, may
         still refer to it, and the new one takes its place.
         """
-        former = [weakref.ref(app) for app in _apps if app is not self and app._file == path]
+        former = [reference for reference in _apps.copy() if _has_opened(reference(), path) and reference() is not self]
         gc.collect()
         for reference in former:
             app = reference()
@@ -860,8 +860,13 @@ def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
     future.add_done_callback(forget)
 
 
-# The Apps that have a file open, unless nothing refers to them any more.
-_apps: weakref.WeakSet[App] = weakref.WeakSet()
+# The Apps that have opened a file, unless nothing refers to them any more. Apps on other threads add themselves, which a WeakSet
+# cannot bear while it is looked through: a set is copied in one go.
+_apps: set[weakref.ref[App]] = set()
+
+
+def _has_opened(app: App | None, path: str) -> bool:
+    return app is not None and app._file == path
 
 
 def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException], None]:

@@ -14,7 +14,7 @@ from typing import Any
 Key = tuple[bytes, int, int]  # the secret of the file, which it has under any name; the invocation; the command
 Job = concurrent.futures.Future[Any] | asyncio.Task[Any]
 
-_left: dict[Key, Job] = {}
+_left: dict[Key, Job] = {}  # a thread takes its own job off: look through a copy
 
 
 def leave(key: Key, job: Job) -> None:
@@ -30,13 +30,14 @@ def join(key: Key, loop: asyncio.AbstractEventLoop) -> Job | None:
 
 def running() -> list[Job]:
     """The executions that are left of all partitions of this process, and have not ended."""
-    return [job for job in _left.values() if not job.done()]
+    return [job for job in _left.copy().values() if not job.done()]
 
 
 def closed(secret: bytes) -> None:
     """Nobody is about to open the file again: its executions are kept as long as they run."""
-    for key in [key for key in _left if key[0] == secret]:
-        job = _left[key]
+    for key, job in _left.copy().items():
+        if key[0] != secret:
+            continue
         if job.done() or (isinstance(job, asyncio.Task) and job.get_loop().is_closed()):
             _left.pop(key, None)
         else:

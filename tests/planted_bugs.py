@@ -525,6 +525,24 @@ BUGS = [
         "        if not job.done():\n            left_steps.leave(self._key(), job)\n            job.add_done_callback(lambda _: left_steps._left.pop(self._key(), None))\n",
     ),
     Bug(
+        "a step that ends while the running ones are listed breaks the list",
+        "actors/left_steps.py",
+        "in _left.copy().values()",
+        "in _left.values()",
+    ),
+    Bug(
+        "a step that ends while its file is closed keeps the file open",
+        "actors/left_steps.py",
+        "in _left.copy().items()",
+        "in _left.items()",
+    ),
+    Bug(
+        "an app cannot start while another one starts on another thread",
+        "actors/app.py",
+        "for reference in _apps.copy() if",
+        "for reference in _apps if",
+    ),
+    Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
         "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,36 @@ async def test_a_cell_that_makes_an_app_can_be_run_again(storage: str, capsys: p
         await cell(CELL, names)
     await names["app"].close()
     assert capsys.readouterr().out.split() == ["1", "2", "3"]
+
+
+async def test_an_app_may_start_on_another_thread_during_the_search(storage: str, tmp_path: Path) -> None:
+    class Counter(VirtualObject):
+        @handler
+        async def count(self) -> None: ...
+
+    others: list[App] = []
+
+    async def start_another() -> None:
+        app = App(Counter, storage=f"sqlite:///{tmp_path / 'other.db'}")
+        async with app:
+            others.append(app)
+
+    class Looked(str):
+        """A path during whose comparison another thread starts an app."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            thread = threading.Thread(target=lambda: asyncio.run(start_another()))
+            thread.start()
+            thread.join()
+            return str(self) == other
+
+    async with App(Counter, storage=storage) as app:
+        app._file = Looked(app._file)
+        with pytest.raises(DatabaseInUse):
+            await App(Counter, storage=storage).start()
+    assert others
 
 
 @pytest.mark.may_log("was not closed before its event loop ended, or before the last reference")
