@@ -23,7 +23,7 @@ class DaemonThreads(Executor):
         self._limit = limit
         self._name = name
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._idle = 0  # threads without a function; negative: functions without a thread
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -33,13 +33,23 @@ class DaemonThreads(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("These threads were shut down.")
+            if self._idle <= 0 and len(self._threads) < self._limit:
+                self._start()
+            self._idle -= 1
             self._queue.put((future, fn, args, kwargs))
-            if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit:
-                name = f"{self._name}_{len(self._threads)}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
         return future
+
+    def _start(self) -> None:
+        """Start one more thread. Raises RuntimeError if the system refuses it, and none of the others can call the function."""
+        thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            return
+        self._threads.append(thread)
+        self._idle += 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
@@ -72,4 +82,5 @@ class DaemonThreads(Executor):
                     future.set_result(result)
                     del result
             del work, future, function, args, kwargs  # they must not live until the next function comes
-            self._idle.release()
+            with self._lock:
+                self._idle += 1

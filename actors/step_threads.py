@@ -55,6 +55,9 @@ class Execution:
         return False
 
 
+def _nothing() -> None: ...
+
+
 class StepThreads:
     """Hands functions to the executor, and looks once a second, while any wait, at those that have not begun."""
 
@@ -73,7 +76,12 @@ class StepThreads:
         queue = self._queue
         while queue and queue[0].begun:
             queue.popleft()
-        execution.job = self._executor.submit(run, execution)
+        try:
+            execution.job = self._executor.submit(run, execution)
+        except BaseException:
+            # A ThreadPoolExecutor that cannot start a thread raises, and calls what it refused when another thread is free.
+            execution.function = _nothing
+            raise
         self.running.add(execution)
         if not execution.begun:
             queue.append(execution)

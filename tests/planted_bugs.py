@@ -543,6 +543,25 @@ BUGS = [
         "for reference in _apps if",
     ),
     Bug(
+        "a step whose thread could not be started runs beside its next attempt",
+        "actors/step_threads.py",
+        "            execution.function = _nothing\n",
+        "",
+    ),
+    Bug(
+        "a thread that could not be started counts",
+        "actors/daemon_threads.py",
+        '        thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)\n',
+        '        thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)\n'
+        "        self._threads.append(thread)\n",
+    ),
+    Bug(
+        "a step waits behind a busy thread although another one can be started",
+        "actors/daemon_threads.py",
+        "            self._idle -= 1\n",
+        "            self._idle = max(self._idle - 1, 0)\n",
+    ),
+    Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
         "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",
@@ -563,8 +582,8 @@ BUGS = [
     Bug(
         "a server waits for a step however long it runs",
         "actors/daemon_threads.py",
-        "name=name, daemon=True",
-        "name=name",
+        'len(self._threads)}", daemon=True)',
+        'len(self._threads)}")',
     ),
     Bug(
         "a caller whose handler was evicted is told to ask again",

@@ -236,6 +236,31 @@ async def test_a_step_that_waits_for_a_thread_is_not_left(machine: Machine) -> N
     assert not left_steps.running() and machine.executor.jobs[0][0].cancelled()
 
 
+@pytest.mark.may_log("can't start new thread")
+async def test_a_function_that_its_executor_refused_is_not_called_later(machine: Machine) -> None:
+    class Refusing(HeldExecutor):
+        """Keeps a function that it refuses, as a ThreadPoolExecutor does if it cannot start a thread."""
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            if len(self.jobs) == 1:
+                raise RuntimeError("can't start new thread")
+            return future
+
+    machine.executor = Refusing()
+    app = await machine.start()
+    sent = await app.object(Worker, "k").go.send()
+    await settle()
+    machine.clock.advance(2)
+    await settle()
+    machine.executor.end(0)
+    assert calls == []
+    machine.executor.end(1)
+    await settle()
+    assert await app.invocation(sent.id).result() == "a 1"
+    await app.close()
+
+
 async def test_a_step_of_another_file_is_not_joined(machine: Machine) -> None:
     first, second = machine, Machine()
     second.executor = first.executor

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
 from actors.daemon_threads import DaemonThreads
+
+
+@contextlib.contextmanager
+def no_more_threads() -> Iterator[None]:
+    """The system refuses to start a thread: none has room for such a stack."""
+    before = threading.stack_size(1 << 47)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 def test_results_and_errors_arrive() -> None:
@@ -38,7 +50,7 @@ def test_no_more_threads_than_allowed_run_and_idle_ones_are_used_again() -> None
     idents = set()
     for _ in range(5):
         idents.add(single.submit(threading.get_ident).result(5))
-        while not single._idle._value:
+        while not single._idle:
             pass
     assert len(idents) == 1
     single.shutdown()
@@ -86,7 +98,45 @@ def test_an_idle_thread_holds_nothing_of_its_last_function() -> None:
     threads.submit(large).result(5)
     gone = weakref.ref(large)
     del large
-    while not threads._idle._value:
+    while not threads._idle:
         pass
     assert gone() is None
+    threads.shutdown()
+
+
+def test_a_refused_function_is_not_called_later() -> None:
+    threads, called = DaemonThreads(2, "test"), list[int]()
+    with no_more_threads(), pytest.raises(RuntimeError):
+        threads.submit(called.append, 1)
+    threads.submit(called.append, 2).result(5)
+    threads.shutdown()
+    assert called == [2]
+
+
+def test_a_function_waits_while_no_further_thread_can_be_started() -> None:
+    threads, go = DaemonThreads(2, "test"), threading.Event()
+    first = threads.submit(go.wait, 5)
+    with no_more_threads():
+        second = threads.submit(threading.get_ident)
+    go.set()
+    assert first.result(5) and second.result(5)
+    threads.shutdown()
+
+
+def test_a_function_that_waited_for_a_thread_leaves_none_idle() -> None:
+    threads, go, end = DaemonThreads(2, "test"), threading.Event(), threading.Event()
+    first, begun = threads.submit(go.wait, 5), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        end.wait(30)
+
+    with no_more_threads():
+        second = threads.submit(wait)
+    go.set()
+    first.result(5)
+    begun.wait(5)
+    assert threads.submit(pow, 2, 5).result(5) == 32, "it waits behind a busy thread"
+    end.set()
+    second.result(5)
     threads.shutdown()
