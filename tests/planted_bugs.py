@@ -513,6 +513,12 @@ BUGS = [
         "        raise\n",
     ),
     Bug(
+        "a server whose app cannot recover waits for its steps for ever",
+        "actors/cli/serving.py",
+        "            code = _failure(str(error), 1)\n        tasks",
+        "            sys.exit(_failure(str(error), 1))\n        tasks",
+    ),
+    Bug(
         "a step that runs over a restart is begun beside itself",
         "actors/steps.py",
         "            if left is not None:\n                self._join(left)",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -46,20 +45,33 @@ class Serving:
     debug: bool = False
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
-        """Serve until a signal; exits with 2 if there is no such app, with 1 if it cannot be served, or not any more."""
+        """`until_end` in a process of its own, which it ends."""
         assert sockets is not None
+        _end(self.until_end(sockets))
+
+    def until_end(self, sockets: list[socket.socket]) -> int:
+        """Serve until a signal. The exit code: 2 if there is no such app, 1 if it cannot be served, or not any more."""
         self.logs.before_import()
         _allow_many_files()
         if self.debug:
             os.environ.setdefault(DEBUG_VARIABLE, "1")  # App(debug=False) and ACTORS_DEBUG=0 say more
+        return run(self._until_end(sockets))
+
+    async def _until_end(self, sockets: list[socket.socket]) -> int:
+        code = 0
         try:
-            run(self.serve(sockets))
-            if multiprocessing.parent_process() is not None:
-                _end_with_steps(0)
+            await self.serve(sockets)
         except (BadTarget, DefinitionError) as error:
-            _fail(str(error), 2)
+            code = _failure(str(error), 2)
         except (StorageError, AppNotRunning) as error:
-            _fail(str(error), 1)
+            code = _failure(str(error), 1)
+        tasks = [job for job in left_steps.running() if isinstance(job, asyncio.Task)]
+        for task in tasks:
+            if not task.cancelling():  # the app has failed, and was not closed
+                task.cancel()
+        if tasks and (await asyncio.wait(tasks, timeout=CANCEL_S))[1]:
+            _end(code)  # the end of the loop would wait for them
+        return code
 
     async def serve(self, sockets: list[socket.socket]) -> None:
         """Raises BadTarget, DefinitionError, or what has ended the app: a StorageError, or AppNotRunning."""
@@ -85,9 +97,6 @@ class Serving:
             await app.close()  # it is closed, unless the server could not begin
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        tasks = [job for job in left_steps.running() if isinstance(job, asyncio.Task)]
-        if tasks and (await asyncio.wait(tasks, timeout=CANCEL_S))[1]:
-            _end_with_steps(0)  # the end of the loop would wait for them
 
 
 async def _keep_running(app: App, server: Server) -> None:
@@ -129,8 +138,8 @@ def _allow_many_files() -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _end_with_steps(code: int) -> None:
-    """End the process now if a step is still running: it may be on a thread, or in a task, that keeps the interpreter from ending.
+def _end(code: int) -> NoReturn:
+    """End the process. At once if a step is still running: its thread, or its task, may keep the interpreter from ending.
 
     Everything is written, and the file is released.
     """
@@ -139,11 +148,12 @@ def _end_with_steps(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
     sys.exit(code)
+
+
+def _failure(message: str, code: int) -> int:
+    click.echo(f"Error: {message}", err=True)
+    return code
 
 
 def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
@@ -237,26 +247,25 @@ def serve(
         missing = (error.name or "").partition(".")[0]
         if missing not in ("uvicorn", "httptools"):
             raise
-        _fail(f"Serving requires {missing}. Install it: pip install 'virtual-actors[serve]'", 2)
-        raise
+        sys.exit(_failure(f"Serving requires {missing}. Install it: pip install 'virtual-actors[serve]'", 2))
     try:
         sockets = [bound_to_path(uds)] if uds is not None else bound(host, port)
     except CannotListen as error:
-        _fail(str(error), 1)
-        raise
+        sys.exit(_failure(str(error), 1))
     if grace is None:
         grace = GRACE_OF_RELOAD_S if reload else GRACE_S
     logs = LogOptions(log_level, json_logs, access_log)
     serving = Serving(target, db, ConnectionLimits(limit_connections, limit_head), keep_alive, grace, logs, reload)
+    code = 0
     try:
         if reload:
             _reload(serving, sockets)
         else:
-            serving(sockets)
+            code = serving.until_end(sockets)
     finally:
         for listening in sockets:
             listening.close()
         if uds is not None:
             with contextlib.suppress(OSError):
                 os.unlink(uds)
-    _end_with_steps(0)
+    _end(code)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +87,22 @@ async def test_a_step_does_not_keep_the_server_beyond_its_grace(
     assert f"Stopping: 1 step runs (step {how} of Slow/a/run (inv_1" in errors
     assert "Waiting for 0.3 s at most; a second signal stops at once." in errors
     assert f"Stopping although 1 step runs (step {how} of" in errors
+
+
+@pytest.mark.may_log("The app has stopped")
+@pytest.mark.parametrize("how", ["block", "wait", "stubborn"])
+async def test_a_step_does_not_keep_a_server_that_has_lost_its_file(how: str, tmp_path: Path) -> None:
+    write(tmp_path, " executor=ThreadPoolExecutor(2),")
+    with serving(tmp_path, "--grace", "0.3") as server:
+        await begin(server, tmp_path, "/Slow/a/run/send", how, 600)
+        with contextlib.closing(sqlite3.connect(tmp_path / "app.db", timeout=30)) as other:
+            other.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
+            other.commit()
+        async with connected(server.port) as connection:
+            assert (await connection.ask("POST", "/Account/a/add", "x")).json["error"] == "outcome_pending"
+        code, errors = server.end()
+    assert code == 1, errors
+    assert errors.count("Error: This process opened the database as owner number 1") == 1
 
 
 async def test_a_step_that_ends_in_time_is_recorded_and_the_next_is_not_begun(tmp_path: Path) -> None:
