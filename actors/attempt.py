@@ -349,6 +349,8 @@ class Attempt(Recorder):
             self.partition.residence.waits(self)
         if self.ended:
             return
+        if self.state.behind is not None and invocation.mailbox is not None:
+            self.partition.write_behind(invocation.mailbox)
         invocation.status = _BLOCKED
         if invocation.stored_status != _BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
             self.partition.mark(invocation)
@@ -530,6 +532,8 @@ class Attempt(Recorder):
         self._over()
         if not self.invocation.shared:  # a reader has an instance of its own, and may not have begun to read
             self.state.discard()
+            if self.state.behind is not None and self.invocation.mailbox is not None:
+                self.partition.write_behind(self.invocation.mailbox)
         self._leave_foreign()
         if self._caller is not None:
             self.partition.loader.unpin([self._caller])

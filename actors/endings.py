@@ -50,6 +50,8 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
         and not invocation.has(Flag.APART)
     ):
         _roll_back(partition, invocation, journal)
+    if invocation.mailbox is not None and not invocation.shared:
+        partition.write_behind(invocation.mailbox)
     if invocation.handler is not None and invocation.handler.service.kind == "workflow":
         partition.promises.ended(invocation, journal)
 

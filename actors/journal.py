@@ -19,6 +19,7 @@ whole write, from which the differences lead both ways, or else the text that th
 from __future__ import annotations
 
 import bisect
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
@@ -322,6 +323,25 @@ class Journal:
             for entry in reversed(later):
                 text = _changed(undone, text, entry)
             found[name] = text
+        return found
+
+    def continued(self, stored: Mapping[str, str]) -> dict[str, str]:
+        """The texts that its last changes have left, by name, where `stored` holds one from before them: see ObjectState.behind."""
+        found: dict[str, str] = {}
+        for name, writes in self.writes_by_name().items():
+            text = stored.get(name)
+            if text is None or left(writes[-1], text):
+                continue
+            known = fingerprint(text)
+            for place in range(len(writes) - 1, -1, -1):
+                if writes[place].kind != _CHANGE:
+                    break  # a whole text is always stored along with its entry
+                if (writes[place].before or "").partition(" ")[0] == known:
+                    with contextlib.suppress(StateDecodeError):  # it is said of the invocation, when that is replayed
+                        for entry in writes[place:]:
+                            text = _changed(redone, text, entry)
+                        found[name] = text
+                    break
         return found
 
     def bases_in(self, initial: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from typing import Any, cast
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.exactness import ATOMS
 from actors.fields import FieldDefinition
+from actors.journal import Journal
 from actors.type_names import type_name
 from actors.virtual_object import Served, ServiceDefinition, values_of
 
@@ -35,6 +36,9 @@ _new = object.__new__
 # It is written with the first state an object of a class with another version gets, and never among `stored`.
 VERSION_NAME = ""
 
+LARGE = 4096  # characters of a text from which on its row may be written later
+WRITTEN_AFTER = 4  # its row is written when the changes since then have a fourth of its length
+
 
 class ObjectState:
     """`stored` is what the database holds, or is about to: JSON by name, declared and undeclared.
@@ -42,6 +46,10 @@ class ObjectState:
     `texts` is what the running handler's writes are compared with. It is the same dict, except while an attempt replays
     from the state its invocation began with, and while an atomic one has written: nobody else may see that before it has
     succeeded. `instance` may be ahead of both.
+
+    `behind` are the names whose row in the database is older than `stored`, and how many characters of differences lead on from
+    there. To write a large text anew for each small change costs what it holds; the journal tells what the row does not. Only
+    a handler between two steps leaves it so: what waits, pauses or ends has rows that are up to date.
 
     `version` is that of the texts in the database. While `foreign`, it is not that of the class: what is stored, if
     anything, must be migrated before an attempt begins, and the first write must write the version too.
@@ -55,6 +63,7 @@ class ObjectState:
         "_loaded",
         "_present",
         "_seen",
+        "behind",
         "foreign",
         "instance",
         "stored",
@@ -70,6 +79,7 @@ class ObjectState:
         self.foreign = definition is not None and self.version != definition.version
         self.stored = stored
         self.texts = stored
+        self.behind: dict[str, int] | None = None
         self.instance: Served | None = None
         self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
         self._present = 0  # how many attributes the instance had then
@@ -203,6 +213,7 @@ class ObjectState:
     def forget(self) -> None:
         """The database holds nothing of it from now on, not even a version."""
         self.stored.clear()
+        self.behind = None
         self.version = 1
         self.foreign = self._definition is not None and self._definition.version != 1
         self.discard()
@@ -211,6 +222,7 @@ class ObjectState:
         """What the database holds is of `version` from now on, which is that of the class."""
         self.stored.clear()
         self.stored.update(stored)
+        self.behind = None
         self.version, self.foreign = version, False
         self.discard()
 
@@ -223,6 +235,22 @@ class ObjectState:
                 texts.pop(name, None)
             else:
                 texts[name] = text
+
+    def postpones(self, name: str, changed: int, length: int) -> bool:
+        """Whether the row of a text of this length need not be written for a recorded difference that takes `changed` characters."""
+        if length < LARGE or self.foreign:
+            return False
+        behind = self.behind or {}
+        behind[name] = behind.get(name, 0) + changed
+        self.behind = behind
+        return behind[name] <= length // WRITTEN_AFTER
+
+    def catch_up(self, journal: Journal) -> None:
+        """The object was loaded, and this is the journal of the invocation that wrote it last."""
+        for name, text in journal.continued(self.stored).items():
+            self.stored[name] = text
+            self.behind = self.behind or {}
+            self.behind[name] = 0
 
     def changes(self) -> dict[str, str | None] | None:
         """New JSON text (None: deleted) by name, since the last call, in order of declaration. None if nothing changed.

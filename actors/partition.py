@@ -549,6 +549,9 @@ class Partition(Ledger):
             if mailbox.gone is not None and row.seq in mailbox.gone:
                 continue  # it has ended since the row was read
             self.resume(mailbox, self.restore(row, record.journal.get(row.seq)))
+        current = mailbox.current
+        if current is not None and current.journal is not None and not current.has(Flag.APART):
+            mailbox.state.catch_up(current.journal)
         mailbox.gone = None
         arrivals, mailbox.arrivals = mailbox.arrivals, None
         mailbox.length -= len(arrivals or ())

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STUBBORN = 3  # refusals that a closed handler may swallow
 
-_COMPLETED = Kind.COMPLETED  # a global is read at half the cost of a class attribute
+_COMPLETED, _CHANGE = Kind.COMPLETED, Kind.CHANGE  # a global is read at half the cost of a class attribute
 _NOTHING = Entry(0, 0, None, None, 0, None, 0)  # what a handler is given that swallows every AttemptEnded in a loop
 _EMPTY = Journal()  # of an invocation that has recorded nothing yet
 _inside_step = inside_step.get
@@ -396,6 +396,8 @@ class Recorder:
             version = self.invocation.handler.service.version  # type: ignore[union-attr]
             self.record(kind, name, value, version if version > 1 else None, before)
             if apart:
+                return
+            if kind == _CHANGE and state.postpones(name, len(value or ""), len(text or "")):
                 return
             self.partition.write_state(self.invocation, name, text)
             if state.foreign:

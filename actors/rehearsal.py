@@ -33,10 +33,11 @@ from actors.ids import IdMint
 from actors.invocation import Invocation
 from actors.journal import Entry
 from actors.limits import Limits
+from actors.mailbox import Mailbox
 from actors.object_state import ObjectState
 from actors.partition import Partition
 from actors.retry import RetryPolicy
-from actors.storage import InvocationRow, JournalRow, Status
+from actors.storage import Flag, InvocationRow, JournalRow, Status
 from actors.virtual_object import ServiceDefinition
 
 PROMPT_TURNS = 50  # of the loop, in which a handler's own tasks get as far as they can without waiting
@@ -70,6 +71,8 @@ class Stage(Partition):
     def mark(self, invocation: Invocation) -> None: ...
 
     def write_state(self, invocation: Invocation, name: str, text: str | None) -> None: ...
+
+    def write_behind(self, mailbox: Mailbox) -> None: ...
 
     def write_entry(self, invocation: Invocation, entry: Entry) -> None: ...
 
@@ -223,7 +226,10 @@ class Rehearsals:
             if invocation.journal is not None:
                 # Nothing that was begun is begun again: each command without an answer counts as under way.
                 invocation.work = {command.idx: _GIVEN for command in invocation.journal.commands}
-            attempt = Rehearsal(stage, invocation, ObjectState(definition, dict(texts)))
+            state = ObjectState(definition, dict(texts))
+            if invocation.journal is not None and not invocation.has(Flag.APART):
+                state.catch_up(invocation.journal)
+            attempt = Rehearsal(stage, invocation, state)
             try:
                 stage.make_ready(attempt)  # it is a task of its own, so it cannot be run inside of this one
                 await self._over(attempt)

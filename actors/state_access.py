@@ -64,6 +64,9 @@ class StateInfo:
 async def read_state(partition: Partition, definition: ServiceDefinition, key: str) -> StateInfo:
     """What is on the disk. Raises BadKey, or WrongKind for a Service."""
     _check_target(definition, key)
+    mailbox = partition.known(definition.name, key)
+    if mailbox is not None:
+        partition.write_behind(mailbox)
     async with partition.committer.gated():
         await partition.committer.flushed()
         stored = await partition.store.state(definition.name, key)

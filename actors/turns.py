@@ -22,6 +22,7 @@ from actors.journal import Entry
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
+    from actors.mailbox import Mailbox
 
 T = TypeVar("T")
 
@@ -205,7 +206,21 @@ class Ledger(Turns):
     def write_state(self, invocation: Invocation, name: str, text: str | None) -> None:
         batch = self.committer.batch
         batch.state[invocation.service, invocation.key, name] = text
-        invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
+        mailbox = invocation.mailbox
+        assert mailbox is not None
+        mailbox.written_in = batch.number
+        if mailbox.state is not None and mailbox.state.behind is not None:
+            mailbox.state.behind.pop(name, None)
+
+    def write_behind(self, mailbox: Mailbox) -> None:
+        """The rows of its state are to be up to date with this batch."""
+        state, batch = mailbox.state, self.committer.batch
+        if state is not None and state.behind is not None:
+            behind, state.behind = state.behind, None
+            for name in behind:
+                batch.state[mailbox.service, mailbox.key, name] = state.stored.get(name)
+                mailbox.written_in = batch.number
+            self.touch()
 
     def write_tries(self, invocation: Invocation, entry: Entry) -> None:
         """A step has failed: the entry of its command holds how often."""

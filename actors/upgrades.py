@@ -38,6 +38,8 @@ def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) ->
         initial = migrated(definition, invocation.key, began, version, None)
     elif not state.stored:
         return  # nothing has a version; the first write will
+    if invocation.mailbox is not None:  # a rehearsal has none
+        partition.write_behind(invocation.mailbox)
     before = dict(state.stored)
     stored = migrated(definition, invocation.key, before, state.version, partition.max_payload)
     # Nothing fails from here on.

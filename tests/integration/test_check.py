@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -147,6 +148,32 @@ async def test_what_was_begun_when_the_process_died_is_not_begun_by_a_check(stor
         connection.execute(f"DELETE FROM journal_entry WHERE kind >= 20 AND invocation = {busy}")
     report = await checked(storage, Busy, Other)
     assert report.ok and report.counts.replayed == 4
+
+
+async def test_a_check_knows_of_large_state_what_the_journal_tells(storage: str) -> None:
+    """The process died while the row of the state was older than the journal."""
+
+    class Grows(VirtualObject):
+        items: list[str] = []
+
+        @handler
+        async def go(self, ctx: Context) -> None:
+            for i in range(60):
+                self.items.append(await ctx.run(str.ljust, str(i), 100))
+            await ctx.run(asyncio.Event().wait)
+
+    async with running(storage, Grows) as app:
+        await app.object(Grows, "o").go.send()
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if len((await app.state(Grows, "o")).values.get("items", ())) == 60:
+                break
+    with shell(storage.removeprefix("sqlite:///")) as connection:
+        ((text,),) = connection.execute("SELECT value FROM object_state WHERE name = 'items'").fetchall()
+        older = json.dumps(json.loads(text)[:57], separators=(",", ":"))
+        connection.execute("UPDATE object_state SET value = ? WHERE name = 'items'", (older,))
+    report = await checked(storage, Grows)
+    assert report.ok and report.counts.replayed == 1
 
 
 async def test_new_commands_end_a_replay_and_have_no_effect(storage: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, handler, migration
+from actors import Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, migration
 from actors.errors import CannotKeep, InvocationKilled, JournalTooLong
-from actors.journal import Journal, after
+from actors.journal import Journal, Kind, after
+from actors.object_state import LARGE
 from actors.storage import JournalRow
 from tests.world import World, limits, outcome
 
@@ -42,6 +44,13 @@ class Crawl(VirtualObject):
         if stop:
             await ctx.awakeable(str)
         return len(self.results)
+
+    @handler
+    async def break_down(self, ctx: Context, n: int) -> None:
+        for i in range(n):
+            self.results.append(await ctx.run(fetched, i))
+        await ctx.run(fetched, n)
+        raise ValueError("after that")
 
     @handler
     async def slide(self, ctx: Context, n: int) -> None:
@@ -104,6 +113,101 @@ async def test_the_journal_of_a_growing_value_grows_with_what_is_added(name: str
             found.append(journal_bytes(world))
     assert found[0] < 150 * 700
     assert found[1] < found[0] * 2.5
+
+
+@pytest.mark.parametrize("stop", [False, True])
+async def test_a_large_row_is_written_anew_only_when_much_has_changed(stop: bool) -> None:
+    """And once more in the end, or when the handler waits: then the file says what the app says."""
+    async with World(Crawl, limits=limits()) as world:
+        world.disk.query("CREATE TEMP TABLE written (size INTEGER)")
+        for event in ("INSERT", "UPDATE"):
+            world.disk.query(
+                f"CREATE TEMP TRIGGER seen_{event} AFTER {event} ON main.object_state "
+                "BEGIN INSERT INTO written VALUES (length(NEW.value)); END"
+            )
+        sent = await world.app.object(Crawl, "a").go.send(300, stop)
+        for _ in range(200):
+            await world.settle(10)
+            if await world.status(sent) != "running":
+                break
+        ((stored,),) = world.disk.query("SELECT value FROM object_state WHERE key = 'a' AND name = 'results'")
+        assert len(json.loads(stored)) == 300
+        assert (await world.app.state(Crawl, "a")).texts["results"] == stored
+        ((large, size),) = world.disk.query("SELECT count(*) FILTER (WHERE size > ?), sum(size) FROM written", LARGE)
+        assert 5 < large < 20, "more rarely the larger it is; what a restart has to catch up with is a part of the text"
+        assert size < 300_000
+
+
+def row(world: World, key: str = "a", name: str = "results") -> Any:
+    """What the file holds, not asked for through the app."""
+    ((text,),) = world.disk.query("SELECT value FROM object_state WHERE key = ? AND name = ?", key, name)
+    return json.loads(text)
+
+
+@pytest.mark.expects_log("Paused after")
+async def test_the_rows_of_a_paused_invocation_are_up_to_date() -> None:
+    async with World(Crawl, retry=RetryPolicy(max_attempts=1)) as world:
+        sent = await world.app.object(Crawl, "a").break_down.send(70)
+        await world.settle(100)
+        assert await world.status(sent) == "paused"
+        assert len(row(world)) == 70
+
+
+def edition(number: int) -> type[VirtualObject]:
+    """The migration changes nothing."""
+
+    class Pages(VirtualObject, name="Pages", version=number):
+        pages: list[str] = []
+
+        @handler
+        async def write(self, ctx: Context, n: int) -> None:
+            for i in range(n):
+                self.pages.append(await ctx.run(fetched, i))
+            await ctx.run(turned)
+
+        if number > 1:
+
+            @migration(from_version=1)
+            @staticmethod
+            def second(state: dict[str, Any]) -> dict[str, Any]:
+                return state
+
+    return Pages
+
+
+async def turned() -> None:
+    """Takes longer than a commit."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def test_a_migration_after_a_crash_meets_the_state_that_the_journal_tells() -> None:
+    async with World(edition(1)) as world:
+        one: Any = world.app.object(cast(Any, world.classes[0]), "a")
+        sent = await one.write.send(70)
+        for _ in range(5000):
+            if world.disk.query("SELECT 1 FROM journal_entry WHERE kind = ? AND name = 'turned'", Kind.RUN):
+                break
+            await asyncio.sleep(0)
+        await world.crash()
+        assert len(row(world, name="pages")) < 70
+        world.classes = (edition(2),)
+        await world.start()
+        await world.outcome(sent)
+        assert len(row(world, name="pages")) == 70
+
+
+async def test_what_a_running_handler_has_changed_is_in_the_state_that_is_asked_for() -> None:
+    async with World(Crawl, limits=limits()) as world:
+        sent = await world.app.object(Crawl, "a").go.send(150)
+        lengths: list[int] = []
+        while await world.status(sent) == "running":
+            ((begun,),) = world.disk.query("SELECT count(*) FROM journal_entry WHERE kind = ?", Kind.RUN)
+            texts = (await world.app.state(Crawl, "a")).texts
+            lengths.append(len(json.loads(texts.get("results", "[]"))))
+            assert lengths[-1] >= begun - 1, "what a step has given is recorded before the next step"
+            await world.settle()
+        assert len(set(lengths)) > 8
 
 
 async def test_one_more_item_in_each_of_many_invocations_is_recorded_as_that() -> None:

@@ -92,7 +92,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 # module: a line that breaks the layers there
 VIOLATIONS = {
     "actors/storage/lock.py": "from actors.errors import ActorsError",
-    "actors/storage/schema.py": "import msgspec",
+    "actors/storage/schema.py": "import msgpack",
     "actors/partition.py": "from actors.app import App",
     "actors/committer.py": "from actors.testing import Disk",
     "actors/app.py": "import actors.transport",

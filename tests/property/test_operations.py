@@ -35,7 +35,9 @@ from tests.property import operated
 from tests.property.machine import Machine
 from tests.property.operated import KEYS, ONCE, Operated
 
-pytestmark = pytest.mark.may_log("failed, next in", "the app starts again. Paused after", "failed for good after")
+pytestmark = pytest.mark.may_log(
+    "failed, next in", "the app starts again. Paused after", "failed for good after", "which was cut short"
+)
 
 CRASHED = (StorageError, AppNotRunning, asyncio.CancelledError)  # the last one is what app.close() does to operations
 
