@@ -37,6 +37,7 @@ class TerminalError(ActorsError):
     message: str = ""  # for a subclass whose __init__ does not call this one
     metadata: dict[str, str] | None = None
     location: str | None = None  # of a mistake that a check of this package has found in a handler: its file and line
+    _elsewhere = False  # whether an object that was called, or a step, failed with it
     others: tuple[TerminalError, ...] = ()  # what failed with it, in the order of an exception group
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:

@@ -66,6 +66,8 @@ CHECKS = (
     PayloadTooLarge,
     JournalTooLong,
 )
+# Those of them with which a call or a step is refused.
+REFUSALS = (DeadlockError, BadKey, PayloadTooLarge, SerializationError)
 DEBUG_ATTEMPTS = 3  # of code that raises one of these, in an app with debug
 MISTAKES = (
     NameError,
@@ -183,9 +185,11 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
 def trace_mistake(partition: Partition, invocation: Invocation, error: TerminalError) -> None:
     """A check of this package ends the invocation: the log, `describe` and the error itself say where in the handler.
 
-    What a handler raises on purpose is its answer, and so is a failure of what it has called.
+    An error that the handler raises on purpose is its answer, and so is a failure of an object that it has called, or of a step.
     """
     if not isinstance(error, CHECKS):
+        return
+    if error._elsewhere and (error.location is not None or not isinstance(error, REFUSALS)):
         return
     frames = list(traceback.walk_tb(error.__traceback__))
     if frames and not _is_own(frames[-1][0].f_code.co_filename):

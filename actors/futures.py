@@ -7,6 +7,7 @@ awaiting, combining or asking `done()` is decided again in the same way on repla
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+_WORK = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})  # commands that other code than the handler's answers
 
 
 class ForgottenAwait(MisusedFuture, AttributeError):
@@ -197,7 +200,7 @@ class JournaledFuture(DurableFuture[T]):
 
     def _complete(self, entry: Entry) -> None:
         if entry.kind == Kind.FAILED:
-            self._fail(failure_error(entry.value))  # type: ignore[arg-type]
+            self._fail(self._failure(entry.value))  # type: ignore[arg-type]
             return
         try:
             self._value = self._decoded(entry.value)
@@ -207,6 +210,15 @@ class JournaledFuture(DurableFuture[T]):
         self._state = 1
         if self._watchers is not None:
             self._notify()
+
+    def _failure(self, text: str) -> TerminalError:
+        error = failure_error(text)
+        journal = self._attempt.invocation.journal
+        command = journal.command(self.command) if journal is not None else None
+        if command is not None and command.kind in _WORK:
+            with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
+                error._elsewhere = True
+        return error
 
     def _decoded(self, value: str | bytes | None) -> Any:
         if value is None:

@@ -519,6 +519,24 @@ BUGS = [
         "            sys.exit(_failure(str(error), 1))\n        tasks",
     ),
     Bug(
+        "what an object raises on purpose is called a mistake of its caller",
+        "actors/futures.py",
+        "                error._elsewhere = True\n",
+        "                pass\n",
+    ),
+    Bug(
+        "a mistake is told again of each caller",
+        "actors/failures.py",
+        "(error.location is not None or not isinstance(error, REFUSALS))",
+        "not isinstance(error, REFUSALS)",
+    ),
+    Bug(
+        "a refused call is not called a mistake",
+        "actors/failures.py",
+        "(error.location is not None or not isinstance(error, REFUSALS))",
+        "True",
+    ),
+    Bug(
         "a step that runs over a restart is begun beside itself",
         "actors/steps.py",
         "            if left is not None:\n                self._join(left)",

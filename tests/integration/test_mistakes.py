@@ -59,6 +59,14 @@ class Wrong(VirtualObject):
         return "one"  # type: ignore[return-value]
 
     @handler
+    async def key(self, ctx: Context) -> None:
+        await ctx.object(Wrong, "k" * 20_000).caught()  # here: key
+
+    @handler
+    async def step(self, ctx: Context) -> None:
+        await ctx.run(object)  # here: step
+
+    @handler
     async def on_purpose(self, ctx: Context) -> None:
         raise BadArguments("what the caller gave is wrong")
 
@@ -69,6 +77,39 @@ class Wrong(VirtualObject):
         except TerminalError:
             return "caught"
         return ""
+
+
+def refused() -> None:
+    raise BadArguments("what the step was given is wrong")
+
+
+class Caller(VirtualObject):
+    """Fails because of what it has called, or has run, not by a mistake of its own."""
+
+    @handler
+    async def purpose(self, ctx: Context) -> None:
+        await ctx.object(Wrong, "w").on_purpose()
+
+    @handler
+    async def mistake(self, ctx: Context) -> None:
+        await ctx.object(Wrong, "w").arguments()
+
+    @handler
+    async def deadlock(self, ctx: Context) -> None:
+        await ctx.object(Wrong, "w").deadlock()
+
+    @handler
+    async def attached(self, ctx: Context) -> None:
+        sent = await ctx.object(Wrong, "w").on_purpose.send()
+        await ctx.attach(sent.id)
+
+    @handler
+    async def together(self, ctx: Context) -> None:
+        await asyncio.gather(ctx.object(Wrong, "w").on_purpose(), ctx.object(Wrong, "v").on_purpose())
+
+    @handler
+    async def step(self, ctx: Context) -> None:
+        await ctx.run(refused)
 
 
 def _line(name: str) -> int:
@@ -103,4 +144,20 @@ async def test_what_is_meant_or_caught_leaves_no_trace(name: str, caplog: pytest
         sent: Any = await world.app.send("Wrong", "w", name)
         await world.settle()
         assert "mistake" not in caplog.text
+        assert (await world.app.describe(sent.id)).reason is None
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", list(Caller.__actors__.handlers))
+async def test_a_failure_from_elsewhere_is_not_blamed_on_the_caller(
+    name: str, restart: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with World(Wrong, Caller) as world:
+        sent: Any = await world.app.send("Caller", "c", name)
+        await world.settle()
+        if restart:
+            await world.restart()
+        with pytest.raises(TerminalError):
+            await world.app.invocation(sent.id).result()
+        assert "Caller/c" not in caplog.text
         assert (await world.app.describe(sent.id)).reason is None
