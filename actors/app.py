@@ -135,12 +135,13 @@ class App:
                 raise DefinitionError(f"class {cls.__qualname__} is given to App(...) twice.")
             if definition.name in self._services:
                 raise DefinitionError(
-                    f"Two classes are named {definition.name!r}. Give one another name: class {cls.__name__}(..., name='...')."
+                    f"Two classes are named {definition.name!r}. Rename one of them: class {cls.__name__}(..., "
+                    "name='...')."
                 )
             if not definition.handlers:
                 raise DefinitionError(
-                    f"class {cls.__qualname__} has no handler, so nothing can be asked of it. Decorate its methods with "
-                    "@handler, or @shared for those that only read."
+                    f"class {cls.__qualname__} has no handlers. Decorate its methods with @handler, or with "
+                    "@shared if they only read."
                 )
             self._services[definition.name] = definition
         self._by_class: dict[type, ServiceDefinition] = {cls: definition_of(cls) for cls in classes}
@@ -182,7 +183,7 @@ class App:
     async def start(self) -> None:
         """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
         if self._partition is not None:
-            raise AppNotRunning("This app runs already.")
+            raise AppNotRunning("This app is already running.")
         self._stops = asyncio.Event()
         self._outside = contextvars.copy_context()
         await self._open(None)
@@ -624,7 +625,8 @@ class App:
     ) -> list[InvocationInfo]:
         """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
 
-        An empty `key` means those of Services. `before` is the id of the last one of the page before. Raises BadArguments for an unknown status.
+        An empty `key` means those of Services. `before` is the id of the last invocation of the previous page. Raises
+        BadArguments for an unknown status.
         """
         partition = self._running()
         statuses = statuses_of(status)
@@ -663,19 +665,21 @@ class App:
         await self._operate(id, lambda operations, seq: operations.resume(seq))
 
     async def restart(self, id: str, keep: int = 0) -> InvocationHandle[Any]:
-        """Do an ended invocation once more, as a new one. Its handle, once that is durable.
+        """Repeat an ended invocation as a new one. Returns the new handle once that is durable.
 
-        `keep` is a position of its journal, as the view `journal` shows them: the commands up to it, with the answers they
-        have, become the beginning of the new journal and are not done again; what comes after is. 0 keeps the input alone.
-        Kept commands without an answer go on: steps run, sleeps and deadlines end when they would have, awakeables stay
-        open under new ids. Where the kept entries hold the old invocation's id, or those of its awakeables, the new one's
-        are put in. State it wrote goes back to what it was after the last kept command, if it is as the old one left it and
-        the object is idle; otherwise it stays, or with kept writes CannotKeep is raised. It has no idempotency key, and nobody
-        waits for it. A workflow's run begins anew with empty state and without promises, and is from now on
-        what its key stands for; it takes no `keep`.
+        `keep` is a position of its journal, as the view `journal` shows them: the commands up to it, with the answers
+        they have, become the beginning of the new journal and are not done again; commands after that position are done
+        again. 0 keeps only the input. Kept commands without an answer go on: steps run, sleeps and deadlines end when
+        they would have, awakeables stay open under new ids. Where the kept entries hold the id of the old invocation,
+        or the ids of its awakeables, they are replaced by the new ids. State that the old invocation wrote goes back to
+        what it was after the last kept command, if nothing has changed it since and the object is idle; otherwise it
+        stays, or with kept writes CannotKeep is raised. The new invocation has no idempotency key, and no caller waits
+        for it. A workflow's run begins anew with empty state and without promises, and is from now on what its key
+        stands for; it takes no `keep`.
 
-        Raises BadId, UnknownInvocation, WrongStatus if it is open, BadArguments if `keep` is no position of its journal,
-        CannotKeep (see `actors.restarts`) with the highest position that works, or what any new message may raise.
+        Raises BadId, UnknownInvocation, WrongStatus if it is open, BadArguments if `keep` is not a position of its
+        journal, CannotKeep (see `actors.restarts`) with the highest position that works, or what any new message may
+        raise.
         """
         checked_keep(keep)
         invocation = await self._operate(id, lambda operations, seq: operations.restart(seq, keep))
@@ -715,10 +719,10 @@ class App:
     ) -> StateInfo:
         """Set state by name, and clear other names, as one step of the object. Returns once that is durable.
 
-        Values are of the types the class declares. With `if_tag`, the tag of a StateInfo, nothing is changed unless the state
-        is still that one. Names that are neither declared nor there are refused unless `undeclared`. Raises ObjectBusy while
-        an exclusive invocation is under way, StateChanged, CannotPatch, BadArguments, PayloadTooLarge, UnknownService, BadKey
-        or WrongKind; then nothing has changed.
+        Values are of the types the class declares. With `if_tag`, the tag of a StateInfo, the state is changed only if
+        it still has that tag. Names that are neither declared nor there are refused unless `undeclared`. Raises
+        ObjectBusy while an exclusive invocation is under way, StateChanged, CannotPatch, BadArguments, PayloadTooLarge,
+        UnknownService, BadKey or WrongKind; then nothing has changed.
         """
         partition, definition = self._running(), self._stateful(cls)
         changes = encoded(definition, set or {}, clear)
@@ -837,7 +841,7 @@ def _debug(given: bool | None) -> bool:
         return True
     if text.lower() in ("", "0", "false", "no", "off"):
         return False
-    raise DefinitionError(f"{DEBUG_VARIABLE}={text[:40]!r} is not understood. Use 1 or 0.")
+    raise DefinitionError(f"{DEBUG_VARIABLE}={text[:40]!r} is not a valid value. Use 1 or 0.")
 
 
 def _option(name: str, given: T | None, cls: type[T]) -> T:
@@ -896,7 +900,7 @@ def database_path(storage: str) -> str:
     if isinstance(storage, str) and storage.startswith(prefix) and len(storage) > len(prefix):
         return storage[len(prefix) :]
     raise DefinitionError(
-        f"storage={storage!r} is not understood. Use {_example(storage)!r}, or 'sqlite://' for memory only."
+        f"storage={storage!r} is not a valid storage URL. Use {_example(storage)!r}, or 'sqlite://' for memory only."
     )
 
 

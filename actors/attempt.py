@@ -262,7 +262,7 @@ class Attempt(Recorder):
             self._foreign = _NEXT_TURN
             self.partition.call_soon(self._on_foreign, None)
         else:
-            self._throw = RuntimeError(f"The handler awaited something that is no awaitable of asyncio: {yielded!r}")
+            self._throw = RuntimeError(f"The handler awaited an object that asyncio cannot await: {yielded!r}")
             return True
         self._show_all()
         if self._throw is not None:
@@ -503,8 +503,8 @@ class Attempt(Recorder):
         reason = str(error)
         if isinstance(error, DeterminismError) and self.invocation.has(Flag.CONTINUES):
             reason += (
-                " It was restarted with a part of another one's journal: if it began with other state than that one, kill it, "
-                "and restart with another keep=, or without."
+                " It was restarted with part of another invocation's journal. If it began with other state than "
+                "that invocation, kill it, and restart it with another keep= or without keep=."
             )
         failures.pause(self.partition, self.invocation, reason, error)
 
@@ -644,7 +644,7 @@ class Attempt(Recorder):
         return False
 
     def result(self) -> Any:
-        raise asyncio.InvalidStateError("The outcome of a handler is that of its invocation.")
+        raise asyncio.InvalidStateError("An attempt has no result. Read the outcome of its invocation.")
 
     exception = result
 

@@ -171,4 +171,4 @@ def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool
 def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:
     if kind == other_kind and (value == other or (codec is not None and codec.equal(value, other))):
         return
-    raise AwakeableCompleted("This awakeable was completed before, in another way. The first completion stands.")
+    raise AwakeableCompleted("This awakeable already has another completion. The first completion stands.")

@@ -280,8 +280,9 @@ class Branches:
         if attempt.ended or attempt.expects is not recorded:
             return
         log.warning(
-            "%s is replayed, and has waited %d s for something that is not durable, such as asyncio.sleep or a request. Entry "
-            "%d of its journal is %r. If the code has changed, it may never get there: cancel or kill the invocation then.",
+            "%s is being replayed and has waited %d s for something that is not durable, such as asyncio.sleep "
+            "or an HTTP request. The next recorded command is entry %d, %r. If the code has changed, the handler "
+            "may never reach it: then cancel or kill the invocation.",
             attempt.partition.label(attempt.invocation),
             WARN_AFTER_MS // 1000,
             recorded.idx,

@@ -1,4 +1,4 @@
-"""Whether what a file holds goes on with the code of now: all state, and all open invocations, without doing anything.
+"""Whether stored state and open invocations work with the current code, without changing anything.
 
 Promise: the file is copied and the copy read; no byte of the file changes. Objects are taken in order of (service, key), a
 page at a time, so memory is bounded by a page, however many there are.
@@ -115,9 +115,9 @@ class Page:
 class Check:
     """Goes through a snapshot of a file with the classes of an app. The snapshot is opened by `pages`, and closed by it.
 
-    What is looked at is counted in *items*: the state of an object, or the replay of an invocation. `watch` is told the
-    number of each before it begins, and 0 after it, so that another process sees which one does not end; `dead` are the
-    numbers of those that did not, and why.
+    What is looked at is counted in *items*: the state of an object, or the replay of an invocation. `watch` receives
+    the number of each before it begins, and 0 after it, so that another process sees which one does not end; `dead` are
+    the numbers of those that did not, and why.
     """
 
     def __init__(
@@ -186,9 +186,9 @@ class Check:
             counts.unserved += not record.invocations
             for row in record.invocations:
                 said = (
-                    f"No class {service!r} in this app. Served: {_some(self._services)}. Serve it, or if it was renamed, "
-                    f"name it back, also with name={service!r}; or end these invocations first, with the release that has it: "
-                    f"actors invocations cancel --service {quote(service)}"
+                    f"No class {service!r} in this app. Served: {_some(self._services)}. Serve it; if it was "
+                    f"renamed, restore its name, for example with name={service!r}; or end these invocations "
+                    f"first, with the release that has it: actors invocations cancel --service {quote(service)}"
                 )
                 self._found(row, Misfit("service", said))
             return
@@ -225,9 +225,10 @@ class Check:
         if handler is None:
             known = ", ".join(sorted(definition.handlers))
             said = (
-                f"{row.service} has no handler {row.handler!r}. Its handlers: {known}. Name it back, also with "
-                f"@handler(name={row.handler!r}); or end these invocations first, with the release that has it: actors "
-                f"invocations cancel --service {quote(row.service)} --handler {quote(row.handler)}"
+                f"{row.service} has no handler {row.handler!r}. Its handlers: {known}. Restore its name, for "
+                f"example with @handler(name={row.handler!r}); or end these invocations first, with the release "
+                f"that has it: actors invocations cancel --service {quote(row.service)} --handler "
+                f"{quote(row.handler)}"
             )
             self._found(row, Misfit("handler", said))
             return False

@@ -93,7 +93,7 @@ class CleanUp:
                 self._refused += 1
                 if self._refused > STUBBORN:
                     log.error(
-                        "%s does not let itself be closed: it swallows BaseException in a loop. It is left where it is.",
+                        "%s cannot be closed: its code catches BaseException in a loop. Its coroutine was abandoned.",
                         attempt.partition.label(attempt.invocation),
                     )
                     self._abandon()
@@ -127,8 +127,8 @@ class CleanUp:
 
     def _too_long(self) -> None:
         log.warning(
-            "%s was closed, and its clean-up has not ended within %g s: it is cut off. Bound the awaits of `finally` blocks and "
-            "context managers.",
+            "%s was closed, and its clean-up did not end within %g s. It was abandoned. Set a time limit for "
+            "what `finally` blocks and context managers await.",
             self._attempt.partition.label(self._attempt.invocation),
             CLEAN_UP_S,
         )

@@ -133,7 +133,8 @@ class KeyedHandle(InvocationHandle[R]):
     def _known(self) -> tuple[int, bool]:
         if not self._placed.done():
             raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle "
+                "first; then its id is known."
             )
         return self._placed.result()
 
@@ -183,7 +184,7 @@ async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
         asking = asyncio.current_task()
         if task.cancelled() and not (asking is not None and asking.cancelling()):
             if repeatable:
-                raise AppNotRunning("The app was closed before this was done. Ask again when it runs.") from None
+                raise AppNotRunning("The app was closed before this was done. Try again when it runs.") from None
             raise OutcomePending(
                 "The app was closed before this request was answered, so it may have been done or not. Check when the app runs "
                 "again."

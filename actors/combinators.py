@@ -143,7 +143,7 @@ def first_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]
     """The first to complete, value or failure. `done()` on the parts tells which it was."""
     parts = _checked(attempt, futures, "first")
     if not parts:
-        raise MisusedFuture("ctx.first needs at least one future: with none it would wait for ever.")
+        raise MisusedFuture("ctx.first requires at least one future: without futures it would wait for ever.")
     combined: DurableFuture[T] = DurableFuture(attempt)
 
     def on_done(part: DurableFuture[Any]) -> None:
@@ -161,7 +161,7 @@ def any_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     """The first value; fails only when all have failed, with the last failure."""
     parts = _checked(attempt, futures, "any")
     if not parts:
-        raise MisusedFuture("ctx.any needs at least one future: with none it would wait for ever.")
+        raise MisusedFuture("ctx.any requires at least one future: without futures it would wait for ever.")
     combined: DurableFuture[T] = DurableFuture(attempt)
     left = len(parts)
 

@@ -229,7 +229,7 @@ class Context(NamedState, Combinators):
     def awakeable(self, type: Any = None, *, timeout: float | datetime.timedelta | None = None) -> Awakeable[Any]: ...
 
     def awakeable(self, type: Any = None, *, timeout: float | datetime.timedelta | None = None) -> Awakeable[Any]:
-        """An id to hand out and a promise to await: `id, promise = ctx.awakeable(str)`, or one object with `.id`.
+        """An id to pass on and a promise to await: `id, promise = ctx.awakeable(str)`, or one object with `.id`.
 
         The await returns what resolve was given, raises AwakeableRejected with reject's reason, or DurableTimeout when
         `timeout` (seconds or timedelta) passes first.
@@ -302,9 +302,9 @@ class Context(NamedState, Combinators):
     # --- other objects --------------------------------------------------------------------------------------------------
 
     def cancel(self, id: str) -> DurableFuture[None]:
-        """Cancel another invocation, exactly once, even if this future is not awaited. One that has ended is left alone.
+        """Cancel another invocation, exactly once, even if this future is not awaited.
 
-        Awaiting it raises UnknownInvocation.
+        Has no effect on an invocation that has ended. Awaiting it raises UnknownInvocation.
         """
         attempt = self._attempt
         seq = attempt.partition.ids.read_invocation(id)
@@ -327,9 +327,10 @@ class Context(NamedState, Combinators):
     def attach(self, id: str, type: Any = None) -> DurableFuture[Any]: ...
 
     def attach(self, id: str, type: Any = None) -> DurableFuture[Any]:
-        """The outcome of an invocation somebody else has sent or called. `type` is what its handler returns.
+        """The outcome of an invocation that another caller has called or sent. `type` is what its handler returns.
 
-        Awaiting it raises what that handler failed with, UnknownInvocation, or DeadlockError if that one waits for this.
+        Awaiting it raises what that handler failed with, UnknownInvocation, or DeadlockError if that invocation waits
+        for this one.
         """
         attempt = self._attempt
         codec = ANY if type is None else codec_for(type, "ctx.attach")

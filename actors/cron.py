@@ -30,7 +30,9 @@ class CronLine:
     def __init__(self, text: str, zone: str, where: str) -> None:
         self._zone = _zone_of(zone, where)
         if not isinstance(text, str):
-            raise DefinitionError(f'{where}: the cron line is a str, got {text!r}. For example @schedule("0 3 * * *").')
+            raise DefinitionError(
+                f'{where}: the cron line must be a str, got {text!r}. For example @schedule("0 3 * * *").'
+            )
         self._text = " ".join(text.upper().split())
         self.name = f"{self._text} {zone}"
         try:
@@ -84,9 +86,9 @@ _FIELDS = "Write minute, hour, day of month, month, weekday (a sixth field, in f
 
 def _reason(error: Exception) -> str:
     if str(error) == "Bad day-of-month":  # also said of a 30 February
-        return "the day of the month is not understood, or does not exist in these months"
+        return "the day of the month is not valid, or does not exist in these months"
     if str(error).startswith("Bad "):
-        return f"its field {str(error)[4:]} is not understood"
+        return f"its field {str(error)[4:]} is not valid"
     return str(error).lower() or type(error).__name__
 
 
@@ -99,6 +101,6 @@ def _zone_of(name: str, where: str) -> datetime.tzinfo:
         except Exception:  # of many kinds, for names that are folders, paths or no text
             pass
     raise DefinitionError(
-        f"{where}: tz={name!r} is no time zone known here. Use a name such as 'Europe/Vienna', or 'UTC'; where the system "
-        "has no zones, install the package tzdata."
+        f"{where}: tz={name!r} is not a known time zone. Use a name such as 'Europe/Vienna', or 'UTC'; where the "
+        "system has no zones, install the package tzdata."
     )

@@ -47,7 +47,7 @@ class Deadlocks:
             return
         last = path[-2]
         if last.seq == waiting.parent:
-            self._partition.end(waiting, _refusal(path[1:]))
+            self._partition.end(waiting, _refusal(path))
             return
         # The last one is attached to it: the message goes on, the attachment fails.
         assert last.journal is not None
@@ -130,6 +130,6 @@ def _waits_for(invocation: Invocation) -> list[int]:
 def _refusal(path: list[Invocation]) -> DeadlockError:
     stops = [one.address for one in path]
     return DeadlockError(
-        f"This call would wait for ever: {' -> '.join(stops)}. Each waits for the next. "
-        "Send one way with .send(...), or call the method on self."
+        f"Deadlock: {' -> '.join(stops)}. Each invocation waits for the next. Send one way with .send(...), or "
+        "call the method on self."
     )

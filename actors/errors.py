@@ -135,7 +135,8 @@ class AppNotRunning(ActorsError, RuntimeError):
 
 
 class OutcomePending(AppNotRunning):
-    """The app stopped after it had accepted a call, before the outcome. The call goes on when the app starts again.
+    """The app stopped after it had accepted a call and before the outcome was stored. The call goes on when the app
+    starts again.
 
     `invocation_id` is its id: attach to it. A repeated request would be another call.
     """
@@ -187,7 +188,7 @@ class WrongKind(TerminalError, TypeError):
 
 
 class BadKey(TerminalError, ValueError):
-    """An object key that is empty, not a string, or not encodable as UTF-8."""
+    """An object key that is empty, too long, not a str, or not encodable as UTF-8."""
 
     error = "bad_key"
     code = 400
@@ -405,7 +406,7 @@ class NotReady(TerminalError):
 
     error = "not_ready"
     code = 470
-    default = "This invocation has no outcome yet. Await its result() to wait for one."
+    default = "This invocation has no outcome yet. Await its result() to wait for the outcome."
 
 
 class ServerUnreachable(ActorsError, ConnectionError):
@@ -580,7 +581,7 @@ def _raised(failure: Failure) -> TerminalError:
     if failure.location is not None:
         with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
             error.location = failure.location
-            error.add_note(f"A mistake in the handler, at {failure.location}.")
+            error.add_note(f"The mistake is in the handler, at {failure.location}.")
     if failure.others:
         error.others = tuple([_raised(other) for other in failure.others])
     return error
@@ -601,7 +602,7 @@ def short_reason(error: BaseException) -> str:
         text = printable(repr(error))
         return text if len(text) <= 2000 else text[:2000] + "..."
     except Exception:
-        return f"{type(error).__name__}, whose text cannot be made"
+        return f"{type(error).__name__}, which cannot be shown as text"
 
 
 def printable(value: Any) -> str:
@@ -610,4 +611,4 @@ def printable(value: Any) -> str:
         text = value if type(value) is str else str(value)
         return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
     except Exception as error:
-        return f"<{type(value).__name__}, whose text cannot be made: {type(error).__name__}>"
+        return f"<{type(value).__name__}, which cannot be shown as text: {type(error).__name__}>"

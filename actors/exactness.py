@@ -165,7 +165,9 @@ def difference(value: Any, restored: Any) -> str:
             "field_serializer that writes it"
         )
     if type(value) is type(restored) and (names := _extra(value, _declared(type(value)) or ())):
-        return f"{subject} has attributes that are no fields of its class and would be lost: {', '.join(sorted(names))}"
+        return (
+            f"{subject} has attributes that are not fields of its class and would be lost: {', '.join(sorted(names))}"
+        )
     reason = f"{subject} ({type(value).__name__}) would come back as {shortened(restored)} ({type(restored).__name__})"
     if isinstance(value, (datetime.datetime, datetime.time)) and (value.fold or value.tzinfo is not None):
         reason += ". Only fixed offsets and unambiguous times are kept: use value.astimezone(timezone.utc)"

@@ -150,7 +150,9 @@ def attempt_failed(partition: Partition, invocation: Invocation, error: BaseExce
     policy = (handler.retry if handler is not None else None) or partition.retry
     if mistaken(partition, extras.attempts, error):
         log.error(
-            "%s failed for good: its code is wrong.%s", partition.label(invocation), _for_the_log(extras, error, reason)
+            "%s failed for good because of a programming error.%s",
+            partition.label(invocation),
+            _for_the_log(extras, error, reason),
         )
         partition.end(invocation, programming_error(error, reason))
         return
@@ -212,7 +214,7 @@ def trace_mistake(partition: Partition, invocation: Invocation, error: TerminalE
     with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
         error.location = location
     reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
-    log.error("%s failed by a mistake at %s. %s", partition.label(invocation), location, reason)
+    log.error("%s failed because of a mistake at %s. %s", partition.label(invocation), location, reason)
 
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -293,7 +295,7 @@ def pause(
     partition.mark(invocation)
     partition.residence.rests(invocation)
     log.error(
-        "%s is paused; it is tried again when it is resumed, or the app starts again. %s",
+        "%s is paused. It is tried again when it is resumed, or when the app starts again. %s",
         partition.label(invocation),
         reason if logged is None else logged,
     )
@@ -366,7 +368,7 @@ def contained(error: BaseException, who: str) -> BaseException:
     """
     if interrupted(error):
         return error
-    return RuntimeError(f"{who} raised {short_reason(error)}. It ends this attempt, not the process.")
+    return RuntimeError(f"{who} raised {short_reason(error)}. That ends this attempt, not the process.")
 
 
 def interrupted(error: BaseException) -> bool:

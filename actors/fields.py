@@ -56,7 +56,7 @@ class FieldDefinition:
         if default is MISSING:
             return
         if isinstance(default, dataclasses.Field):
-            raise DefinitionError(f"{where}.{name}: this is the field of dataclasses. Use 'from actors import field'.")
+            raise DefinitionError(f"{where}.{name}: this is dataclasses.field. Use 'from actors import field'.")
         try:
             value = default.make() if isinstance(default, Factory) else default
             self.default_text = self.codec.encode(value)
@@ -67,8 +67,9 @@ class FieldDefinition:
             raise DefinitionError(f"{where}.{name}: default_factory raised {error!r}.") from error
         if not self.codec.equal(self.default_text, again):
             raise DefinitionError(
-                f"{where}.{name}: default_factory returns something else each time, so the default of a key would change "
-                "whenever it is loaded. Assign such a value in a handler (ctx.uuid(), ctx.now()) instead."
+                f"{where}.{name}: default_factory returns a different value each time, so the default of a key "
+                "would change whenever it is loaded. Assign such a value in a handler (ctx.uuid(), ctx.now()) "
+                "instead."
             )
         value = self.codec.decode(self.default_text)
         self.default_text = self.codec.dump(value)

@@ -170,7 +170,7 @@ class Gateway:
         return target
 
     def figures(self) -> dict[str, tuple[str, str, float]]:
-        """By name: whether it is a `counter` or a `gauge`, what it says, and how much it is now. Empty while the app does not run."""
+        """By name: "counter" or "gauge", the help text, and the current value. Empty while the app is not running."""
         partition = self._app._partition
         if partition is None:
             return {}
@@ -350,7 +350,7 @@ class Gateway:
             await partition.committer.flushed()
             row = await partition.store.find(target.service.name, key, target.name, idempotency_key)
             if row is None:
-                raise UnknownInvocation("No invocation was accepted under this key, or it is not kept any more.")
+                raise UnknownInvocation("No invocation was accepted under this key, or it is no longer kept.")
             return partition.ids.invocation(row.seq)
 
     async def _outcome(self, seq: int) -> Outcome:
@@ -361,11 +361,11 @@ class Gateway:
             pass  # the outcome is read from its row; if there is none, that says so
         except OutcomePending:
             if partition.closing:  # asking again, by the id or under the key, does nothing twice
-                raise AppNotRunning("The app was closed before this was answered. Ask again when it runs.") from None
+                raise AppNotRunning("The app was closed before this was answered. Try again when it runs.") from None
             raise
         found = await self._output(seq)
         if found is None:
-            raise AppNotRunning("The app stopped while this was asked. Ask again when it runs.")
+            raise AppNotRunning("The app stopped during this request. Try again when it runs.")
         return found
 
     async def _output(self, seq: int) -> Outcome | None:

@@ -187,8 +187,8 @@ def refuse_ambiguous(target: HandlerDefinition, name: str) -> None:
     """Raise BadArguments if an option of a send by name has the name of a parameter of the handler."""
     if name in target.names:
         raise BadArguments(
-            f"{target.target} has a parameter {name!r}, and so has send by name. Say which is which: "
-            f".handler(service, key, handler).options({name}=...).send({name}=...)."
+            f"{target.target} has a parameter {name!r}, and so has send by name. Use .handler(service, key, "
+            f"handler).options({name}=...).send({name}=...)."
         )
 
 
@@ -204,7 +204,7 @@ def checked_headers(headers: dict[str, str]) -> dict[str, str]:
     try:
         "".join([*headers, *headers.values()]).encode()
     except UnicodeEncodeError as error:
-        raise BadArguments(f"headers= holds what is not valid Unicode text: {error}.") from None
+        raise BadArguments(f"headers= holds text that is not valid Unicode: {error}.") from None
     return dict(headers)
 
 
@@ -443,7 +443,8 @@ class HandlerDefinition:
                 )
             if parameter.kind is parameter.KEYWORD_ONLY:
                 raise DefinitionError(
-                    f"{where}: the parameter {parameter.name!r} is keyword-only. Arguments are stored in order: remove the '*'."
+                    f"{where}: the parameter {parameter.name!r} is keyword-only. Arguments are stored in order, "
+                    "so keyword-only parameters are not possible: remove the '*'."
                 )
             if _means_context(hints.get(parameter.name)):
                 raise DefinitionError(f"{where}: the context comes first. Move {parameter.name!r} right behind 'self'.")

@@ -18,11 +18,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 class Cors:
     """Which web pages of other origins may use an app: `HttpOptions(cors=Cors(["https://shop.example"]))`.
 
-    `origins` are written as browsers send them: scheme, host, and the port if it is not the usual one. A host may begin with
-    `*.` (any subdomain, not the domain itself), a port may be `*`; `"*"` alone is any page. `headers` are request headers a
-    page may send besides content-type, idempotency-key and authorization (default: any); `expose` are response headers it may
-    read besides those of the app. With `credentials` browsers send cookies, for a middleware that reads them; origins must then
-    be named. `max_age` is how many seconds a browser may cache a permission.
+    `origins` are written as browsers send them: scheme, host, and the port if it is not the usual one. A host may begin
+    with `*.` (any subdomain, not the domain itself), a port may be `*`; `"*"` alone is any page. `headers` are request
+    headers a page may send besides content-type, idempotency-key and authorization (default: any); `expose` are
+    response headers it may read besides those of the app. With `credentials` browsers send cookies, for a middleware
+    that reads them; `origins="*"` is then refused. `max_age` is how many seconds a browser may cache a permission.
     """
 
     origins: str | Sequence[str]
@@ -102,11 +102,11 @@ class HttpOptions:
     def __post_init__(self) -> None:
         timeout = self.body_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 86_400:
-            raise DefinitionError(f"HttpOptions: body_timeout={timeout!r}. It requires seconds, more than 0.")
+            raise DefinitionError(f"HttpOptions: body_timeout={timeout!r}. It must be a number of seconds above 0.")
         for name in ("max_url", "max_headers", "max_header_bytes"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise DefinitionError(f"HttpOptions: {name}={value!r}. It requires an int from 1.")
+                raise DefinitionError(f"HttpOptions: {name}={value!r}. It must be an int of at least 1.")
         for name in ("token", "admin_token"):
             _check_tokens(name, getattr(self, name))
         if type(self.admin) is not bool:
@@ -141,7 +141,7 @@ def _texts(owner: str, name: str, given: object) -> tuple[str, ...]:
         else None
     )
     if texts is None or not all(isinstance(one, str) for one in texts):
-        raise DefinitionError(f"{owner}: {name}={given!r}. It requires a str, or a list of them.")
+        raise DefinitionError(f"{owner}: {name}={given!r}. It requires a str or a list of str.")
     return texts
 
 
@@ -153,4 +153,6 @@ def _check_tokens(name: str, given: object) -> None:
         [given] if isinstance(given, str) else list(given) if isinstance(given, (list, tuple, set, frozenset)) else []
     )
     if not tokens or not all(isinstance(one, str) and re.fullmatch(r"[!-~]+", one) for one in tokens):
-        raise DefinitionError(f"HttpOptions: {name} requires a str of visible ASCII without spaces, or a list of them.")
+        raise DefinitionError(
+            f"HttpOptions: {name} requires a str of visible ASCII without spaces, or a list of such tokens."
+        )

@@ -59,7 +59,8 @@ class IdMint:
     def _open(self, text: str, prefix: str, what: str, purpose: bytes, size: int) -> bytes:
         if not isinstance(text, str) or not text.startswith(prefix):
             raise BadId(
-                f"{_shown(text)} is not {what}: one starts with {prefix!r}. Pass it on exactly as it was given."
+                f"{_shown(text)} is not {what}: such an id starts with {prefix!r}. Pass the id exactly as you "
+                "received it."
             )
         encoded = text[len(prefix) :]
         try:

@@ -281,15 +281,15 @@ def own_key(seq: int) -> str:
 def changed_kind(service: str, mode: int) -> str:
     """Why an invocation of this mode cannot go on, now that its class is a Service, or is none any more."""
     return (
-        f"{service} was {'a' if mode == Mode.KEYLESS else 'no'} Service when this was accepted. Serve the class under another "
-        "name, and keep the one before until its invocations have ended."
+        f"{service} {'was' if mode == Mode.KEYLESS else 'was not'} a Service when this was accepted. Serve the "
+        "class under another name, and keep serving the previous class until its invocations have ended."
     )
 
 
 def outcome_of(handler: HandlerDefinition | None, status: int, outcome: str | None) -> Any:
     """A stored outcome: the value, or raises what the invocation failed with. Raises SerializationError if it does not decode."""
     if outcome is None:
-        raise SerializationError("The outcome of this invocation is missing in the file.")
+        raise SerializationError("The outcome of this invocation is missing from the file.")
     if status == Status.FAILED:
         raise failure_error(outcome)
     if handler is None:

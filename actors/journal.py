@@ -491,10 +491,10 @@ class Replay:
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:
         asked = describe(kind, name, value)
         return DeterminismError(
-            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{recorded!r}; asked for now was {asked}. {_hint(recorded)}"
-            "Handlers must take the same steps on each attempt: put what is random, timed or external into ctx.run, "
-            "and finish or cancel open invocations before changing the steps of a handler.",
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; requested "
+            f"now was {asked}. {_hint(recorded)}Handlers must take the same steps on each attempt: put random, "
+            "timed or external work into ctx.run, and finish or cancel open invocations before you change the "
+            "steps of a handler.",
             recorded.idx,
             repr(recorded),
             asked,
@@ -502,9 +502,9 @@ class Replay:
 
     def unfinished(self, recorded: Entry) -> DeterminismError:
         return DeterminismError(
-            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{recorded!r}; now the handler ended without asking for it. {_hint(recorded)}"
-            "Handlers must take the same steps on each attempt: finish open invocations before removing a step.",
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; now the "
+            f"handler has ended without requesting it. {_hint(recorded)}Handlers must take the same steps on each "
+            "attempt: finish open invocations before you remove a step.",
             recorded.idx,
             repr(recorded),
             "the handler ended",
@@ -512,10 +512,9 @@ class Replay:
 
     def stuck(self, recorded: Entry) -> DeterminismError:
         return DeterminismError(
-            f"The code no longer fits the journal at entry {recorded.idx}: recorded was "
-            f"{recorded!r}; now the handler waits for something that no journal "
-            f"entry completes before it. {_hint(recorded)}"
-            "Handlers must take the same steps on each attempt.",
+            f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; now the "
+            f"handler waits for something that no earlier entry completes. {_hint(recorded)}Handlers must take "
+            "the same steps on each attempt.",
             recorded.idx,
             repr(recorded),
             "the handler waits for something else",
@@ -525,7 +524,10 @@ class Replay:
 def _hint(recorded: Entry) -> str:
     if recorded.kind not in (Kind.SET, Kind.CHANGE):
         return ""
-    return f"If the function of a step assigns {recorded.name!r}, which no replay repeats: return the value, and assign it in the handler. "
+    return (
+        f"If the function of a step assigns {recorded.name!r}, a replay does not repeat it: return the value from "
+        "the step, and assign it in the handler. "
+    )
 
 
 class MigratedReplay(Replay):

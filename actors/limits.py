@@ -64,7 +64,7 @@ class Limits:
                 continue
             if field.name.startswith("max_"):
                 if type(value) is not int or value < 1:
-                    raise DefinitionError(f"Limits: {field.name}={value!r}. It requires an int from 1.")
+                    raise DefinitionError(f"Limits: {field.name}={value!r}. It must be an int of at least 1.")
             else:
                 self._ms(field.name)
 

@@ -129,7 +129,7 @@ _STOPPED = (Status.PAUSED, Status.BACKING_OFF)
 
 @dataclass(frozen=True, slots=True)
 class AwakeableInfo:
-    """An awakeable nobody has completed."""
+    """An awakeable that is not completed."""
 
     id: str
     invocation_id: str

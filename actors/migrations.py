@@ -117,7 +117,7 @@ class Migrations:
                     )
                 elif attribute in found:
                     raise DefinitionError(
-                        f"class {owner.__qualname__}: {attribute!r} overrides a migration with something that is none. "
+                        f"class {owner.__qualname__}: {attribute!r} overrides a migration with something else. "
                         "Rename it."
                     )
         steps: dict[int, Migration] = {}
@@ -168,11 +168,13 @@ class Migrations:
         try:
             state = {name: ANY.decode(texts[name]) for name in sorted(texts)}
         except SerializationError as error:  # somebody has edited the file
-            raise StateDecodeError(f"The state of {where} holds what is no JSON: {error}") from None
+            raise StateDecodeError(f"The state of {where} holds a text that is not JSON: {error}") from None
         try:
             migrated: Any = step(state)
         except Exception as error:
-            raise StateDecodeError(f"{failed} raised {_told(error)}. Mend it; the state is left as it is.") from error
+            raise StateDecodeError(
+                f"{failed} raised {_told(error)}. Fix the migration; the state is left as it is."
+            ) from error
         if not isinstance(migrated, dict):
             if inspect.iscoroutine(migrated):
                 migrated.close()
@@ -189,7 +191,8 @@ class Migrations:
             text = ANY.encode(value)
         except (SerializationError, UnicodeEncodeError) as error:
             raise StateDecodeError(
-                f"{failed} returned what is no plain JSON for the name {name!r}: {error} The state is left as it is."
+                f"{failed} returned a value that is not plain JSON for the name {name!r}: {error} The state is "
+                "left as it is."
             ) from None
         return before if before is not None and ANY.encode(ANY.decode(before)) == text else text
 
@@ -198,7 +201,9 @@ def checked_version(version: Any, inherited: int, owner: type) -> int:
     """`version`, if a class whose bases are of version `inherited` may have it. Raises DefinitionError."""
     where = f"class {owner.__qualname__}: version={version!r}"
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise DefinitionError(f"{where} is no version: use a whole number that counts from 1, as it changes.")
+        raise DefinitionError(
+            f"{where} is not a valid version: use an int from 1 that goes up by one with each change."
+        )
     if version < inherited:
         raise DefinitionError(
             f"{where} is below {inherited}, the version of a class it derives from, whose migrations it inherits. Use "

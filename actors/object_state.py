@@ -431,7 +431,7 @@ def how_to_mend(definition: ServiceDefinition) -> str:
     """What to do about state that does not fit, unless a migration has made it."""
     base = "Workflow" if definition.kind == "workflow" else "VirtualObject"
     return (
-        "Change the annotation back, let it accept the stored form too, or count up: class "
+        "Change the annotation back, let it accept the stored form too, or raise the version: class "
         f"{definition.cls.__name__}({base}, version={definition.version + 1}) with "
         f"@migration(from_version={definition.version})."
     )

@@ -73,7 +73,8 @@ class Operations:
         async with self._opened(seq) as invocation:
             if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
                 raise WrongStatus(
-                    f"The invocation is {Status.NAMES[invocation.status]}: only a paused one can be resumed."
+                    f"The invocation is {Status.NAMES[invocation.status]}. Only an invocation that is paused or "
+                    "backing off can be resumed."
                 )
             self._go_on(invocation)
 
@@ -89,7 +90,8 @@ class Operations:
         target = partition.handler(row.service, row.handler, run=row.idempotency_key == RUN)
         if (row.shared == Mode.KEYLESS) != (target.mode == Mode.KEYLESS):
             raise WrongKind(
-                f"{row.service} was {'a' if row.shared == Mode.KEYLESS else 'no'} Service when this was accepted. Send the message anew."
+                f"{row.service} {'was' if row.shared == Mode.KEYLESS else 'was not'} a Service when this was "
+                "accepted. Send the message again."
             )
         target.decode(row.args)
         if target.once:

@@ -321,14 +321,14 @@ class Partition(Ledger):
             )
         if len(args_text) > self.max_payload:
             raise PayloadTooLarge(
-                f"The arguments of {target.target} are {len(args_text):,} characters of JSON; max_payload of the app "
-                f"allows {self.max_payload:,}. Pass a reference to what is large."
+                f"The arguments of {target.target} are {len(args_text):,} characters of JSON; max_payload of the "
+                f"app allows {self.max_payload:,}. Store large data elsewhere and pass a reference to it."
             )
         mailbox = self._objects[target.service.name].get(key)
         if mailbox is not None and mailbox.length >= self._max_pending and not target.shared:
             raise MailboxFull(
-                f"{target.service.name}/{key} has {mailbox.length:,} messages waiting; max_pending of the app allows no "
-                "more. Try again later."
+                f"{target.service.name}/{key} has {mailbox.length:,} messages waiting, the maximum (max_pending "
+                "of the app). Try again later."
             )
 
     def final(
@@ -418,7 +418,8 @@ class Partition(Ledger):
         """Raise Overloaded if a call from outside cannot be taken in."""
         if len(self.open) >= self._max_in_flight:
             raise Overloaded(
-                f"{len(self.open):,} invocations are in flight; max_in_flight of the app allows no more. Try again later."
+                f"{len(self.open):,} invocations are in flight, the maximum (max_in_flight of the app). Try again "
+                "later."
             )
 
     def check_running(self) -> None:
@@ -945,7 +946,7 @@ class Partition(Ledger):
 
 def _goes_on(id: str) -> OutcomePending:
     return OutcomePending(
-        f"The app was closed before this call had its outcome. It goes on when the app starts again: attach to its id, {id}, "
-        "instead of asking again.",
+        "The app was closed before this call had its outcome. It goes on when the app starts again: attach to "
+        f"its id, {id}, instead of repeating the request.",
         id,
     )

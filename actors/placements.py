@@ -121,8 +121,8 @@ class Placements:
         if not same:
             if message.target.once:
                 raise IdempotencyMismatch(
-                    f"The workflow {address(message.target.service.name, message.key)} was run with other arguments, and runs "
-                    "once for each key. Use another key for another run, or purge the run that has ended."
+                    f"The workflow {address(message.target.service.name, message.key)} was run with other "
+                    "arguments, and a workflow runs once for each key. Use another key, or purge the ended run."
                 )
             where = f" of {message.key!r}" if message.key else ""
             raise IdempotencyMismatch(

@@ -153,7 +153,7 @@ class Promises:
             refusal = _refused_by(waiting, name, wanted)
         elif found.kind != wanted.kind or (found.text != wanted.text and not codec.equal(found.text, wanted.text)):
             refusal = PromiseCompleted(
-                f"The promise {name!r} of {caller.service}/{caller.key} was completed before, in another way. The first "
+                f"The promise {name!r} of {caller.service}/{caller.key} already has another completion. The first "
                 "completion stands."
             )
         if refusal is not None:

@@ -261,7 +261,7 @@ class Recorder:
             version = invocation.handler.service.version  # type: ignore[union-attr]
             self.record(Kind.SNAPSHOT, None, packed_state(self.snapshot), version if version > 1 else None)
         if value is not None and len(value) > self.partition.max_payload:
-            raise self._too_large(value, f"What {Kind.NAMES[kind]} {name or ''} would record")
+            raise self._too_large(value, f"The record of {Kind.NAMES[kind]} {name or ''}")
         limits = self.partition.limits
         if journal.size >= limits.max_journal or journal.bytes >= limits.max_journal_bytes:
             raise self._too_long(journal)
@@ -275,19 +275,19 @@ class Recorder:
 
     def _too_large(self, value: str | bytes, what: str) -> PayloadTooLarge:
         return PayloadTooLarge(
-            f"{what} takes {len(value):,} characters; max_payload of the app allows {self.partition.max_payload:,}. Keep "
-            "what is large elsewhere and store where it is."
+            f"{what} takes {len(value):,} characters; max_payload of the app allows "
+            f"{self.partition.max_payload:,}. Store large data elsewhere and record a reference to it."
         )
 
     def _too_long(self, journal: Journal) -> JournalTooLong:
         limits = self.partition.limits
         if journal.size >= limits.max_journal:
-            size = f"{journal.size:,} entries; max_journal"
+            size = f"{journal.size:,} entries, the maximum (max_journal of the app)"
         else:
-            size = f"{journal.bytes:,} bytes; max_journal_bytes"
+            size = f"{journal.bytes:,} bytes, the maximum (max_journal_bytes of the app)"
         return JournalTooLong(
-            f"The journal of this invocation has {size} of the app allows no more. Split the work: let the handler send itself "
-            "a message and continue there. Results of steps count: store large ones elsewhere."
+            f"The journal of this invocation has {size}. Split the work: let the handler send itself a message "
+            "and continue there. Results of steps count too: store large results elsewhere."
         )
 
     def expect(self, future: JournaledFuture[Any]) -> None:
@@ -322,8 +322,8 @@ class Recorder:
             )
         if _inside_step():
             raise MisusedFuture(
-                "The context was used inside a step. A step is done once and its result recorded, so what it asks for would be "
-                "missing on the next attempt: call ctx in the handler, before or after the step."
+                "The context was used inside a step. A step is done once, so a replay would not repeat the "
+                "request: call ctx in the handler, before or after the step."
             )
         self._record_changes()
 

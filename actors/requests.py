@@ -101,7 +101,7 @@ class Requests:
     async def _operate(self, request: RequestRow) -> None:
         partition, operation = self._partition, request.operation
         if operation not in _OPERATIONS:
-            raise BadArguments(f"No operation is called {operation!r}. Use a command line of the release the app runs.")
+            raise BadArguments(f"The operation {operation!r} is not known. Use a command line of the app's release.")
         seq = partition.ids.read_invocation(request.target)
         if operation == "restart":
             keep: Any = _decoded(request.argument) if request.argument is not None else 0
@@ -141,7 +141,7 @@ class Requests:
         partition.touch()
         log.log(
             level,
-            "The command line asked for: %s of %s. %s",
+            "Request of the command line: %s of %s. %s",
             request.operation,
             request.target,
             "Done." if refusal is None else f"Refused: {refusal}",
@@ -152,7 +152,7 @@ def _decoded(argument: Any) -> Any:
     try:
         return msgspec.json.decode(argument)
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
-        raise BadArguments(f"The argument of the request is no JSON: {argument!r:.80}") from None
+        raise BadArguments(f"The argument of the request is not valid JSON: {argument!r:.80}") from None
 
 
 def _compact(argument: str | None) -> str:

@@ -78,7 +78,7 @@ class Prefix:
             if entry.idx in self._whole.waits and entry.kind == Kind.CALL:
                 raise self._refusal(entry.idx, "is a call that had no answer yet")
             if entry.idx > told_at:
-                raise self._refusal(entry.idx, "was asked for after the invocation was told that it is cancelled")
+                raise self._refusal(entry.idx, "was requested after the invocation was notified of its cancellation")
         migrated_at = next((entry.idx for entry in journal if entry.kind == Kind.MIGRATED), len(journal) + 1)
         if migrated_at <= keep:
             raise self._refusal(migrated_at, "is where the object was migrated to another version of its class")

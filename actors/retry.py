@@ -15,9 +15,10 @@ class RetryPolicy:
     """Exponential back-off: attempt n + 1 starts `initial_interval * factor**(n - 1)` s after attempt n failed, give or
     take a fifth, so that many failures at once do not come back at once, and never more than `max_interval` s after.
 
-    `max_attempts` counts all attempts, the first included; `max_duration` (seconds) runs from the first failure.
-    None means no limit. When a limit is reached, `on_exhausted` says what happens to an invocation: "pause" keeps it, and
-    its key, until somebody has mended the cause; "fail" ends it with RetriesExhausted. A step with a policy always fails.
+    `max_attempts` counts all attempts, the first included; `max_duration` (seconds) runs from the first failure. None
+    means no limit. When a limit is reached, `on_exhausted` says what happens to an invocation: "pause" keeps the
+    invocation, and its key, until it is resumed or the app starts again, for example after the cause was fixed; "fail"
+    ends it with RetriesExhausted. A policy of a step always fails the step.
     """
 
     initial_interval: float = 0.1
@@ -41,10 +42,11 @@ class RetryPolicy:
             _check("max_duration", self.max_duration, 0)
         if self.max_attempts is not None and (type(self.max_attempts) is not int or self.max_attempts < 1):
             raise DefinitionError(
-                f"RetryPolicy: max_attempts={self.max_attempts!r}. It counts the first attempt too: None or an int from 1."
+                f"RetryPolicy: max_attempts={self.max_attempts!r}. It counts the first attempt too: use None or "
+                "an int of at least 1."
             )
         if self.on_exhausted not in ("pause", "fail"):
-            raise DefinitionError(f'RetryPolicy: on_exhausted={self.on_exhausted!r}. It is "pause" or "fail".')
+            raise DefinitionError(f'RetryPolicy: on_exhausted={self.on_exhausted!r}. It must be "pause" or "fail".')
 
     def exhausted(self, failures: int, elapsed_ms: int = 0) -> bool:
         """Whether no attempt is left after `failures` of them failed, the first one `elapsed_ms` ago."""

@@ -23,7 +23,7 @@ _DEFAULT_COLLECTOR = (700, 2000)  # the first threshold of CPython, to 3.11 and 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run(main)`, on uvloop where it is installed.
 
-    The garbage collector is told to look less often while it runs, unless its thresholds were set already: many messages
+    The garbage collector runs less often meanwhile, unless its thresholds were changed before: many messages
     are under way at once, and looking through them again and again costs an eighth of the time. They leave no cycles.
     Raises RuntimeError where a loop is running already: in Jupyter write `await main()`.
     """

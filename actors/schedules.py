@@ -77,13 +77,11 @@ def schedule(
     def decorate(declared: H, /) -> H:
         if not isinstance(declared, Handler):
             shown = getattr(declared, "__qualname__", repr(declared))
-            raise DefinitionError(
-                f"@schedule {shown}: it goes above @handler or @shared, and this is not a handler yet."
-            )
+            raise DefinitionError(f"@schedule {shown}: put it above @handler or @shared; this is not a handler yet.")
         where = f"@schedule {declared.function.__qualname__}"
         line = CronLine(cron, tz, where)
         if misfire not in MISFIRES:
-            raise DefinitionError(f"{where}: misfire={misfire!r} is none of {', '.join(map(repr, MISFIRES))}.")
+            raise DefinitionError(f"{where}: misfire={misfire!r} is not valid. Use {' or '.join(map(repr, MISFIRES))}.")
         # A copy: the handler may be one of a base class, which keeps its own schedules.
         scheduled = copy.copy(declared)
         scheduled.schedules = (Declared(line, key, misfire), *declared.schedules)
@@ -108,7 +106,8 @@ def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any
                 one = Schedule(target, key, declared, args_text)
                 if one.identity in found:
                     raise DefinitionError(
-                        f"@schedule {target.target}: {declared.line.name!r} is there twice for the key {key!r}. Remove one."
+                        f"@schedule {target.target}: {declared.line.name!r} is declared twice for the key "
+                        f"{key!r}. Remove one of them."
                     )
                 found[one.identity] = one
     return list(found.values())
@@ -124,12 +123,12 @@ def _keys(target: HandlerDefinition, declared: Declared) -> Iterator[str]:
         return
     if target.service.kind == "workflow":
         raise DefinitionError(
-            f"@schedule {target.target}: a workflow runs once for each key. Put the schedule on a handler of an object or a "
-            "Service, and let that start runs with keys of their own."
+            f"@schedule {target.target}: a workflow runs once for each key. Put the schedule on a handler of an "
+            "object or a Service, and let that handler start runs with their own keys."
         )
     if key is None or key == [] or key == ():
         raise DefinitionError(
-            f"@schedule {target.target}: on which object? Say key='...', or a list of keys: @schedule(..., key='daily')."
+            f"@schedule {target.target}: key= is missing. Use key='...' for one object, or a list of keys for several."
         )
     for one in key if isinstance(key, (list, tuple)) else [key]:
         try:

@@ -50,7 +50,8 @@ class PlacedMessage(SentMessage[T]):
     def id(self) -> str:
         if not self._placed.done():
             raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle, then its id is known."
+                "This message has an idempotency key, so it may stand for an earlier one. Await the handle "
+                "first; then its id is known."
             )
         return self._attempt.partition.ids.invocation(self._placed._value)
 

@@ -144,7 +144,7 @@ _ADVICE = (
 
 
 _ADVICE_FOR_VALIDATORS = (
-    "Pass a value of exactly this type. A validator must leave what it has returned as it is, for it sees it again."
+    "Pass a value of exactly this type. A validator must accept its own result unchanged, because it is applied again."
 )
 
 

@@ -27,7 +27,7 @@ class Service(Served):
                 "derive from VirtualObject: it keeps state by key."
             )
         if definition.version != 1:
-            raise DefinitionError(f"{where}: a Service has no state that could be of a version. Remove version=.")
+            raise DefinitionError(f"{where}: a Service has no state, so it has no version. Remove version=.")
         for handler in definition.handlers.values():
             if handler.shared:
                 raise DefinitionError(
@@ -36,5 +36,6 @@ class Service(Served):
                 )
             if handler.atomic:
                 raise DefinitionError(
-                    f"{where}: a Service has no state that could go back, so {handler.name!r} cannot be atomic. Remove atomic=."
+                    f"{where}: a Service has no state to roll back, so {handler.name!r} cannot be atomic. Remove "
+                    "atomic=."
                 )

@@ -97,7 +97,7 @@ async def patch_state(
             await partition.committer.flushed()
             if await partition.store.find(definition.name, key, "", RUN) is None:
                 raise CannotPatch(
-                    f"The workflow {definition.name}/{key} has no run, so it has no state that could be kept. Run it first."
+                    f"The workflow {definition.name}/{key} has no run, so its state would not be kept. Run it first."
                 )
         async with partition.loader.holding_objects([(definition.name, key)]) as (mailbox,):
             partition.check_running()
@@ -146,7 +146,7 @@ def _apply(
     _check_idle(partition, mailbox)
     before = dict(state.stored)
     if if_tag is not None and if_tag != _info(definition, key, state.version, before).tag:
-        raise StateChanged(f"The state of {definition.name}/{key} is not the one that was read. Read it again.")
+        raise StateChanged(f"The state of {definition.name}/{key} has changed since it was read. Read it again.")
     for name in changes:
         if (
             changes[name] is not None
@@ -156,8 +156,8 @@ def _apply(
         ):
             fields = ", ".join(definition.fields_by_name) or "none"
             raise BadArguments(
-                f"{definition.name} declares no state {name!r}, and this object has none. Declared: {fields}. Say "
-                "undeclared if it is meant for ctx.get."
+                f"{definition.name} does not declare {name!r}, and this object has no such state. Declared: "
+                f"{fields}. Set undeclared to true if the name is meant for ctx.get."
             )
     after = _fitting(partition, definition, key, state, before, changes)
     if after == before and not (state.foreign and after):

@@ -45,7 +45,7 @@ class Execution:
             return self.function()
         except StopIteration as stop:
             # A future cannot carry it: asyncio would drop it, and the step would never end.
-            raise RuntimeError("the step raised StopIteration") from stop
+            raise RuntimeError("The step raised StopIteration.") from stop
 
     def withdraw(self) -> bool:
         """Take it back, if no thread has taken it. Whether that is so."""

@@ -282,7 +282,8 @@ class Step(StepWork):
             if len(text) > partition.limits.max_payload:
                 raise PayloadTooLarge(
                     f"The step's result takes {len(text):,} characters; max_payload of the app allows "
-                    f"{partition.limits.max_payload:,}. Let the step store it elsewhere and return where."
+                    f"{partition.limits.max_payload:,}. Let the step store the result elsewhere and return a "
+                    "reference to it."
                 )
         except TerminalError as refused:
             partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
@@ -304,7 +305,10 @@ class Step(StepWork):
             return
         policy = self._policy
         if policy is None:
-            note = f"Raised by the step {self._name()!r}. Only a TerminalError of a step reaches the handler's except."
+            note = (
+                f"Raised by the step {self._name()!r}. Only a TerminalError raised by a step can be caught in the "
+                "handler."
+            )
             with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
@@ -363,7 +367,7 @@ async def _no_stop_async(function: Callable[[], Any]) -> Any:
     try:
         return await function()
     except StopIteration as stop:
-        raise RuntimeError("the step raised StopIteration") from stop
+        raise RuntimeError("The step raised StopIteration.") from stop
     except (SystemExit, KeyboardInterrupt) as stop:  # asyncio would end the loop, and so the server
         raise failures.contained(stop, "The step") from stop
 

@@ -100,7 +100,8 @@ def migrated(
             raise
         names = [step.name for start, step in sorted(definition.migrations.steps.items()) if start >= version]
         raise StateDecodeError(
-            f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit then: "
-            f"{str(error).removesuffix(how_to_mend(definition))}Mend the migration {' or '.join(names)}; the state is left as it is."
+            f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit "
+            f"then: {str(error).removesuffix(how_to_mend(definition))}Fix the migration {' or '.join(names)}; the "
+            "state is left as it is."
         ) from None
     return result

@@ -204,8 +204,8 @@ def _refuse_in_step(instance: Served, name: str, done: str) -> None:
     if not hasattr(instance, "_actors_attempt"):
         return
     raise StateWriteInStep(
-        f"{type(instance).__name__}.{name} was {done} inside a step. The recorded result of a step stands for it on replay, where this "
-        "would be missing: return the value from the step, and assign it in the handler."
+        f"{type(instance).__name__}.{name} was {done} inside a step. A replay uses the recorded result of the "
+        "step and does not repeat this: return the value from the step, and assign it in the handler."
     )
 
 
@@ -346,8 +346,8 @@ class _Inline:
         attempt = getattr(self._instance, "_actors_attempt", None)
         if attempt is None:
             raise TypeError(
-                f"{self._definition.target} needs a context, which only a running app can give. "
-                "In tests call it through an App, for example one from actors.testing."
+                f"{self._definition.target} requires a context, which only a running app can give. In tests call "
+                "it through an App, for example one from actors.testing."
             )
         return attempt.context
 
@@ -387,12 +387,13 @@ def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Han
                 owners[value] = base
             elif attribute in found:
                 raise DefinitionError(
-                    f"class {cls.__qualname__}: {attribute!r} overrides a handler with something that is none. "
-                    "Decorate it with @handler or @shared, or rename it."
+                    f"class {cls.__qualname__}: {attribute!r} overrides a handler with something else. Decorate "
+                    "it with @handler or @shared, or rename it."
                 )
             elif isinstance(getattr(value, "__func__", None), Handler):
                 raise DefinitionError(
-                    f"class {cls.__qualname__}: the handler {attribute!r} is no static or class method."
+                    f"class {cls.__qualname__}: the handler {attribute!r} is a static or class method. Make it a "
+                    "method."
                 )
     return found, owners
 

@@ -25,11 +25,13 @@ class Workflow(VirtualObject):
         runs = [handler.name for handler in definition.handlers.values() if handler.once]
         if not runs:
             raise DefinitionError(
-                f"class {cls.__qualname__}: a Workflow has one @handler, which is what runs once for each key, and this one "
-                "has none. Decorate it; in a base class make it abstract too (@handler above @abstractmethod)."
+                f"class {cls.__qualname__}: a Workflow has one @handler, which runs once for each key, and this "
+                "class has none. Decorate it; in a base class make it abstract too (@handler above "
+                "@abstractmethod)."
             )
         if len(runs) > 1:
             raise DefinitionError(
-                f"class {cls.__qualname__}: a Workflow runs one @handler once for each key, and this one has {len(runs)}: "
-                f"{', '.join(runs)}. Make the others @shared (they may complete and await promises), or derive from VirtualObject."
+                f"class {cls.__qualname__}: a Workflow runs one @handler once for each key, and this class has "
+                f"{len(runs)}: {', '.join(runs)}. Make the others @shared (they may complete and await promises), "
+                "or derive from VirtualObject."
             )

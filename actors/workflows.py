@@ -147,7 +147,8 @@ class Workflows:
             current = await partition.store.find(row.service, row.key, target.name, RUN)
             if current is not None and current.status < Status.SUCCEEDED:
                 raise WrongStatus(
-                    f"The workflow {row.service}/{row.key} runs: {partition.ids.invocation(current.seq)}. Cancel or kill that first."
+                    f"The workflow {row.service}/{row.key} is already running "
+                    f"({partition.ids.invocation(current.seq)}). Cancel or kill that invocation first."
                 )
             async with partition.loader.holding_objects([(row.service, row.key)]) as (mailbox,):
                 self._forget(mailbox)

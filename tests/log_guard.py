@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 ALWAYS = (
-    "failed by a mistake at",  # tests make mistakes on purpose, and look at what becomes of them
+    "failed because of a mistake at",  # tests make mistakes on purpose, and look at what becomes of them
     "The simulated process has crashed",  # the test has asked for that
     "held the event loop for",  # a busy machine does that to any test
 )

@@ -201,7 +201,7 @@ class Client:
         return RemoteHandle(self, path, codec_for(type, "type"))
 
     async def cancel(self, id: str) -> None:
-        """Ask an invocation to end, as `App.cancel` does. A route for operators: it may want a token."""
+        """Ask an invocation to end, as `App.cancel` does. A route for operators: it may require a token."""
         await self.operate("cancel", id)
 
     async def operate(self, operation: Operation, id: str) -> None:
@@ -209,7 +209,7 @@ class Client:
         await self.ask(calls.operate(operation, id))
 
     async def restart(self, id: str, keep: int = 0, type: Any = Any) -> RemoteHandle[Any]:
-        """Do an ended invocation once more, as `App.restart` does; `type` is that of its value."""
+        """Repeat an ended invocation, as `App.restart` does; `type` is the type of its value."""
         return self.invocation(await self.ask(calls.restart(id, keep)), type)
 
     async def state(self, service: str, key: str) -> dict[str, Any]:

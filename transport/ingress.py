@@ -220,7 +220,7 @@ class Ingress:
             return refusal(
                 NOT_READY,
                 "not_ready",
-                "This invocation has no outcome yet. Attach to it to wait for one.",
+                "This invocation has no outcome yet. Attach to it to wait for the outcome.",
                 (b"x-restate-id", id.encode()),
             )
         return outcome_reply(outcome)

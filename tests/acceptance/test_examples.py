@@ -69,7 +69,7 @@ def test_the_same_approval_again_changes_nothing_and_a_different_answer_is_refus
     again, opposite = orders(shop, "approve", id), orders(shop, "refuse", id)
     assert (again.returncode, again.stderr) == (0, "")
     assert opposite.returncode == 1
-    assert "completed before, in another way" in opposite.stderr
+    assert "already has another completion" in opposite.stderr
     assert len(mails(shop, "customer")) == 1
 
 

@@ -337,7 +337,7 @@ def test_what_the_app_refuses_is_told_in_its_words_and_the_rest_is_done(clinic: 
     assert done.stdout == f"{ids[1]} killed\n"
     assert done.stderr.splitlines() == [
         f"{ids[0]}: The invocation has ended already: it failed.",
-        "'nonsense' is not an invocation id: one starts with 'inv_1'. Pass it on exactly as it was given.",
+        "'nonsense' is not an invocation id: such an id starts with 'inv_1'. Pass the id exactly as you received it.",
     ]
     awakeable = clinic.actors("invocations", "kill", "prom_1x", ids[0])
     assert awakeable.stderr.splitlines()[0] == (

@@ -144,7 +144,7 @@ async def test_operations_take_effect_and_answer_as_the_app_does() -> None:
         assert body.status == 400
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_the_reason_of_a_failure_is_told_without_its_traceback() -> None:
     async with World(Job, retry=RetryPolicy(max_attempts=1)) as world:
         sent = await world.app.object(Job, "a").fail.send()

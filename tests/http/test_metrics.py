@@ -52,7 +52,7 @@ async def scraped(app: App) -> dict[tuple[str, ...], float]:
     }
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_requests_and_invocations_are_counted() -> None:
     async with App(Counter, storage="sqlite://") as app:
         for _ in range(3):
@@ -109,7 +109,7 @@ def gauge(found: dict[tuple[str, ...], float], name: str, *labels: str) -> float
     return found["actors_" + name, *labels]
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_what_is_open_is_told_by_service_and_status() -> None:
     async with World(Flow, Free, Counter) as world:
         app = world.app

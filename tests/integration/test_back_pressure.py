@@ -251,7 +251,7 @@ async def test_a_full_mailbox_that_waits_for_its_sender_is_final(way: str) -> No
         assert await outcome(await world.app.send("Own", "o", way, 4)) is MailboxFull
 
 
-@pytest.mark.expects_log("Slow/s has 2 messages waiting", "is paused; it is tried again")
+@pytest.mark.expects_log("Slow/s has 2 messages waiting", "is paused. It is tried again")
 async def test_a_sender_that_never_finds_room_is_paused_by_its_policy() -> None:
     async with a_world(retry=RetryPolicy(initial_interval=1, factor=1, max_attempts=3)) as world:
         await _fill(world, 2)

@@ -267,7 +267,10 @@ async def test_the_log_names_the_step_that_failed(caplog: pytest.LogCaptureFixtu
     async with World(Failing, retry=RetryPolicy(max_attempts=1, on_exhausted="fail")) as world:
         with pytest.raises(TerminalError):
             await world.app.object(Failing, "k").step()
-    assert "Raised by the step 'opened'. Only a TerminalError of a step reaches the handler's except." in caplog.text
+    assert (
+        "Raised by the step 'opened'. Only a TerminalError raised by a step can be caught in the handler."
+        in caplog.text
+    )
 
 
 async def test_two_apps_of_one_process_on_one_file_are_told_apart_from_two_processes(storage: str) -> None:

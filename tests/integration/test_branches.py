@@ -71,7 +71,7 @@ async def test_a_replay_waits_as_long_as_it_takes_for_something_outside(name: st
         assert happened == ["before", "after"]
 
 
-@pytest.mark.expects_log("is replayed, and has waited 30 s for something that is not durable")
+@pytest.mark.expects_log("is being replayed and has waited 30 s for something that is not durable")
 async def test_the_log_says_what_a_replay_waits_for_after_half_a_minute() -> None:
     async with World(Outside) as world:
         gates[0].set()

@@ -428,7 +428,7 @@ async def test_back_off_survives_a_crash_and_is_not_cut_short_by_it() -> None:
         assert await world.app.invocation(handle.id).result() == 2
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again")
 async def test_a_handler_that_keeps_failing_is_paused_with_its_reason_and_keeps_its_key() -> None:
     async with World(Retrying, retry=RetryPolicy(max_attempts=3)) as world:
         handle = await world.app.object(Retrying, "r").eventually.send(100)
@@ -444,7 +444,7 @@ async def test_a_handler_that_keeps_failing_is_paused_with_its_reason_and_keeps_
         assert (await world.app.describe(behind.id)).status == "pending"
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again")
 async def test_a_paused_invocation_gets_one_more_attempt_when_the_app_starts() -> None:
     async with World(Retrying, retry=RetryPolicy(max_attempts=2)) as world:
         handle = await world.app.object(Retrying, "r").eventually.send(3)

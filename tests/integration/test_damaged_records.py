@@ -41,7 +41,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_an_invocation_whose_journal_cannot_be_read_is_paused_and_named(damage: str) -> None:
     async with World(Waits) as world:

@@ -57,7 +57,7 @@ def _nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     tried.clear()
 
 
-logs = pytest.mark.may_log("failed", "its code is wrong", "is paused")
+logs = pytest.mark.may_log("failed", "a programming error", "is paused")
 
 
 @logs

@@ -252,7 +252,7 @@ async def test_an_app_that_is_used_by_the_handlers_of_another_calls_back() -> No
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_on_paused_may_use_the_app(asynchronous: bool) -> None:
     """It is called because of a handler, but not inside of it."""
 

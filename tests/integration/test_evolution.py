@@ -339,12 +339,15 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a terminal error": (_terminal, r"Order/o .*raised TerminalError: this ends nothing"),
     "nothing": (lambda state: None, r"Order/o .*returned None. It must return a dict"),
     "a list": (lambda state: [state], r"returned \[.*It must return a dict"),
-    "no JSON": (lambda state: {"total": Decimal(1)}, r"Order/o .*returned what is no plain JSON for the name 'total'"),
-    "a tuple": (lambda state: {"total": 1, "x": (1,)}, r"no plain JSON for the name 'x'"),
-    "no number": (lambda state: {"total": float("nan")}, r"no plain JSON for the name 'total'"),
+    "no JSON": (
+        lambda state: {"total": Decimal(1)},
+        r"Order/o .*returned a value that is not plain JSON for the name 'total'",
+    ),
+    "a tuple": (lambda state: {"total": 1, "x": (1,)}, r"not plain JSON for the name 'x'"),
+    "no number": (lambda state: {"total": float("nan")}, r"not plain JSON for the name 'total'"),
     "an empty name": (lambda state: {"": 5}, r"for the name '': .*non-empty str"),
     "no name": (lambda state: {7: 5}, r"for the name 7: .*non-empty str"),
-    "no Unicode": (lambda state: {"\ud800": 5}, r"no plain JSON"),
+    "no Unicode": (lambda state: {"\ud800": 5}, r"not plain JSON"),
     "a misfit": (
         lambda state: {"total": "5"},
         r"Order/o was migrated from version 1 to 2, and does not fit then: .*total",
@@ -353,7 +356,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 @pytest.mark.parametrize("what", BROKEN)
 async def test_a_broken_migration_pauses_who_needs_it_changes_nothing_and_goes_on_once_mended(what: str) -> None:
     step, says = BROKEN[what]
@@ -377,7 +380,7 @@ async def test_a_broken_migration_pauses_who_needs_it_changes_nothing_and_goes_o
         assert await world.app.invocation(behind.id).result() == "800"
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_a_reader_of_what_cannot_be_migrated_is_paused_too() -> None:
     async with World(FIRST) as world:
         await call(world, "add", 5)
@@ -389,7 +392,7 @@ async def test_a_reader_of_what_cannot_be_migrated_is_paused_too() -> None:
         assert await world.app.invocation(handle.id).result() == "new: 500"
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_an_older_release_leaves_newer_state_alone_until_the_newer_one_is_back() -> None:
     async with World(second()) as world:
         await call(world, "add", 5)
@@ -480,7 +483,7 @@ async def test_two_versions_at_once_while_blocked() -> None:
         assert migrated_entries(world) == [(3, {"sum": 500})]
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_what_began_with_state_and_has_cleared_it_is_migrated_although_nothing_is_stored() -> None:
     async with World(FIRST) as world:
         id = await blocked(world, "empty")
@@ -536,7 +539,7 @@ async def test_a_crash_at_the_commit_of_two_upgrades_leaves_old_or_new_and_never
         assert crashes
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_recorded_writes_that_no_longer_fit_pause_the_invocation_as_any_mismatch_does() -> None:
     class Order(VirtualObject):
         total: Decimal = Decimal(0)
@@ -561,7 +564,7 @@ async def test_recorded_writes_that_no_longer_fit_pause_the_invocation_as_any_mi
         await deploy(world, Newer)
         await wake(world)
         said = await reason(world, handle.id)
-        assert "recorded was set state 'total' with \"5\"; asked for now was set state 'total' with 500" in said
+        assert "recorded was set state 'total' with \"5\"; requested now was set state 'total' with 500" in said
         assert stored(world) == {"total": "500", "": "2"}, "the object is migrated: readers can read it"
         await world.app.kill(handle.id)
         assert await world.app.object(Newer, "o").add.send(1)
@@ -664,7 +667,7 @@ async def test_an_atomic_handler_killed_after_two_upgrades_goes_back_to_the_star
         assert await call(world, "look") == "new: 500"
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_an_atomic_handler_that_no_longer_fits_after_an_upgrade_goes_back_in_the_new_version_when_killed() -> (
     None
 ):
@@ -683,7 +686,7 @@ async def test_an_atomic_handler_that_no_longer_fits_after_an_upgrade_goes_back_
         await deploy(world, class_of(2, cents, raise_by_one=handler(atomic=True)(raise_by_one)))
         await wake(world)
         assert (
-            "recorded was set state 'total' with \"6\"; asked for now was set state 'total' with 600"
+            "recorded was set state 'total' with \"6\"; requested now was set state 'total' with 600"
             in await reason(world, id)
         )
         assert stored(world) == {"total": "500", "": "2"}, "what it has written is in its journal alone"

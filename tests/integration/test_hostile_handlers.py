@@ -142,7 +142,7 @@ class Faulty(VirtualObject):
 FAULTS = [name for name in vars(Faulty) if not name.startswith("_") and name not in ("n", "ok")]
 
 
-@pytest.mark.may_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.may_log("failed, next in", "is paused. It is tried again")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_faulty_handler_stops_neither_the_app_nor_the_next_start(fault: str) -> None:
     """What one handler raised was written with its invocation: that commit failed, and again at the next start."""
@@ -220,7 +220,7 @@ class Stepping(VirtualObject):
         return "done"
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again", "next try in", "failed for good, 2 times")
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again", "next try in", "failed for good, 2 times")
 @pytest.mark.parametrize("step", BAD_STEPS)
 async def test_a_step_whose_error_no_future_can_carry_and_no_text_describe_ends(step: str, storage: str) -> None:
     """asyncio drops a StopIteration of a thread: the step never ended, and its invocation neither."""
@@ -510,7 +510,7 @@ class Typed(VirtualObject):
         return await promise
 
 
-@pytest.mark.may_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.may_log("failed, next in", "is paused. It is tried again")
 @pytest.mark.parametrize("status", ["backing-off", "paused"])
 @pytest.mark.parametrize("name", TYPED)
 async def test_awakeables_are_typed_while_their_handler_is_not_there_to_say_what_it_waits_for(
@@ -745,7 +745,7 @@ class Stubborn(VirtualObject):
                     raise
 
 
-@pytest.mark.expects_log("does not let itself be closed")
+@pytest.mark.expects_log("cannot be closed")
 @pytest.mark.parametrize("how", ["sleep", "awakeable", "run", "all"])
 async def test_an_app_closes_although_a_handler_swallows_everything_in_a_loop(
     how: str, storage: str, caplog: pytest.LogCaptureFixture

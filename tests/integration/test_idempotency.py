@@ -286,7 +286,9 @@ async def test_a_call_that_waits_for_who_is_attached_to_the_caller_is_a_deadlock
         telling = world.app.object(Caller, "a").tell("b")
         await world.settle()
         await world.pass_time(1)
-        with pytest.raises(DeadlockError, match="Caller/b/attach -> Caller/a/tell -> Caller/b/plain"):
+        with pytest.raises(
+            DeadlockError, match="Deadlock: Caller/b/plain -> Caller/b/attach -> Caller/a/tell -> Caller/b/plain"
+        ):
             await telling
         assert await world.app.object(Caller, "b").plain() == "plain"
 

@@ -331,7 +331,7 @@ async def test_a_message_for_later_that_is_cancelled_answers_whoever_asks_and_wh
         assert world.disk.query("SELECT count(*) FROM timer") == [(0,)]
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_what_is_paused_is_not_tried_again_for_being_loaded_again_but_by_the_next_process() -> None:
     """Only a new process may run mended code; paging the object in and out made an attempt each time."""
     async with World(Cell, retry=RetryPolicy(max_attempts=1), limits=limits(max_objects=1)) as world:

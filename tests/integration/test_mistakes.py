@@ -133,7 +133,7 @@ async def test_a_mistake_tells_where_it_is(name: str, restart: bool, caplog: pyt
         where = f"{__file__}:{_line(name)} in "
         assert caught.value.location is not None and caught.value.location.startswith(where)
         assert where in caught.value.__notes__[0]
-        assert f"failed by a mistake at {where}" in caplog.text
+        assert f"failed because of a mistake at {where}" in caplog.text
         reason = (await world.app.describe(sent.id)).reason
         assert reason is not None and __file__ in reason
 

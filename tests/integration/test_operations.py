@@ -292,7 +292,7 @@ async def test_what_has_not_started_ends_without_running(where: str, operation: 
         assert w.disk.query("SELECT count(*) FROM timer") == [(0,)]
 
 
-@pytest.mark.may_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.may_log("failed, next in", "is paused. It is tried again")
 @pytest.mark.parametrize("status", ["backing-off", "paused"])
 @everywhere
 async def test_cancelling_what_does_not_come_to_an_await_ends_it(status: str, where: str) -> None:
@@ -525,7 +525,7 @@ async def test_an_atomic_handler_that_succeeds_keeps_its_state() -> None:
         assert await w.app.object(Careful, "c").show() == [111, ["before", "after"]]
 
 
-@pytest.mark.expects_log("failed for good after", "failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed for good after", "failed, next in", "is paused. It is tried again")
 async def test_policies_of_handler_class_and_app_apply_in_this_order_and_may_end_in_failure() -> None:
     told: list[str] = []
 
@@ -570,7 +570,7 @@ async def test_policies_of_handler_class_and_app_apply_in_this_order_and_may_end
             await w.app.invocation(handles["handler"].id).result()
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again")
 async def test_the_time_limit_of_a_policy_runs_from_the_first_failure_across_restarts() -> None:
     class Late(VirtualObject):
         @handler
@@ -592,7 +592,7 @@ async def test_the_time_limit_of_a_policy_runs_from_the_first_failure_across_res
         assert info.failed_attempts == 11
 
 
-@pytest.mark.expects_log("is paused; it is tried again", "on_paused raised")
+@pytest.mark.expects_log("is paused. It is tried again", "on_paused raised")
 async def test_a_hook_that_fails_is_logged_and_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     async def hook(info: Any) -> None:
         raise ValueError("the hook")

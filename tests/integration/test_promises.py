@@ -235,7 +235,7 @@ async def test_the_same_completion_again_has_no_effect_and_another_one_is_refuse
         for _ in range(3):
             await _gate(world).resolve("a", 1)
             await world.restart()
-        with pytest.raises(PromiseCompleted, match="'a' of Gate/g was completed before") as caught:
+        with pytest.raises(PromiseCompleted, match="'a' of Gate/g already has another completion") as caught:
             await _gate(world).resolve("a", 2)
         assert caught.value.code == 409
         with pytest.raises(PromiseCompleted):
@@ -435,7 +435,7 @@ async def test_who_has_ended_is_no_waiter_any_more() -> None:
         assert len(state.waiters["a"]) == 1
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_a_workflow_that_waits_for_another_promise_on_replay_is_paused() -> None:
     async with World(Gate) as world:
         sent = await _gate(world).run.send("one")

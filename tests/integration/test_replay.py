@@ -102,7 +102,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 @pytest.mark.parametrize("name", CHANGES)
 async def test_changed_code_pauses_the_invocation_says_where_and_changes_nothing(name: str) -> None:
     body, message = CHANGES[name]
@@ -132,7 +132,7 @@ async def test_changed_code_pauses_the_invocation_says_where_and_changes_nothing
         assert await world.app.invocation(handle.id).result() == "original"
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_an_invocation_of_a_removed_handler_is_paused_and_goes_on_when_it_is_back() -> None:
     class Flow(VirtualObject):
         @handler
@@ -155,7 +155,7 @@ async def test_an_invocation_of_a_removed_handler_is_paused_and_goes_on_when_it_
         assert world.statuses() == ["succeeded"]
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_state_that_no_longer_fits_its_type_pauses_the_next_invocation_with_the_field_named() -> None:
     class Flow(VirtualObject):
         step: int = 0

@@ -324,7 +324,7 @@ async def test_only_what_was_left_and_is_refused_at_the_start_is_a_warning(caplo
         await w.start()
         (warning,) = [record for record in caplog.records if record.levelno > logging.INFO]
         assert warning.getMessage() == (
-            f"The command line asked for: kill of {handle.id}. Refused: The invocation has ended already: it succeeded."
+            f"Request of the command line: kill of {handle.id}. Refused: The invocation has ended already: it succeeded."
         )
 
 

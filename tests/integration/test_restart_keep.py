@@ -465,7 +465,9 @@ async def test_what_follows_a_cancellation_cannot_be_kept() -> None:
         await w.settle()
         await w.app.cancel(handle.id)
         await w.settle()
-        with pytest.raises(CannotKeep, match=r"was told that it is cancelled\. The highest position that works is 4"):
+        with pytest.raises(
+            CannotKeep, match=r"was notified of its cancellation\. The highest position that works is 4"
+        ):
             await w.app.restart(handle.id, keep=5)
         again = await w.app.restart(handle.id, keep=4)
         await w.settle()
@@ -657,7 +659,7 @@ async def test_an_idempotency_key_and_those_who_wait_stay_with_the_old_one() -> 
         assert same.id == handle.id
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_code_that_does_not_fit_what_was_kept_pauses_and_corrupts_nothing() -> None:
     async with world(limits=Limits(retention=None)) as w:
         handle = await _ended(w, "now")
@@ -746,7 +748,7 @@ async def test_a_restart_finds_the_state_by_which_the_kept_steps_were_taken(keep
         assert sorted(happened) == ["reserving"] + ["told"] * told
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_state_that_cannot_go_back_stays_and_a_handler_that_does_not_fit_it_says_why() -> None:
     async with World(Guarded) as w:
         first = await w.app.object(Guarded, "k").reserve.send()
@@ -760,4 +762,4 @@ async def test_state_that_cannot_go_back_stays_and_a_handler_that_does_not_fit_i
         await w.settle()
         info = await w.app.describe(again.id)
         assert info.status == "paused" and info.reason is not None
-        assert "restarted with a part of another one's journal" in info.reason
+        assert "restarted with part of another invocation's journal" in info.reason

@@ -173,7 +173,7 @@ async def test_those_that_wait_cost_disk_and_no_memory(seed: int | None) -> None
         assert _in_memory(world)[0] == 0
 
 
-@pytest.mark.expects_log("failed, next in", "is paused; it is tried again")
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again")
 async def test_those_that_back_off_or_are_paused_leave_memory_too() -> None:
     retry = RetryPolicy(initial_interval=1, max_interval=1, max_attempts=2)
     async with World(Mailer, retry=retry, limits=limits()) as world:
@@ -245,7 +245,9 @@ async def test_handlers_call_services_in_any_number_and_depth() -> None:
 
 async def test_a_service_in_between_hides_no_cycle() -> None:
     async with World(Mailer, Order) as world:
-        with pytest.raises(DeadlockError, match="Order/a/cycle -> Mailer/through -> Order/a/plain"):
+        with pytest.raises(
+            DeadlockError, match="Deadlock: Order/a/plain -> Order/a/cycle -> Mailer/through -> Order/a/plain"
+        ):
             await asyncio.wait_for(world.app.object(Order, "a").cycle(), 5)
 
 
@@ -281,7 +283,7 @@ async def test_the_limit_of_calls_in_flight_holds() -> None:
         assert [await call for call in calls] == ["x"] * 5
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_people_see_an_empty_key_everywhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     async with World(Mailer, Order, retry=RetryPolicy(max_attempts=1)) as world:
@@ -379,7 +381,7 @@ def _object_named_mailer() -> type[VirtualObject]:
     return Mailer
 
 
-@pytest.mark.expects_log("is paused; it is tried again")
+@pytest.mark.expects_log("is paused. It is tried again")
 async def test_what_was_accepted_by_a_service_is_paused_when_an_object_takes_its_name() -> None:
     async with World(Mailer, limits=limits()) as world:
         sent = await world.app.service(Mailer).wait.send("x")

@@ -104,7 +104,7 @@ def _bank_is_up() -> None:
     fails = False
 
 
-retried = pytest.mark.may_log("next try in", "failed, next in", "is paused; it is tried again")
+retried = pytest.mark.may_log("next try in", "failed, next in", "is paused. It is tried again")
 
 
 async def _seconds(world: World, count: int) -> None:

@@ -406,7 +406,7 @@ async def test_a_restart_runs_it_once_more_from_an_empty_state_and_without_promi
         assert (await world.app.describe(again.id)).restarted_from == id
         assert await world.app.object(Signup, "u").look() == ["waiting", "a@b", "seen", "status"]
         assert await world.app.object(Signup, "u").clicked() is None
-        with pytest.raises(WrongStatus, match=r"Signup/u runs: inv_1.*Cancel or kill"):
+        with pytest.raises(WrongStatus, match=r"Signup/u is already running .inv_1.*Cancel or kill"):
             await world.app.restart(id)
         joined = world.app.object(Signup, "u").run("a@b")
         await world.restart()

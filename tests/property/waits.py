@@ -205,7 +205,7 @@ class Watched(Partition):
             if holder is None or holder is invocation or invocation.seq not in self.open:
                 record.problems.append(f"{label(invocation)} was refused ({error}), but waits for nobody")
             else:
-                self._check_refusal(error.message, holder, invocation)
+                self._check_refusal(error.message, invocation)
         self.ending = True
         super().end(invocation, error)
         self.ending = False
@@ -216,15 +216,13 @@ class Watched(Partition):
             error = failure_error(value)
             if isinstance(error, DeadlockError):
                 record.counts["attachments refused"] += 1
-                self._check_refusal(error.message, invocation, invocation)
+                self._check_refusal(error.message, invocation)
         super().complete(invocation, index, kind, value)
 
-    def _check_refusal(self, message: str, first: Invocation, last: Invocation) -> None:
-        """The printed cycle is there at this moment: from `first` to `last`, which waits for `first` or is it."""
+    def _check_refusal(self, message: str, refused: Invocation) -> None:
+        """The printed cycle is there at this moment, from `refused` to `refused`."""
         graph = graph_of(self)
-        names = message.removeprefix("This call would wait for ever: ").partition(". Each waits")[0].split(" -> ")
+        names = message.removeprefix("Deadlock: ").partition(". Each invocation waits")[0].split(" -> ")
         labels = {seq: label(one) for seq, one in self.open.items()}
-        steps = len(names) > 1
-        closed = first is last or first.seq in graph.get(last.seq, ())
-        if not steps or not closed or not walk_exists(graph, labels, names, first.seq, last.seq):
+        if len(names) < 2 or not walk_exists(graph, labels, names, refused.seq, refused.seq):
             record.problems.append(f"a false alarm: {names}; the waits are {graph}, of {labels}")

@@ -126,7 +126,7 @@ async def test_a_plain_instance_is_enough_for_a_unit_test() -> None:
     assert order.items == ["x", "y", "z", "z"]
     assert Order().items == []
     for call in (order.with_context, order.passes_on):
-        with pytest.raises(TypeError, match="needs a context"):
+        with pytest.raises(TypeError, match="requires a context"):
             await call()
 
 
@@ -836,7 +836,7 @@ def dynamic_class_name() -> None:
         (sync_shared, "@shared", "Write 'async def'"),
         (generator_handler, "returns one value", "Return a list"),
         (decorated_twice, "decorated twice", "Keep one"),
-        (static_handler, "'add'", "no static or class method"),
+        (static_handler, "'add'", "is a static or class method"),
         (no_self, "Order.add", "first parameter is 'self'"),
         (bad_state_type, "Order.items", "making it a dataclass"),
         (bad_parameter_type, "Order.add, parameter 'item'", "making it a dataclass"),
@@ -858,8 +858,8 @@ def dynamic_class_name() -> None:
         (tuple_default, "Order.items: the default does not fit", "declare the exact type"),
         (bad_parameter_default, "the default of 'item' does not fit", "change the annotation"),
         (foreign_field, "Order.items", "from actors import field"),
-        (random_factory, "Order.id: default_factory returns something else", "ctx.uuid()"),
-        (counting_factory, "Order.ids: default_factory returns something else", "in a handler"),
+        (random_factory, "Order.id: default_factory returns a different value", "ctx.uuid()"),
+        (counting_factory, "Order.ids: default_factory returns a different value", "in a handler"),
         (failing_factory, "Order.n: default_factory raised", "ZeroDivisionError"),
         (star_args, "*items", "take one list or dict"),
         (star_kwargs, "*items", "take one list or dict"),

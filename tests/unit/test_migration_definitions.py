@@ -35,7 +35,7 @@ def test_a_class_is_of_version_1_unless_it_says_more() -> None:
 
 @pytest.mark.parametrize("version", [0, -1, True, 1.0, "2", 2**0.5])
 def test_a_version_is_a_whole_number_from_1(version: Any) -> None:
-    with pytest.raises(DefinitionError, match=r"class Order: version=.* whole number that counts from 1"):
+    with pytest.raises(DefinitionError, match=r"class Order: version=.* is not a valid version: use an int from 1"):
         made(version, 1)
     with pytest.raises(DefinitionError, match=r"from_version=.*count from 1"):
         migration(from_version=version)
@@ -160,7 +160,7 @@ def test_names_of_migrations_handlers_and_state_do_not_meet() -> None:
     with pytest.raises(DefinitionError, match="annotated as state but is a method"):
         made(2, 1, __annotations__={"m1": int})
     base = made(2, 1)
-    with pytest.raises(DefinitionError, match="'m1' overrides a migration with something that is none"):
+    with pytest.raises(DefinitionError, match="'m1' overrides a migration with something else"):
         made(None, bases=(base,), m1=handler(go))
     served = made(None, go=shared(go))
     with pytest.raises(DefinitionError, match="'go' overrides a handler"):
@@ -280,5 +280,5 @@ def test_a_coroutine_that_was_returned_is_refused_and_closed() -> None:
 
 
 def test_a_text_somebody_has_broken_is_named() -> None:
-    with pytest.raises(StateDecodeError, match="Order/k holds what is no JSON"):
+    with pytest.raises(StateDecodeError, match="Order/k holds a text that is not JSON"):
         definition_of(made(2, 1)).migrations.applied({"a": "{"}, 1, "Order/k")

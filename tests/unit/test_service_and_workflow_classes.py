@@ -98,8 +98,8 @@ def test_a_workflow_has_exactly_one_exclusive_handler() -> None:
             @handler
             async def two(self) -> None: ...
 
-    assert "this one has none. Decorate it" in _refused(make_none)
-    assert "this one has 2: one, two. Make the others @shared" in _refused(make_two)
+    assert "this class has none. Decorate it" in _refused(make_none)
+    assert "this class has 2: one, two. Make the others @shared" in _refused(make_two)
 
 
 def test_a_class_is_of_one_kind() -> None:
