@@ -200,9 +200,7 @@ async def test_a_shared_handler_cannot_write(name: str) -> None:
 
 async def test_a_call_that_would_wait_for_its_caller_is_refused_and_prints_the_cycle() -> None:
     async with World(Box, Relay) as world:
-        with pytest.raises(
-            DeadlockError, match="Deadlock: Box/k/put -> Box/k/call_itself -> Box/k/put. Each"
-        ) as caught:
+        with pytest.raises(DeadlockError, match="Deadlock: Box/k/put -> Box/k/call_itself -> Box/k/put") as caught:
             await world.app.object(Box, "k").call_itself()
         assert caught.value.code == 409
         with pytest.raises(
