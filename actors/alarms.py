@@ -46,7 +46,7 @@ class Alarms:
         partition.touch()
 
     def cancel(self, due_ms: int, seq: int, index: int) -> None:
-        """The timer of a command is not wanted any more, whether it is in memory or on disk only."""
+        """The timer of a command is not needed any more, whether it is in memory or on disk only."""
         timer = self._timers.cancel(due_ms, seq, index)
         if timer is not None:
             self._remove(timer)

@@ -577,7 +577,7 @@ class App:
             await app.invocation_of(app.object(Signup, "ada").run)
             await app.invocation_of("prom_1...")
 
-        Raises UnknownInvocation if there is none or it is no longer kept, BadId, or BadArguments.
+        Raises UnknownInvocation if there is none or if it is no longer kept, BadId, or BadArguments.
         """
         partition = self._running()
         if isinstance(what, str):

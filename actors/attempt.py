@@ -1,9 +1,9 @@
 """One run of a handler's code: it steps the coroutine, replays the journal, records what is new.
 
-An attempt is a task of asyncio, of our own making (asyncio documents `_enter_task` and `_leave_task` for that). Not
-using asyncio.Task means that a handler which never blocks costs no task, no future and no turn of the loop, and that
-nothing but the journal decides when a waiting handler goes on. Its *main line* is the coroutine of the handler; what the
-code starts beside it are its `branches`.
+An attempt is an asyncio task with its own implementation (asyncio documents `_enter_task` and `_leave_task` for that).
+Not using asyncio.Task means that a handler which never blocks costs no task, no future and no turn of the loop, and
+that nothing but the journal decides when a waiting handler goes on. Its *main line* is the coroutine of the handler;
+what the code starts beside it are its `branches`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Attempt(Recorder):
         if self._outcome is not None:
             self._settle()
             return
-        if self._stop_error is not None:  # what a branch has asked for does not fit
+        if self._stop_error is not None:  # a branch requested a command that does not match the journal
             self._pause(self._stop_error)
             return
         if self._coroutine is None:
@@ -172,7 +172,9 @@ class Attempt(Recorder):
         return True
 
     def guard_state(self) -> None:
-        """A step is about to run: from now on the instance refuses what a step assigns to it. One of a reader does so anyway."""
+        """A step is about to run. From now on the instance refuses assignments made inside a step; a reader's instance
+        refuses all assignments.
+        """
         instance, handler = self._instance, self.invocation.handler
         if instance is not None and handler is not None and not self.invocation.shared:
             instance.__class__ = handler.service.guarded
@@ -184,9 +186,10 @@ class Attempt(Recorder):
         return instance
 
     def _caught_up(self) -> None:
-        """A replay from a migrated state has come to its end: what it makes of that state is the object's from now on.
+        """A replay that began with a migrated state has reached the end of its journal.
 
-        It is what migrating the current state gave, unless a migration changes what the handler has written since.
+        The state it has produced is the object's state from now on. It equals the migrated current state, unless a
+        migration changes what the handler has written since.
         """
         state = self.state
         if self.invocation.has(Flag.APART):
@@ -275,7 +278,7 @@ class Attempt(Recorder):
         foreign, self._foreign = self._foreign, None
         if foreign is not None and foreign is not _NEXT_TURN:
             foreign.remove_done_callback(self._on_foreign)
-            foreign.add_done_callback(_seen)  # gather would complain that nobody asks for its exception
+            foreign.add_done_callback(_seen)  # otherwise gather reports an exception that was never retrieved
 
     def _on_foreign(self, foreign: asyncio.Future[Any] | None) -> None:
         """What the main line awaited of asyncio is done. It goes on within this callback, as every task does."""
@@ -286,7 +289,7 @@ class Attempt(Recorder):
         if self.ended or self._foreign is None:
             return
         if self._branches is None:
-            self._show_all()  # also what it would have been shown before this ended, had this taken as long as then
+            self._show_all()  # on a replay the awaited future may take longer, and these completions would come first
         self._foreign = None
         self._step()
 
@@ -305,7 +308,9 @@ class Attempt(Recorder):
             self._holds_its_place()
 
     def _stuck(self, recorded: Entry) -> None:
-        """A replay waits, and the journal holds a command it has not asked for. The code has changed if nothing else can come."""
+        """A replay waits although the journal holds a command that it has not requested. If nothing else can arrive,
+        the code has changed.
+        """
         assert self._replay is not None
         if self._certain():
             self._pause(self._replay.stuck(recorded))
@@ -356,7 +361,9 @@ class Attempt(Recorder):
             self.partition.mark(invocation)
 
     def _holds_its_place(self) -> None:
-        """It has begun, and waits for what this process does. Who looks at the file must not take it for one in a queue."""
+        """The invocation has begun and waits for work of this process. A reader of the file must not take it for a
+        queued one.
+        """
         if self.invocation.stored_status == _PENDING:
             self.partition.mark(self.invocation)
 
@@ -389,7 +396,7 @@ class Attempt(Recorder):
             self._pause(self._stop_error)
         elif (terminal := failures.terminal(error)) is not None:
             if terminal is not error:
-                self.invocation.more().reason = failures.reason_of(error)  # it tells of all of them
+                self.invocation.more().reason = failures.reason_of(error)  # the text of the whole exception group
             self._terminated(terminal)
         else:
             failures.attempt_failed(self.partition, self.invocation, error)
@@ -405,7 +412,7 @@ class Attempt(Recorder):
     def _settle(self) -> None:
         """Hand over the outcome and the last state changes together, in one batch.
 
-        First everything must be in place that belongs into that batch: the effects the handler did not wait for, and
+        First everything must be in place that belongs in that batch: the effects the handler did not wait for, and
         the caller's journal, which may have to be loaded.
         """
         if self._branches is not None:
@@ -444,7 +451,7 @@ class Attempt(Recorder):
             return
         caller = partition.open.get(invocation.parent)
         if caller is None:
-            invocation.parent = None  # it has ended: nobody waits any more
+            invocation.parent = None  # the caller has ended
         elif caller.mailbox is not None and self._caller is None:
             self._caller = caller.mailbox  # it stays until it has its answer
             self._caller.pins += 1
@@ -709,7 +716,7 @@ class Attempt(Recorder):
 
 
 class Insides:
-    """What few attempts need: for what looks into the task it runs in."""
+    """Task attributes that few attempts need: callbacks, number of cancellations, clean-up, name."""
 
     __slots__ = ("callbacks", "cancels", "cleanup", "name")
 

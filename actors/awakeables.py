@@ -1,4 +1,4 @@
-"""Completing awakeables from outside: the first completion counts, and it counts whether anybody is awake or not."""
+"""Completing awakeables from outside: the first completion counts, whether the waiter is in memory or not."""
 
 from __future__ import annotations
 

@@ -191,7 +191,9 @@ class Branches:
         return task
 
     def end(self) -> None:
-        """The handler has its outcome, or its attempt is over. What its tasks ask for is refused, and what they raise is dropped."""
+        """The handler has its outcome, or its attempt is over. Requests of its tasks are refused from now on, and their
+        errors dropped.
+        """
         self.over = self.quiet = True
         for task in list(self.tasks):
             task.cancel()
@@ -221,7 +223,7 @@ class Branches:
             self._look_on()
 
     def awaits(self, awaited: Any) -> None:
-        """One of them, or the handler itself, waits. What completes a gather takes a turn more for each one around another."""
+        """A branch, or the main line, waits. A gather around another gather takes one turn more to complete."""
         if type(awaited) is not _Gathering:
             return
         level = {one for one in awaited._children if type(one) is _Gathering}
@@ -232,7 +234,7 @@ class Branches:
         self._nested = max(self._nested, nested)
 
     def at_rest(self) -> bool:
-        """Whether none of them can go on. If not, the attempt goes on as soon as they are."""
+        """Whether none of them can go on. If not, the attempt is run again when they are at rest."""
         self.asked_for = True
         if not self.quiet and not self._looking:
             self._look_on()
@@ -268,7 +270,9 @@ class Branches:
             self.quiet = False
 
     def warn_later(self, recorded: Entry) -> None:
-        """Nothing certain can be said: a replay waits for something outside, and has not asked for what is recorded."""
+        """A replay waits for something outside and has not reached the recorded command. That may be right, so warn
+        only after a while.
+        """
         if self._warned is recorded:
             return
         self._warned = recorded
@@ -294,7 +298,9 @@ class Branches:
         return all(self.waits_durably(_awaited(task), task.get_coro()) for task in self.tasks)
 
     def waits_durably(self, awaited: Any, coroutine: Any) -> bool:
-        """Whether `awaited`, which `coroutine` waits for, comes from the journal or from other branches. False if nobody can tell."""
+        """Whether `awaited`, which `coroutine` waits for, comes from the journal or from other branches. False if that
+        cannot be determined.
+        """
         if not asyncio.isfuture(awaited) or awaited.done():
             return False
         if isinstance(awaited, Bridge) or awaited in self.tasks:
@@ -341,7 +347,7 @@ if _ITERATOR is not None:
 def _in_order(coroutine: Any) -> list[Any]:
     """What is started together with this coroutine, in order.
 
-    asyncio.as_completed puts what it is given into a set and starts that in the order of memory addresses, which no
+    asyncio.as_completed puts the awaitables into a set and starts them in the order of memory addresses, which no
     replay repeats. So with the first of them all are started, as they stand in the list.
     """
     frame: Any = sys._getframe(3)
@@ -370,7 +376,7 @@ _Task: Any = Named if sys.version_info[:2] == (3, 13) else asyncio.Task
 
 
 class TaskFactory:
-    """Makes the tasks of a loop while apps run on it. Those of handlers become branches, all others what they were before."""
+    """Makes the tasks of a loop while apps run on it. Tasks of handlers become branches; all others are made as before."""
 
     def __init__(self, before: Any) -> None:
         self._before = before
@@ -401,7 +407,7 @@ def see_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:
 
 
 def tasks_are_seen(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether nobody has put a task factory in the place of ours."""
+    """Whether our task factory is still installed."""
     return isinstance(loop.get_task_factory(), TaskFactory)
 
 

@@ -1,7 +1,7 @@
-"""What a closed handler still does: its `finally` blocks and context managers, with what they await of asyncio.
+"""What a closed handler still does: it runs its `finally` blocks and context managers, and what they await of asyncio.
 
-Promise: they run to their end, within CLEAN_UP_S seconds, in the same task as the handler; nothing they ask of the context
-has any effect.
+Promise: they run to their end, within CLEAN_UP_S seconds, in the same task as the handler; no request through the
+context has any effect.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("actors")
 
 CLEAN_UP_S = 10.0
-STUBBORN = 3  # durable waits that a closed handler may begin
-_stubborn: list[Any] = []  # let go, these would be closed once more, with the same result
+STUBBORN = 3  # durable waits after which a closed handler is abandoned
+_stubborn: list[Any] = []  # kept alive: the garbage collector would close them again, with the same result
 
 
 class CleanUp:
@@ -52,7 +52,7 @@ class CleanUp:
         self.waiter: asyncio.Future[None] | None = None  # set when it is done, for the code that ends the loop
 
     def begin(self) -> None:
-        if self._attempt.stepping:  # it is closed by its own code, which must come to an await first
+        if self._attempt.stepping:  # it was closed by its own code, which must reach an await first
             self._attempt.partition.call_soon(self.begin)
             self._hold()
             return
@@ -118,7 +118,7 @@ class CleanUp:
         return self._awaited
 
     def _hold(self) -> None:
-        """It takes a while: it is known to the partition, and must not take for ever."""
+        """The clean-up takes time: register it with the partition, and limit it."""
         if self._deadline is None:
             partition = self._attempt.partition
             self.waiter = partition.loop.create_future()
@@ -154,7 +154,7 @@ class CleanUp:
 
 
 def _only_ended(error: BaseException) -> bool:
-    """Whether this is the end that the handler was given, wrapped by the task groups it went through."""
+    """Whether this is the exception that closed the handler, perhaps wrapped by the task groups it went through."""
     if isinstance(error, BaseExceptionGroup):
         return all(_only_ended(one) for one in error.exceptions)
     return isinstance(error, (AttemptEnded, asyncio.CancelledError))

@@ -1,4 +1,4 @@
-"""What somebody outside holds of what they have called or sent."""
+"""Handles for calls and sends made outside of handlers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _this_thread = threading.get_ident
 class ClientCall(AwaitedOutside, Call[R]):
     """A call made from outside, under way. Awaiting it gives the value once it is durable.
 
-    Whoever is cancelled while it awaits takes its future along, so each has one of its own.
+    Cancelling a waiter cancels its future, so every waiter gets its own.
     """
 
     __slots__ = ("_app", "_awaited", "_first", "_invocation", "_partition")
@@ -36,7 +36,7 @@ class ClientCall(AwaitedOutside, Call[R]):
         self._app = app
         self._partition = partition
         self._invocation = invocation
-        self._awaited: asyncio.Future[R] | None = future  # the first one's
+        self._awaited: asyncio.Future[R] | None = future  # for the first await
         self._first = future
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -79,7 +79,7 @@ class ClientHandle(InvocationHandle[R]):
         self._accepted = accepted
         partition = app._running()
         self._id = partition.ids.invocation(seq)
-        self._partition = partition if accepted is not None else None  # which is to say that it is durable
+        self._partition = partition if accepted is not None else None  # None once the acceptance is durable
 
     @property
     def id(self) -> str:
@@ -92,7 +92,7 @@ class ClientHandle(InvocationHandle[R]):
         if accepted is not None:
             yield from accepted.__await__()
             self._partition = None
-        elif self._partition is not None:  # the future is somebody else's, whose cancellation takes it along
+        elif self._partition is not None:  # the future belongs to an earlier await, and is cancelled with it
             yield from self._partition.committer.flushed().__await__()
         return self
 
@@ -173,9 +173,9 @@ async def _output(app: App, seq: int) -> Any:
 
 
 async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
-    """The task's result. It goes on if nobody waits for it any more; it is cancelled only when the app closes.
+    """The task's result. The task goes on if its caller is cancelled; it is cancelled only when the app closes.
 
-    Then asking again is right if it is `repeatable`: if it has no effect twice.
+    Then the caller may simply ask again if the request is `repeatable`, that is, has no effect twice.
     """
     check_loop(task.get_loop())
     try:

@@ -116,7 +116,7 @@ class OpenBatch:
         self.answered: list[tuple[str, int, int]] = []  # requests of a command line
         self.workflows: list[WorkflowFact] = []
         self.tries: dict[tuple[int, int], tuple[Any, ...]] = {}
-        self.answers: list[Invocation] = []  # ended in this batch, with somebody waiting
+        self.answers: list[Invocation] = []  # ended in this batch, with callers that wait
         # See Committer.reply.
         self.replies: list[tuple[asyncio.Future[Any], Invocation | None, bool | BaseException]] = []
         self.gates: list[Callable[[], object]] = []
@@ -176,10 +176,10 @@ class OpenBatch:
 
 
 class Committer:
-    """Owns the open batch. `on_failure` is told once if a commit fails; after that nothing is released any more.
+    """Owns the open batch. `on_failure` is called once if a commit fails; after that nothing is released any more.
 
-    A commit that failed may be in the file all the same, for example if only its fsync failed. So the callers who wait for
-    it get what `unanswered` says of their invocation; the open batch, which the store never had, is dropped.
+    A commit that failed may be in the file all the same, for example if only its fsync failed. So callers that wait for
+    that batch get the result of `unanswered`; the open batch, which the store never received, is dropped.
     `on_handed_over` is called when the store has a batch: from then on its reads see it.
     """
 
@@ -206,7 +206,7 @@ class Committer:
         self._began = 0.0
 
     def unseen(self) -> list[OpenBatch]:
-        """The batches that a read asked for now would not see."""
+        """The batches that a read requested now would not see."""
         if self._writing is not None and self._writing.number > self.handed_over:
             return [self._writing, self.batch]
         return [self.batch]
@@ -227,7 +227,7 @@ class Committer:
     def gate(self, callback: Callable[[], object]) -> None:
         """Call back once everything that has happened so far is durable. At once if it is.
 
-        A callback that returns True has let something begin that may be over in a moment.
+        A callback returns True if it has started something that may end in a moment.
         """
         if not self.batch.empty():
             self.batch.gates.append(callback)
@@ -237,7 +237,7 @@ class Committer:
             callback()
 
     def gated(self, *, changes: bool = False) -> Gated:
-        """`async with` it: what leaves the block, a result or a refusal, leaves once all that it may speak of is durable.
+        """`async with`: the result or refusal of the block leaves it once everything it may depend on is durable.
 
         With `changes` a result speaks of what the block has changed, which may be in the file or not if the commit fails.
         """
@@ -251,7 +251,7 @@ class Committer:
         if last is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             last.replies.append((future, None, False))
-            # Not at once: what this turn of the loop still does belongs into the same batch.
+            # Not at once: what this turn of the loop still does belongs in the same batch.
             self._loop.call_soon(self.kick)
             await future
 
@@ -343,7 +343,7 @@ class Committer:
             self._open_gates(batch)
 
     def _open_gates(self, batch: OpenBatch) -> bool:
-        """Whether what one of them has let begin may be over in a moment."""
+        """Returns whether something was started that may end in a moment."""
         gates, batch.gates = batch.gates, []
         prompt = False
         for gate in gates:
@@ -404,7 +404,7 @@ class Gated:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # Other errors say that the app has stopped, or that nobody waits any more.
+        # Other errors mean that the app has stopped, or that the caller has gone.
         if error is None or isinstance(error, TerminalError):
             if error is None and self._changes:
                 await self._committer.acknowledged(self.id)
@@ -438,12 +438,12 @@ def _reply(future: asyncio.Future[Any], about: Invocation | None, outcome: bool 
     try:
         future.set_result(about.result())
     except Exception as error:
-        # asyncio says so at its end if nobody has looked at it; without the traceback, which would hold it and delay that.
+        # asyncio reports it at the end if it was never retrieved; the traceback would keep frames alive and delay that.
         future.set_exception(error.with_traceback(None))
 
 
 def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
-    """Fail a future nobody may be waiting for; asyncio would complain at its end about an error nobody looked at."""
+    """Fail a future that may have no waiter, without asyncio's report of an exception that was never retrieved."""
     if not future.done():
         future.set_exception(error)
         future.exception()

@@ -1,9 +1,9 @@
-"""The graph of who waits for whom, walked when a new wait would close a cycle.
+"""The graph of waits between invocations, walked when a new wait may close a cycle.
 
-A started invocation waits for those it has called, or attached itself to, and has no answer from. One in a mailbox waits
-for the invocation that holds the object. Every cycle has a last edge, and that edge is a message that joins a queue, called
-or with somebody attached to it, or an attachment: so those are the moments at which it is looked for. A call counts as waited for from the moment it is made; what
-is not to be waited for is sent.
+A started invocation waits for those it has called, or attached itself to, and has no answer from. An invocation in a
+mailbox waits for the invocation that holds the object. Every cycle has a last edge, and that edge is a message that
+joins a queue, called or with another invocation attached to it, or an attachment: so those are the moments at which a
+cycle is looked for. A call counts as waited for from the moment it is made; use a send to wait for nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Deadlocks:
         self._under_way: set[int] = set()  # invocations of which a check waits for others to come into memory
 
     def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
-        """An invocation somebody waits for stands behind another one: refuse that wait if it closes a cycle.
+        """An invocation that has a waiter stands behind another one: refuse that wait if it closes a cycle.
 
         It asks this whenever it comes into memory. A check that is under way is not begun again: it brings objects back that
         were let go, and each of them may hold others that ask.
@@ -63,7 +63,7 @@ class Deadlocks:
 
     def _queued_again(self, seq: int, loaded: frozenset[int]) -> None:
         self._under_way.discard(seq)
-        waiting = self._partition.open.get(seq)  # it may have left memory and come back since
+        waiting = self._partition.open.get(seq)  # it may have been evicted and loaded again since
         if waiting is not None:
             self.check_queued(waiting, loaded)
 

@@ -43,7 +43,7 @@ class DurablePromise(JournaledFuture[T]):
         return self._complete_as(Kind.RESOLVE_PROMISE, codec.encode(value), codec)
 
     def reject(self, reason: str) -> DurableFuture[None]:
-        """Make whoever awaits it fail with PromiseRejected(reason). Awaiting this raises as that of `resolve`."""
+        """Make every waiter fail with PromiseRejected(reason). Awaiting this raises as that of `resolve`."""
         if not isinstance(reason, str):
             raise BadArguments(f"reject requires the reason as a str, got {type_name(type(reason))}.")
         return self._complete_as(Kind.REJECT_PROMISE, ANY.encode(reason), ANY)

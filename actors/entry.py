@@ -1,8 +1,8 @@
 """Where an app may be called from: on its own event loop, and from outside of its own handlers.
 
-Promise: a call from anywhere else is refused before anything has happened. From another thread or loop it would be accepted, and
-its answer could not be delivered. From inside a handler it would be no part of the invocation: done once more at each
-replay, and a call of the handler's own object would wait for ever, where ctx.object refuses it.
+Promise: a call from anywhere else is refused before anything happens. From another thread or loop its answer could not
+be delivered. Inside a handler it would not be part of the invocation: each replay would repeat it, and a call of the
+handler's own object would never return, where ctx.object refuses it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from actors.errors import MisusedApp
 if TYPE_CHECKING:
     from actors.partition import Partition
 
-# The partition whose handler, step, or task of one of them, runs here. Set where handlers start from, so it costs them nothing.
+# The partition whose handler or step (or a task of these) is running. Set where handlers start, so a handler pays
+# nothing for it.
 inside: contextvars.ContextVar[object | None] = contextvars.ContextVar("inside", default=None)
 
 

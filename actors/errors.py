@@ -588,7 +588,7 @@ def _raised(failure: Failure) -> TerminalError:
 
 
 def _restored(cls: type[TerminalError], failure: Failure) -> TerminalError:
-    """Without __init__, which may want other arguments than these, or do something."""
+    """Without __init__, which may require other arguments than these, or do something."""
     error = cls.__new__(cls, failure.message)
     error.args = (failure.message,)
     error.message, error.code, error.metadata = failure.message, failure.code, failure.metadata

@@ -225,7 +225,9 @@ def _is_own(path: str) -> bool:
 
 
 def mistaken(partition: Partition, failed: int, error: BaseException) -> bool:
-    """Whether no more attempts are made although a policy has some: while code is being written, its mistakes are told soon."""
+    """Whether no more attempts are made although a policy has some: while code is being written, its mistakes are
+    reported soon.
+    """
     return partition.debug and failed >= DEBUG_ATTEMPTS and isinstance(principal(error), MISTAKES)
 
 

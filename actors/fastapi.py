@@ -51,7 +51,7 @@ def mount(api: Starlette, app: App, prefix: str | None = "/actors") -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to an error of this package: what a call over HTTP would get. Nothing of the inside is told."""
+    """The answer to an error of this package: what a call over HTTP would get. No internals are shown."""
     reply = error_reply(error, "invocation")
     if reply.status == 500 and not isinstance(error, TerminalError):
         log.error("%s %s was answered with 500", request.method, request.url.path, exc_info=error)

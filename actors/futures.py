@@ -32,7 +32,8 @@ class ForgottenAwait(MisusedFuture, AttributeError):
 class Awaited:
     """Base of what stands for a value that must be awaited first: used like the value, it says so at that line.
 
-    An attribute that only the value has is an AttributeError like any other: what the handler raises then is told by `forgotten`.
+    An attribute that only the value has is an AttributeError like any other: what the handler raises then is explained
+    by `forgotten`.
     """
 
     __slots__ = ()
@@ -265,8 +266,8 @@ else:
 class Awakeable(_Pair[T]):
     """A promise that something outside completes, by its `id`. `id, promise = ctx.awakeable(str)` works too.
 
-    Hand the id out through `ctx.run`, a send, a call or a return value: those leave only once the awakeable
-    is on disk, so nobody can hold an id that a crash would forget.
+    Hand the id out through `ctx.run`, a send, a call or a return value: those leave only once the awakeable is on disk,
+    so no one else can hold an id that a crash would forget.
     """
 
     __slots__ = ("_id",)

@@ -86,7 +86,7 @@ class BegunCall:
     future: asyncio.Future[Any]
 
     def forget(self) -> None:
-        """Nobody waits for it any more; it goes on."""
+        """The caller has gone; the call goes on."""
         self.future.cancel()
         waiters = self.invocation.waiters
         if waiters is not None and self.future in waiters:
@@ -315,7 +315,7 @@ class Gateway:
         if options.idempotency_key is not None:
             checked_idempotency_key(options.idempotency_key)
         app = self._app
-        # In a task of its own: whoever hangs up must not stop others who ask under the same key.
+        # In a task of its own: a client that hangs up must not stop other requests under the same key.
         placing = app._place(Message(target, key, text, values, options), waits)
         return await done(app._task(placing), repeatable=True)
 

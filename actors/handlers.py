@@ -198,7 +198,7 @@ def address(*parts: str) -> str:
 
 
 def checked_headers(headers: dict[str, str]) -> dict[str, str]:
-    """A copy of `headers`. Raises BadArguments if they are no dict of str to str that UTF-8 can encode."""
+    """A copy of `headers`. Raises BadArguments unless they are a dict of str to str that UTF-8 can encode."""
     if not isinstance(headers, dict) or not all(type(k) is str and type(v) is str for k, v in headers.items()):
         raise BadArguments("headers= requires a dict of str to str.")
     try:
@@ -396,7 +396,7 @@ def _decorate(
 
 
 class HandlerDefinition:
-    """One handler, ready to use: its codecs, and whether it wants the context."""
+    """One handler, ready to use: its codecs, and whether it takes the context."""
 
     __slots__ = (
         "_signature",

@@ -18,7 +18,7 @@ MISSING: Any = object()
 
 
 class Work(Protocol):
-    """What this process does to complete a command: a step, or the completion of somebody else's awakeable."""
+    """Work of this process that completes a command: a step, or the completion of another invocation's awakeable."""
 
     def cancel(self) -> object: ...
 
@@ -41,7 +41,7 @@ class StepWork:
         raise NotImplementedError
 
     def told_cancelled(self) -> None:
-        """The handler is told of its cancellation: what it asked for before is not tried again."""
+        """The handler is notified of its cancellation: what it requested before is not tried again."""
         raise NotImplementedError
 
 

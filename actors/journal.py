@@ -11,9 +11,9 @@ in the order in which they became known. A handler is a function of those two li
 Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches whatever the
 timing was.
 
-A state write holds what has changed: a long text that became another one as the difference of the two, and the text before it
-only where no other entry tells it. The text of a name after each write is told by any of these: the text before the first
-whole write, from which the differences lead both ways, or else the text that the last write has left.
+A state write holds what has changed: a long text that became another one as the difference of the two, and the text
+before it only where no other entry holds it. The text of a name after each write follows from any of these: the text
+before the first whole write, from which the differences lead both ways, or else the text that the last write has left.
 """
 
 from __future__ import annotations
@@ -183,11 +183,11 @@ class Journal:
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
         self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
         self.cancelled = False
-        # Index of a command: that of the first completion not shown when it was asked for. Only where that one has the
-        # smaller index: the completion had arrived, and the handler's tasks had not come to rest.
+        # Index of a command: index of the first completion that had arrived but was not shown yet when the command was
+        # requested, because the handler's tasks had not come to rest.
         self.unseen: dict[int, int] | None = None
         self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
-        # How many completions an attempt was shown that then did not get further than to wait; -1 if none was there.
+        # How many completions the furthest attempt was shown before it waited again; -1 before the first attempt.
         self.passed = -1
         self.size = 0
         self.bytes = 0  # of all texts and blobs in it
@@ -255,10 +255,10 @@ class Journal:
         return entry
 
     def migrate(self, initial: dict[str, str], version: int, at_ms: int, bases: dict[str, str]) -> Entry:
-        """The object's state was migrated while this invocation is open; `initial` is what it began with, migrated too.
+        """The object's state was migrated while this invocation is open; `initial` is its initial state, migrated too.
 
-        From now on the values before its writes count no more: they are of an older version. `bases` are those that its
-        changes of that version were made of: a replay tells from them what was written.
+        From now on the `before` texts of its writes are not used: they are of an older version. `bases` are the texts
+        that its CHANGEs of that version start from.
         """
         self.bases = {**bases, **(self.bases or {})}
         before = packed_state(self.bases) if self.bases else None
@@ -280,7 +280,7 @@ class Journal:
         return None
 
     def written(self, name: str, before: str | None, text: str | None) -> Write:
-        """How to record that state `name`, which was `before`, is `text` from now on; None is no value."""
+        """How to record that state `name`, which was `before`, is `text` from now on; None means no value."""
         whole = self._whole is not None and name in self._whole
         kept = None if whole else before
         if text is None:
@@ -446,12 +446,12 @@ class Replay:
         self._completions = 0
 
     def expected(self) -> Entry | None:
-        """The recorded command the handler must ask for next, or None when what it asks for is new."""
+        """The recorded command that must come next, or None if the next command is new."""
         commands = self._journal.commands
         return commands[self._commands] if self._commands < len(commands) else None
 
     def left(self, *, waiting: bool) -> None:
-        """The attempt is over: how far it has come, for what the next one need not say again."""
+        """The attempt is over. Remembers how far it came, so that the next attempt need not log it again."""
         self._journal.passed = max(self._journal.passed, self._completions if waiting else self._completions - 1)
 
     def again(self) -> bool:
@@ -485,7 +485,9 @@ class Replay:
         self._completions += 1
 
     def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
-        """What the next recorded write of `name` was made of; `texts` is the state of this attempt. To be asked once for each."""
+        """What the next recorded write of `name` was made of; `texts` is the state of this attempt. Call it once for
+        each write.
+        """
         return texts.get(name or "")
 
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:

@@ -34,7 +34,7 @@ def running() -> list[Job]:
 
 
 def closed(secret: bytes) -> None:
-    """Nobody is about to open the file again: its executions are kept as long as they run."""
+    """The file is not about to be opened again: its executions are kept as long as they run."""
     for key, job in _left.copy().items():
         if key[0] != secret:
             continue

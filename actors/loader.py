@@ -93,7 +93,7 @@ class Loader:
         return Holding(self, seq)
 
     async def hold(self, seq: int) -> list[Mailbox]:
-        """What `holding` pins; whoever calls this unpins it."""
+        """What `holding` pins; the caller unpins it."""
         partition = self._partition
         partition.check_running()
         found = partition.open.get(seq)
@@ -115,7 +115,7 @@ class Loader:
     async def replayed(self, invocation: Invocation, index: int) -> None:
         """Replay an invocation that waits, and is held here, until it has asked for the command: then its type is known.
 
-        One that backs off or is paused is left alone, and nobody knows.
+        An invocation that backs off or is paused is left alone, and the type stays unknown.
         """
         partition = self._partition
         if invocation.attempt is None:
@@ -158,8 +158,8 @@ class Loader:
     async def _hold(self, seqs: Iterable[int]) -> list[Mailbox]:
         """Bring those of them into memory that are open, and pin their objects, in one read if these are cold.
 
-        Nothing may be restored from a row that is out of date. Nobody but this method restores what is no part of a
-        cold object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
+        Nothing may be restored from a row that is out of date. Only this method restores what is not part of a cold
+        object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
         """
         partition = self._partition
         held: list[Mailbox] = []
@@ -217,7 +217,7 @@ class Loader:
         return held
 
     def left(self, mailbox: Mailbox) -> None:
-        """The object has left memory: what was read of it before may be out of date."""
+        """The object was evicted: what was read of it before may be out of date."""
         if self._restoring.locked():
             self._left.add((mailbox.service, mailbox.key))
 
@@ -228,7 +228,7 @@ class Loader:
                 self._partition.residence.released(mailbox)
 
     async def _restore_reader(self, seq: int, mailbox: Mailbox) -> None:
-        """A reader leaves memory alone, while its object, pinned here, stays. It may have ended since its row was read."""
+        """A reader is evicted alone, while its object, pinned here, stays. It may have ended since its row was read."""
         partition = self._partition
         await partition.committer.flushed()
         if seq in partition.open:
@@ -259,7 +259,7 @@ class Loader:
         task.add_done_callback(self._background.discard)
 
     def abandon(self, error: BaseException) -> None:
-        """Nothing will be loaded any more: whoever waits for a load gets `error`."""
+        """Nothing will be loaded any more: every waiter for a load gets `error`."""
         for futures in self._waiting.values():
             for future in futures:
                 refuse(future, error)

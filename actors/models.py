@@ -42,7 +42,7 @@ class Adapter:
     """JSON conversion of one type by pydantic. Raises TypeError for a type that it cannot convert, ValueError for a value.
 
     Texts are those that msgspec would write or accept, bytes in base64 for example. `strict`: and values, as far as they are not
-    of models: "5" is no int.
+    of models: "5" is not an int.
     """
 
     def __init__(self, declared: Any, strict: bool) -> None:

@@ -12,7 +12,8 @@ variable of a module. So the objects a handler assigned are its own until its in
 * Within the invocation it keeps them. Changes through another name for one are noticed, and two fields that were given
   one object stay one. That is the same on each attempt, as each begins with fields that share nothing.
 * The next invocation finds every container decoded anew. Also one whose text is the same: another object may be inside
-  it now, or someone outside may hold it, and neither shows in a text. Immutable values (ATOMS) stay; nobody can tell.
+  it now, or someone outside may hold it, and neither shows in a text. Immutable values (ATOMS) stay, which makes no
+  difference.
 
 Encoding a container costs what it holds, at each durable point. So an instance has none until its handler reads it: what was not
 read cannot have been changed in place, whatever is inside of it, and is neither encoded nor decoded.
@@ -44,8 +45,8 @@ class ObjectState:
     """`stored` is what the database holds, or is about to: JSON by name, declared and undeclared.
 
     `texts` is what the running handler's writes are compared with. It is the same dict, except while an attempt replays
-    from the state its invocation began with, and while an atomic one has written: nobody else may see that before it has
-    succeeded. `instance` may be ahead of both.
+    from the state its invocation began with, and while an atomic one has written: no other handler may see that before
+    it has succeeded. `instance` may be ahead of both.
 
     `behind` are the names whose row in the database is older than `stored`, and how many characters of differences lead on from
     there. To write a large text anew for each small change costs what it holds; the journal tells what the row does not. Only

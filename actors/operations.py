@@ -175,7 +175,7 @@ class Operations:
 
     @contextlib.asynccontextmanager
     async def _with_calls(self, seq: int) -> AsyncIterator[Invocation]:
-        """The invocation, in memory together with whoever waits for it and everything it calls, all the way down."""
+        """The invocation, in memory together with all that wait for it and everything it calls, all the way down."""
         partition = self._partition
         async with contextlib.AsyncExitStack() as stack:
             invocation = await stack.enter_async_context(self._opened(seq))

@@ -128,7 +128,7 @@ class Partition(Ledger):
         self.on_paused = on_paused
         self.watcher = watcher
         self._on_stopped = on_stopped
-        self.secret = bytes(32)  # of the file: what names it, wherever it lies
+        self.secret = bytes(32)  # the secret of the file, which identifies it under any path
         self.counts = Counts()
         policies = [handler.retry for service in services.values() for handler in service.handlers.values()]
         self.longest_retry_ms = round(
@@ -152,9 +152,9 @@ class Partition(Ledger):
         self.ticks = Ticks(self)
         self.gauges = Gauges(self)
         self.retention = Retention(self, limits.retention_ms, limits.max_retained, limits.idempotency_retention_ms)
-        # Futures of callers in this process whose invocations have left memory, by seq.
+        # Futures of callers in this process whose invocations are not in memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
-        self.leaving: set[asyncio.Future[Any]] = set()  # what handlers that were closed have not done yet
+        self.leaving: set[asyncio.Future[Any]] = set()  # clean-ups of closed handlers that have not ended
         self.open: dict[int, Invocation] = {}  # open invocations in memory, by seq
         self.draining = False  # no step begins any more
         self.steps_left: list[str] = []  # those whose functions go on although it has stopped
@@ -171,7 +171,7 @@ class Partition(Ledger):
         self._entering: list[Invocation] | None = None
         self._tasks: TaskFactory | None = None
         self.stopping: set[int] = set()  # about to end without their code, once what they have sent is placed
-        # What this process has paused: coming back into memory is no reason to try it again.
+        # Paused by this process: when it is loaded again it is not tried again.
         self.paused_here: set[int] = set()
         self._next = self._reserve_at = 0
         self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
@@ -224,7 +224,7 @@ class Partition(Ledger):
         return handler
 
     def definition(self, cls: Any) -> ServiceDefinition:
-        """The definition of a served class. Raises UnknownService, or DefinitionError for what is no such class."""
+        """The definition of a served class. Raises UnknownService, or DefinitionError for any other class."""
         definition = self._by_class.get(cls)
         if definition is None:
             definition_of(cls)
@@ -249,7 +249,7 @@ class Partition(Ledger):
         """Take a message in, as part of the open batch. `check_room` has said that it can be."""
         # Only a keyless service has no key: each of its invocations has a mailbox of its own.
         invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
-        if seq + 1 != self._next:  # its number was given out before: its place in the mailbox is that of now
+        if seq + 1 != self._next:  # its number was given out before: its place in the mailbox is the current one
             invocation.position = self.next_number()
         invocation.parent = parent
         invocation.parent_index = parent_index
@@ -359,8 +359,8 @@ class Partition(Ledger):
     ) -> tuple[Invocation, asyncio.Future[Any]]:
         """Take a call in from outside; the future has its outcome once that is durable.
 
-        Nobody was told yet that the call was accepted, so its row can wait: for the load of a cold object, with which it
-        then ends in one batch, and for good if a shared handler only reads.
+        No acknowledgement has been sent yet, so the row need not be written until a cold object is loaded, with which
+        it then ends in one batch, and never if a shared handler only reads.
         """
         if self.stopped:
             self.check_running()
@@ -442,14 +442,14 @@ class Partition(Ledger):
         return objects.get(key) if objects is not None else None
 
     def enter(self, service: str, key: str) -> Mailbox:
-        """A mailbox for a cold object, which whoever calls this loads."""
+        """A mailbox for a cold object. The caller loads it."""
         mailbox = self._objects.setdefault(service, {})[key] = Mailbox(service, key)
         return mailbox
 
     def _own_mailbox(self, invocation: Invocation) -> Mailbox:
         """The mailbox of one invocation of a keyless service, born loaded: nothing is stored for it to read.
 
-        It leaves memory when the invocation sleeps or has ended.
+        It is evicted when the invocation sleeps or has ended.
         """
         mailbox = Mailbox(invocation.service, invocation.key)
         mailbox.state = ObjectState(self.services.get(invocation.service), {})
@@ -582,7 +582,7 @@ class Partition(Ledger):
     def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
         """Give a stored invocation its place, and run it unless it waits for something that will wake it.
 
-        One that is paused, but not by an operator, gets one more attempt: the process that loads it first may run mended
+        One that is paused, but not by an operator, gets one more attempt: the process that loads it first may run fixed
         code.
         """
         invocation.mailbox = mailbox
@@ -601,7 +601,7 @@ class Partition(Ledger):
         self._deliver(mailbox, invocation)
 
     def forget(self, mailbox: Mailbox) -> None:
-        """The object has left memory."""
+        """The object was evicted."""
         del self._objects[mailbox.service][mailbox.key]
         self.loader.left(mailbox)
 
@@ -713,7 +713,7 @@ class Partition(Ledger):
         return self._held
 
     def replayed(self, attempt: Attempt) -> None:
-        """It was revived and has come to where it waits: what it is told from now on makes it go on in a turn like all others."""
+        """It was revived and waits again: from now on a completion runs it in an ordinary turn."""
         if attempt in self._revived:
             self._revived.remove(attempt)
             if attempt.scheduled and attempt not in self._ready:
@@ -760,11 +760,11 @@ class Partition(Ledger):
             self.stopping.difference_update(sender.seq for sender in senders)
 
     def _end_loaded(self, seq: int, error: TerminalError) -> None:
-        invocation = self.open.get(seq)  # it may have left memory and come back meanwhile
+        invocation = self.open.get(seq)  # it may have been evicted and loaded again meanwhile
         if invocation is None:
             return
         if invocation.parent not in self.open:
-            invocation.parent = None  # it has ended: nobody waits any more
+            invocation.parent = None  # the caller has ended
         self.close_attempt(invocation)
         self.finish(invocation, Status.FAILED, failure_text(error))
 
@@ -774,7 +774,7 @@ class Partition(Ledger):
             attempt.close()
 
     def finish(self, invocation: Invocation, status: int, outcome: str, value: Any = MISSING) -> None:
-        """The outcome: recorded, passed on to whoever waits, and the mailbox goes on."""
+        """The outcome: recorded, passed on to all callers that wait, and the mailbox goes on."""
         invocation.status = status
         invocation.outcome = outcome
         invocation.value = value
@@ -837,7 +837,7 @@ class Partition(Ledger):
             mailbox.remove(invocation)
 
     def _pass_on(self, invocation: Invocation) -> None:
-        """The next one of the mailbox has its turn."""
+        """Start the next invocation of the mailbox."""
         mailbox = invocation.mailbox
         assert mailbox is not None
         invocation.work = None
@@ -851,7 +851,9 @@ class Partition(Ledger):
             self.residence.over(mailbox)
 
     def _hold_key(self, invocation: Invocation) -> None:
-        """It has ended, but a step of it has not: what comes next for the key would do its own beside that. Not for ever."""
+        """The invocation has ended, but one of its steps has not: the next invocation of the key waits for that step,
+        for a limited time.
+        """
         steps = ", ".join(str(step) for step in (invocation.work or {}).values())
         grace_ms = self.limits.step_grace_ms
 
@@ -937,7 +939,7 @@ class Partition(Ledger):
         if self._tasks is not None:
             self._tasks.release(self.loop)
             self._tasks = None
-        for seq, futures in self.absent_waiters.items():  # who leaves memory is with the disk
+        for seq, futures in self.absent_waiters.items():  # what was evicted is on disk
             id = self.ids.invocation(seq)
             for future in futures:
                 refuse(future, _goes_on(id) if self.closing else may_have_been_done(error, id))

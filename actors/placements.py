@@ -1,10 +1,10 @@
-"""Messages under an idempotency key: the first one becomes an invocation, the others stand for it.
+"""Messages under an idempotency key: the first becomes an invocation, later messages stand for it.
 
 The scope of a key is one handler of one object. A key is taken as long as the invocation is kept.
 
-Promise: what one handler sends to one object arrives in the order in which it was sent. A message under a key is placed by
-work beside the handler, because the file must be asked; so whatever the handler sends to the same object meanwhile waits for
-that, with or without a key, and is placed by the same means: a crash in between makes the replay begin all of it again.
+Promise: what one handler sends to one object arrives in the order in which it was sent. A message under a key is placed
+beside the handler, because the file must be read first; so everything the handler sends to that object meanwhile waits
+for it and is placed the same way. After a crash the replay begins all of it again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Lane = tuple[int, str, str]
 
 
 class Message:
-    """What is to be placed."""
+    """A message to be placed."""
 
     __slots__ = ("args_text", "idempotency_key", "key", "options", "target", "values")
 
@@ -64,7 +64,7 @@ def run_claim(service: str, key: str) -> Claim:
 
 
 class Placements:
-    """Finds the invocation a key stands for, or accepts it. Of several that come at once, one is accepted."""
+    """Finds the invocation a key stands for, or accepts it. Of several at the same time only one is accepted."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
@@ -76,7 +76,7 @@ class Placements:
     async def place(self, message: Message, accept: Callable[[], Invocation]) -> tuple[int, bool]:
         """The number of the invocation, once that is durable, and whether it is new. Raises IdempotencyMismatch.
 
-        `accept` is called, in one step with finding that there is none, to take the message in.
+        `accept` is called, in the same step in which none was found, to take the message in.
         """
         partition = self._partition
         partition.check_running()
@@ -132,7 +132,7 @@ class Placements:
 
     @contextlib.asynccontextmanager
     async def alone(self, claims: Iterable[Claim]) -> AsyncIterator[None]:
-        """Nobody finds out, or changes, what these keys stand for until the block ends."""
+        """No other task may look up or change what these keys stand for until the block ends."""
         async with contextlib.AsyncExitStack() as stack:
             for claim in dict.fromkeys(claims):
                 while (pending := self._claims.get(claim)) is not None:
@@ -159,8 +159,8 @@ class Placements:
     ) -> None:
         """Place the message of a handler's call or send, unless an earlier attempt has begun to.
 
-        `told` says whether the handler knew of its cancellation when it asked for that; `number` is what it was told that the
-        invocation is called.
+        `told` says whether the handler knew of its cancellation when it made the request; `number` is the invocation
+        number that the handler was given.
         """
         if caller.work is None or command not in caller.work:
             lane = caller.seq, message.target.service.name, message.key
@@ -177,7 +177,7 @@ class Placements:
             del self.lanes[lane]
 
     def _push_back(self, caller: Invocation, lane: Lane) -> None:
-        """The next attempt begins the first one anew, and what stands behind it, which must not overtake it."""
+        """The next attempt repeats this placement and those behind it, which must not overtake it."""
         for command, task in self.lanes.pop(lane, {}).items():
             if caller.work is not None:
                 caller.work.pop(command, None)
@@ -198,7 +198,7 @@ class Placements:
 
         def accept() -> Invocation:
             if kind == Kind.CALL and caller.seq in partition.stopping:
-                raise asyncio.CancelledError  # nobody is going to wait for it
+                raise asyncio.CancelledError  # no caller will wait for it
             if message.idempotency_key is not None:
                 partition.check_room(message.target, message.key, message.args_text, message.options.headers)
             # Else there was room when it was sent: now the handler would not hear of a refusal.

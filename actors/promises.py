@@ -1,7 +1,7 @@
-"""Durable promises: the first completion counts, and whoever waits gets it, in memory or not.
+"""Durable promises: the first completion counts, and every waiter gets it, in memory or not.
 
 Promise: what completes a promise, what it completes, and all that wait for it are in one batch. So a crash finds a
-promise open and everybody waiting, or completed and everybody told.
+promise open and all its waiters waiting, or completed and all of them notified.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Waiter = tuple[int, int]  # seq of an open invocation, index of its command
 class WorkflowState(ObjectState):
     """The state of a workflow and its promises: `completed` by name, and by name of an open one who waits for it.
 
-    A waiter may have left memory alone; it may also have ended. When the whole workflow leaves, its waiters are found
+    A waiter may have been evicted alone; it may also have ended. When the whole workflow leaves, its waiters are found
     again in the journals of its open invocations, which are loaded with it.
     """
 
@@ -208,7 +208,7 @@ def _accepts(invocation: Invocation, index: int, wanted: Completion) -> bool:
 
 
 def _waits_as(invocation: Invocation, index: int) -> Codec | None:
-    """The type it waits for; None if nobody here knows it."""
+    """The type it waits for; None if this process does not know it."""
     future = invocation.attempt.future(index) if invocation.attempt is not None else None
     if future is not None:
         return future.codec

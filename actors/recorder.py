@@ -40,7 +40,8 @@ _inside_step = inside_step.get
 
 
 class Recorder:
-    """What a handler asks for through its context ends here. `stepping` while its code runs, `ended` when it must not any more.
+    """Receives what a handler requests through its context. `stepping` is true while its code runs, `ended` once it
+    must not run any more.
 
     `Attempt` sets all of it: a constructor of its own would cost each message a call.
     """
@@ -143,7 +144,7 @@ class Recorder:
                 if placement is not None:
                     placement._complete(entry)
                     future = placement if future is None else future
-            if future is None:  # answers a command the code has not asked for again yet
+            if future is None:  # it answers a command that this replay has not reached yet
                 return False
             if not future.done():
                 future._complete(entry)
@@ -152,16 +153,16 @@ class Recorder:
 
     @property
     def refuses(self) -> bool:
-        """Whether nothing may be asked of it any more."""
+        """Whether requests through the context are refused."""
         return self.ended or self._stop_error is not None or self._outcome is not None
 
     @property
     def expects(self) -> Entry | None:
-        """The recorded command that the code has to ask for next; None if what it asks for is new."""
+        """The recorded command that must come next; None if the next command is new."""
         return self._replay.expected() if self._replay is not None else None
 
     def runs(self) -> bool:
-        """Whether it is code of this attempt that asks: its main line, or a task of its own."""
+        """Whether the running code belongs to this attempt: its main line, or one of its tasks."""
         current: Any = asyncio.current_task(self.partition.loop)
         return current is self or (self._branches is not None and self._branches.owns(current))
 
@@ -229,7 +230,7 @@ class Recorder:
         if self._replay is None or (recorded := self._replay.expected()) is None:
             return None
         value = recorded.value
-        if recorded.kind == kind and recorded.name == name and value is None:  # it was refused for want of room
+        if recorded.kind == kind and recorded.name == name and value is None:  # refused: the mailbox was full
             self._replay.advance()
             return recorded
         if recorded.kind == kind and recorded.name == name and isinstance(value, str):
@@ -299,7 +300,9 @@ class Recorder:
             self.wake()  # a task of the handler's own asks: what is recorded may answer it at once
 
     def expect_placement(self, future: JournaledFuture[Any]) -> None:
-        """`future` is done when the message of the command with its index is an invocation. None ends before."""
+        """`future` is done when the message of that command has become an invocation. The attempt does not end before
+        that.
+        """
         if self._placements is None:
             self._placements = {}
         self._placements[future.command] = future
@@ -340,7 +343,7 @@ class Recorder:
         if changes is not None:
             new = self._replay is None or self._replay.expected() is None
             try:
-                self._check_room(changes)  # a replay must meet a refusal again: it left no trace
+                self._check_room(changes)  # a refusal is not recorded, so a replay must check again
                 writes = self._written(changes) if new else {}
             except TerminalError:
                 self.state._compare_all_anew()  # none of them is recorded; the handler may go on
@@ -414,7 +417,7 @@ class Recorder:
         state.put(name, recorded.value, apart=True)  # type: ignore[arg-type]
 
     def _journal_last(self, journal: Journal, changes: Mapping[str, str | None]) -> None:
-        """Record the writes of the outcome. It is there, so no limit refuses them: there is one for each attribute at most."""
+        """Record the last writes, with the outcome. No limit refuses them: there is at most one for each attribute."""
         invocation = self.invocation
         version = invocation.handler.service.version  # type: ignore[union-attr]
         for name, text in changes.items():

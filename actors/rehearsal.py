@@ -49,7 +49,7 @@ class _Refusal(Executor):
 
 
 class _Given:
-    """Stands for the work that completes a recorded command, so that nobody begins it."""
+    """Stands for the work that completes a recorded command, so that it is not begun."""
 
     def cancel(self) -> None: ...
 

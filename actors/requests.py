@@ -1,4 +1,4 @@
-"""What the command line asks for, through a table of the file: done once, in order, by whoever owns the file.
+"""What the command line asks for, through a table of the file: done once, in order, by the owner of the file.
 
 Promise: a request takes effect in the batch that holds its answer, so that no crash does it twice or leaves it out, and
 none is withdrawn once it is taken. What stands in the file when the app starts is done before any handler goes on.
@@ -73,8 +73,8 @@ class Requests:
     async def apply(self, requests: Sequence[RequestRow], *, left: bool = True) -> None:
         """Do them, one after the other. Returns once all answers are durable; raises StorageError.
 
-        `left` says that they stood in the file when the app started: nobody may be there to read that one is refused, so
-        the log says it.
+        `left` says that they stood in the file when the app started: there may be no reader of a refusal, so it is
+        logged.
         """
         for request in requests:
             await self._apply(request, logging.WARNING if left else logging.INFO)

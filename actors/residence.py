@@ -1,7 +1,7 @@
 """Decides what stays in memory: idle objects, handlers that wait, messages whose time has not come.
 
-Promise: nothing leaves memory before everything about it is with the disk, and whoever waits for an outcome in this
-process gets it all the same.
+Promise: nothing is evicted before everything about it is with the disk, and every caller that waits for an outcome in
+this process gets it all the same.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Residence:
             self._leaving.append(invocation)
 
     def sleeps(self, invocation: Invocation) -> None:
-        """A reader came into memory with its object, and sleeps: it leaves again, unless somebody needs it."""
+        """A reader came into memory with its object, and sleeps: it is evicted again unless it is needed."""
         self._leaving.append(invocation)
 
     def over(self, mailbox: Mailbox) -> None:
@@ -142,7 +142,7 @@ class Residence:
             self._leaving.append(invocation)
 
     def scheduled(self, invocation: Invocation) -> None:
-        """A message for later: it leaves memory as soon as it is with the disk."""
+        """A message for later: it is evicted as soon as it is with the disk."""
         self._scheduled.append(invocation)
 
     def handed_over(self) -> None:
@@ -163,7 +163,7 @@ class Residence:
                 self._leaving.append(invocation)
 
     def released(self, mailbox: Mailbox) -> None:
-        """Nobody is about to do anything with it any more. If its invocation sleeps, it leaves."""
+        """No pin is left on it. If its invocation sleeps, it is evicted."""
         current = mailbox.current
         if mailbox.state is not None and current is not None and current.attempt is None and not self._leave(current):
             self._leaving.append(current)

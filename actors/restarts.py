@@ -3,7 +3,7 @@
 Promise: the handler of the new invocation, replayed over what is kept, takes the steps the old one took, and what those
 did has been done once. Whatever would break that is refused, naming the highest position that does not:
 
-* A call without its answer: whoever is called answers the old invocation.
+* A call without its answer: the called invocation answers the old one.
 * What was asked for after the old one was told of its cancellation: the new one is not cancelled.
 * What came after the object was migrated under the old one: it began in another version of its class.
 * A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def checked_keep(keep: int) -> int:
-    """Raises BadArguments for what is no position of a journal."""
+    """Raises BadArguments for what is not a position of a journal."""
     if type(keep) is not int or keep < 0:
         raise BadArguments(
             f"keep={keep!r}: restart requires a position of the journal as an int, from 0 (the input alone)."

@@ -1,4 +1,6 @@
-"""How long ended invocations are kept, and how they are forgotten: a slice in each commit, so that nobody waits for it."""
+"""How long ended invocations are kept, and how they are forgotten: a slice in each commit, so that no caller waits for
+it.
+"""
 
 from __future__ import annotations
 

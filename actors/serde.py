@@ -183,7 +183,7 @@ _PLAIN = (type(None), bool, int, float, str, list, dict)
 
 
 def value_codec(value: Any) -> Codec:
-    """The codec for a value nobody declared a type for: that of its own class, unless any JSON reader knows it."""
+    """The codec for a value without a declared type: that of its own class, unless any JSON reader knows it."""
     if type(value) in _PLAIN:
         return ANY
     try:

@@ -80,8 +80,8 @@ class Step(StepWork):
         self._policy = policy
         self._variables = variables
         self._executing: asyncio.Future[Any] | None = None
-        self._execution: Execution | None = None  # that in a thread
-        self._joined = False  # what is being executed was begun before the app was started again
+        self._execution: Execution | None = None  # the execution in a thread
+        self._joined = False  # this execution was begun before the app was restarted
         self.withdrawn = False
 
     def __str__(self) -> str:
@@ -89,18 +89,18 @@ class Step(StepWork):
 
     @property
     def seq(self) -> int:
-        """Of its invocation."""
+        """The seq of its invocation."""
         return self._invocation.seq
 
     @property
     def status(self) -> str:
-        """Of one that is being executed: `queued` for a thread, or `running`."""
+        """Of a step that is being executed: `queued` for a thread, or `running`."""
         return "queued" if self._execution is not None and not self._execution.begun else "running"
 
     # --- executing --------------------------------------------------------------------------------------------------------
 
     def schedule(self) -> None:
-        """Execute it once all it depends on is durable; one that has failed before, not before it is to be tried again."""
+        """Execute it once everything before it is durable; a step that has failed before waits for its next try."""
         policy = self._policy
         tries = self._tries() if policy is not None else None
         if policy is None or tries is None or not tries.failed:
@@ -169,7 +169,8 @@ class Step(StepWork):
         self.withdrawn = True
 
     def abandon(self) -> bool:
-        """The app stops while it is executed. Whether the function goes on: then it is left for the app that opens the file next.
+        """The app stops during an execution. Returns whether the function goes on; then it is left for the next app
+        that opens the file.
 
         If the app is closed an async function is cancelled; if the database has failed it goes on until the app runs again.
         """
@@ -208,7 +209,9 @@ class Step(StepWork):
         return False
 
     def leave(self) -> bool:
-        """The invocation has ended. Whether its function is still at it: an async one is cancelled, and may take its time."""
+        """The invocation has ended. Returns whether the function is still running; an async function is cancelled,
+        which may take time.
+        """
         self.withdrawn = True
         if self._executing is None:
             return False
@@ -217,7 +220,7 @@ class Step(StepWork):
         return not self._execution.withdraw()
 
     def told_cancelled(self) -> None:
-        """The handler is told of a cancellation: what it asked for before is not tried again."""
+        """The handler is notified of a cancellation: what it requested before is not tried again."""
         if self._executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:
             self._give_up_cancelled()
 
@@ -233,7 +236,7 @@ class Step(StepWork):
         return self.withdrawn or self._invocation.ended or self._partition.stopped
 
     def _cancelled_meanwhile(self) -> bool:
-        """Whether it has failed before and its invocation was cancelled since: it waits to be told."""
+        """Whether it has failed before and its invocation was cancelled since; then `told_cancelled` gives it up."""
         if not self._invocation.has(Flag.CANCELLED) or self._policy is None or not self._tries().failed:
             return False
         journal = self._invocation.journal
@@ -362,7 +365,9 @@ class Step(StepWork):
 
 
 async def _no_stop_async(function: Callable[[], Any]) -> Any:
-    """Calls it too: a coroutine made before its task runs would be left over if that is cancelled first."""
+    """The call is inside too: a coroutine made before the task runs would never be awaited if the task is cancelled
+    first.
+    """
     inside_step.set(True)
     try:
         return await function()

@@ -1,4 +1,4 @@
-"""How often a step with a retry policy of its own has failed: kept with the journal entry of its command.
+"""How often a step with its own retry policy has failed; stored in the journal entry of its command.
 
 It is rewritten in place, so no number of failures makes the journal longer, and a replay does not see it.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Tries(msgspec.Struct, frozen=True):
-    """`next_ms` is when the step is tried again, None once it is not. `error` is what it raised last, with its traceback."""
+    """`next_ms` is the time of the next try, None if there is none. `error` is the last error, with its traceback."""
 
     failed: int = 0
     since_ms: int = 0
@@ -23,7 +23,7 @@ class Tries(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, failed: int | None, details: str | None) -> Self:
-        """What the columns of the entry hold; none if it has not failed, or if that cannot be read."""
+        """From the columns of the entry; empty if the step has not failed, or if they cannot be read."""
         if not failed or details is None:
             return cls()
         try:

@@ -34,7 +34,7 @@ NUMBERS_RESERVED = 1_000_000  # see next_number
 
 
 class Mark:
-    """Stands in the queue of attempts for somebody who waits for those before it."""
+    """Stands in the queue of attempts for a caller that waits for those before it."""
 
     __slots__ = ("passed",)
 
@@ -62,7 +62,7 @@ class Turns:
     variables: contextvars.Context
 
     def fail(self, error: BaseException) -> None:
-        """An error of ours: stop at once."""
+        """An internal error: stop at once."""
         raise NotImplementedError
 
     def make_ready(self, attempt: Attempt) -> None:

@@ -286,7 +286,7 @@ class Served(metaclass=_Meta):
             return object.__getattribute__(self, name)
 
     def __getstate__(self) -> Any:
-        """A copy holds the same values, and is no object of an app: what happens to it is no change of state."""
+        """A copy holds the same values, and is not an object of an app: what happens to it does not change state."""
         return dict(vars(self))
 
     def _bind_inline(self, declared: Handler[Any, Any, Any]) -> BoundHandler[Any, Any]:

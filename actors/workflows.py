@@ -1,7 +1,7 @@
 """The life of a workflow as a whole: what its key stands for, what is loaded with it, how it is forgotten and run again.
 
 Promise: state and promises of a workflow are kept as long as its run is, and go in the batch in which that goes. A promise
-that was completed before anybody ran the workflow waits for the run as long as an ended run would be kept.
+that was completed before the workflow was run waits for the run as long as an ended run would be kept.
 """
 
 from __future__ import annotations

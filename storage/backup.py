@@ -30,7 +30,7 @@ KEPT = ".before-restore"
 
 
 def backup(path: str, target: str, progress: Progress = lambda copied, total: None) -> None:
-    """Copy the database at `path`, as of now, to the new file `target`. Its app may run.
+    """Copy the current contents of the database at `path` to the new file `target`. The app may run.
 
     Raises StorageError and its kinds. While it copies, a reader holds a snapshot: the log of a busy app grows meanwhile.
     """
@@ -63,8 +63,8 @@ def backup(path: str, target: str, progress: Progress = lambda copied, total: No
 def restore(source: str, path: str, progress: Progress = lambda copied, total: None) -> str | None:
     """Put a copy of the backup `source` in the place of the database at `path`, whose app must not run.
 
-    What lay there is kept as `path` + KEPT, with its log; the name of that, or None. A database made from a dump is brought in
-    order. Raises StorageError and its kinds; then nothing has changed at `path`.
+    The old file is kept as `path` + KEPT, with its log; returns that path, or None if there was no file. A database
+    made from a dump is completed. Raises StorageError and its kinds; then nothing has changed at `path`.
     """
     path = os.path.realpath(path)
     kept = path + KEPT
@@ -131,7 +131,7 @@ def _locked(path: str, *, reader: bool = False) -> Iterator[FileLock]:
 
 @contextlib.contextmanager
 def _new_file(path: str) -> Iterator[str]:
-    """A temporary name beside `path`. What lies there in the end is removed, and what SQLite leaves beside it."""
+    """A temporary file beside `path`. It is removed at the end, with SQLite's files beside it."""
     if not os.path.isdir(os.path.dirname(path)):
         raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or choose another file.")
     descriptor, new = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
@@ -145,7 +145,7 @@ def _new_file(path: str) -> Iterator[str]:
 
 
 def _uri(locked: Bystander) -> str:
-    """Without a log nobody has the file open, and SQLite need not leave one beside it to read it."""
+    """Without a log no process has the file open, and SQLite need not create one to read it."""
     log = locked.path + "-wal"
     if os.path.exists(log) and os.path.getsize(log):
         return locked.uri()
@@ -175,7 +175,7 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
 
 
 def _settle(new: str, like: str) -> None:
-    """Make sure that the copy is whole, and on the disk. It belongs to who owns the file `like`, with the same permissions."""
+    """Make sure that the copy is whole and on the disk. It gets the owner and permissions of the file `like`."""
     with contextlib.closing(sqlite3.connect(f"{Path(new).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
@@ -223,7 +223,7 @@ def _refuse_other_program(lock: FileLock) -> None:
 
 
 def _refuse_unusable(reader: FileLock) -> None:
-    """As a start on the backup would; but one made from a dump may be anybody's by its header."""
+    """The checks of a start on the backup; but a database made from a dump has no mark in its header."""
     refuse_stale(reader.path, reader.database, noted(reader.path))
     try:
         inspect(reader.path, reader.database, schema.APPLICATION_ID, len(schema.MIGRATIONS))
@@ -249,7 +249,7 @@ def _version_of_dump(connection: sqlite3.Connection) -> int | None:
 
 
 def _make_ready(new: str, version_of_dump: int | None) -> None:
-    """What the next start needs: the marks of our files, and numbers that nobody has seen."""
+    """What the next start requires: the marks of our files, and invocation numbers that were never used."""
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         if version_of_dump is not None:
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
@@ -259,7 +259,7 @@ def _make_ready(new: str, version_of_dump: int | None) -> None:
 
 
 def _fold(lock: FileLock) -> None:
-    """Have SQLite copy what a killed app has left in its log into the database that is to be replaced, if it is a whole one."""
+    """Let SQLite copy the log of a killed app into the database that is to be replaced, if that database is whole."""
     with contextlib.suppress(StorageError, sqlite3.Error, OSError):
         inspect(lock.path, lock.database, schema.APPLICATION_ID, _ANY_VERSION)
         refuse_stale(lock.path, lock.database, noted(lock.path))

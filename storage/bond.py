@@ -1,12 +1,12 @@
 """Which log belongs to which database file: noted in the lock file while an app runs.
 
-A log does not tell which database it was written for, and SQLite copies it into whichever it finds beside it. So a backup that is
-put in the place of the file of a killed app would be undone by the log that was left there, or be damaged by it. The owner
-notes what both files look like each time the database has been written, so that the next start sees whether anything
-else has written it, or put another one there, since.
+A log does not name the database it was written for, and SQLite copies it into any database beside it. So a backup put
+in the place of a killed app's file would be undone or damaged by the log left there. The owner notes the state of both
+files each time the database has been written; the next start sees whether anything else has written the database or
+replaced it.
 
-The note counts only until the machine starts anew: a power failure may keep it and lose what it speaks of, or the other way
-round. Elsewhere than on Linux there is no way to tell, and nothing is noted.
+The note is valid until the machine restarts: a power failure may keep the note and lose the data, or the other way
+round. On systems other than Linux a restart cannot be detected, and nothing is noted.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ def _boot() -> str:
 
 
 _BOOT = _boot()
-UNKNOWN = ""  # while the database is being written: a process that dies meanwhile leaves no word
+UNKNOWN = ""  # while the database is being written: a process that dies meanwhile leaves no note
 
 
 def note(database: os.stat_result, log: os.stat_result) -> str:
-    """What is to be noted of the two."""
+    """The note for these two files."""
     if not _BOOT:
         return UNKNOWN
     return f"{_BOOT} {log.st_ino} {database.st_ino} {database.st_size} {database.st_mtime_ns}"
 
 
 def refuse_stale(path: str, database: int | None, noted: str) -> None:
-    """Raise StaleLog if there are records in the log beside `path` that belong to another database, by what was `noted`.
+    """Raise StaleLog if the log beside `path` holds records of another database, according to the note `noted`.
 
-    If both files were replaced, or moved together, the note tells nothing of them.
+    The note says nothing if both files were replaced or moved together.
     """
     try:
         log = os.stat(path + "-wal")

@@ -1,7 +1,8 @@
-"""A database that is looked at by who does not own it: whether it may be, and how SQLite is to open it.
+"""Opening a database without owning it: whether that is allowed, and how SQLite must open it.
 
-Promise: a file that this process owns is not opened beside its owner (see lock); one that another process owns by another name is
-refused, because its log lies beside that name; and reading needs no permission to write, neither of the file nor of its folder.
+Promise: a file that this process owns is not opened beside its owner (see lock); a file that another process owns under
+another name is refused, because its log lies beside that name; reading requires no permission to write the file or its
+folder.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from actors.storage.lock import held, noted, owned_elsewhere, owned_here
 
 
 class Bystander:
-    """Of the file at `path`. `close` it after SQLite has closed its connections: SQLite's locks would go with it.
+    """Of the file at `path`. `close` it after SQLite has closed its connections: closing it earlier would drop SQLite's
+    locks.
 
-    Raises StorageError for what is not a file, DatabaseInUse for one with an owner by another name, StaleLog, or OSError.
+    Raises StorageError for a path that is not a file, DatabaseInUse for a file that is owned under another name,
+    StaleLog, or OSError.
     """
 
     def __init__(self, path: str, *, writes: bool = False) -> None:
@@ -53,10 +56,10 @@ class Bystander:
         return held(self.path)
 
     def uri(self) -> str:
-        """What SQLite is to open.
+        """The URI for SQLite.
 
-        To read a database with a log, SQLite makes an index beside it. Where it cannot, it reads the database alone if there is
-        nothing in the log, and else a copy of both, which is gone after `close`. Raises OSError.
+        To read a database with a log SQLite creates an index beside it. Where it cannot, an empty log is ignored, and
+        otherwise both files are copied; `close` removes the copy. Raises OSError.
         """
         if self._writes:
             return f"{Path(self.path).as_uri()}?mode=rw"

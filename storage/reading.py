@@ -1,4 +1,4 @@
-"""Somebody's own query on a file: it reads, and can do nothing else.
+"""A query of the user on a file: it reads, and can do nothing else.
 
 Promise: SQLite itself refuses what would change this file or open another one, whatever the text of the query is.
 """

@@ -58,8 +58,8 @@ from actors.storage.watch import Watch
 RESERVED_NUMBERS = 1_000_000
 COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
 LONG_LOG = 4  # times `copy_every`: while a log beyond that is copied, commits give way
-GIVE_WAY = 3.0  # how long a commit waits then, as a multiple of what the one before it took
-LOOKS_BETWEEN_TRIES = 8  # of an app without work for requests, while a reader keeps the log from being begun anew
+GIVE_WAY = 3.0  # how long a commit then waits, as a multiple of the duration of the commit before it
+LOOKS_BETWEEN_TRIES = 8  # of an idle app for requests, while a reader prevents the log from starting anew
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
 
 _ASKED = (
@@ -141,7 +141,7 @@ class SqliteStore:
         self._lost: DatabaseReplaced | None = None
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
-        self._copied_at = 0  # how long the log was when it was last tried
+        self._copied_at = 0  # length of the log at the last attempt to copy it
         self._copying: asyncio.Task[None] | None = None
         self._copier: ThreadPoolExecutor | None = None
         self._rescuing: asyncio.Task[None] | None = None
@@ -292,7 +292,9 @@ class SqliteStore:
         )
 
     async def take_requests(self, answered_before_ms: int) -> list[RequestRow]:
-        """The requests that came since, in order: from now on nobody withdraws them. Answers older than that are removed."""
+        """The new requests, in order; they can no longer be withdrawn. Answers older than `answered_before_ms` are
+        removed.
+        """
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
@@ -311,8 +313,8 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """Write the batch in one transaction. When this returns it is durable, in the file that is open: see `verify`.
 
-        When it raises, none of it is in the database; only if the disk failed during the very last step, the fsync, may a later
-        start find the whole batch there. Either way nobody must be told that it is durable.
+        After any other error none of it is in the database, unless the final fsync failed: then a later start may find
+        the whole batch. In neither case may it be acknowledged.
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
@@ -507,7 +509,7 @@ class SqliteStore:
         return [(position, name, ref, before) for position, name, ref, before in found]
 
     async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
-        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of awakeables nobody completed, oldest first."""
+        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of open awakeables, oldest first."""
         return [
             tuple(values)
             for values in await self._read(
@@ -570,9 +572,9 @@ class SqliteStore:
     def _copy_log_if_due(self, *, idle: bool = False) -> None:
         """Begin to copy the log into the database when it has grown enough since that was last done, or tried.
 
-        What a reader still needs stays in the log, so it grows on, and is tried again: each time it has grown by a quarter of
-        `copy_every`, less often the longer it is, because that is what a try costs; and with every few looks of the app for
-        requests (`idle`), so that it does not stay long when there is no work.
+        What a reader still needs stays in the log, so the log grows on and copying is tried again: each time it has
+        grown by a quarter of `copy_every`, less often the longer it is, because each attempt reads all of it; and at
+        every few looks for requests (`idle`), so that the log does not stay long when there is no work.
         """
         watch = self._watch
         if watch is None or self._copying is not None:
@@ -591,9 +593,9 @@ class SqliteStore:
     async def _copy_log(self, watch: Watch) -> None:
         """Most of it beside the commits, what came meanwhile between two of them; then a commit begins the log anew.
 
-        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit). While such a log is
-        copied the commits are slowed down, and what came meanwhile is copied beside them too, as long as it becomes less: nobody
-        is to wait for all of it at once.
+        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit). While such
+        a log is copied the commits are slowed down, and what came meanwhile is copied beside them too, as long as it
+        becomes less, so that no commit waits for all of it at once.
         """
         lock, writer = self._lock, self._writer
         assert lock is not None and writer is not None
@@ -617,15 +619,16 @@ class SqliteStore:
                 break
             lock.note(watch.note())
         except (StorageError, sqlite3.Error, OSError):
-            pass  # a full disk, for example: what is in the log is safe there, and the next commit says what is the matter
+            pass  # for example a full disk: the log is safe, and the next commit reports the problem
         finally:
             writer.gives_way = 0.0
             self._copying = None
 
     def _copy_beside(self) -> int | None:
-        """Copy what nobody reads any more into the database, on a connection of its own. Not on the thread of the loop.
+        """Copy what no reader needs any more into the database, on a connection of its own. Not on the thread of the
+        loop.
 
-        How many frames the log had when this began, if all of them are in the database now.
+        The number of frames in the log at the start, if all of them are in the database now; else None.
         """
         with contextlib.closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()  # it has no log before it has read anything

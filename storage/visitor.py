@@ -1,4 +1,4 @@
-"""A connection beside the owner's, for a command line: it reads, and leaves requests for whoever owns the file.
+"""A connection beside the owner's, for a command line: it reads, and leaves requests for the owner of the file.
 
 Promise: it creates, locks and migrates nothing. Reading works while an app runs and while none does; the only rows it
 writes or deletes are requests.
@@ -135,11 +135,11 @@ class Visitor(SqliteStore):
         return numbers
 
     async def asked(self) -> int:
-        """How many requests nobody has answered."""
+        """How many requests are not answered."""
         return len(await self.requests())
 
     async def requests(self) -> list[tuple[Any, ...]]:
-        """(number, operation, target, argument, asked_ms, taken) of the requests nobody has answered, in order."""
+        """(number, operation, target, argument, asked_ms, taken) of the requests that are not answered, in order."""
         return [
             tuple(row)
             for row in await self._read(
@@ -157,7 +157,7 @@ class Visitor(SqliteStore):
         return dict(await self._read(f"DELETE FROM request WHERE {among} RETURNING number, answer", (asked,)))
 
     async def withdraw(self, numbers: Sequence[int]) -> set[int]:
-        """Take back those that nobody has taken: they are as if never asked for. The others will be done."""
+        """Withdraw those that no app has taken: they have no effect. The others will be done."""
         gone = await self._read(
             "DELETE FROM request WHERE number IN (SELECT value FROM json_each(?)) AND taken IS NULL RETURNING number",
             (json.dumps(numbers),),

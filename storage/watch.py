@@ -1,12 +1,14 @@
-"""Whether the files that are open are still those that anybody finds at the path: the database, and its log.
+"""Whether the open database and its log are still the files at the path.
 
-Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten, so that who
-looks between a commit and its acknowledgement acknowledges nothing that is only in a file which is gone.
+Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten, so
+that a caller that looks between a commit and its acknowledgement never acknowledges what is only in a file that is
+gone.
 
-While it watches, no other process and no other SQLite in this one can remove the log: SQLite does that when it closes a database
-as the last one, and tells it by a lock that our connection loses when anything in this process opens and closes the file (a copy,
-a checksum). So the same locks are held here once more, where the system has such that are not lost (range_locks): on the database
-until `let_go`, and on the index of the log, which the first who opens it would cut to nothing.
+While it watches, no other process and no other SQLite of this process can remove the log. SQLite removes it when it
+closes a database as the last user, which it finds out by a lock; our connection loses that lock when anything in this
+process opens and closes the file (a copy, a checksum). So the same locks are held here once more, where the system has
+locks that are not lost that way (range_locks): on the database until `let_go`, and on the index of the log, which the
+first process that opens it would otherwise truncate.
 
 On Windows an open file can be neither deleted nor replaced, and no lock is lost that way: there is nothing to watch.
 """
@@ -42,13 +44,13 @@ _FRAME_HEADER_BYTES = 24
 class Watch:
     """Of the database that is locked, and its log, from when SQLite has opened both. `let_go` comes before SQLite closes them.
 
-    `intact` is whether the files that are open hold all that was committed, wherever they are by now.
+    `intact` is false once the open files no longer hold everything that was committed.
     """
 
     def __init__(self, lock: FileLock, database: int) -> None:
         self.path = lock.path
         self.intact = True
-        self.log_bytes = 0  # what of the log is in use, as of the last look
+        self.log_bytes = 0  # bytes of the log in use at the last look
         self._database = database
         self._log_path = lock.path + "-wal"
         self._log = lock.open_beside("-wal")
@@ -63,7 +65,9 @@ class Watch:
         self._remember(index)
 
     def note(self) -> str:
-        """What tells a later owner that database and log belong together: see bond. Nothing may be writing the database."""
+        """The text by which a later owner recognises that database and log belong together: see bond. No process may be
+        writing the database.
+        """
         return note(os.fstat(self._database), os.fstat(self._log))
 
     def _remember(self, index: bytes) -> None:
@@ -103,7 +107,9 @@ class Watch:
         return frames * self._frame_bytes
 
     def _look_inside(self, index: bytes) -> None:
-        """The database was written. Only copying the log into it does that; the index of the log tells whether that was done."""
+        """The database was written. Only copying the log into it does that, and the index of the log shows whether that
+        happened.
+        """
         begun, done = (int.from_bytes(index[part], sys.byteorder) for part in (_BACKFILL_ATTEMPTED, _BACKFILLED))
         touched = os.pread(self._database, _DATABASE_HEADER_BYTES, 0) == self._header
         if begun <= done and _copied(index) == self._copied and not touched:

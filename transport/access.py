@@ -1,14 +1,14 @@
 """Who may ask for what: tokens, addresses, browsers, and how large a request's head may be.
 
-Without an admin token the admin routes are for whoever sits at the machine. An address alone does not tell that:
+Without an admin token the admin routes accept only users of this machine. An address alone does not tell that:
 
-* A reverse proxy on the same host makes everybody look local. What a proxy adds to a request refuses it. A proxy that adds
-  nothing cannot be noticed: behind one, set an admin token.
-* A browser on the same machine is driven by whatever page is open in it. It sends Origin or Sec-Fetch-Site, and what it can
-  send without asking first (a form) has one of three content types. A name that leads to this machine, but is somebody
-  else's (DNS rebinding), shows in Host. All of that is refused; a page that was given the token may ask.
-* A server that cannot tell the address of a client, because that has hung up already, says the same as of a Unix socket:
-  None. What counts as a Unix socket is therefore told by the server's own address, which has no port then.
+* A reverse proxy on the same host makes all clients look local. What a proxy adds to a request refuses it. A proxy that
+  adds nothing cannot be noticed: behind one, set an admin token.
+* A browser on the same machine is driven by whatever page is open in it. It sends Origin or Sec-Fetch-Site, and what it
+  can send without asking first (a form) has one of three content types. A foreign name that leads to this machine (DNS
+  rebinding) shows in Host. All of that is refused; a page that was given the token may ask.
+* A server that cannot tell the address of a client, because that has hung up already, reports None, as for a Unix
+  socket. So a Unix socket is recognised by the server's own address, which then has no port.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ class Access:
         return None
 
     def unknown(self, request: Request) -> Reply | None:
-        """The refusal of whoever needs a token and does not give one: before the path is looked up, which would tell names.
+        """The refusal of a request without a required token: before the path is looked up, which would reveal names.
 
-        Health is for everybody, so is the page that asks for a token, and the admin routes have rules of their own.
+        Health is open to all clients, so is the page that asks for a token, and the admin routes have rules of their
+        own.
         """
         parts = request.path.split(b"/")
         if parts[1:3] == [b"restate", b"admin"] or parts[1:] in ([b"restate", b"health"], [b"docs"]):

@@ -58,7 +58,7 @@ class Ask(Generic[T]):
     """One request, and `read`, which makes its value of the answer or raises what the answer says.
 
     `path` is percent-encoded, with its query. `repeatable`: asked twice it has the effect of once, so an answer that got
-    lost may be asked for again. `waits`: for the outcome of an invocation, which may take as long as it wants.
+    lost may be asked for again. `waits`: for the outcome of an invocation, which may take any time.
     """
 
     method: str
@@ -83,7 +83,7 @@ class Accepted:
 
 
 def call(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Ask[Any]:
-    """Call a handler whose class is at hand. Raises BadArguments or SerializationError."""
+    """Call a handler whose class is available. Raises BadArguments or SerializationError."""
     if options.delay_ms:
         raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
     body, kind = _body(target, args, kwargs)
@@ -93,7 +93,7 @@ def call(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: O
 
 
 def send(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Ask[Accepted]:
-    """Send to a handler whose class is at hand. Raises BadArguments or SerializationError."""
+    """Send to a handler whose class is available. Raises BadArguments or SerializationError."""
     body, kind = _body(target, args, kwargs)
     path = handler_path("send", target.service.name, key, target.name) + _delay(options)
     again = target.once or options.idempotency_key is not None
@@ -103,7 +103,7 @@ def send(target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: O
 def call_by_name(
     service: str, key: str, handler: str, body: bytes, kind: tuple[Header, ...], options: Options
 ) -> Ask[Any]:
-    """Call a handler of a class that is not at hand, with a body of `arguments` or of any other kind."""
+    """Call a handler of a class that is not available, with a body of `arguments` or of any other kind."""
     path = handler_path("call", service, key, handler)
     return Ask("POST", path, reader(ANY), body, kind + _headers(options), options.idempotency_key is not None, True)
 
@@ -331,7 +331,7 @@ def handler_path(what: str, service: str, key: str, handler: str) -> str:
 def segment(text: str, what: str) -> str:
     """One segment of a path, whatever characters it holds. Raises BadArguments.
 
-    `.` and `..` are encoded too: whoever joins a base to a path would take them for steps in a tree.
+    `.` and `..` are encoded too: code that joins a base to a path would take them for steps in a tree.
     """
     if not isinstance(text, str) or not text:
         raise BadArguments(f"{what} requires a non-empty str, got {text!r}.")

@@ -1,7 +1,7 @@
 """A client of a served app: the same typed references, over HTTP.
 
-Promise: a request is repeated only where asking twice has the effect of asking once, or where nothing was sent; and
-whoever stops waiting cancels no invocation.
+Promise: a request is repeated only where asking twice has the effect of asking once, or where nothing was sent; and a
+caller that stops waiting cancels no invocation.
 """
 
 from __future__ import annotations

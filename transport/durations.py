@@ -19,7 +19,7 @@ _NUMBER = r"\d{1,18}(?:\.\d{1,9})?"
 _PART = re.compile(
     rf"({_NUMBER})\s*({'|'.join(sorted(_UNIT_MS, key=len, reverse=True))})(?![a-z])(?:\s*,\s*|\s*)", re.IGNORECASE
 )
-_LONGEST = 100  # characters: more is no delay anybody means
+_LONGEST = 100  # characters: a longer text is not a delay
 _ISO = re.compile(
     rf"P(?=.)(?:(?P<w>{_NUMBER})W)?(?:(?P<d>{_NUMBER})D)?"
     rf"(?:T(?=.)(?:(?P<h>{_NUMBER})H)?(?:(?P<m>{_NUMBER})M)?(?:(?P<s>{_NUMBER})S)?)?",

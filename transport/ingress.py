@@ -1,6 +1,6 @@
 """The app over HTTP: a raw ASGI application.
 
-Promise: an answer of 200 or 202 leaves only after what it says is durable, and whoever hangs up cancels nothing.
+Promise: an answer of 200 or 202 leaves only after what it says is durable, and a client that hangs up cancels nothing.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ class Ingress:
         await send({"type": "http.response.body", "body": body})
 
     def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
-        """Accept a plain call that is there as a whole, in no task of its own; `answer` gets what it comes to.
+        """Accept a plain call that is there as a whole, in no task of its own; `answer` receives the reply.
 
-        What is returned is to be called if the client hangs up: nobody waits any more. None for everything else, and for
-        whatever is to be said against a call: then nothing has happened, and `answer` above does the same request, and says it.
+        Call the returned function if the client hangs up. Returns None for everything else, and for a call that must be
+        refused: then nothing has happened, and `answer` above does the same request, and refuses it.
         """
         began = perf_counter()
         if self._access.guarded or self._access.oversized(scope) is not None:
@@ -314,7 +314,7 @@ async def _never() -> NoReturn:
 
 
 def _failed(error: BaseException) -> Reply:
-    """The answer to an error of ours, which the log tells whole."""
+    """The answer to an internal error, which is logged in full."""
     reply = error_reply(error, "ingress")
     if reply.status != 503:
         log.error("A request was answered with 500", exc_info=error)

@@ -50,7 +50,7 @@ _LENGTHS = {"array": "Items", "object": "Properties", "string": "Length"}
 
 
 class JsonSchemas:
-    """Schemas by type, and under `components` what they refer to. `taken` are the names of components nobody may get."""
+    """Schemas by type, and under `components` what they refer to. `taken` are the names that no component may get."""
 
     def __init__(self, types: Iterable[Any], taken: Iterable[str] = ()) -> None:
         self.components: dict[str, Schema] = {}

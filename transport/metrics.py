@@ -1,4 +1,4 @@
-"""What Prometheus is told at /metrics. Counting costs a request a few additions; all else is read when it is asked for."""
+"""What Prometheus reads at /metrics. Counting costs a request a few additions; all else is read when it is asked for."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
 
 
 def _guard(document: dict[str, Any]) -> None:
-    """Say that all but health wants a token."""
+    """Document that all routes but health require a token."""
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
     for path, operations in document["paths"].items():

@@ -19,7 +19,7 @@ _COMMON: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-content-typ
 
 
 class Pages:
-    """One per app; everything is made when it is first asked for. `guarded` tells that requests want a token."""
+    """One per app; everything is made when it is first asked for. `guarded` says that requests require a token."""
 
     def __init__(self, services: Iterable[ServiceDefinition], guarded: bool) -> None:
         self._openapi = OpenApi(services, guarded)
@@ -37,7 +37,7 @@ class Pages:
 
 
 def _docs_reply(text: str) -> Reply:
-    """The page, under a policy that runs nothing but its own script and asks nobody but its own server."""
+    """The page, under a policy that runs nothing but its own script and connects only to its own server."""
     hashes: dict[str, str] = {}
     for kind, inline in _INLINE.findall(text):
         digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()

@@ -63,7 +63,7 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is the same for everybody: `health`, `openapi.json`, `docs`, `metrics`."""
+    """What is the same for all clients: `health`, `openapi.json`, `docs`, `metrics`."""
 
     name: str
 

@@ -1,6 +1,6 @@
-"""Arguments whose sender does not know the handler: by place and name, or as words somebody has typed.
+"""Arguments whose sender does not know the handler: by place and name, or as words that a user has typed.
 
-Promise: what they mean is decided here, where the handler's types are known, and never guessed by who sends them.
+Promise: what they mean is decided here, where the handler's types are known, and never guessed by the sender.
 """
 
 from __future__ import annotations

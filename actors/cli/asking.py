@@ -1,4 +1,4 @@
-"""Requests to the app that owns a file: left in the file, waited for, and taken back if nobody answers.
+"""Requests to the app that owns a file: left in the file, waited for, and taken back if no app answers.
 
 Whatever happens, a request was done, or refused, or is gone, or will be done; and the verdict says which.
 """
@@ -109,7 +109,9 @@ async def _check(database: Database, request: Request, queued: set[str]) -> None
 async def _answered(
     database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
 ) -> bool:
-    """Take answers until all are there, nothing has come for `wait` seconds, or, then it is False, nobody owns the file."""
+    """Take answers until all are there, nothing has come for `wait` seconds, or, then it is False, no app owns the
+    file.
+    """
     until = time.monotonic() + wait
     while waiting:
         owned = database.visitor.owned()  # before looking: an app that ends may have answered
@@ -131,7 +133,7 @@ async def _answered(
 async def _withdrawn(
     database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
 ) -> bool:
-    """Take back what nobody has taken, and wait once more for what somebody has. Whether somebody owns the file."""
+    """Withdraw what no app has taken, and wait once more for the rest. Returns whether an app owns the file."""
     for number in await database.visitor.withdraw(list(waiting)):
         request = waiting.pop(number)
         verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(wait))

@@ -32,7 +32,7 @@ class CheckFailed(Exception):
 
 
 class Checking:
-    """One check. `progress` is told how many items are done, and of how many."""
+    """One check. `progress` is called with the number of items done and the number of all items."""
 
     def __init__(
         self, target: str, db: str | None, timeout_s: float, most: int, progress: Callable[[int, int], None]

@@ -126,7 +126,7 @@ class Database:
         return {row[1]: row[7] for row in await self.visitor.story(seq) if row[7] is not None}
 
     async def awakeables(self, limit: int, **wanted: str | int | None) -> list[Facts]:
-        """Those nobody has completed, the oldest first. `wanted` is what columns of the view must hold."""
+        """Open awakeables, the oldest first. `wanted` is what columns of the view must hold."""
         return [
             {
                 "id": self.ids.awakeable(seq, position),

@@ -1,4 +1,4 @@
-"""`actors invocations …`, `actors awakeables …`, `actors requests …`: for whoever looks after an app, running or not.
+"""`actors invocations …`, `actors awakeables …`, `actors requests …`: for operators of an app, running or not.
 
 Exit codes: 0 done, or left for the next start; 1 refused, or not answered; 2 used in a wrong way.
 """

@@ -28,7 +28,8 @@ class ConnectionLimits:
     """`head_bytes`: request line and headers of one request; `head_s`: seconds they may take to arrive.
 
     `stall_s`: for so many seconds a client may take nothing of an answer that is larger than what the system buffers.
-    `half_open_s`: so long a client that has closed its side waits for its answers. Whoever has hung up looks the same.
+    `half_open_s`: so long a client that has closed its side waits for its answers. A client that has hung up looks the
+    same.
     """
 
     connections: int
@@ -43,7 +44,7 @@ Begin = Callable[[Any, bytes, Callable[[Reply], None]], Callable[[], object] | N
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. One beyond the limit is told so when it asks something, and closed.
+    """One connection. A connection beyond the limit is refused at its first request, and closed.
 
     A request that comes as a whole is offered to `begin`, with its ASGI scope and its body. If it takes it, it calls back with
     the answer, and returns what to call should the client hang up; else the request goes the way of all others, in a task.
@@ -150,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parse(b"".join((*head, b"\r\n", rest)))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether it stays open: a client that has said all it wants to say may want the answer."""
+        """Whether it stays open: a client that has sent everything may still expect the answer."""
         self._ending = True
         if not self._owed() or self._in_message:
             return False
@@ -321,7 +322,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(refusal(400, "bad_http", "The request is not valid HTTP/1.1 (RFC 9112)."))
 
     def _refuse(self, reply: Reply) -> None:
-        """Answer what is no whole request, and close. If other answers are owed, close after them."""
+        """Answer a request that is not complete, and close. If other answers are owed, close after them."""
         if self.transport.is_closing() or self._ending:
             return
         self._ending = True

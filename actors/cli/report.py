@@ -16,7 +16,7 @@ from actors.handlers import address
 
 @contextlib.contextmanager
 def progress_on(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A function that is told how much is done, and of how much. It shows a bar on a terminal, and nothing elsewhere."""
+    """A function of the numbers of items done and of all items. It shows a bar on a terminal, and nothing elsewhere."""
     if not console.is_terminal:
         yield lambda done, total: None
         return

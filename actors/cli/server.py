@@ -1,4 +1,4 @@
-"""The server: uvicorn, and an end that answers whoever was accepted before the file is released."""
+"""The server: uvicorn, and an end that answers every accepted request before the file is released."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Server(uvicorn.Server):
     `access_log` logs a line for each request.
 
     Its end: it stops accepting; for `grace_s` seconds requests on open connections are answered, each connection closed
-    after its answer, and then steps that run may end, so that their results are recorded; the app is closed, which answers
-    whoever still waits with 503 and leaves all handlers where they are; the file is released. A second signal ends the process at once, which loses no more than kill -9: nothing that
-    was answered.
+    after its answer, and then steps that run may end, so that their results are recorded; the app is closed, which
+    answers all requests that still wait with 503 and leaves all handlers where they are; the file is released. A second
+    signal ends the process at once, which loses no more than kill -9: nothing that was answered.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Server(uvicorn.Server):
         return " and ".join(awaited)
 
     async def _connections_closed(self, timeout_s: float) -> None:
-        """Wait for the answers that are owed; whoever has got all of theirs is closed."""
+        """Wait for the answers that are owed; a connection that has got all of its answers is closed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:

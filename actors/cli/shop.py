@@ -60,7 +60,7 @@ class Mailer(VirtualObject):
 
 
 def email(to: str, text: str) -> str:
-    """Stands for a mail server: whoever calls it twice sends two e-mails."""
+    """Stands for a mail server: a second call sends a second e-mail."""
     with OUTBOX.open("a", encoding="utf-8") as outbox:
         outbox.write(f"{os.getpid()}\t{to}\t{text}\n")
     return "queued"

@@ -1,4 +1,4 @@
-"""What the demo knows when its order is complete, and how that is told."""
+"""What the demo knows when its order is complete, and how it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's child process: serves the shop from one database until it is told to stop, or is killed.
+"""The demo's child process: serves the shop from one database until it is stopped or killed.
 
 It takes commands as JSON lines on stdin and answers each with one on stdout.
 """

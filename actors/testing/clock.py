@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to move."""
+"""A clock that stands still until a test moves it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ManualClock:
         return alarm
 
     def next_due_ms(self) -> int | None:
-        """When the next alarm is due; None if nobody waits for time to pass."""
+        """When the next alarm is due; None if nothing waits for time to pass."""
         while self._alarms and self._alarms[0][2].cancelled:
             heapq.heappop(self._alarms)
         return self._alarms[0][0] if self._alarms else None
@@ -66,7 +66,7 @@ class ManualClock:
     def set_to(self, target_ms: int, *, noticed: bool = True) -> None:
         """Set the clock, back or ahead, as a person does, or a machine that slept.
 
-        Whoever waits is called, perhaps early, as the machine's clock does within a minute: at once, or if it is not
+        Waiters are called, perhaps early, as the machine's clock does within a minute: at once, or if it is not
         `noticed` yet, by the next call of this.
         """
         self._now_ns = target_ms * _MS

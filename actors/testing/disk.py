@@ -1,4 +1,4 @@
-"""A disk that outlives simulated crashes, and a store on it that crashes at the commit it is told to."""
+"""A disk that outlives simulated crashes, and a store on it that crashes at a chosen commit."""
 
 from __future__ import annotations
 
