@@ -2,7 +2,7 @@
 #
 #   make demo     kill -9 a process that waits, start another, see the order complete
 #   make test     the test suite                       make test ARGS="tests/storage -x"
-#   make lint     style, types and layers
+#   make lint     style (code and English), types and layers
 #   make flights  a year of real flights, compared     make flights ARGS="--kill"
 #   make bench    a quick round of every benchmark     make bench ARGS="counter --callers 64"
 #   make format   let ruff rewrite what it can
@@ -46,6 +46,7 @@ lint: style types layers
 style: $(INSTALLED)-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest -q tests/unit/test_language.py
 
 types: $(INSTALLED)-dev
 	$(BIN)/mypy

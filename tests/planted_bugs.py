@@ -1617,6 +1617,12 @@ BUGS = [
         "            text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())\n",
         '            text = invocation.outcome or ""\n',
     ),
+    Bug(
+        "a message says what something is no",
+        "transport/durations.py",
+        "is not a valid delay. Use",
+        "is no delay. Use",
+    ),
 ]
 
 
