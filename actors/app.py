@@ -178,10 +178,10 @@ class App:
         poll = self._poll
         if poll is None:
             poll = POLL if self._store is None and self._path != ":memory:" else 0
-        self._poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # what is no never is a millisecond at least
+        self._poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # not 0: that means never
 
     async def start(self) -> None:
-        """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
+        """Open the database and go on with everything that was open. Raises StorageError or a subclass."""
         if self._partition is not None:
             raise AppNotRunning("This app is already running.")
         self._stops = asyncio.Event()
@@ -625,8 +625,8 @@ class App:
     ) -> list[InvocationInfo]:
         """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
 
-        An empty `key` means those of Services. `before` is the id of the last invocation of the previous page. Raises
-        BadArguments for an unknown status.
+        An empty `key` selects invocations of Services. `before` is the id of the last invocation of the previous page.
+        Raises BadArguments for an unknown status.
         """
         partition = self._running()
         statuses = statuses_of(status)
@@ -640,14 +640,16 @@ class App:
         """Ask an invocation to end. Returns once the request is durable; it has no effect twice.
 
         What it has called is cancelled first; then it gets InvocationCancelled, once, at its next await, and may go on
-        awaiting while it cleans up. One that has not started ends at once. One that backs off or is paused gets one attempt
-        that tells it, and ends if that attempt cannot be told. What it has sent is spared. Raises BadId,
-        UnknownInvocation, or WrongStatus if it has ended.
+        awaiting while it cleans up. An invocation that has not started ends at once. An invocation that backs off or is
+        paused gets one attempt that notifies it, and ends if that is not possible. Messages that it has sent are not
+        affected. Raises BadId, UnknownInvocation, or WrongStatus if it has ended.
         """
         await self._operate(id, lambda operations, seq: operations.cancel(seq))
 
     async def kill(self, id: str) -> None:
-        """End an invocation, and those it has called, without running their code. What they sent is spared. Raises as cancel."""
+        """End an invocation, and those it has called, without running their code. Messages that they sent are not
+        affected. Raises as cancel.
+        """
         await self._operate(id, lambda operations, seq: operations.kill(seq))
 
     async def pause(self, id: str) -> None:
@@ -821,7 +823,7 @@ def _threads_only(executor: Executor | None) -> Executor | None:
     if executor is not None and not isinstance(executor, Executor):
         raise DefinitionError(f"App(executor=...) requires an Executor such as ThreadPoolExecutor(), got {executor!r}.")
     for module, name in (("process", "ProcessPoolExecutor"), ("interpreter", "InterpreterPoolExecutor")):
-        loaded = sys.modules.get(f"concurrent.futures.{module}")  # importing it costs time, and nobody may need it
+        loaded = sys.modules.get(f"concurrent.futures.{module}")  # importing it costs time, and it may not be needed
         if loaded is not None and isinstance(executor, getattr(loaded, name)):
             raise DefinitionError(
                 f"App(executor={name}(...)) cannot run steps: their functions stay in this process. Leave executor= out, and "
@@ -858,7 +860,7 @@ def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
     waiters.append(future)
 
     def forget(future: asyncio.Future[Any]) -> None:
-        if future.cancelled() and future in waiters:  # nobody waits any more
+        if future.cancelled() and future in waiters:  # the caller has gone
             waiters.remove(future)
 
     future.add_done_callback(forget)

@@ -460,8 +460,9 @@ class Attempt(Recorder):
     def _finish_writes(self, keep: bool) -> None:
         """Store the last changes, which become durable together with the outcome.
 
-        Of one that has a journal they go into it, because a restart that keeps a part of that takes back all the rest. With
-        `keep` false they are dropped: the partition undoes the earlier ones. Raises TerminalError, with nothing stored, if they are refused.
+        If the invocation has a journal they are recorded in it too: a restart that keeps part of the journal must be
+        able to undo all of them. With `keep` false they are dropped, and the partition undoes the earlier writes.
+        Raises TerminalError, with nothing stored, if they are refused.
         """
         if self.snapshot is not None:
             assert self._instance is not None

@@ -101,7 +101,8 @@ class Awakeables:
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
-                # While turns are held, it must have come to where it waits before anything is told that lets it go on.
+                # While turns are held, it must have reached its wait before it is shown a completion that lets it go
+                # on.
                 if unknown or self._partition.held:
                     await self._partition.loader.replayed(invocation, index)
                 if not invocation.ended:

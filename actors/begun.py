@@ -26,7 +26,7 @@ class Begun:
         while self._ended is None:
             try:
                 yield self._waits_for
-            except BaseException as error:  # whoever awaits this is cancelled, for example
+            except BaseException as error:  # its waiter is cancelled, for example
                 self._take_step(self._coroutine.throw, error)
             else:
                 self._take_step(self._coroutine.send, None)

@@ -218,7 +218,7 @@ class Check:
     async def _invocation(
         self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord, of_state: Misfit | None
     ) -> bool:
-        """Whether what is wrong with it is only `of_state`, what is wrong with the state: that is told once."""
+        """Whether its only problem is `of_state`, the problem of the state, which is reported once."""
         if row.flags & Flag.TICK and row.status == Status.SCHEDULED:
             return False  # the start withdraws it if no schedule places it now; it runs with the arguments of then
         handler = definition.handler(row.handler, row.idempotency_key == RUN)
@@ -250,7 +250,7 @@ class Check:
                 self._watch(self._item)
                 assert self._rehearsals is not None
                 misfit = await self._rehearsals.replay(definition, row, journal, record.state)
-            except Exception as error:  # of ours: the rest is worth a look all the same
+            except Exception as error:  # an internal error: the rest is still checked
                 misfit = Misfit("crash", f"The check itself failed here: {short_reason(error)}.")
             finally:
                 self._watch(0)

@@ -12,7 +12,7 @@ from cronsim import CronSim
 
 from actors.errors import DefinitionError
 
-TICK = "@schedule "  # how the idempotency key of a tick begins; nobody else's may
+TICK = "@schedule "  # how the idempotency key of a tick begins; no other key may
 
 # Looked from here, so that a class can be made, or refused, without asking for the time.
 _LONG_AGO = datetime.datetime(2000, 1, 1)

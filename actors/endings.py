@@ -83,7 +83,7 @@ def _roll_back(partition: Partition, invocation: Invocation, journal: Journal) -
     stored = mailbox.state.stored
     try:
         found = journal.rolled_back(stored)
-    except StateDecodeError as error:  # somebody has changed the file: what it was before is not known any more
+    except StateDecodeError as error:  # the file was edited: what it was before is not known any more
         log.error("The state of %s cannot be rolled back and stays as it is. %s", partition.label(invocation), error)
         found = {}
     for name, text in found.items():

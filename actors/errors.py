@@ -547,7 +547,7 @@ def _cut_metadata(metadata: dict[str, str] | None, longest: int) -> dict[str, st
 
 
 def failure_of(text: str) -> Failure:
-    """What is stored of a terminal error. One of a record that cannot be read says so."""
+    """What is stored of a terminal error. For a record that cannot be read its message says so."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, TypeError):
@@ -563,7 +563,9 @@ def _attribute(error: TerminalError, name: str) -> Any:
 
 
 def failure_error(text: str) -> TerminalError:
-    """A new exception for a stored failure, of the class its stable code names. What is none is a SerializationError."""
+    """A new exception for a stored failure, of the class its stable code names; a SerializationError if the text is not
+    a stored failure.
+    """
     try:
         failure = _decode(text)
     except (msgspec.MsgspecError, TypeError) as unreadable:
@@ -574,12 +576,12 @@ def failure_error(text: str) -> TerminalError:
 def _raised(failure: Failure) -> TerminalError:
     try:
         error = _restored(_BY_CODE.get(failure.error, TerminalError), failure)
-    except Exception:  # of a class that lets nobody make or set this
+    except Exception:  # of a class that refuses to be made, or refuses this attribute
         error = _restored(TerminalError, failure)
     if failure.error == ProgrammingError.error and failure.metadata and "traceback" in failure.metadata:
         error.add_note(failure.metadata["traceback"])
     if failure.location is not None:
-        with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+        with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
             error.location = failure.location
             error.add_note(f"The mistake is in the handler, at {failure.location}.")
     if failure.others:

@@ -211,7 +211,7 @@ def trace_mistake(partition: Partition, invocation: Invocation, error: TerminalE
         code = getattr(invocation.handler.function, "__code__", None)
         if code is not None:
             location = f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}"
-    with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+    with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
         error.location = location
     reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
     log.error("%s failed because of a mistake at %s. %s", partition.label(invocation), location, reason)
@@ -342,7 +342,7 @@ def terminal(error: BaseException) -> TerminalError | None:
     if not isinstance(first, TerminalError) or not all(isinstance(one, TerminalError) for one in errors):
         return None
     if len(errors) > 1:
-        with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+        with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
             first.others = tuple(errors[1:])  # type: ignore[arg-type]
     return first
 

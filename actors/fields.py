@@ -89,7 +89,7 @@ class FieldDefinition:
 
 
 def default_of(cls: type, name: str) -> Any:
-    """The default in a class body. Raises DefinitionError if what is there is none."""
+    """The default in a class body. Raises DefinitionError for a value that is not a valid default."""
     value = inspect.getattr_static(cls, name, MISSING)
     if (
         isinstance(value, (property, staticmethod, classmethod, Migration))

@@ -98,7 +98,7 @@ class BegunCall:
         invocation, codec = self.invocation, self.target.returns
         failure = self.future.exception()
         if failure is None:
-            # Without one it has left memory while it waited, and ended as another object of this process.
+            # Without one it was evicted while it waited, and ended as another object of this process.
             text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())
         elif isinstance(failure, TerminalError):
             text = ""

@@ -146,7 +146,9 @@ def _texts(owner: str, name: str, given: object) -> tuple[str, ...]:
 
 
 def _check_tokens(name: str, given: object) -> None:
-    """Raises DefinitionError, without showing the token: an empty one, from a variable that is not set, would let in anybody."""
+    """Raises DefinitionError, without showing the token: an empty one, from a variable that is not set, would admit
+    every client.
+    """
     if given is None:
         return
     tokens = (

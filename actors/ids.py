@@ -68,8 +68,9 @@ class IdMint:
         except (binascii.Error, ValueError):
             raw = b""
         body = raw[:size]
-        # Comparing the whole text refuses the other spellings that base64 allows, too; in constant time, because the time
-        # it takes would tell how many characters of a guess are right. (What decoded is ASCII, as compare_digest wants.)
+        # Comparing the whole text refuses the other spellings that base64 allows, too; in constant time, because the
+        # time it takes would tell how many characters of a guess are right. (What decoded is ASCII, as compare_digest
+        # requires.)
         if (
             len(raw) != size + _TAG_BYTES
             or not hmac.compare_digest(self._seal(purpose, body), encoded)

@@ -143,7 +143,7 @@ class Invocation:
         # By index of the command. While there is any, the invocation counts as running: a crash ends the work, and only
         # another attempt starts it again. Of one that has ended: the steps that are still being executed.
         self.work: dict[int, Work] | None = None
-        # Whoever gets the outcome once it is durable: futures of callers in this process.
+        # Waiters for the durable outcome: futures of callers in this process.
         self.waiters: list[asyncio.Future[Any]] | None = None
 
     @property

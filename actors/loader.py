@@ -49,11 +49,11 @@ class Loader:
         self._cold: list[Mailbox] = []
         self._waiting: dict[Mailbox, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._wanted: dict[int, list[asyncio.Future[list[Mailbox]]]] = {}  # whoever waits gets what is pinned for it
+        self._wanted: dict[int, list[asyncio.Future[list[Mailbox]]]] = {}  # waiters for pinned mailboxes
         self._finding: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._restoring = asyncio.Lock()
-        self._left: set[tuple[str, str]] = set()  # objects that left memory since the read of `_hold` was asked for
+        self._left: set[tuple[str, str]] = set()  # objects evicted since the read of `_hold` was requested
 
     def request(self, mailbox: Mailbox) -> None:
         """Load this object soon; `Partition.loaded` gets its record."""
@@ -70,7 +70,7 @@ class Loader:
             try:
                 await self.loaded(slice_)
             except (StorageError, AppNotRunning):
-                return  # the app has stopped, and whoever asked it for something was told
+                return  # the app has stopped, and its callers were notified
             await self._partition.turn_taken()
 
     async def loaded(self, mailboxes: Iterable[Mailbox]) -> None:

@@ -43,7 +43,7 @@ class Mailbox:
         self.first: Invocation | None = None
         self.last: Invocation | None = None
         self.length = 0  # how many are linked from `first`
-        self.pins = 0  # how many are about to do something with it: it may not leave memory
+        self.pins = 0  # how many are about to do something with it: it may not be evicted
         self.readers = 0  # shared invocations in memory
         self.arrivals: list[Invocation] | None = None
         self.gone: set[int] | None = None  # numbers of arrivals that ended before the object was loaded

@@ -167,7 +167,7 @@ class Migrations:
         )
         try:
             state = {name: ANY.decode(texts[name]) for name in sorted(texts)}
-        except SerializationError as error:  # somebody has edited the file
+        except SerializationError as error:  # the file was edited
             raise StateDecodeError(f"The state of {where} holds a text that is not JSON: {error}") from None
         try:
             migrated: Any = step(state)

@@ -4,7 +4,7 @@ Promise: the handler of the new invocation, replayed over what is kept, takes th
 did has been done once. Whatever would break that is refused, naming the highest position that does not:
 
 * A call without its answer: the called invocation answers the old one.
-* What was asked for after the old one was told of its cancellation: the new one is not cancelled.
+* What was requested after the old one was notified of its cancellation: the new one is not cancelled.
 * What came after the object was migrated under the old one: it began in another version of its class.
 * A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
   it since, or it was migrated. That would be lost, for with a kept write all

@@ -58,7 +58,7 @@ class Codec:
         self.type = declared
         self.adapter = adapter
         self.name = type_name(declared)
-        if _PLAIN_TYPES.get(self.name, declared) is not declared:  # somebody's class that is called like a plain type
+        if _PLAIN_TYPES.get(self.name, declared) is not declared:  # a class of the user with the name of a plain type
             self.name = f"{declared.__module__}.{self.name}"
         self._read: Callable[[str], Any]
         self._write: Callable[[Any], bytes]

@@ -312,7 +312,7 @@ class Step(StepWork):
                 f"Raised by the step {self._name()!r}. Only a TerminalError raised by a step can be caught in the "
                 "handler."
             )
-            with contextlib.suppress(Exception):  # of a class that lets nobody set its attributes
+            with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
             failures.step_failed(partition, invocation, self.index, error)

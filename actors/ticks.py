@@ -65,7 +65,7 @@ class _Series:
         """The due time after a tick that was due at `due_ms` and is being dealt with at `now_ms`."""
         if self.schedule.misfire != "skip":
             return self.first(max(due_ms, now_ms))
-        # The newest one may have come due while nobody looked, and not be missed.
+        # The newest tick may have come due since the last look, and not be missed.
         following = self.first(max(due_ms, now_ms - GRACE_MS - 1))
         while following <= now_ms and self.missed(following, now_ms):
             following = self.first(following)

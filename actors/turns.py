@@ -91,7 +91,7 @@ class Turns:
                 last.run()
             if last is not None and (seconds := perf_counter() - began) > SLOW_S:
                 self._was_slow(last, seconds, STEPS_PER_TURN - left)
-        except Exception as error:  # of ours: what handlers raise does not come this far
+        except Exception as error:  # an internal error: what handlers raise does not come this far
             self.fail(error)
         finally:
             self._in_turn = False
@@ -117,7 +117,7 @@ class Turns:
         self._in_turn = True
         try:
             run()
-        except Exception as error:  # of ours
+        except Exception as error:  # an internal error
             self.fail(error)
         finally:
             self._in_turn = nested
@@ -235,7 +235,7 @@ class Ledger(Turns):
     def write_entry(self, invocation: Invocation, entry: Entry) -> None:
         batch = self.committer.batch
         if invocation.shared:
-            # A journal needs its invocation, and a shared call may not have been written yet; nor may it leave memory
+            # A journal needs its invocation, and a shared call may not have been written yet; nor may it be evicted
             # before its journal is written.
             self.mark(invocation)
         else:

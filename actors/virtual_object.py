@@ -435,7 +435,8 @@ class _HeldBack:
         field = self._cls.__actors__.fields_by_name[self._name]
         if not field.has_default:
             raise AttributeError(self._name)
-        # It was deleted. What is in the class body belongs to all objects, and a change of it would be nobody's state.
+        # It was deleted. What is in the class body belongs to all objects, and a change of it would not be the state of
+        # any object.
         value = values_of(instance)[self._name] = field.default()
         return value
 

@@ -30,7 +30,7 @@ Handed = tuple[int, str, str]  # number of the key, invocation id, awakeable id
 class Waiter(VirtualObject):
     answer: int = 0
 
-    # Stands for the world outside, which is told the ids: number of the key, invocation id, awakeable id.
+    # Stands for the world outside, which receives the ids: number of the key, invocation id, awakeable id.
     hand_out: ClassVar[Callable[[int, str, str], object] | None] = None
 
     @handler

@@ -32,7 +32,7 @@ NUMBERS_RESERVED = 1_000_000  # the runtime's promise too: no number is given ou
 
 
 class Floor:
-    """`async with Floor(store) as floor: await floor.object(CounterOnFloor, "a").add(1)`. It wants a new file."""
+    """`async with Floor(store) as floor: await floor.object(CounterOnFloor, "a").add(1)`. It requires a new file."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""What a run is told, and what every scenario is."""
+"""The options of a run, and the base of every scenario."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from benchmarks.options import Result
 
 RUNTIME, FLOOR, TEXT = "#2563eb", "#cbd5e1", "#334155"
 BAR = 0.38
-STYLE: Any = {  # matplotlib's stubs want each name as a literal
+STYLE: Any = {  # matplotlib's stubs require each name as a literal
     "font.size": 10,
     "text.color": TEXT,
     "axes.labelcolor": TEXT,

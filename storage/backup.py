@@ -32,7 +32,8 @@ KEPT = ".before-restore"
 def backup(path: str, target: str, progress: Progress = lambda copied, total: None) -> None:
     """Copy the current contents of the database at `path` to the new file `target`. The app may run.
 
-    Raises StorageError and its kinds. While it copies, a reader holds a snapshot: the log of a busy app grows meanwhile.
+    Raises StorageError or a subclass. While it copies, a reader holds a snapshot: the log of a busy app grows
+    meanwhile.
     """
     target = os.path.abspath(target)
     for taken in (target, target + "-wal", target + "-journal"):
@@ -64,7 +65,7 @@ def restore(source: str, path: str, progress: Progress = lambda copied, total: N
     """Put a copy of the backup `source` in the place of the database at `path`, whose app must not run.
 
     The old file is kept as `path` + KEPT, with its log; returns that path, or None if there was no file. A database
-    made from a dump is completed. Raises StorageError and its kinds; then nothing has changed at `path`.
+    made from a dump is completed. Raises StorageError or a subclass; then nothing has changed at `path`.
     """
     path = os.path.realpath(path)
     kept = path + KEPT

@@ -53,7 +53,7 @@ if sys.platform == "win32":
         pass  # closing it does
 
     def is_alive(pid: int) -> bool:
-        return True  # nobody inherits the lock of a process that has died
+        return True  # the lock of a process that has died is free
 else:
     import fcntl
     import weakref
@@ -82,7 +82,7 @@ else:
         except ProcessLookupError:
             return False
         except OSError:
-            pass  # somebody else's
+            pass  # the process of another user
         return True
 
     def _close_in_child() -> None:
@@ -97,7 +97,7 @@ else:
     os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
-_TRIES = 10  # `held` has the lock itself for a moment: whoever fails to get it looks again, a few milliseconds later
+_TRIES = 10  # `held` has the lock itself for a moment: try again a few milliseconds later
 _OWNER_AT = 1 << 62  # where the locked range of a database begins: beyond all that SQLite locks, and all that it writes
 
 _NOTE_AT, _NOTE_BYTES = 64, 192  # in the lock file

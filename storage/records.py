@@ -94,7 +94,7 @@ class PlaceRow(NamedTuple):
 class Flag:
     """Bits of `InvocationRow.flags`."""
 
-    CANCELLED = 1  # somebody has asked for its cancellation
+    CANCELLED = 1  # its cancellation was requested
     HELD = 2  # paused by an operator: it stays so when the app starts again
     ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
     CONTINUES = 8  # its journal begins with a copy of that of `restart_of`, or of one that continues that one
@@ -185,6 +185,6 @@ class OpenedDatabase:
     epoch: int
     next_number: int
     runnable: list[tuple[str, str]]  # objects that recovery must look at
-    settled: list[int]  # ended invocations whose outcome somebody attached to them has not got yet
+    settled: list[int]  # ended invocations whose outcome an attached caller has not got yet
     ended: int  # how many ended invocations are kept, ticks included, but not others under an idempotency key
     requests: list[RequestRow] = field(default_factory=list)  # to be done before anything else

@@ -55,7 +55,7 @@ def _check(path: str, lock: FileLock) -> None:
 
 
 def _copy(path: str, target: str) -> None:
-    # Without a log nobody has the file open, and SQLite need not create one to read it.
+    # Without a log no process has the file open, and SQLite need not create one to read it.
     alone = not os.path.exists(path + "-wal") or os.path.getsize(path + "-wal") == 0
     before = _stamp(path)
     with (

@@ -89,7 +89,7 @@ _OBJECTS_OF = (
 _ENDED = {
     True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
     "ORDER BY ended_ms, seq LIMIT ?",
-    # The first of either index; whoever asks puts them in order.
+    # The first of either index; the caller puts them in order.
     False: "SELECT * FROM (SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NULL "
     "ORDER BY ended_ms, seq LIMIT ?) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
     "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?)",
@@ -298,7 +298,7 @@ class SqliteStore:
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
-        self.verify()  # an app without work is told too, and notes what others have done
+        self.verify()  # so that an idle app, too, notices a replaced file, and notes what others have done
         self._copy_log_if_due(idle=True)
         if not waiting or self._writer is None:
             return []

@@ -35,7 +35,7 @@ class Visitor(SqliteStore):
     _bystander: Bystander | None = None
 
     async def enter(self, *, asks: bool) -> bytes:
-        """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError and its kinds."""
+        """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError or a subclass."""
         known = len(self._migrations)
         try:
             self._bystander = bystander = Bystander(self.path, writes=asks)

@@ -355,7 +355,7 @@ class _Told(msgspec.Struct):
 _told = msgspec.json.Decoder(_Told)
 _encode = msgspec.json.Encoder().encode
 
-# Errors of the server that end no invocation: whoever asks again later may get an answer.
+# Errors of the server that end no invocation: a later repetition may get an answer.
 _PASSING: dict[str, type[ActorsError]] = {AppNotRunning.error: AppNotRunning, StorageError.error: StorageError}
 
 

@@ -250,7 +250,7 @@ class Ingress:
             )
         return Reply(202)
 
-    # --- what is the same for everybody -------------------------------------------------------------------------------------
+    # --- what is the same for all clients -----------------------------------------------------------------------------------
 
     async def _page(self, request: Request, name: str) -> Reply:
         if found := self._pages.page(name, request.prefix):
@@ -264,7 +264,7 @@ class Ingress:
                 {"name": one.name, "kind": one.kind, "handlers": handlers} for one, handlers in public if handlers
             ]
             running = self._gateway.running()
-            if not self._access.knows(request):  # whoever balances the load has no token, and needs no names
+            if not self._access.knows(request):  # a load balancer has no token, and needs no names
                 services = []
             return json_reply(
                 200 if running else 503, {"status": "ok" if running else "not running", "services": services}

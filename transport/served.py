@@ -20,7 +20,7 @@ class App(Runtime):
     _application: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
 
     async def start(self) -> None:
-        """Open the database and go on with everything that was open. Raises StorageError and its kinds."""
+        """Open the database and go on with everything that was open. Raises StorageError or a subclass."""
         self._wrapped()  # what is wrong with a middleware is an error at once
         await super().start()
 

@@ -107,7 +107,7 @@ WORD = Word()
 
 
 def _request(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """A command that asks a server; what goes wrong is told on stderr."""
+    """A command that asks a server; errors go to stderr."""
 
     def wrapped(url: str, token: str | None, as_json: bool, timeout: float | None = None, **given: Any) -> None:
         async def asked() -> None:
@@ -171,7 +171,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 def _whole(answer: Answer) -> Answer:
     if answer.status != 200:
         raise calls.failure(answer)
-    calls.reader(ANY)(answer)  # an answer that is no value says so
+    calls.reader(ANY)(answer)  # raises for an answer that is not a value
     return answer
 
 
@@ -283,7 +283,7 @@ def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
 
     async def known() -> None:
         async with visiting(db):
-            pass  # it is a database of ours, or this says what it is
+            pass  # it is an app's database, or this says what it is
 
     def shown() -> None:
         run(known())

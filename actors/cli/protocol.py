@@ -39,7 +39,7 @@ class ConnectionLimits:
     half_open_s: float = 5.0
 
 
-OnRefused = Callable[[tuple[str, int] | None, Reply], None]  # is told of refusals that no ASGI application sees
+OnRefused = Callable[[tuple[str, int] | None, Reply], None]  # receives refusals that no ASGI application sees
 Begin = Callable[[Any, bytes, Callable[[Reply], None]], Callable[[], object] | None]
 
 

@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=keep_alive_s,
             )
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client does wrong is no news
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # mistakes of clients are not worth a line
         self._app = app
         self._grace_s = grace_s
         self._told = told

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 10.0
 CANCEL_S = 1.0  # for async steps to end that were cancelled
-GRACE_OF_RELOAD_S = 0.5  # whoever edits code does not want to wait for a caller who waits for him
+GRACE_OF_RELOAD_S = 0.5  # a developer should not wait for a client that waits for the developer
 
 
 @dataclass(frozen=True, slots=True)

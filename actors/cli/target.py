@@ -86,7 +86,7 @@ def _imported(module_name: str) -> ModuleType:
         except RuntimeError as error:
             if not any(said in str(error) for said in _STARTS_A_LOOP):
                 raise
-            # The coroutine that was not started goes with its frames: here, where nobody is warned of it.
+            # The coroutine that was not started goes with its frames: here, where no warning is shown.
             while_handled: BaseException | None = error
             while while_handled is not None:
                 traceback.clear_frames(while_handled.__traceback__)

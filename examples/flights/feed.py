@@ -11,7 +11,7 @@ from examples.flights.flight import Flight
 class Feed(VirtualObject):
     """Turns at-least-once delivery from outside into exactly-once effects inside.
 
-    Whoever sends the flights cannot know, after a crash, whether its last slice arrived. So it says where in the trace the
+    The sender of the flights cannot know, after a crash, whether its last slice arrived. So it says where in the trace the
     slice starts, and the cursor decides. The cursor and the messages to aircraft and airports become durable together:
     there is no moment at which a flight was passed on and not counted, or counted and not passed on.
     """
