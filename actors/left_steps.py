@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 from typing import Any
 
 Key = tuple[bytes, int, int]  # the secret of the file, which it has under any name; the invocation; the command
@@ -23,9 +24,28 @@ def leave(key: Key, job: Job) -> None:
 
 
 def join(key: Key, loop: asyncio.AbstractEventLoop) -> Job | None:
-    """The execution that is left of this step; one of a loop that has ended goes on no more."""
+    """The execution that is left of this step. Its error is CancelledError if it was cancelled on another loop.
+
+    A coroutine goes on only while its loop runs: of a loop that was closed nothing is left. A loop that has stopped without having
+    been closed may run again, so its coroutine is waited for.
+    """
     job = _left.pop(key, None)
-    return None if isinstance(job, asyncio.Task) and job.get_loop() is not loop else job
+    if not isinstance(job, asyncio.Task) or job.get_loop() is loop:
+        return job
+    bridge: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    bridge.set_running_or_notify_cancel()
+    try:
+        job.get_loop().call_soon_threadsafe(job.add_done_callback, functools.partial(_pass_on, bridge))
+    except RuntimeError:  # it is closed
+        return None
+    return bridge
+
+
+def _pass_on(bridge: concurrent.futures.Future[Any], task: asyncio.Task[Any]) -> None:
+    try:
+        bridge.set_result(task.result())
+    except BaseException as error:
+        bridge.set_exception(error)
 
 
 def running() -> list[Job]:

@@ -263,14 +263,13 @@ class Step(StepWork):
                 running.exception()  # mark it as seen
             partition.step_left(self._invocation, self.index)
             return
-        if running.cancelled() and self._joined:  # the app that had begun it was closed
+        error = (
+            asyncio.CancelledError("the step was cancelled from inside") if running.cancelled() else running.exception()
+        )
+        if self._joined and isinstance(error, asyncio.CancelledError):  # the app that had begun it was closed
             self._joined = False
             self.start()
             return
-        if running.cancelled():
-            self._failed(asyncio.CancelledError("the step was cancelled from inside"))
-            return
-        error = running.exception()
         if error is not None:
             self._failed(error)
             return

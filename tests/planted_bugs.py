@@ -586,6 +586,24 @@ BUGS = [
         "            self._idle = max(self._idle - 1, 0)\n",
     ),
     Bug(
+        "an async step of another loop is begun beside itself",
+        "actors/left_steps.py",
+        "    return bridge\n",
+        "    return None\n",
+    ),
+    Bug(
+        "an async step that ended by its cancellation on another loop has failed",
+        "actors/steps.py",
+        "        if self._joined and isinstance(error, asyncio.CancelledError):",
+        "        if self._joined and running.cancelled():",
+    ),
+    Bug(
+        "an async step of a closed loop fails the next app",
+        "actors/left_steps.py",
+        "    except RuntimeError:  # it is closed\n        return None\n",
+        "    except ValueError:\n        return None\n",
+    ),
+    Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
         "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +17,8 @@ from actors.errors import OutcomePending
 from actors.testing import Disk, ManualClock
 from tests.integration.test_recovery import locked
 from tests.world import World
+
+T = TypeVar("T")
 
 pytestmark = [
     pytest.mark.may_log("The app has stopped"),
@@ -46,7 +49,7 @@ class HeldExecutor(Executor):
 
 calls: list[str] = []
 releases: list[asyncio.Event] = []
-stubborn: list[bool] = []
+stubborn: list[str] = []  # how a step ends that goes on after it was cancelled
 
 
 def work(name: str) -> str:
@@ -64,6 +67,8 @@ async def work_async(name: str) -> str:
         if not stubborn:
             raise
         await event.wait()
+        if stubborn == ["with a result"]:
+            return name
         raise
     return name
 
@@ -209,7 +214,7 @@ async def test_an_async_step_goes_on_over_an_outage(machine: Machine) -> None:
 
 
 async def test_an_async_step_that_ends_late_is_begun_anew_after_it_has_ended(machine: Machine) -> None:
-    stubborn.append(True)
+    stubborn.append("by its cancellation")
     app = await machine.start()
     sent = await app.object(Worker, "k").wait.send()
     await settle()
@@ -225,6 +230,81 @@ async def test_an_async_step_that_ends_late_is_begun_anew_after_it_has_ended(mac
     await settle()
     assert await app.invocation(sent.id).result() == "async"
     await app.close()
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while True:
+        if happened():
+            return
+        await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def another_loop() -> Iterator[Callable[[Coroutine[Any, Any, T]], asyncio.Future[T]]]:
+    """Runs coroutines on the loop of a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.mark.parametrize("ends", ["by its cancellation", "with a result"])
+async def test_an_async_step_of_another_loop_is_waited_for(ends: str, storage: str) -> None:
+    class OnAnotherLoop:
+        async def start(self) -> None:
+            self.app = App(Worker, storage=storage)
+            await self.app.start()
+            await until(lambda: bool(self.app._executing()))
+
+        async def result(self, id: str) -> str:
+            if ends == "by its cancellation":
+                await until(lambda: len(releases) == 2)
+                releases[1].set()
+            result: str = await self.app.invocation(id).result()
+            await self.app.close()
+            return result
+
+    stubborn.append(ends)
+    async with App(Worker, storage=storage) as app:
+        sent = await app.object(Worker, "k").wait.send()
+        await until(lambda: bool(releases))
+    other = OnAnotherLoop()
+    with another_loop() as run:
+        await run(other.start())
+        assert calls == ["async"], "it was begun beside itself"
+        releases[0].set()
+        assert await run(other.result(sent.id)) == "async"
+    assert calls == (["async"] * 2 if ends == "by its cancellation" else ["async"])
+
+
+@pytest.mark.may_log("Task was destroyed but it is pending")
+def test_an_async_step_of_a_closed_loop_is_begun_anew(storage: str) -> None:
+    stubborn.append("by its cancellation")
+
+    async def first() -> str:
+        async with App(Worker, storage=storage) as app:
+            sent = await app.object(Worker, "k").wait.send()
+            await until(lambda: bool(releases))
+        return sent.id
+
+    async def second() -> str:
+        async with App(Worker, storage=storage) as app:
+            await until(lambda: len(releases) == 2)
+            releases[1].set()
+            result: str = await app.invocation(invocation).result()
+            return result
+
+    loop = asyncio.new_event_loop()
+    invocation = loop.run_until_complete(first())
+    loop.close()
+    assert asyncio.run(second()) == "async"
+    releases.clear()  # which keep the task
+    gc.collect()
 
 
 async def test_a_step_that_waits_for_a_thread_is_not_left(machine: Machine) -> None:
