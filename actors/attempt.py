@@ -380,7 +380,7 @@ class Attempt(Recorder):
             text = handler.returns.encode(value)
         except SerializationError as error:
             self._terminated(
-                SerializationError(f"{handler.target} returned what its return type does not allow: {error}")
+                SerializationError(f"{handler.target} returned a value that its return type does not allow: {error}")
             )
             return
         if len(text) > self.partition.max_payload:

@@ -172,9 +172,9 @@ class Check:
         stored = await self._snapshot.services()
         if stored and not any(service in self._services for service in stored):
             raise DefinitionError(
-                f"None of what is stored belongs to a class of this app (stored: {_some(stored)}; served: "
-                f"{_some(self._services)}). Is this the right file? A class that was renamed keeps its records with name="
-                f"{stored[0]!r}."
+                f"The file holds no records of the classes of this app (stored: {_some(stored)}; served: "
+                f"{_some(self._services)}). Check the path of the file. A class that was renamed keeps its "
+                f"records with name={stored[0]!r}."
             )
 
     async def _object(self, service: str, key: str, record: ObjectRecord) -> None:

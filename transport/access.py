@@ -80,7 +80,7 @@ class Access:
     def admin(self, request: Request) -> Reply | None:
         """The refusal of what may not use the admin routes."""
         if not self._open:
-            return refusal(404, "unknown_path", "Nothing is here.")
+            return refusal(404, "unknown_path", "Not found.")
         if self._admin:
             return None if _given(request, self._admin) else _unauthorized(request)
         why = _not_at_the_machine(request)

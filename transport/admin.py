@@ -54,7 +54,7 @@ class AdminRoutes:
             case ("state", service, key):
                 answer = wrong_method(request.method, "GET", "PATCH") or await self._state(request, service, key)
             case _:
-                raise BadRoute(404, "unknown_path", "Nothing is here.")
+                raise BadRoute(404, "unknown_path", "Not found.")
         answer.headers += _PRIVATE
         return answer
 

@@ -494,9 +494,9 @@ def _checked_url(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise BadArguments(f"url={url!r} is not the URL of a web server. Use http://localhost:8080.")
     if parsed.query or parsed.fragment:
-        raise BadArguments(f"url={url!r}: leave out what follows ? or #.")
+        raise BadArguments(f"url={url!r}: remove the query and the fragment.")
     if parsed.userinfo:
-        raise BadArguments("url= holds a user or a password. Give a token as token=.")
+        raise BadArguments("url= holds a user or a password. Pass a token as token=.")
     return str(parsed).rstrip("/")
 
 

@@ -271,7 +271,7 @@ class Ingress:
             )
         if name == "metrics":
             return await metrics_reply(self._gateway, self._counts)
-        raise BadRoute(404, "unknown_path", "Nothing is here.")
+        raise BadRoute(404, "unknown_path", "Not found.")
 
 
 async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:

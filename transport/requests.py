@@ -149,8 +149,7 @@ class Request:
             raise BadRoute(
                 415,
                 "unsupported_coding",
-                f"The body is sent with content-encoding: {self.content_coding[:100]}, which is not decoded here. Send it as "
-                "it is.",
+                f"content-encoding: {self.content_coding[:100]} is not supported. Send the body without an encoding.",
                 (b"accept-encoding", b"identity"),
             )
         if self.content_length is not None and self.content_length > limit:

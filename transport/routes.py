@@ -91,11 +91,13 @@ def segments(raw: bytes) -> list[str]:
             return raw[1:].decode().split("/")
         if _BROKEN.search(raw):
             raise BadRoute(
-                400, "bad_path", "A percent sign in a path is followed by two hexadecimal digits: %25 is one."
+                400,
+                "bad_path",
+                "A percent sign in a path must be followed by two hexadecimal digits. Write %25 for a percent sign.",
             )
         return [unquote_to_bytes(part).decode() for part in raw[1:].split(b"/")]
     except UnicodeDecodeError:
-        raise BadRoute(400, "bad_path", "The path is not UTF-8 behind its percent signs.") from None
+        raise BadRoute(400, "bad_path", "The percent-encoded path is not valid UTF-8.") from None
 
 
 def route(raw: bytes, kind_of: Callable[[str], Kind | None]) -> Route:
@@ -120,7 +122,7 @@ def _reserved(what: str, rest: list[str], kind_of: Callable[[str], Kind | None])
     if what in ("awakeables", "a") and len(rest) == 2:
         if rest[1] in ("resolve", "reject"):
             return Complete(rest[0], rest[1] == "resolve")
-        raise BadRoute(404, "unknown_path", "An awakeable is completed by POST .../resolve or .../reject.")
+        raise BadRoute(404, "unknown_path", "Complete an awakeable with POST .../resolve or .../reject.")
     if what in _ENDS and len(rest) == 1:
         return Attach(rest[0], _ENDS[what])
     if what == "invocation" and len(rest) >= 2 and rest[-1] in _ENDS:
@@ -149,7 +151,7 @@ def _invocation(parts: list[str], kind_of: Callable[[str], Kind | None], send: b
         parts, send = parts[:-1], True
     if len(parts) != named:
         shape = f"/{parts[0]}/{{handler}}" if kind == "service" else f"/{parts[0]}/{{key}}/{{handler}}"
-        raise BadRoute(404, "unknown_path", f"{parts[0]} is called at {shape}, or at {shape}/send one way.")
+        raise BadRoute(404, "unknown_path", f"Call {parts[0]} at {shape}, or send one way at {shape}/send.")
     key = "" if kind == "service" else parts[1]
     if kind != "service" and not key:
         raise BadRoute(400, "bad_key", f"The key is missing in the path: /{parts[0]}/{{key}}/{{handler}}.")
@@ -160,12 +162,12 @@ def _known(service: str, kind_of: Callable[[str], Kind | None]) -> Kind:
     kind = kind_of(service)
     if kind is None:
         raise BadRoute(
-            404, "unknown_service", f"No service {service[:100]!r} is served here. /restate/health lists them."
+            404, "unknown_service", f"No service {service[:100]!r} is served here. /restate/health lists the services."
         )
     return kind
 
 
 def _nothing_here() -> BadRoute:
     return BadRoute(
-        404, "unknown_path", "Nothing is here. Handlers are at /{service}/{key}/{handler}; /openapi.json lists them."
+        404, "unknown_path", "Not found. Handlers are at /{service}/{key}/{handler}; /openapi.json lists them."
     )

@@ -39,7 +39,9 @@ class App(Runtime):
                 except Exception as error:
                     raise DefinitionError(f"HttpOptions: the middleware {factory!r} failed: {error}") from error
                 if not callable(made):
-                    raise DefinitionError(f"HttpOptions: the middleware {factory!r} gave {made!r}, not an application.")
+                    raise DefinitionError(
+                        f"HttpOptions: the middleware {factory!r} returned {made!r}, not an application."
+                    )
                 application = made
             self._application = application
         return application

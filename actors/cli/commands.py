@@ -76,7 +76,7 @@ def demo(seconds: float, keep: Path | None) -> None:
 )
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 def check(target: str, db: str | None, timeout: float, limit: int, json_: bool) -> None:
-    """Tell what would break if this code went on with that file.
+    """Check whether stored state and open invocations work with this code.
 
     Decodes all state, with migrations, and replays all open invocations against their journals: no step runs, no message
     is sent, and the file is only copied, while no app has it open. Ends with 0 if nothing would break, 1 if something

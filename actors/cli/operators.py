@@ -140,7 +140,7 @@ misplaced_option = click.option("--db", hidden=True, expose_value=False, callbac
 @click.group()
 @misplaced_option
 def invocations() -> None:
-    """Look at invocations, and cancel, kill, pause, resume, restart or purge them."""
+    """List, show, cancel, kill, pause, resume, restart or purge invocations."""
 
 
 @invocations.command("list")
@@ -185,7 +185,7 @@ async def list_invocations(
 @json_option
 @reporting
 async def show(id: str, db: str, as_json: bool) -> int:
-    """Show one invocation: what is known of it, its journal, what it waits for."""
+    """Show one invocation, its journal, and what it waits for."""
     async with visiting(db) as database:
         row = await database.find(id)
         facts = database.facts(row)
@@ -374,7 +374,7 @@ async def resolve(id: str, value: str, text: bool, db: str, wait: float, as_json
 @json_option
 @reporting
 async def reject(id: str, reason: str, db: str, wait: float, as_json: bool) -> int:
-    """Make the handler that awaits it fail with REASON."""
+    """Reject an awakeable: the handler that awaits it fails with REASON."""
     async with visiting(db, asks=True) as database:
         return _report(await ask(database, [Request("reject", id, json.dumps(reason))], wait), as_json)
 

@@ -185,7 +185,7 @@ async def _call(
     """Call a handler and print its value.
 
     TARGET is Counter/a/add, or Mailer/deliver for a Service. An ARGUMENT is JSON if that fits the parameter, or else text;
-    name=value names one. After -- everything is an argument.
+    name=value passes it by name. After -- everything is an argument.
     """
     body, kind = _words(words)
     ask = calls.call_by_name(*target, body, kind, Options(idempotency_key=key))
@@ -232,7 +232,7 @@ async def _resolve(client: Client, id: str, value: str, text: bool, as_json: boo
 
 
 async def _reject(client: Client, id: str, reason: str, as_json: bool) -> None:
-    """Make the handler that awaits it fail with REASON."""
+    """Reject an awakeable: the handler that awaits it fails with REASON."""
     await client.reject_awakeable(id, reason)
     click.echo(json.dumps({"id": id, "outcome": "rejected"}) if as_json else f"{id} rejected")
 
@@ -278,7 +278,7 @@ def _state(url: str, token: str | None, db: str | None, target: str, as_json: bo
 def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
     """Query the file of an app, running or not: the views invocations, journal, state, awakeables, promises, timers.
 
-    It reads and can change nothing.
+    The query can only read.
     """
 
     async def known() -> None:
@@ -332,7 +332,7 @@ def add_people(group: click.Group) -> None:
         metavar="FILE", help="The database of the app.",
     )  # fmt: skip
     file = click.option(
-        "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="Its database."
+        "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="The database of the app."
     )
     limit = click.option(
         "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="How many rows to print."

@@ -227,7 +227,10 @@ def test_the_wrong_file_and_a_damaged_one_are_not_what_was_to_be_checked(shop: P
     (shop / "other.py").write_text(other + 'app = App(Cart, storage="sqlite:///shop.db")')
     wrong = check(shop, "other:app")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "belongs to a class of this app (stored: Order; served: Cart). Is this the right file?" in wrong.stderr
+    assert (
+        "no records of the classes of this app (stored: Order; served: Cart). Check the path of the file."
+        in wrong.stderr
+    )
     data = bytearray((shop / "shop.db").read_bytes())
     data[3 * 1024 : 20 * 1024] = b"\xff" * 17 * 1024
     (shop / "bad.db").write_bytes(data)

@@ -76,7 +76,7 @@ def test_what_is_not_a_list_of_middleware_is_refused(given: Any, words: str) -> 
         HttpOptions(middleware=given)
 
 
-@pytest.mark.parametrize(("factory", "words"), [(lambda app: 5, "gave 5"), (lambda: None, "failed")])
+@pytest.mark.parametrize(("factory", "words"), [(lambda app: 5, "returned 5"), (lambda: None, "failed")])
 async def test_a_middleware_that_cannot_be_made_keeps_the_app_from_starting(factory: Any, words: str) -> None:
     app = App(Counter, storage="sqlite://", http=HttpOptions(middleware=[factory]))
     with pytest.raises(DefinitionError, match=words):

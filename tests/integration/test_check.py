@@ -380,7 +380,7 @@ async def test_what_is_gone_does_not_decode_or_fit_is_reported_by_kind(storage: 
     assert finding.message.endswith("actors invocations cancel --service Order")
     with shell(storage.removeprefix("sqlite:///")) as connection:
         connection.execute("DELETE FROM invocation WHERE service = 'Other'")
-    with pytest.raises(DefinitionError, match=r"\(stored: Order; served: Other\). Is this the right file\?"):
+    with pytest.raises(DefinitionError, match=r"\(stored: Order; served: Other\). Check the path of the file"):
         await check(app_of(storage, Other))
 
     class Argument(VirtualObject, name="Order"):
@@ -814,7 +814,7 @@ async def test_a_class_that_has_become_a_service_or_none_is_reported(storage: st
         await until(app, "blocked", "scheduled")
     report = await checked(storage, LateService)
     assert [finding.kind for finding in report.findings] == ["handler", "handler"]
-    assert all("Late was no Service when this was accepted" in finding.message for finding in report.findings)
+    assert all("Late was not a Service when this was accepted" in finding.message for finding in report.findings)
 
 
 async def test_a_tick_that_the_next_start_would_withdraw_breaks_nothing(storage: str) -> None:
