@@ -1636,6 +1636,12 @@ BUGS = [
         '            text = invocation.outcome or ""\n',
     ),
     Bug(
+        "the cycle of a queued call is printed open",
+        "actors/deadlocks.py",
+        "self._partition.end(waiting, _refusal(path))",
+        "self._partition.end(waiting, _refusal(path[1:]))",
+    ),
+    Bug(
         "a message says what something is no",
         "transport/durations.py",
         "is not a valid delay. Use",
