@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.entry import check_loop
 from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
-from actors.futures import AwaitedOutside, Call
+from actors.futures import AwaitedOutside, Call, is_cancelled
 from actors.handlers import InvocationHandle
 from actors.storage import Status
 
@@ -181,8 +181,7 @@ async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        asking = asyncio.current_task()
-        if task.cancelled() and not (asking is not None and asking.cancelling()):
+        if task.cancelled() and not is_cancelled():
             if repeatable:
                 raise AppNotRunning("The app was closed before this was done. Try again when it runs.") from None
             raise OutcomePending(

@@ -25,6 +25,12 @@ T_co = TypeVar("T_co", covariant=True)
 _WORK = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})  # commands that other code than the handler's answers
 
 
+def is_cancelled() -> bool:
+    """Whether the current task is to be cancelled: then a CancelledError is its own, whatever else was cancelled with it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class ForgottenAwait(MisusedFuture, AttributeError):
     """Raised where an awaitable is used like its value. `hasattr` of a name that only the value has is False."""
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BadArguments, IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.futures import is_cancelled
 from actors.handlers import address
 from actors.journal import Kind
 from actors.storage import RUN
@@ -85,7 +86,7 @@ class Placements:
             try:
                 seq, args = await asyncio.shield(pending)
             except asyncio.CancelledError:
-                if not pending.cancelled():
+                if is_cancelled() or not pending.cancelled():
                     raise
                 continue  # the one that looked for it was cancelled, not this one
             self._check_same(message, args)

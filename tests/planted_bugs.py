@@ -604,6 +604,18 @@ BUGS = [
         "    except ValueError:\n        return None\n",
     ),
     Bug(
+        "a placement does not notice that it was cancelled with the one it waits for",
+        "actors/placements.py",
+        "is_cancelled() or not pending.cancelled()",
+        "not pending.cancelled()",
+    ),
+    Bug(
+        "a client that closes swallows the cancellation of its caller",
+        "transport/client.py",
+        "self._task.cancelled() and not is_cancelled()",
+        "self._task.cancelled()",
+    ),
+    Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
         "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
-from actors.futures import AwaitedOutside, Call
+from actors.futures import AwaitedOutside, Call, is_cancelled
 from actors.handlers import (
     BoundHandler,
     HandlerDefinition,
@@ -453,7 +453,7 @@ class _Shared:
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
-            if self._task.cancelled():
+            if self._task.cancelled() and not is_cancelled():
                 raise ClientClosed(
                     "The request was given up: its last await was cancelled, or the client was closed. A call "
                     "that the server has accepted goes on."

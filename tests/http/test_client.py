@@ -495,6 +495,26 @@ async def test_whoever_waits_when_the_client_closes_is_told_so() -> None:
         await waiting
 
 
+async def _awaited(call: Awaitable[Any]) -> Any:
+    return await call
+
+
+async def test_a_wait_that_is_cancelled_while_its_client_closes_is_cancelled() -> None:
+    asked = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Client(transport=httpx.MockTransport(answer)) as client:
+        waiting = asyncio.ensure_future(_awaited(client.call("Counter", "a", "add")))
+        await asked.wait()
+        asyncio.get_running_loop().call_soon(waiting.cancel)
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+
+
 def test_a_thread_that_waits_when_another_closes_the_client_is_told_so() -> None:
     asked = threading.Event()
 

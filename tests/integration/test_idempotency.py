@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
 from actors.gateway import Gateway
+from actors.handlers import Options
+from actors.placements import Message
 from tests.world import World, limits, outcome
 
 
@@ -172,6 +174,19 @@ async def test_a_caller_that_is_cancelled_cancels_neither_the_invocation_nor_the
         await world.settle()
         await world.pass_time(1)
         assert await two == 1
+
+
+async def test_a_placement_that_is_cancelled_with_the_one_before_it_ends(storage: str) -> None:
+    async with App(Payment, storage=storage) as app:
+        target = Payment.__actors__.handlers["charge"]
+        text, values = target.encode((1.0,), {})
+        message = Message(target, "p", text, values, Options(idempotency_key="k"))
+        placing = [asyncio.ensure_future(app._place(message, False)) for _ in range(3)]
+        await asyncio.sleep(0)  # the first of them looks for the key in the file
+        for task in placing:
+            task.cancel()
+        await asyncio.wait(placing)
+        assert [task.cancelled() for task in placing] == [True] * 3
 
 
 async def test_a_key_is_free_again_when_its_invocation_is_purged_or_its_time_is_over() -> None:
