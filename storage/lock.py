@@ -123,6 +123,15 @@ def _owner_here(path: str) -> FileLock | None:
     return _owners.get((found.st_dev, found.st_ino))
 
 
+def _left_to_owner(database: int) -> bool:
+    """Whether this process has come to own the open file since it was looked for. Then its owner closes it, in the end."""
+    found = os.fstat(database)
+    owner = _owners.get((found.st_dev, found.st_ino))
+    if owner is not None:
+        owner._to_close.append(database)
+    return owner is not None
+
+
 def owned_here(path: str) -> bool:
     """Whether this process owns the file, by this name or another one. Opens nothing."""
     return _owner_here(path) is not None
@@ -257,9 +266,11 @@ class FileLock:
         pid = int(text) if text.strip().isdigit() else None
         with _opening, contextlib.suppress(OSError):  # readers leave no pid
             database = os.open(self.path, os.O_RDONLY | _FLAGS)
-            if _owner_here(self.path) is None:
-                pid = range_locks.holder(database, _OWNER_AT, shared=self._reader) or pid
-                os.close(database)
+            if not _left_to_owner(database):
+                try:
+                    pid = range_locks.holder(database, _OWNER_AT, shared=self._reader) or pid
+                finally:
+                    os.close(database)
         raise DatabaseInUse(self.path, pid)
 
     def _write_pid(self) -> None:
@@ -274,13 +285,10 @@ class FileLock:
             os.write(self._name, text.encode().ljust(_NOTE_BYTES))
 
     def _hold(self, database: int) -> None:
-        found = os.fstat(database)
-        identity = found.st_dev, found.st_ino
-        owner = _owners.get(identity)
-        if owner is not None:  # put there since we looked
-            owner._to_close.append(database)
+        if _left_to_owner(database):
             raise DatabaseInUse(self.path, os.getpid(), another_name=True)
         self.database = database
+        found = os.fstat(database)
         for last in range(_TRIES):
             locked = range_locks.take(database, _OWNER_AT, os.getpid(), shared=self._reader)
             if locked is not False:
@@ -296,8 +304,8 @@ class FileLock:
                 "of them, so two apps could own it at the same time. Remove the other names, or give this app a "
                 "copy."
             )
-        self._identity = identity
-        _owners[identity] = self
+        self._identity = found.st_dev, found.st_ino
+        _owners[self._identity] = self
 
     def _close(self) -> None:
         descriptors = [*self._to_close, self.database, self._name]

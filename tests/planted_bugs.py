@@ -616,6 +616,12 @@ BUGS = [
         "self._task.cancelled()",
     ),
     Bug(
+        "a file that was opened beside its owner is never closed",
+        "storage/lock.py",
+        "        owner._to_close.append(database)\n",
+        "        pass\n",
+    ),
+    Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
         "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",
@@ -1269,8 +1275,8 @@ BUGS = [
     Bug(
         "what is opened of an owned file is closed again",
         "storage/lock.py",
-        "            owner._to_close.append(database)\n",
-        "            os.close(database)\n",
+        "        owner._to_close.append(database)\n",
+        "        os.close(database)\n",
     ),
     Bug(
         "the log is not kept when SQLite's locks are lost",

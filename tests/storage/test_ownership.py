@@ -407,3 +407,32 @@ def test_locks_that_are_gone_leave_nothing_behind(tmp_path: Path) -> None:
     del held, caught
     gc.collect()
     assert len(lock._held) == before
+
+
+def _descriptors() -> set[int]:
+    def is_open(descriptor: int) -> bool:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            return False
+        return True
+
+    return {descriptor for descriptor in range(1024) if is_open(descriptor)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a lock there needs no look at the database")
+def test_a_refusal_beside_an_owner_leaves_no_file_open(tmp_path: Path) -> None:
+    before = _descriptors()
+    late = lock.FileLock(str(tmp_path / "other.db"))
+    owner = lock.FileLock(str(tmp_path / "app.db"))
+    owner.create()
+    late.path = owner.path  # it had looked before there was an owner
+    assert late._name is not None
+    os.close(late._name)
+    late._open_name()
+    with pytest.raises(DatabaseInUse) as caught:
+        late._lock_name()
+    assert caught.value.pid == os.getpid()
+    owner.release()
+    late.release()
+    assert _descriptors() == before
