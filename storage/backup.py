@@ -153,6 +153,17 @@ def _uri(locked: Bystander) -> str:
     return f"{Path(locked.path).as_uri()}?mode=ro&immutable=1"
 
 
+# SQLite reports the errors of both files in the same way. The new file is only made and written, never read.
+_OF_THE_DESTINATION = (
+    "SQLITE_FULL",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_FSYNC",
+    "SQLITE_IOERR_TRUNCATE",
+)
+
+
 def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress) -> None:
     # In one transaction: a copy that is made in steps would begin anew at each commit of the app.
     source.execute("BEGIN")
@@ -165,6 +176,8 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
                 copy, pages=PAGES_PER_STEP, progress=lambda _, remaining, total: progress(total - remaining, total)
             )
     except sqlite3.Error as error:
+        if not (getattr(error, "sqlite_errorname", None) or "").startswith(_OF_THE_DESTINATION):
+            raise
         known = translated(error, target)
         if isinstance(known, StorageFull):
             known = StorageFull(

@@ -1357,6 +1357,12 @@ BUGS = [
         "    try:\n",
     ),
     Bug(
+        "a source that cannot be read is reported as a destination",
+        "storage/backup.py",
+        "            raise\n        known = translated(error, target)\n",
+        "            pass\n        known = translated(error, target)\n",
+    ),
+    Bug(
         "a restored database gives out numbers again",
         "storage/backup.py",
         "NUMBERS_SKIPPED = 1 << 40\n",

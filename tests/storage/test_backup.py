@@ -197,6 +197,22 @@ async def test_a_backup_that_does_not_fit_or_is_interrupted_leaves_nothing(small
     assert "copy.db" not in names(tmp_path) and not list(tmp_path.glob("*.part*"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be cut there")
+async def test_a_source_that_cannot_be_read_is_named_not_the_destination(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    store = SqliteStore(str(path))
+    await store.open()
+    await store.close()
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    writer.execute("CREATE TABLE filler AS SELECT zeroblob(20000000)")
+    with pytest.raises(StorageError) as caught:
+        backup(str(path), str(tmp_path / "new.db"), lambda copied, total: os.truncate(f"{path}-wal", 10_000))
+    assert str(caught.value).startswith(f"{path}: disk I/O error")
+    assert not (tmp_path / "new.db").exists()
+    writer.close()
+
+
 async def test_a_file_that_is_being_migrated_is_backed_up_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     create_older(path, 2)
