@@ -150,7 +150,7 @@ class BoundHandler(Generic[P, R]):
         delay: float | timedelta | None = None,
         headers: dict[str, str] | None = None,
         idempotency_key: str | None = None,
-        fail_when_full: bool = False,
+        fail_when_full: bool | None = None,
         **unknown: Never,
     ) -> BoundHandler[P, R]:
         """The same handler with options.
@@ -167,10 +167,10 @@ class BoundHandler(Generic[P, R]):
         options = Options(
             set_already.delay_ms, set_already.headers, set_already.idempotency_key, set_already.fail_when_full
         )
-        if type(fail_when_full) is not bool:
-            raise BadArguments(f"fail_when_full= requires True or False, got {shortened(fail_when_full)}.")
-        if fail_when_full:
-            options.fail_when_full = True
+        if fail_when_full is not None:
+            if type(fail_when_full) is not bool:
+                raise BadArguments(f"fail_when_full= requires True or False, got {shortened(fail_when_full)}.")
+            options.fail_when_full = fail_when_full
         if idempotency_key is not None:
             options.idempotency_key = checked_idempotency_key(idempotency_key)
         if delay is not None:

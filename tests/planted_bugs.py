@@ -1363,6 +1363,12 @@ BUGS = [
         "            pass\n        known = translated(error, target)\n",
     ),
     Bug(
+        "an option that was set stays set",
+        "actors/handlers.py",
+        "            options.fail_when_full = fail_when_full\n",
+        "            options.fail_when_full |= fail_when_full\n",
+    ),
+    Bug(
         "a restored database gives out numbers again",
         "storage/backup.py",
         "NUMBERS_SKIPPED = 1 << 40\n",
