@@ -1369,6 +1369,12 @@ BUGS = [
         "            options.fail_when_full |= fail_when_full\n",
     ),
     Bug(
+        "a client that cannot be used leaves its thread",
+        "transport/sync_client.py",
+        "        except BaseException:\n            self._stop()\n            raise\n",
+        "        except ValueError:\n            self._stop()\n            raise\n",
+    ),
+    Bug(
         "a restored database gives out numbers again",
         "storage/backup.py",
         "NUMBERS_SKIPPED = 1 << 40\n",

@@ -36,23 +36,35 @@ class SyncClient:
     def __enter__(self) -> Self:
         if self._loop is not None:
             raise ClientClosed("This client is already in use. Make another client.")
-        loop = self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name="actors-client", daemon=True)
-        self._thread.start()
-        self.run(Client.__aenter__)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="actors-client", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        try:
+            self.run(Client.__aenter__)
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._loop is not None and self._thread is not None
         try:
             self.run(_closed)
         finally:
-            loop, self._loop = self._loop, None
-            loop.call_soon_threadsafe(loop.stop)
-            self._thread.join()
-            loop.close()
+            self._stop()
+
+    def _stop(self) -> None:
+        assert self._loop is not None and self._thread is not None
+        loop, self._loop = self._loop, None
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Wait for what `work` asks of the Client: `client.run(lambda c: c.cancel(id))`. Ctrl-C gives it up."""

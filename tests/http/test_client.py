@@ -515,6 +515,21 @@ async def test_a_wait_that_is_cancelled_while_its_client_closes_is_cancelled() -
     assert waiting.cancelled()
 
 
+def test_a_client_that_cannot_be_used_leaves_no_thread() -> None:
+    client = SyncClient()
+    asyncio.run(client._client.__aenter__())
+    before = threading.enumerate()
+    for _ in range(2):
+        with pytest.raises(ClientClosed, match="already in use"):
+            client.__enter__()
+    assert threading.enumerate() == before
+    with pytest.raises(ClientClosed, match="not in use"):
+        client.run(lambda _: asyncio.sleep(0))
+    asyncio.run(client._client.__aexit__(None, None, None))
+    with client:
+        pass
+
+
 def test_a_thread_that_waits_when_another_closes_the_client_is_told_so() -> None:
     asked = threading.Event()
 
