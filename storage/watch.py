@@ -2,7 +2,9 @@
 
 Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten, so
 that a caller that looks between a commit and its acknowledgement never acknowledges what is only in a file that is
-gone.
+gone. One case is not seen: the database was overwritten in place, and still has its size and its first two pages. A copy
+that was made since the app started can be like that, if no page was added or freed meanwhile; each start changes the
+second page. To see that too, the whole file would have to be read.
 
 While it watches, no other process and no other SQLite of this process can remove the log. SQLite removes it when it
 closes a database as the last user, which it finds out by a lock; our connection loses that lock when anything in this
@@ -37,7 +39,7 @@ _BACKFILLED = slice(96, 100)
 _BACKFILL_ATTEMPTED = slice(128, 132)
 _INDEX_BYTES = 136
 _SALTS_OF_LOG_AT, _SALTS_BYTES = 16, 8
-_DATABASE_HEADER_BYTES = 100
+_PAGES_COMPARED = 2  # of the database: the header and the schema, and the table `meta`, which each start changes
 _FRAME_HEADER_BYTES = 24
 
 
@@ -62,6 +64,7 @@ class Watch:
         index = os.pread(self._index, _INDEX_BYTES, 0)
         page_size = int.from_bytes(index[_PAGE_SIZE], sys.byteorder)
         self._frame_bytes = _FRAME_HEADER_BYTES + (65536 if page_size == 1 else page_size)
+        self._head_bytes = _PAGES_COMPARED * (self._frame_bytes - _FRAME_HEADER_BYTES)
         self._remember(index)
 
     def note(self) -> str:
@@ -72,7 +75,7 @@ class Watch:
 
     def _remember(self, index: bytes) -> None:
         self._stamp = _stamp(os.fstat(self._database))
-        self._header = os.pread(self._database, _DATABASE_HEADER_BYTES, 0)
+        self._head = os.pread(self._database, self._head_bytes, 0)
         self._copied = _copied(index)
 
     def look(self) -> bool:
@@ -99,19 +102,19 @@ class Watch:
             raise self._replaced(f"{self._log_path} was overwritten or cut")
         if _stamp(database) == self._stamp:
             return False
-        self._look_inside(index)
+        self._look_inside(index, database.st_size)
         return True
 
     def size_of(self, frames: int) -> int:
         """Bytes of so many frames of the log."""
         return frames * self._frame_bytes
 
-    def _look_inside(self, index: bytes) -> None:
+    def _look_inside(self, index: bytes, size: int) -> None:
         """The database was written. Only copying the log into it does that, and the index of the log shows whether that
         happened.
         """
         begun, done = (int.from_bytes(index[part], sys.byteorder) for part in (_BACKFILL_ATTEMPTED, _BACKFILLED))
-        touched = os.pread(self._database, _DATABASE_HEADER_BYTES, 0) == self._header
+        touched = size == self._stamp[1] and os.pread(self._database, self._head_bytes, 0) == self._head
         if begun <= done and _copied(index) == self._copied and not touched:
             self.intact = False
             raise self._replaced(f"{self.path} was overwritten")

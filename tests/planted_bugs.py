@@ -1375,6 +1375,18 @@ BUGS = [
         "        except ValueError:\n            self._stop()\n            raise\n",
     ),
     Bug(
+        "a database that was overwritten by an earlier run is taken for a touched one",
+        "storage/watch.py",
+        "_PAGES_COMPARED = 2  #",
+        "_PAGES_COMPARED = 1  #",
+    ),
+    Bug(
+        "a database that others have made longer is taken for a touched one",
+        "storage/watch.py",
+        "size == self._stamp[1] and os",
+        "os",
+    ),
+    Bug(
         "a restored database gives out numbers again",
         "storage/backup.py",
         "NUMBERS_SKIPPED = 1 << 40\n",

@@ -255,6 +255,28 @@ async def test_nothing_is_acknowledged_once_the_files_are_others(harm: Callable[
 
 
 @needs_watch
+async def test_a_copy_of_an_earlier_run_is_told_although_its_header_is_the_same(path: Path, tmp_path: Path) -> None:
+    for n in (1, 2):
+        async with OpenStore(str(path)) as store:
+            await store.commit(batch(n, state=[("Order", "k", "n", str(n))]))
+        shutil.copy(path, tmp_path / f"{n}.db")
+    headers = [(tmp_path / f"{n}.db").read_bytes()[:100] for n in (1, 2)]
+    assert headers[0] == headers[1]
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(3, state=[("Order", "k", "n", "3")]))
+        shutil.copy(tmp_path / "1.db", path)
+        await commit_until_refused(store, 4)
+
+
+@needs_watch
+async def test_a_database_that_others_have_made_longer_is_told(path: Path) -> None:
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        os.truncate(path, path.stat().st_size + 4096)
+        await commit_until_refused(store, 2)
+
+
+@needs_watch
 @pytest.mark.parametrize("harm", KEEPS)
 async def test_what_was_acknowledged_is_in_the_database_that_was_open(
     harm: Callable[[Path], None], path: Path, tmp_path: Path
