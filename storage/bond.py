@@ -5,15 +5,24 @@ in the place of a killed app's file would be undone or damaged by the log left t
 files each time the database has been written; the next start sees whether anything else has written the database or
 replaced it.
 
+The other way round, a file may have several names (a hard link, a mount, a new name), and SQLite finds the log beside one of them
+only. So the place of the log is noted on the file itself, in an extended attribute, while an app runs. An app that is killed leaves
+it there, and a start under another name does not go on without the last commits.
+
 The note is valid until the machine restarts: a power failure may keep the note and lose the data, or the other way
 round. On systems other than Linux a restart cannot be detected, and nothing is noted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import sys
 
-from actors.storage.errors import StaleLog
+from actors.storage.errors import LogElsewhere, StaleLog
+
+_ATTRIBUTE = "user.actors.log"
 
 
 def _boot() -> str:
@@ -35,11 +44,49 @@ def note(database: os.stat_result, log: os.stat_result) -> str:
     return f"{_BOOT} {log.st_ino} {database.st_ino} {database.st_size} {database.st_mtime_ns}"
 
 
+def place(database: int, log_path: str, log: os.stat_result) -> None:
+    """Note on the database that its log lies there. Without effect where files have no such attributes."""
+    if sys.platform == "linux":
+        noted = [os.path.abspath(log_path), log.st_dev, log.st_ino, os.fstat(database).st_ino]
+        with contextlib.suppress(OSError):
+            os.setxattr(database, _ATTRIBUTE, json.dumps(noted).encode())
+
+
+def forget_place(database: int) -> None:
+    """The log was copied into the database."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.removexattr(database, _ATTRIBUTE)
+
+
+def _refuse_elsewhere(path: str, database: int) -> None:
+    if sys.platform != "linux":
+        return
+    try:
+        log_path, *log, inode = json.loads(os.getxattr(database, _ATTRIBUTE))
+        elsewhere = os.stat(log_path)
+    except (OSError, ValueError, TypeError):
+        return  # there is no note, or no such log any more: a shell has copied and removed it
+    if inode != os.fstat(database).st_ino or log != [elsewhere.st_dev, elsewhere.st_ino] or not elsewhere.st_size:
+        return  # the note came with a copy of the file; or the log was copied since
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.stat(path + "-wal"), elsewhere):
+            return
+    raise LogElsewhere(
+        f"The last app on this file was killed while it used the name {log_path.removesuffix('-wal')}, and what it acknowledged "
+        f"last is in {log_path}. Under the name {path} it would be missing. Start the app under the other name; or move "
+        f"the log to {path}-wal, if the file was moved without it."
+    )
+
+
 def refuse_stale(path: str, database: int | None, noted: str) -> None:
     """Raise StaleLog if the log beside `path` holds records of another database, according to the note `noted`.
 
-    The note says nothing if both files were replaced or moved together.
+    The note says nothing if both files were replaced or moved together. Raises LogElsewhere if the log of the database lies beside
+    another name of it.
     """
+    if database is not None:
+        _refuse_elsewhere(path, database)
     try:
         log = os.stat(path + "-wal")
     except FileNotFoundError:

@@ -81,6 +81,12 @@ class StaleLog(DatabaseForeign):
     error = "stale_log"
 
 
+class LogElsewhere(StorageError):
+    """The last commits of this file are in a -wal beside another name of it. Neither file has been changed."""
+
+    error = "log_elsewhere"
+
+
 class DatabaseTooNew(StorageError):
     """A newer release wrote this file. Upgrade the package; the file has not been changed."""
 

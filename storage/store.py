@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.storage import schema
-from actors.storage.bond import UNKNOWN, refuse_stale
+from actors.storage.bond import UNKNOWN, forget_place, place, refuse_stale
 from actors.storage.database import (
     AsyncConnection,
     WriterConnection,
@@ -169,6 +169,7 @@ class SqliteStore:
                 self._watch = Watch(self._lock, database)
                 self.verify()
                 self._lock.note(self._watch.note())
+                place(database, self.path + "-wal", os.stat(self.path + "-wal"))
             return opened
         except sqlite3.Error as error:
             await self.close()
@@ -562,6 +563,8 @@ class SqliteStore:
                 watch.let_go()
             if handle is not None:
                 await handle.close()
+                if watch is not None and self._lock is not None and self._lock.database is not None:
+                    forget_place(self._lock.database)
         finally:
             if self._lock is not None:
                 self._lock.release()

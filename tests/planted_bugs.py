@@ -1471,6 +1471,36 @@ BUGS = [
         "                pass\n",
     ),
     Bug(
+        "a file is opened without the log that lies beside another name of it",
+        "storage/bond.py",
+        "        _refuse_elsewhere(path, database)\n",
+        "        pass\n",
+    ),
+    Bug(
+        "where the log lies is told of a copy of the file too",
+        "storage/bond.py",
+        "    if inode != os.fstat(database).st_ino or log !=",
+        "    if log !=",
+    ),
+    Bug(
+        "a log that was moved along with its file is looked for at its old place",
+        "storage/bond.py",
+        '        if os.path.samestat(os.stat(path + "-wal"), elsewhere):\n',
+        "        if False:\n",
+    ),
+    Bug(
+        "a closed app leaves the note where its log lay",
+        "storage/store.py",
+        "                    forget_place(self._lock.database)\n",
+        "                    pass\n",
+    ),
+    Bug(
+        "an empty log beside another name keeps an app from starting",
+        "storage/bond.py",
+        " or not elsewhere.st_size:\n",
+        ":\n",
+    ),
+    Bug(
         "commits give no way to the copy of a long log",
         "storage/store.py",
         "                writer.gives_way = GIVE_WAY\n",
