@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -55,9 +56,13 @@ from actors.storage.records import (
 )
 from actors.storage.watch import Watch
 
+log = logging.getLogger("actors")
+
 RESERVED_NUMBERS = 1_000_000
 COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
 LONG_LOG = 4  # times `copy_every`: while a log beyond that is copied, commits give way
+HUGE_LOG = 64  # times `copy_every`: beyond that commits give way a little, so that it grows more slowly
+GIVE_WAY_A_LITTLE = 1.0
 GIVE_WAY = 3.0  # how long a commit then waits, as a multiple of the duration of the commit before it
 LOOKS_BETWEEN_TRIES = 8  # of an idle app for requests, while a reader prevents the log from starting anew
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
@@ -141,6 +146,7 @@ class SqliteStore:
         self._lost: DatabaseReplaced | None = None
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
+        self._huge = False  # whether the log is
         self._copied_at = 0  # length of the log at the last attempt to copy it
         self._copying: asyncio.Task[None] | None = None
         self._copier: ThreadPoolExecutor | None = None
@@ -582,6 +588,7 @@ class SqliteStore:
         watch = self._watch
         if watch is None or self._copying is not None:
             return
+        self._slow_down(watch)
         if watch.log_bytes < self._copied_at:
             self._copied_at = 0  # it was begun anew
         again = self._copied_at > 0
@@ -592,6 +599,21 @@ class SqliteStore:
         if due or (again and idle and self._looks % LOOKS_BETWEEN_TRIES == 0):
             self._copied_at = watch.log_bytes
             self._copying = asyncio.get_running_loop().create_task(self._copy_log(watch))
+
+    def _slow_down(self, watch: Watch) -> None:
+        """A log that a reader keeps from being copied fills the disk, and takes as long to copy as it took to write."""
+        huge = watch.log_bytes > HUGE_LOG * self._copy_every
+        if huge is not self._huge and self._writer is not None:
+            self._huge = huge
+            self._writer.gives_way = GIVE_WAY_A_LITTLE if huge else 0.0
+            if huge:
+                log.warning(
+                    "%s-wal has grown to %d MB, because a program keeps a transaction open that reads %s: a shell, for example. "
+                    "Commits are slowed down until that transaction ends.",
+                    self.path,
+                    watch.log_bytes // 1_000_000,
+                    self.path,
+                )
 
     async def _copy_log(self, watch: Watch) -> None:
         """Most of it beside the commits, what came meanwhile between two of them; then a commit begins the log anew.
@@ -624,7 +646,7 @@ class SqliteStore:
         except (StorageError, sqlite3.Error, OSError):
             pass  # for example a full disk: the log is safe, and the next commit reports the problem
         finally:
-            writer.gives_way = 0.0
+            writer.gives_way = GIVE_WAY_A_LITTLE if self._huge else 0.0
             self._copying = None
 
     def _copy_beside(self) -> int | None:

@@ -1509,8 +1509,14 @@ BUGS = [
     Bug(
         "commits give way for ever once a long log was copied",
         "storage/store.py",
-        "            writer.gives_way = 0.0\n",
+        "            writer.gives_way = GIVE_WAY_A_LITTLE if self._huge else 0.0\n",
         "            pass\n",
+    ),
+    Bug(
+        "a log grows without a word as fast as the disk can write",
+        "storage/store.py",
+        "        huge = watch.log_bytes > HUGE_LOG * self._copy_every\n",
+        "        huge = False\n",
     ),
     Bug(
         "all that came while a long log was copied is copied between two commits",

@@ -181,6 +181,25 @@ async def test_commits_give_way_while_a_log_that_a_reader_left_long_is_copied(tm
 
 
 @needs_watch
+@pytest.mark.expects_log("Commits are slowed down until that transaction ends.")
+async def test_a_log_that_a_reader_makes_huge_is_reported_and_grows_more_slowly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "app.db"
+    async with OpenStore(str(path), copy_every=20_000) as store:
+        assert store._writer is not None
+        with snapshot_of(path):
+            await fill(store, 90)
+            assert store._writer.gives_way == 0.0
+            await fill(store, 60, first=100)
+            assert log_size(path) > store_module.HUGE_LOG * 20_000
+            assert store._writer.gives_way == store_module.GIVE_WAY_A_LITTLE
+        await fill(store, 3, first=200)
+        assert store._writer.gives_way == 0.0
+    assert caplog.text.count("slowed down") == 1
+
+
+@needs_watch
 async def test_the_log_is_copied_while_all_threads_of_the_loop_are_busy(tmp_path: Path) -> None:
     path, over = tmp_path / "app.db", threading.Event()
     loop = asyncio.get_running_loop()
