@@ -32,7 +32,7 @@ from actors.errors import (
     UnknownInvocation,
     UnknownService,
 )
-from actors.futures import Call
+from actors.futures import Call, mark_seen
 from actors.handlers import (
     DEFAULT_OPTIONS,
     BoundHandler,
@@ -57,7 +57,7 @@ from actors.recovery import Recovery
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
 from actors.service import Service
-from actors.spelling import check_names
+from actors.spelling import refuse_unknown
 from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
 from actors.storage.lock import held
@@ -101,7 +101,7 @@ class App:
         def __new__(cls, *classes, **given):
             parameters = inspect.signature(cls.__init__).parameters.values()
             if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-                check_names(cls, given, [one.name for one in parameters if one.kind is one.KEYWORD_ONLY])
+                refuse_unknown(cls.__name__, given, [one.name for one in parameters if one.kind is one.KEYWORD_ONLY])
             return super().__new__(cls)
 
     def __init__(
@@ -287,8 +287,7 @@ class App:
 
     def _recovered(self, task: asyncio.Task[None]) -> None:
         self._recovering = None
-        if not task.cancelled():
-            task.exception()  # mark it as seen: nobody may be waiting
+        mark_seen(task)
 
     async def _open_again(self) -> None:
         await self._open(self._running())
@@ -534,8 +533,7 @@ class App:
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # mark it as seen: nobody may be waiting
+        mark_seen(task)
 
     async def _place(self, message: Message, waits: bool = False) -> tuple[int, bool]:
         """`waits` for a call, whose caller waits for its outcome."""

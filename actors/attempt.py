@@ -30,7 +30,7 @@ from actors.errors import (
     TerminalError,
     failure_text,
 )
-from actors.futures import DurableFuture
+from actors.futures import DurableFuture, mark_seen
 from actors.invocation import MISSING
 from actors.journal import Entry, Journal, MigratedReplay, Replay
 from actors.logs import invocation_of
@@ -278,7 +278,7 @@ class Attempt(Recorder):
         foreign, self._foreign = self._foreign, None
         if foreign is not None and foreign is not _NEXT_TURN:
             foreign.remove_done_callback(self._on_foreign)
-            foreign.add_done_callback(_seen)  # otherwise gather reports an exception that was never retrieved
+            foreign.add_done_callback(mark_seen)  # otherwise gather reports it
 
     def _on_foreign(self, foreign: asyncio.Future[Any] | None) -> None:
         """What the main line awaited of asyncio is done. It goes on within this callback, as every task does."""
@@ -731,11 +731,6 @@ class Insides:
         callbacks, self.callbacks = self.callbacks, []
         for callback, context in callbacks:
             attempt.partition.loop.call_soon(callback, attempt, context=context)
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 def _waited_too_long() -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import MisusedFuture
 from actors.failures import contained
-from actors.futures import Bridge, DurableFuture
+from actors.futures import Bridge, DurableFuture, mark_seen
 from actors.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -129,7 +129,6 @@ class Branches:
         "_attempt",
         "_begun",
         "_left",
-        "_looking",
         "_nested",
         "_number",
         "_patience",
@@ -141,6 +140,7 @@ class Branches:
         "quiet",
         "reacting",
         "seed",
+        "settling",
         "tasks",
     )
 
@@ -155,7 +155,7 @@ class Branches:
         self._number = 0
         self._steps = self._seen = self._left = self._patience = 0
         self._nested = 0  # how many gathers were awaited around another one, at most
-        self._looking = False
+        self.settling = False  # they are being watched until they are at rest
         self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `_in_order`
         self._warned: Entry | None = None
 
@@ -209,7 +209,7 @@ class Branches:
         if task.cancelled():
             return
         if self.over or self._attempt.refuses:
-            task.exception()  # mark it as seen
+            mark_seen(task)
         else:
             self.stirred()
 
@@ -219,7 +219,7 @@ class Branches:
         """One of them takes a step, or the handler itself does."""
         self._steps += 1
         self.quiet = self.over
-        if self.asked_for and not self._looking:
+        if self.asked_for and not self.settling:
             self._look_on()
 
     def awaits(self, awaited: Any) -> None:
@@ -236,22 +236,18 @@ class Branches:
     def at_rest(self) -> bool:
         """Whether none of them can go on. If not, the attempt is run again when they are at rest."""
         self.asked_for = True
-        if not self.quiet and not self._looking:
+        if not self.quiet and not self.settling:
             self._look_on()
         return self.quiet
 
-    @property
-    def settling(self) -> bool:
-        return self._looking
-
     def _look_on(self) -> None:
-        self._looking = True
+        self.settling = True
         self._seen, self._left, self._patience = -1, QUIET_TURNS + self._nested, PATIENCE
         self._attempt.partition.call_soon(self._look)
 
     def _look(self) -> None:
         if self.over:
-            self._looking = False
+            self.settling = False
             return
         self._patience -= 1
         if self._steps != self._seen:
@@ -261,7 +257,7 @@ class Branches:
         if self._left and self._patience:
             self._attempt.partition.call_soon(self._look)
             return
-        self._looking, self.quiet = False, True
+        self.settling, self.quiet = False, True
         self._attempt.partition.run_now(self._attempt, self._attempt.run)
 
     def shown(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import AttemptEnded
 from actors.failures import interrupted
+from actors.recorder import STUBBORN
 
 if TYPE_CHECKING:
     import contextvars
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("actors")
 
 CLEAN_UP_S = 10.0
-STUBBORN = 3  # durable waits after which a closed handler is abandoned
 _stubborn: list[Any] = []  # kept alive: the garbage collector would close them again, with the same result
 
 
@@ -30,12 +30,12 @@ class CleanUp:
 
     __slots__ = (
         "_attempt",
-        "_awaited",
         "_cancelled",
         "_coroutine",
         "_deadline",
         "_refused",
         "_variables",
+        "awaited",
         "done",
         "waiter",
     )
@@ -44,7 +44,7 @@ class CleanUp:
         self._attempt = attempt
         self._coroutine = coroutine
         self._variables = variables
-        self._awaited: asyncio.Future[Any] | None = None
+        self.awaited: asyncio.Future[Any] | None = None
         self._cancelled: BaseException | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = 0
@@ -86,7 +86,7 @@ class CleanUp:
                 yielded._asyncio_future_blocking = False
                 if error is None:
                     self._hold()
-                    self._awaited = yielded
+                    self.awaited = yielded
                     yielded.add_done_callback(self._resume, context=attempt.partition.variables)
                     return
             else:
@@ -101,7 +101,7 @@ class CleanUp:
                 error = AttemptEnded()
 
     def _resume(self, _: object = None) -> None:
-        self._awaited = None
+        self.awaited = None
         error, self._cancelled = self._cancelled, None
         self._go_on(error)
 
@@ -109,13 +109,9 @@ class CleanUp:
         """A timeout or task group in the clean-up itself."""
         if self.done:
             return False
-        if self._awaited is None or not self._awaited.cancel(message):
+        if self.awaited is None or not self.awaited.cancel(message):
             self._cancelled = asyncio.CancelledError() if message is None else asyncio.CancelledError(message)
         return True
-
-    @property
-    def awaited(self) -> asyncio.Future[Any] | None:
-        return self._awaited
 
     def _hold(self) -> None:
         """The clean-up takes time: register it with the partition, and limit it."""
@@ -132,8 +128,8 @@ class CleanUp:
             self._attempt.partition.label(self._attempt.invocation),
             CLEAN_UP_S,
         )
-        if self._awaited is not None:
-            self._awaited.remove_done_callback(self._resume)
+        if self.awaited is not None:
+            self.awaited.remove_done_callback(self._resume)
         self._abandon()
 
     def _abandon(self) -> None:

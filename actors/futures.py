@@ -25,6 +25,12 @@ T_co = TypeVar("T_co", covariant=True)
 _WORK = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})  # commands that other code than the handler's answers
 
 
+def mark_seen(future: asyncio.Future[Any]) -> None:
+    """Let asyncio not report the exception of a future that may have no waiter."""
+    if not future.cancelled():
+        future.exception()
+
+
 def is_cancelled() -> bool:
     """Whether the current task is to be cancelled: then a CancelledError is its own, whatever else was cancelled with it."""
     task = asyncio.current_task()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ForwardRef, get_origin
 
 import msgspec
@@ -54,7 +54,7 @@ class Codec:
         "unordered",
     )
 
-    def __init__(self, declared: Any, adapter: Adapter | None = None) -> None:
+    def __init__(self, declared: Any, infos: Sequence[Any] = (), adapter: Adapter | None = None) -> None:
         self.type = declared
         self.adapter = adapter
         self.name = type_name(declared)
@@ -63,7 +63,6 @@ class Codec:
         self._read: Callable[[str], Any]
         self._write: Callable[[Any], bytes]
         if adapter is None:
-            infos = _contained(msgspec.inspect.type_info(declared))
             models = [info.cls for info in infos if isinstance(info, msgspec.inspect.CustomType)]
             self.unordered = bool(models) or any(
                 isinstance(info, (msgspec.inspect.SetType, msgspec.inspect.FrozenSetType)) for info in infos
@@ -205,11 +204,11 @@ def _build(declared: Any, where: str) -> Codec:
             advice = ""
             raise TypeError(str(error)) from None
         if strict is not None:
-            return Codec(declared, Adapter(declared, strict))
+            return Codec(declared, adapter=Adapter(declared, strict))
         infos = _contained(msgspec.inspect.type_info(declared))
         reason = next((found for info in infos if (found := _unsupported(info)) is not None), None)
         if reason is None:
-            return Codec(declared)
+            return Codec(declared, infos)
     except NameError as error:
         reason = f"an annotation inside {type_name(declared)} cannot be resolved ({error}): define what it names at module level"
     except Exception as error:

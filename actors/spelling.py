@@ -16,11 +16,6 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def check_names(cls: type, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise DefinitionError for an option of a class that is not known."""
-    refuse_unknown(cls.__name__, given, known)
-
-
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
     """Raise DefinitionError for an option that `what` does not have: Python's own TypeError would be retried in a handler."""
     for name in given:
@@ -33,6 +28,6 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
 def check_options(cls: type, positional: tuple[Any, ...], given: Iterable[str]) -> None:
     """Raise DefinitionError for an option that a dataclass of options does not have: Python itself names no near one."""
     known = [field.name for field in fields(cls)]
-    check_names(cls, given, known)
+    refuse_unknown(cls.__name__, given, known)
     if len(positional) > len(known):
         raise DefinitionError(f"{cls.__name__} takes {len(known)} options, {len(positional)} were given.")

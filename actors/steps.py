@@ -24,8 +24,9 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
+from actors.futures import mark_seen
 from actors.invocation import StepWork
-from actors.journal import Kind
+from actors.journal import Entry, Kind
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.step_threads import Execution
@@ -50,7 +51,6 @@ class Step(StepWork):
 
     __slots__ = (
         "_codec",
-        "_executing",
         "_execution",
         "_function",
         "_invocation",
@@ -58,6 +58,7 @@ class Step(StepWork):
         "_partition",
         "_policy",
         "_variables",
+        "executing",
         "index",
         "withdrawn",
     )
@@ -79,7 +80,7 @@ class Step(StepWork):
         self._codec = codec
         self._policy = policy
         self._variables = variables
-        self._executing: asyncio.Future[Any] | None = None
+        self.executing: asyncio.Future[Any] | None = None  # done when the execution that is under way has ended
         self._execution: Execution | None = None  # the execution in a thread
         self._joined = False  # this execution was begun before the app was restarted
         self.withdrawn = False
@@ -143,7 +144,7 @@ class Step(StepWork):
                 self._begun(asyncio.wrap_future(execution.job, loop=partition.loop))
         except Exception as error:  # arguments that do not fit, for example
             partition.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
-        return self._execution is None and self._executing is not None
+        return self._execution is None and self.executing is not None
 
     def _join(self, job: left_steps.Job) -> None:
         """Wait for an execution that was begun before the app was started again, instead of beginning one beside it."""
@@ -158,7 +159,7 @@ class Step(StepWork):
         self._begun(asyncio.wrap_future(job, loop=partition.loop))
 
     def _begun(self, executing: asyncio.Future[Any]) -> None:
-        self._executing = executing
+        self.executing = executing
         self._partition.executing.add(self)
         executing.add_done_callback(self._done)
 
@@ -175,7 +176,7 @@ class Step(StepWork):
         If the app is closed an async function is cancelled; if the database has failed it goes on until the app runs again.
         """
         self.withdrawn = True
-        executing, execution = self._executing, self._execution
+        executing, execution = self.executing, self._execution
         if executing is None:
             return False
         job: left_steps.Job
@@ -193,17 +194,12 @@ class Step(StepWork):
         left_steps.leave(self._key(), job)
         return not job.done()
 
-    @property
-    def executing(self) -> asyncio.Future[Any] | None:
-        """Done when the execution that is under way has ended."""
-        return self._executing
-
     def _key(self) -> left_steps.Key:
         return self._partition.secret, self._invocation.seq, self.index
 
     def withdraw(self) -> bool:
         """No new execution. Whether one is under way; then its result still counts."""
-        if self._executing is not None and (self._execution is None or not self._execution.withdraw()):
+        if self.executing is not None and (self._execution is None or not self._execution.withdraw()):
             return True
         self.withdrawn = True
         return False
@@ -213,23 +209,27 @@ class Step(StepWork):
         which may take time.
         """
         self.withdrawn = True
-        if self._executing is None:
+        if self.executing is None:
             return False
         if self._execution is None:
-            return self._executing.cancel()
+            return self.executing.cancel()
         return not self._execution.withdraw()
 
     def told_cancelled(self) -> None:
         """The handler is notified of a cancellation: what it requested before is not tried again."""
-        if self._executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:
+        if self.executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:
             self._give_up_cancelled()
 
+    def _command(self) -> Entry | None:
+        journal = self._invocation.journal
+        return journal.command(self.index) if journal is not None else None
+
     def _name(self) -> str:
-        command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
+        command = self._command()
         return (command.name or "") if command is not None else ""
 
     def _tries(self) -> Tries:
-        command = self._invocation.journal.command(self.index) if self._invocation.journal is not None else None
+        command = self._command()
         return Tries.of(command.ref, command.before) if command is not None else Tries()
 
     def _over(self) -> bool:
@@ -254,13 +254,12 @@ class Step(StepWork):
 
     def _done(self, running: asyncio.Future[Any]) -> None:
         partition = self._partition
-        execution, self._execution, self._executing = self._execution, None, None
+        execution, self._execution, self.executing = self._execution, None, None
         partition.executing.discard(self)
         if execution is not None:
             partition.step_threads.running.discard(execution)
         if self._over():
-            if not running.cancelled():
-                running.exception()  # mark it as seen
+            mark_seen(running)
             partition.step_left(self._invocation, self.index)
             return
         error = (
@@ -342,8 +341,7 @@ class Step(StepWork):
             partition.wake_at(next_ms, self._due)
 
     def _record(self, tries: Tries) -> None:
-        journal = self._invocation.journal
-        command = journal.command(self.index) if journal is not None else None
+        command = self._command()
         if command is not None:
             tries.write(command)
             self._partition.write_tries(self._invocation, command)

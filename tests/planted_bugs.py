@@ -846,7 +846,7 @@ BUGS = [
     Bug(
         "a cancelled handler that goes on has its step tried again",
         "actors/steps.py",
-        "        if self._executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:",
+        "        if self.executing is None and self._policy is not None and (tries := self._tries()) and tries.failed:",
         "        if False:",
     ),
     Bug(
@@ -1010,9 +1010,9 @@ BUGS = [
     Bug(
         "a closed handler is not given what its clean-up awaits",
         "actors/cleanup.py",
-        "                if error is None:\n                    self._hold()\n                    self._awaited = yielded\n",
+        "                if error is None:\n                    self._hold()\n                    self.awaited = yielded\n",
         "                self._abandon()\n                if error is None:\n                    self._hold()\n"
-        "                    self._awaited = yielded\n",
+        "                    self.awaited = yielded\n",
     ),
     Bug(
         "a handler leaves memory while a task of its own waits for something outside",

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
-from actors.futures import AwaitedOutside, Call, is_cancelled
+from actors.futures import AwaitedOutside, Call, is_cancelled, mark_seen
 from actors.handlers import (
     BoundHandler,
     HandlerDefinition,
@@ -312,8 +312,7 @@ class Client:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # mark it as seen: nobody may be waiting
+        mark_seen(task)
 
 
 class NamedHandler:

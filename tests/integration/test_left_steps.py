@@ -92,6 +92,7 @@ def _forget() -> None:
     calls.clear()
     releases.clear()
     stubborn.clear()
+    left_steps._left.clear()  # what other tests have left
 
 
 class Machine:
