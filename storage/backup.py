@@ -12,13 +12,12 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from actors.storage import schema
 from actors.storage.bond import UNKNOWN, refuse_stale
 from actors.storage.bystander import Bystander
 from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, StorageFull, translated, translated_os
-from actors.storage.inspection import Header, inspect
+from actors.storage.inspection import Header, immutable, inspect
 from actors.storage.lock import FileLock, noted
 
 Progress = Callable[[int, int], None]  # pages that are copied, of how many
@@ -150,7 +149,7 @@ def _uri(locked: Bystander) -> str:
     log = locked.path + "-wal"
     if os.path.exists(log) and os.path.getsize(log):
         return locked.uri()
-    return f"{Path(locked.path).as_uri()}?mode=ro&immutable=1"
+    return immutable(locked.path)
 
 
 # SQLite reports the errors of both files in the same way. The new file is only made and written, never read.
@@ -190,7 +189,7 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
 
 def _settle(new: str, like: str) -> None:
     """Make sure that the copy is whole and on the disk. It gets the owner and permissions of the file `like`."""
-    with contextlib.closing(sqlite3.connect(f"{Path(new).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(immutable(new), uri=True)) as connection:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
         raise DatabaseForeign(f"The database is damaged ({found}) and was not copied. Restore it from an older backup.")
@@ -244,8 +243,7 @@ def _refuse_unusable(reader: FileLock) -> None:
     except DatabaseTooNew:
         raise
     except DatabaseForeign:
-        uri = f"{Path(reader.path).as_uri()}?mode=ro&immutable=1"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(immutable(reader.path), uri=True)) as connection:
             try:
                 dumped = _version_of_dump(connection) is not None
             except sqlite3.Error:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from actors.storage.bond import refuse_stale
 from actors.storage.errors import DatabaseInUse, StorageError
+from actors.storage.inspection import immutable
 from actors.storage.lock import held, noted, owned_elsewhere, owned_here
 
 
@@ -70,7 +71,7 @@ class Bystander:
             return f"{Path(self.path).as_uri()}?mode=ro"
         log = self.path + "-wal"
         if not os.path.exists(log) or os.path.getsize(log) == 0:
-            return f"{Path(self.path).as_uri()}?mode=ro&immutable=1"
+            return immutable(self.path)
         self._copies = tempfile.TemporaryDirectory(prefix="actors-look-")
         copy = os.path.join(self._copies.name, "copy.db")
         shutil.copyfile(self.path, copy)

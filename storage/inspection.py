@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
-from urllib.parse import quote
+from pathlib import Path
 
 from actors.storage import schema
 from actors.storage.errors import DatabaseForeign, DatabaseTooNew
@@ -177,10 +177,14 @@ def foreign(path: str) -> DatabaseForeign:
     return DatabaseForeign(f"{path} is a database of another program. Choose another file; this one was left as it is.")
 
 
+def immutable(path: str) -> str:
+    """The URI by which SQLite reads a database that no process writes: it looks for no log, and creates no file."""
+    return f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+
+
 def _is_dump(path: str) -> bool:
-    uri = f"file:{quote(path)}?mode=ro&immutable=1"
     try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(immutable(path), uri=True)) as connection:
             marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             return marks == [0, 0] and schema.version_of(connection) is not None
     except sqlite3.Error:

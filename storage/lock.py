@@ -23,6 +23,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from actors.storage import range_locks
 from actors.storage.errors import DatabaseInUse, StorageError
@@ -106,12 +107,14 @@ _NOTE_AT, _NOTE_BYTES = 64, 192  # in the lock file
 _owners: dict[tuple[int, int], FileLock] = {}
 
 
-def _lock(descriptor: int, *, shared: bool) -> bool:
-    for last in range(_TRIES):
-        if _try_lock(descriptor, shared=shared):
-            return True
-        if last < _TRIES - 1:
+def _patiently(attempt: Callable[[], bool | None]) -> bool | None:
+    """What the attempt returns; it is repeated a few times while that is False."""
+    for number in range(_TRIES):
+        if number:
             time.sleep(0.005)
+        done = attempt()
+        if done is not False:
+            return done
     return False
 
 
@@ -260,9 +263,10 @@ class FileLock:
             self._name = _open_beside(self.path + ".lock")
 
     def _lock_name(self) -> None:
-        if self._name is None or _lock(self._name, shared=self._reader):
+        name = self._name
+        if name is None or _patiently(lambda: _try_lock(name, shared=self._reader)):
             return
-        text = os.read(self._name, 32)
+        text = os.read(name, 32)
         pid = int(text) if text.strip().isdigit() else None
         with _opening, contextlib.suppress(OSError):  # readers leave no pid
             database = os.open(self.path, os.O_RDONLY | _FLAGS)
@@ -289,15 +293,11 @@ class FileLock:
             raise DatabaseInUse(self.path, os.getpid(), another_name=True)
         self.database = database
         found = os.fstat(database)
-        for last in range(_TRIES):
-            locked = range_locks.take(database, _OWNER_AT, os.getpid(), shared=self._reader)
-            if locked is not False:
-                break
-            if last == _TRIES - 1:
-                raise DatabaseInUse(
-                    self.path, range_locks.holder(database, _OWNER_AT, shared=self._reader), another_name=True
-                )
-            time.sleep(0.005)
+        locked = _patiently(lambda: range_locks.take(database, _OWNER_AT, os.getpid(), shared=self._reader))
+        if locked is False:
+            raise DatabaseInUse(
+                self.path, range_locks.holder(database, _OWNER_AT, shared=self._reader), another_name=True
+            )
         if locked is None and found.st_nlink > 1 and not self._reader:
             raise StorageError(
                 f"{self.path} has {found.st_nlink} names (hard links), and this system cannot lock it under all "

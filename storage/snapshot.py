@@ -11,13 +11,12 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from actors.storage import schema
 from actors.storage.bond import refuse_stale
 from actors.storage.bystander import Bystander
 from actors.storage.errors import DatabaseForeign, StorageError, translated, translated_os
-from actors.storage.inspection import inspect
+from actors.storage.inspection import immutable, inspect
 from actors.storage.lock import FileLock, noted
 from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.store import SqliteStore
@@ -60,9 +59,7 @@ def _copy(path: str, target: str) -> None:
     before = _stamp(path)
     with (
         Bystander(path) as bystander,
-        contextlib.closing(
-            sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1" if alone else bystander.uri(), uri=True)
-        ) as source,
+        contextlib.closing(sqlite3.connect(immutable(path) if alone else bystander.uri(), uri=True)) as source,
     ):
         (application,) = source.execute("PRAGMA application_id").fetchone()
         if application != schema.APPLICATION_ID:

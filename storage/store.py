@@ -225,9 +225,9 @@ class SqliteStore:
             with contextlib.suppress(StorageError):  # a full disk has rolled back by itself
                 await self._read("ROLLBACK")
             raise
-        if version < len(self._migrations) and self._lock is not None:
-            self._lock.note(UNKNOWN)
         if version < len(self._migrations):  # so that the file itself, and not only its log, says what it is
+            if self._lock is not None:
+                self._lock.note(UNKNOWN)
             await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
         for statement in SETUP:
             await self._read(statement)
@@ -633,8 +633,8 @@ class SqliteStore:
             loop = asyncio.get_running_loop()
             if self._copier is None:  # not a thread of the loop's own, which may all be busy with steps
                 self._copier = ThreadPoolExecutor(1, "actors-log")
-            while (copied := await loop.run_in_executor(self._copier, self._copy_beside)) is not None:
-                before, left = left, watch.log_bytes - watch.size_of(copied)
+            while (frames := await loop.run_in_executor(self._copier, self._copy_beside)) is not None:
+                before, left = left, watch.log_bytes - watch.size_of(frames)
                 if left > self._copy_every // 4 and left < before // 2:
                     continue
                 ((busy, frames, copied),) = await self._read("PRAGMA wal_checkpoint(PASSIVE)")

@@ -134,10 +134,6 @@ class Visitor(SqliteStore):
             raise
         return numbers
 
-    async def asked(self) -> int:
-        """How many requests are not answered."""
-        return len(await self.requests())
-
     async def requests(self) -> list[tuple[Any, ...]]:
         """(number, operation, target, argument, asked_ms, taken) of the requests that are not answered, in order."""
         return [
