@@ -440,6 +440,7 @@ async def test_a_log_that_others_have_copied_beside_the_app_stays_its_own(tmp_pa
 
 
 @linux_only
+@pytest.mark.may_log("has grown to")
 async def test_nothing_is_noted_while_the_database_is_written(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     create_older(path, 1)
