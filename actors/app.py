@@ -513,7 +513,8 @@ class App:
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
     ) -> InvocationHandle[Any]:
         partition = self._running()
-        partition.check_running()
+        if partition.stopped:
+            partition.check_running()
         text, values = target.encode(args, kwargs)
         if options.idempotency_key is not None or target.once:
             return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
@@ -523,7 +524,7 @@ class App:
         invocation = partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         accepted: asyncio.Future[None] = partition.loop.create_future()
         partition.committer.reply(accepted, invocation, False, invocation.dirty_in)
-        return ClientHandle(self, seq, accepted)
+        return ClientHandle(self, partition, seq, accepted)
 
     def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self._running().loop.create_task(work)
@@ -564,7 +565,8 @@ class App:
 
     def invocation(self, id: str) -> InvocationHandle[Any]:
         """The handle of an invocation by its id. Raises BadId if this app did not make the id."""
-        return ClientHandle(self, self._running().ids.read_invocation(id), None)
+        partition = self._running()
+        return ClientHandle(self, partition, partition.ids.read_invocation(id), None)
 
     async def invocation_of(
         self, what: BoundHandler[..., Any] | str, /, idempotency_key: str | None = None
@@ -584,7 +586,7 @@ class App:
                 await partition.committer.flushed()
                 if await partition.store.invocation(seq) is None:
                     raise UnknownInvocation()
-            return ClientHandle(self, seq, None)
+            return ClientHandle(self, partition, seq, None)
         target, key = what._definition, what._key
         if idempotency_key is None and not target.once:
             raise BadArguments(f"invocation_of({target.target}) requires the idempotency key of the call or send.")
@@ -594,7 +596,7 @@ class App:
             row = await partition.store.find(target.service.name, key, target.name, under)
             if row is None:
                 raise UnknownInvocation("No invocation was accepted under this key, or it is no longer kept.")
-        return ClientHandle(self, row.seq, None)
+        return ClientHandle(self, partition, row.seq, None)
 
     async def describe(self, id: str) -> InvocationInfo:
         """The record of an invocation: status, arguments, outcome, steps. Raises BadId or UnknownInvocation."""
@@ -683,7 +685,7 @@ class App:
         """
         checked_keep(keep)
         invocation = await self._operate(id, lambda operations, seq: operations.restart(seq, keep))
-        return ClientHandle(self, invocation.seq, None)
+        return ClientHandle(self, self._running(), invocation.seq, None)
 
     async def purge(self, id: str) -> None:
         """Forget an ended invocation, its journal and its idempotency key; of a workflow's run its state and promises too.

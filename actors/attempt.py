@@ -59,6 +59,7 @@ class Attempt(Recorder):
     __slots__ = (
         "__weakref__",
         "_caller",
+        "_cleanup",
         "_context",
         "_coroutine",
         "_foreign",
@@ -77,6 +78,7 @@ class Attempt(Recorder):
         self.snapshot = self._replay = self._futures = self._effects = self._placements = None
         self._throw = self._stop_error = self._branches = None
         self._looked_into: Insides | None = None
+        self._cleanup: CleanUp | None = None
         self._refused = 0
         self.scheduled = True
         self._coroutine: Any = None
@@ -550,7 +552,7 @@ class Attempt(Recorder):
         if coroutine is None or getattr(coroutine, "cr_frame", coroutine) is None:  # it has not begun, or has ended
             return
         assert self._variables is not None
-        self._insides().cleanup = cleanup = CleanUp(self, coroutine, self._variables)
+        self._cleanup = cleanup = CleanUp(self, coroutine, self._variables)
         cleanup.begin()
 
     def entered(self, variables: contextvars.Context, coroutine: Any, error: BaseException | None) -> Any:
@@ -574,8 +576,7 @@ class Attempt(Recorder):
             self._branches = None
 
     def cleaned_up(self) -> None:
-        self._coroutine = None
-        self._insides().cleanup = None
+        self._coroutine = self._cleanup = None
 
     # --- what asyncio, and libraries that look inside, ask of a task --------------------------------------------------------
 
@@ -611,8 +612,7 @@ class Attempt(Recorder):
     def cancel(self, msg: Any = None) -> bool:
         """asyncio.timeout(), task groups and cancel scopes call this on the task they run in."""
         if self.ended:
-            cleanup = self._looked_into.cleanup if self._looked_into is not None else None
-            return cleanup is not None and cleanup.cancel(msg)
+            return self._cleanup is not None and self._cleanup.cancel(msg)
         if self.refuses:
             return True
         self._insides().cancels += 1
@@ -644,9 +644,7 @@ class Attempt(Recorder):
 
     def done(self) -> bool:
         """Task groups complain about what their children raise once this is so."""
-        return (
-            self.ended and self._branches is None and (self._looked_into is None or self._looked_into.cleanup is None)
-        )
+        return self.ended and self._branches is None and self._cleanup is None
 
     def cancelled(self) -> bool:
         return False
@@ -710,21 +708,19 @@ class Attempt(Recorder):
 
     @property
     def _fut_waiter(self) -> asyncio.Future[Any] | None:
-        insides = self._looked_into
-        if insides is not None and insides.cleanup is not None:
-            return insides.cleanup.awaited
+        if self._cleanup is not None:
+            return self._cleanup.awaited
         return None if self._foreign is _NEXT_TURN else self._foreign
 
 
 class Insides:
     """Task attributes that few attempts need: callbacks, number of cancellations, clean-up, name."""
 
-    __slots__ = ("callbacks", "cancels", "cleanup", "name")
+    __slots__ = ("callbacks", "cancels", "name")
 
     def __init__(self) -> None:
         self.callbacks: list[tuple[Callable[[Any], object], contextvars.Context]] = []
         self.cancels = 0
-        self.cleanup: CleanUp | None = None
         self.name: str | None = None
 
     def ended(self, attempt: Attempt) -> None:

@@ -73,11 +73,10 @@ class ClientHandle(InvocationHandle[R]):
 
     __slots__ = ("_accepted", "_app", "_id", "_partition", "_seq")
 
-    def __init__(self, app: App, seq: int, accepted: asyncio.Future[None] | None) -> None:
+    def __init__(self, app: App, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
         self._app = app
         self._seq = seq
         self._accepted = accepted
-        partition = app._running()
         self._id = partition.ids.invocation(seq)
         self._partition = partition if accepted is not None else None  # None once the acceptance is durable
 
@@ -86,8 +85,9 @@ class ClientHandle(InvocationHandle[R]):
         return self._id
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
-        if self._partition is not None:
-            check_loop(self._partition.loop)
+        partition = self._partition
+        if partition is not None and _this_thread() != partition.thread:
+            check_loop(partition.loop)
         accepted, self._accepted = self._accepted, None
         if accepted is not None:
             yield from accepted.__await__()

@@ -248,7 +248,10 @@ class Sleep(JournaledFuture[None]):
     __slots__ = ("used",)
 
     def __init__(self, attempt: Attempt, command: int) -> None:
-        super().__init__(attempt, command, None)
+        self._attempt = attempt  # as above
+        self._state = 0
+        self._value = self._error = self._watchers = self.codec = None
+        self.command = command
         self.used = False
 
     def done(self) -> bool:

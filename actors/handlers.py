@@ -243,7 +243,9 @@ def remaining(duration: float | timedelta, what: str) -> int:
 
     `until - now` becomes negative by itself, so a sleep or a delay must not fail for it. Raises BadArguments as that does.
     """
-    if isinstance(duration, timedelta):
+    if duration.__class__ is int or duration.__class__ is float:
+        passed = -math.inf < duration < 0
+    elif isinstance(duration, timedelta):
         passed = duration < timedelta(0)
     else:
         passed = isinstance(duration, (int, float)) and -math.inf < duration < 0
