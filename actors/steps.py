@@ -181,11 +181,11 @@ class Step(StepWork):
             return False
         job: left_steps.Job
         if execution is not None:
-            waited = execution.withdraw()
+            execution.withdraw()
             executing.cancel()  # its loop may be closed when the function ends
-            if waited:
-                return False
             job = execution.job
+            if job.cancelled():  # it had waited for a thread
+                return False
         else:
             assert isinstance(executing, asyncio.Task)
             job = executing

@@ -630,8 +630,8 @@ BUGS = [
     Bug(
         "a step that waits for a thread is left",
         "actors/steps.py",
-        "            if waited:\n                return False\n",
-        "",
+        "            execution.withdraw()\n            executing",
+        "            executing",
     ),
     Bug(
         "a server that ends begins more steps",

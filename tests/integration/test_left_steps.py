@@ -146,6 +146,27 @@ async def test_a_step_that_runs_over_a_close_and_a_start_is_not_doubled(machine:
     assert not left_steps.running()
 
 
+async def test_a_step_that_waited_for_a_thread_is_not_left(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """Its function has not begun, and never will: the next app begins it anew instead of waiting for it."""
+    caplog.set_level("INFO", "actors")
+    machine.executor.begins = False
+    app = await machine.start()
+    sent = await app.object(Worker, "k").go.send()
+    await settle()
+    await app.close()
+    assert not left_steps.running()
+    assert "was closed while" not in caplog.text
+    machine.executor.begins = True
+    app = await machine.start()
+    await settle()
+    assert len(machine.executor.jobs) == 2
+    machine.executor.end(0)
+    machine.executor.end(1)
+    await settle()
+    assert await app.invocation(sent.id).result() == "a 1" and calls == ["a"]
+    await app.close()
+
+
 @pytest.mark.parametrize("ends", ["while it waits to start again", "after that"])
 async def test_a_step_that_runs_over_an_outage_is_executed_once(machine: Machine, ends: str) -> None:
     app = await machine.start()
