@@ -71,18 +71,18 @@ class KeyedCall(AwaitedOutside, Call[R]):
 class ClientHandle(InvocationHandle[R]):
     """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
 
-    __slots__ = ("_accepted", "_app", "_id", "_partition", "_seq")
+    __slots__ = ("_accepted", "_app", "_ids", "_partition", "_seq")
 
     def __init__(self, app: App, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
         self._app = app
         self._seq = seq
         self._accepted = accepted
-        self._id = partition.ids.invocation(seq)
+        self._ids = partition.ids
         self._partition = partition if accepted is not None else None  # None once the acceptance is durable
 
     @property
     def id(self) -> str:
-        return self._id
+        return self._ids.invocation(self._seq)  # not made unless it is asked for: few are, and it takes a hash
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
         partition = self._partition
@@ -108,7 +108,7 @@ class ClientHandle(InvocationHandle[R]):
 
     async def cancel(self) -> None:
         """Ask it to end: `App.cancel` with its id."""
-        await self._app.cancel(self._id)
+        await self._app.cancel(self.id)
 
 
 class KeyedHandle(InvocationHandle[R]):

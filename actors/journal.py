@@ -219,8 +219,15 @@ class Journal:
         at_ms: int,
     ) -> Entry:
         self.size = idx = self.size + 1
-        if before is None and value.__class__ is str and value.isascii() and (name is None or name.isascii()):
-            self.bytes += len(value) if name is None else len(value) + len(name)  # `taken`, for most entries
+        if (
+            before is None
+            and (value is None or (value.__class__ is str and value.isascii()))
+            and (name is None or name.isascii())
+        ):  # `taken`, for most entries
+            if name is not None:
+                self.bytes += len(name)
+            if value is not None:
+                self.bytes += len(value)
         else:
             self.bytes += taken(name, value, before)
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
