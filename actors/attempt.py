@@ -38,7 +38,7 @@ from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder
 from actors.storage import Flag, Status
 from actors.upgrades import read, record_version, upgrade
-from actors.virtual_object import Served
+from actors.virtual_object import Served, set_attempt
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -160,7 +160,10 @@ class Attempt(Recorder):
             self._pause(error)
             return False
         self._instance = instance
-        instance._actors_attempt = self  # type: ignore[attr-defined]
+        if instance.__class__ is handler.service.cls:
+            instance._actors_attempt = self  # type: ignore[attr-defined]
+        else:
+            set_attempt(instance, self)
         variables = self._variables = contextvars.copy_context()
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)
@@ -525,8 +528,12 @@ class Attempt(Recorder):
             self.partition.residence.waiting.pop(self, None)
             self._waiting = None
         self._futures = self._effects = self._placements = self._context = None
-        if self._instance is not None:
-            self._instance._actors_attempt = None  # type: ignore[attr-defined]
+        instance = self._instance
+        if instance is not None:
+            if instance.__class__ is self.invocation.handler.service.cls:  # type: ignore[union-attr]
+                instance._actors_attempt = None  # type: ignore[attr-defined]
+            else:
+                set_attempt(instance, None)
             self._instance = None
         if self._branches is not None:
             self._branches.end()

@@ -412,6 +412,9 @@ class Keeper(Protocol):
     def hand_out_all(self, instance: Any) -> None: ...
 
 
+# Sets the attempt past a `__setattr__` written in Python, which those of guarded classes and of readers have.
+set_attempt: Callable[[Any, Any], None] = Served.__dict__["_actors_attempt"].__set__
+
 # The attributes an instance really has: those of a worker show all that is held back too.
 values_of: Callable[[Any], dict[str, Any]] = Served.__dict__["__dict__"].__get__
 _set_values = Served.__dict__["__dict__"].__set__
@@ -502,7 +505,7 @@ def _guarded_class(cls: type[Served]) -> type[Served]:
     set_attribute, delete_attribute = cls.__setattr__, cls.__delattr__
 
     def set_unless_in_step(self: Any, name: str, value: Any) -> None:
-        if _inside_step() and name != "_actors_attempt":
+        if _inside_step():
             _refuse_in_step(self, name, "assigned")
         set_attribute(self, name, value)
 

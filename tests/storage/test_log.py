@@ -189,7 +189,7 @@ async def test_a_log_that_a_reader_makes_huge_is_reported_and_grows_more_slowly(
     async with OpenStore(str(path), copy_every=20_000) as store:
         assert store._writer is not None
         with snapshot_of(path):
-            await fill(store, 90)
+            await fill(store, 40)
             assert store._writer.gives_way == 0.0
             await fill(store, 60, first=100)
             assert log_size(path) > store_module.HUGE_LOG * 20_000
