@@ -32,6 +32,42 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+class Fingerprint:
+    """That of a text which changes near its end: what comes before is not hashed again."""
+
+    __slots__ = ("_hashed", "_known", "text")
+
+    _TAIL = 64  # characters that are not hashed for good: in JSON something always closes behind what is added
+
+    def __init__(self, text: str) -> None:
+        self._start_anew(text)
+
+    def _start_anew(self, text: str) -> None:
+        self.text = text
+        self._known = max(0, len(text) - self._TAIL)
+        self._hashed = hashlib.sha256(text[: self._known].encode())
+
+    def changed(self, text: str, same: int) -> None:
+        """It is `text` now. The first `same` characters are as they were."""
+        if same < self._known:
+            self._start_anew(text)
+            return
+        known = max(self._known, len(text) - self._TAIL)
+        self._hashed.update(text[self._known : known].encode())
+        self.text, self._known = text, known
+
+    def value(self) -> str:
+        """`fingerprint` of the text."""
+        whole = self._hashed.copy()
+        whole.update(self.text[self._known :].encode())
+        return whole.hexdigest()[:24]
+
+
+def unchanged_before(difference: str) -> int:
+    """How many characters of both texts come before what has changed."""
+    return int(difference[2 : difference.index(",")]) if difference != "[]" else 0
+
+
 def difference(old: str, new: str, most: int) -> str | None:
     """JSON text that `redone` and `undone` take: `[[place, removed, inserted], ...]`. None if it would take more than `most`."""
     hunks = _hunks(old, new, most)
@@ -119,6 +155,8 @@ def _meeting(old: str, new: str, start: int, end: int, new_start: int, new_end: 
 def _same_from(old: str, new: str, start: int, new_start: int, most: int) -> int:
     """How many characters are the same from there on. Compared in slices that grow, then shrink: C does the work."""
     same, step = 0, 64
+    if most > 4 * SHORT and new.startswith(old[start : start + most - SHORT], new_start):
+        same = most - SHORT  # what is added at the end of a text leaves all but that as it was
     while same < most:
         size = min(step, most - same)
         if old[start + same : start + same + size] == new[new_start + same : new_start + same + size]:

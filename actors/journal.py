@@ -26,7 +26,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from actors.differences import DifferentText, difference, fingerprint, redone, undone
+from actors.differences import DifferentText, Fingerprint, difference, fingerprint, redone, unchanged_before, undone
 from actors.errors import DeterminismError, StateDecodeError
 from actors.storage import JournalRow
 
@@ -192,9 +192,7 @@ class Journal:
         self.size = 0
         self.bytes = 0  # of all texts and blobs in it
         self._whole: set[str] | None = None  # names with a SET or CLEAR
-        self._left: dict[str, tuple[str, str]] | None = (
-            None  # the text of a name after its last CHANGE, with its fingerprint
-        )
+        self._left: dict[str, Fingerprint] | None = None  # of the text of a name after its last CHANGE
         self.bases: dict[str, str] | None = None  # what CHANGEs from before a migration were first made of
 
     @classmethod
@@ -295,12 +293,14 @@ class Journal:
         if before is not None and len(text) > _LONG:
             changed = difference(before, text, (len(text) + len(kept or "")) // 2)
             if changed is not None:
-                known = self._left.get(name) if self._left is not None else None
-                old = known[1] if known is not None and known[0] is before else fingerprint(before)
-                new = fingerprint(text)
-                self._left = self._left or {}
-                self._left[name] = text, new
-                return Write(Kind.CHANGE, changed, f"{old} {new}")
+                if self._left is None:
+                    self._left = {}
+                known = self._left.get(name)
+                if known is None or known.text is not before:
+                    known = self._left[name] = Fingerprint(before)
+                old = known.value()
+                known.changed(text, unchanged_before(changed))
+                return Write(Kind.CHANGE, changed, f"{old} {known.value()}")
         return Write(Kind.SET, text, kept)
 
     def writes(self) -> list[Entry]:

@@ -1411,6 +1411,12 @@ BUGS = [
         "            self._copied_at = 1\n",
     ),
     Bug(
+        "the fingerprint of a text misses a change far from its end",
+        "actors/differences.py",
+        "        if same < self._known:\n",
+        "        if len(text) < self._known:\n",
+    ),
+    Bug(
         "the row of a large text is written with each change",
         "actors/object_state.py",
         "        return behind[name] <= length // WRITTEN_AFTER\n",

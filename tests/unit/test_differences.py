@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.differences import DifferentText, difference, fingerprint, redone, undone
+from actors.differences import DifferentText, Fingerprint, difference, fingerprint, redone, unchanged_before, undone
 
 LETTERS = st.text(st.sampled_from('ab",ü😀'), max_size=4)
 PIECES = st.lists(st.tuples(LETTERS, st.integers(0, 120)).map(lambda pair: pair[0] * pair[1]), max_size=8)
@@ -91,3 +91,17 @@ def test_a_fingerprint_tells_texts_apart() -> None:
     texts = ["", "a", "b", "ab", "ba", "ü", "a" * 1000, "a" * 1001]
     assert len({fingerprint(text) for text in texts}) == len(texts)
     assert fingerprint("a") == fingerprint("a")
+
+
+@given(PIECES.map("".join), st.lists(CUTS, max_size=4), PIECES.map("".join))
+def test_the_fingerprint_of_a_text_that_changes_is_that_of_a_new_one(
+    old: str, changes: list[list[tuple[float, int, str]]], added: str
+) -> None:
+    known = Fingerprint(old)
+    assert known.value() == fingerprint(old)
+    for cuts in changes:
+        for new in (changed(old, cuts), old[:-1] + added + old[-1:]):
+            recorded = both_ways(old, new)
+            known.changed(new, unchanged_before(recorded))
+            assert known.value() == fingerprint(new)
+            old = new
