@@ -139,9 +139,9 @@ class Durable(VirtualObject):
                 with anyio.fail_after(0.001):
                     await ctx.sleep(1000)
             elif how == "group":
-                with anyio.move_on_after(0.001):
+                with anyio.CancelScope() as group:
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self.wait, ctx)
+                        tasks.start_soon(self.wait, ctx, group)
             else:
                 with anyio.CancelScope() as scope:
                     asyncio.get_running_loop().call_later(0.001, scope.cancel)
@@ -152,7 +152,8 @@ class Durable(VirtualObject):
         happened.append("went on")
         return "?"
 
-    async def wait(self, ctx: Context) -> None:
+    async def wait(self, ctx: Context, group: anyio.CancelScope) -> None:
+        group.deadline = anyio.current_time() + 0.001  # from when it waits: before that nothing durable is cancelled
         await ctx.awakeable(str)
 
 
