@@ -61,8 +61,7 @@ log = logging.getLogger("actors")
 RESERVED_NUMBERS = 1_000_000
 COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
 LONG_LOG = 4  # times `copy_every`: while a log beyond that is copied, commits give way
-HUGE_LOG = 32  # times `copy_every`: beyond that commits give way a little, so that it grows more slowly
-GIVE_WAY_A_LITTLE = 1.0
+HUGE_LOG = 32  # times `copy_every`: beyond that commits give way too, so that it grows more slowly
 GIVE_WAY = 3.0  # how long a commit then waits, as a multiple of the duration of the commit before it
 LOOKS_BETWEEN_TRIES = 8  # of an idle app for requests, while a reader prevents the log from starting anew
 LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
@@ -605,7 +604,7 @@ class SqliteStore:
         huge = watch.log_bytes > HUGE_LOG * self._copy_every
         if huge is not self._huge and self._writer is not None:
             self._huge = huge
-            self._writer.gives_way = GIVE_WAY_A_LITTLE if huge else 0.0
+            self._writer.gives_way = GIVE_WAY if huge else 0.0
             if huge:
                 log.warning(
                     "%s-wal has grown to %d MB, because a program keeps a transaction open that reads %s: a shell, for example. "
@@ -646,7 +645,7 @@ class SqliteStore:
         except (StorageError, sqlite3.Error, OSError):
             pass  # for example a full disk: the log is safe, and the next commit reports the problem
         finally:
-            writer.gives_way = GIVE_WAY_A_LITTLE if self._huge else 0.0
+            writer.gives_way = GIVE_WAY if self._huge else 0.0
             self._copying = None
 
     def _copy_beside(self) -> int | None:

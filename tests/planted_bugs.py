@@ -1515,7 +1515,7 @@ BUGS = [
     Bug(
         "commits give way for ever once a long log was copied",
         "storage/store.py",
-        "            writer.gives_way = GIVE_WAY_A_LITTLE if self._huge else 0.0\n",
+        "            writer.gives_way = GIVE_WAY if self._huge else 0.0\n",
         "            pass\n",
     ),
     Bug(
