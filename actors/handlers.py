@@ -243,12 +243,10 @@ def remaining(duration: float | timedelta, what: str) -> int:
 
     `until - now` becomes negative by itself, so a sleep or a delay must not fail for it. Raises BadArguments as that does.
     """
-    if duration.__class__ is int or duration.__class__ is float:
+    if isinstance(duration, (int, float)):
         passed = -math.inf < duration < 0
-    elif isinstance(duration, timedelta):
-        passed = duration < timedelta(0)
     else:
-        passed = isinstance(duration, (int, float)) and -math.inf < duration < 0
+        passed = isinstance(duration, timedelta) and duration < timedelta(0)
     return 0 if passed else milliseconds(duration, what)
 
 
