@@ -238,7 +238,7 @@ class ObjectState:
                 texts[name] = text
 
     def postpones(self, name: str, changed: int, length: int) -> bool:
-        """Whether the row of a text of this length need not be written for a recorded difference that takes `changed` characters."""
+        """Count a recorded difference of `changed` characters; whether the row of the text, which has `length`, can be written later."""
         if length < LARGE or self.foreign:
             return False
         behind = self.behind or {}
