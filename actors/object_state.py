@@ -27,6 +27,7 @@ from typing import Any, cast
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.exactness import ATOMS
 from actors.fields import FieldDefinition
+from actors.growing import KnownText
 from actors.journal import Journal
 from actors.type_names import type_name
 from actors.virtual_object import Served, ServiceDefinition, values_of
@@ -59,9 +60,6 @@ class ObjectState:
     __slots__ = (
         "_containers",
         "_definition",
-        "_fitting",
-        "_held",
-        "_loaded",
         "_present",
         "_seen",
         "behind",
@@ -84,14 +82,7 @@ class ObjectState:
         self.instance: Served | None = None
         self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
         self._present = 0  # how many attributes the instance had then
-        # What containers loaded from another text than they would be written as: an older class wrote it, for example.
-        self._loaded: dict[str, str] | None = None
-        self._containers = False  # whether the handler has got, or assigned, a value that is not immutable
-        # Of the containers that the instance has not got yet: their texts (None: the default), and their values if they are
-        # decoded already. None without containers.
-        self._held: dict[str, tuple[str | None, Any]] | None = None
-        # Texts of containers that are known to fit the class, and what they would be written as if that is another text.
-        self._fitting: dict[str, tuple[str, str | None]] | None = None
+        self._containers: Containers | None = None  # a class that has none, as most have, pays for one slot
 
     def begin(self, initial: dict[str, str] | None) -> Served:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
@@ -101,105 +92,97 @@ class ObjectState:
         instance = self.instance
         if instance is None:
             instance = self.instance = self._made()
-        elif self._containers:
-            self._renew(values_of(instance))
+        elif self._containers is not None and self._containers.given:
+            self._renew(self._containers, values_of(instance))
         return instance
 
     def _made(self) -> Served:
         definition, texts = self._definition, self.texts
-        self._loaded = None
-        self._containers = False
         if not definition.containers:
             instance = materialize(definition, definition.cls, texts)
         else:
-            instance = _new(definition.worker)
-            instance._actors_keeper = self  # type: ignore[attr-defined]
-            values, held = values_of(instance), self._held or {}
-            self._held = {}
-            if self._fitting is None:
-                self._fitting = {}
-            for field in definition.fields:
-                name = field.name
-                text = texts.get(name)
-                if name not in definition.containers:
-                    if text is not None:
-                        values[name] = _decoded(definition, field, text)
-                    elif field.default_text is not None:
-                        values[name] = field.default()
-                elif text is not None:
-                    fitting = self._fitting.get(name)
-                    known = held.get(name)
-                    if fitting is None or fitting[0] != text:
-                        known = text, _decoded(definition, field, text)
-                        again = field.codec.dump(known[1])
-                        fitting = self._fitting[name] = text, again if again != text else None
-                    elif known is None or known[0] != text:
-                        known = text, _ENCODED
-                    if fitting[1] is not None:
-                        self._loaded = self._loaded or {}
-                        self._loaded[name] = fitting[1]
-                    self._held[name] = known
-                elif field.default_text is not None:
-                    self._held[name] = None, _ENCODED
+            before = self._containers
+            instance = self._made_with(Containers(before.fitting if before is not None else {}))
         values = values_of(instance)
         self._seen = [values.get(field.name, _ABSENT) for field in definition.fields]
         self._present = len(values)
         return instance
 
-    def _renew(self, values: dict[str, Any]) -> None:
+    def _made_with(self, containers: Containers) -> Served:
+        """An instance that has only what is immutable. `containers` holds the rest back."""
+        definition, texts, before = self._definition, self.texts, self._containers
+        instance: Served = _new(definition.worker)
+        instance._actors_keeper = self  # type: ignore[attr-defined]
+        values = values_of(instance)
+        for field in definition.fields:
+            name = field.name
+            text = texts.get(name)
+            if name not in definition.containers:
+                if text is not None:
+                    values[name] = _decoded(definition, field, text)
+                elif field.default_text is not None:
+                    values[name] = field.default()
+            elif text is not None:
+                fitting = containers.fitting.get(name)
+                known = before.held.get(name) if before is not None else None
+                if fitting is None or fitting[0] != text:
+                    known = text, _decoded(definition, field, text)
+                    again = field.codec.dump(known[1])
+                    fitting = containers.fitting[name] = text, again if again != text else None
+                elif known is None or known[0] != text:
+                    known = text, _ENCODED
+                if fitting[1] is not None:
+                    containers.loaded[name] = fitting[1]
+                containers.held[name] = known
+            elif field.default_text is not None:
+                containers.held[name] = None, _ENCODED
+        self._containers = containers
+        return instance
+
+    def _renew(self, containers: Containers, values: dict[str, Any]) -> None:
         """Hold the containers that the handler before worked on back again: the next one gets what their texts hold."""
-        self._containers = False
-        assert self._held is not None
+        containers.given = False
+        containers.known.clear()
         for name, position in self._definition.containers.items():
             value = values.get(name, _ABSENT)
             if value is not _ABSENT and type(value) not in ATOMS:
                 del values[name]
                 self._seen[position] = _ABSENT
                 self._present -= 1
-                self._held[name] = self.texts.get(name), _ENCODED
+                containers.held[name] = self.texts.get(name), _ENCODED
 
     def held_back(self, instance: Any) -> Container[str]:
-        return self._held or () if instance is self.instance else self._definition.containers
+        if instance is not self.instance:
+            return self._definition.containers
+        return self._containers.held if self._containers is not None else ()
 
     def hand_out(self, instance: Any, name: str) -> Any:
         position = self._definition.containers[name]
         field = self._definition.fields[position]
         values = values_of(instance)
-        if instance is not self.instance:  # that of an attempt which is over, and has left something running
+        containers = self._containers
+        if instance is not self.instance or containers is None:  # its attempt is over, and has left code running
             text, value = self.stored.get(name), _ENCODED
         elif name in values:
-            self._assigned(field)
+            containers.assigned(self._definition, field)
             self._present = -1  # it has not been compared yet, and may be deleted before it is
             return values[name]
         else:
-            assert self._held is not None
-            text, value = self._held.pop(name)
+            text, value = containers.held.pop(name)
         if value is _ENCODED:
             value = field.default() if text is None else _decoded(self._definition, field, text)
         values[name] = value
-        if instance is self.instance:
+        if instance is self.instance and containers is not None:
             self._seen[position] = value
             self._present += 1
-            self._containers = True
-            self._has_loaded(field, text, value)
+            containers.given = True
+            containers.has_loaded(field, text, value)
         return value
 
     def hand_out_all(self, instance: Any) -> None:
-        for name in list(self._held or ()) if instance is self.instance else ():
+        containers = self._containers
+        for name in list(containers.held) if instance is self.instance and containers is not None else ():
             self.hand_out(instance, name)
-
-    def _assigned(self, field: FieldDefinition) -> None:
-        """A container that is held back was given another value: it is not handed out any more."""
-        assert self._held is not None
-        text, value = self._held.pop(field.name)
-        if text is not None and field.codec.floats:
-            self._has_loaded(field, text, _decoded(self._definition, field, text) if value is _ENCODED else value)
-
-    def _has_loaded(self, field: FieldDefinition, text: str | None, value: Any) -> None:
-        """A container came from another text than it would be written as, if an int in it has become a float."""
-        if text is not None and field.codec.floats and (again := field.codec.dump(value)) != text:
-            self._loaded = self._loaded or {}
-            self._loaded[field.name] = again
 
     def ahead(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """What `texts`, with these changes, has that `stored` has not; None for what it has not any more."""
@@ -259,8 +242,8 @@ class ObjectState:
         Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
         """
         instance: Any = self.instance
-        held = self._held
-        values: dict[str, Any] = instance.__dict__ if held is None else values_of(instance)
+        containers = self._containers
+        values: dict[str, Any] = instance.__dict__ if containers is None else values_of(instance)
         changed: dict[str, str | None] | None = None
         gone: dict[str, str | None] | None = None
         seen = self._seen
@@ -281,29 +264,29 @@ class ObjectState:
                     return self.changes()
                 if gone is not None and name in gone:
                     continue
-                if held and name in held:
-                    self._assigned(field)
                 codec = field.codec
-                text = codec.dump(value)
+                known: str | None = None
+                if containers is not None:
+                    if name in containers.held:
+                        containers.assigned(self._definition, field)
+                    known = containers.known_text(name, value)
+                text = known or codec.dump(value)
                 before = self.texts.get(name, field.default_text)
                 if text != before and (codec.scalar or before is None or self._differs(field, text, before)):
                     if changed is None:
                         changed = {}
                     changed[name] = text
                 elif value is seen[position] and not codec.hidden:
-                    self._containers = True
-                    continue  # the same container with the same content
+                    known = text  # the same container with the same content
                 if codec.scalar:
                     if codec.floats and type(value) is int:
                         value = values[name] = float(value)
                 else:
-                    restored = codec.verify(value, text)
+                    restored = codec.verify(value, text) if known is None else value
                     if type(value) in ATOMS:
                         value = values[name] = restored
-                    else:
-                        self._containers = True
-                    if self._fitting is not None and changed is not None and name in changed:
-                        self._fitting[name] = text, None
+                    elif containers is not None:
+                        containers.compared(field, value, text, changed is not None and name in changed)
                 seen[position] = value
         except SerializationError as error:
             # The changes found before the bad one are not recorded either. The handler may go on.
@@ -318,11 +301,11 @@ class ObjectState:
         codec = field.codec
         if codec.equal(text, before):
             return False
-        if self._loaded is not None:
-            loaded = self._loaded.get(field.name)
+        if self._containers is not None:
+            loaded = self._containers.loaded.get(field.name)
             if loaded is not None and codec.equal(text, loaded):
                 return False
-            self._loaded.pop(field.name, None)  # coming back to what was loaded is a change from now on
+            self._containers.loaded.pop(field.name, None)  # coming back to what was loaded is a change from now on
         return True
 
     def _compare_all_anew(self) -> None:
@@ -344,22 +327,69 @@ class ObjectState:
                     f"Declare it in the class body: {name}: {type_name(type(values[name]))} = ..."
                 )
         gone: dict[str, str | None] = {}
+        containers = self._containers
         for position, field in enumerate(definition.fields):
-            if field.name not in values and not (self._held and field.name in self._held):
+            if field.name not in values and not (containers is not None and field.name in containers.held):
                 if field.has_default:
                     values[field.name] = self._seen[position] = field.default()
                 else:
                     self._seen[position] = _ABSENT
                 if field.name in self.texts:
                     gone[field.name] = None
-                if self._loaded is not None:
-                    self._loaded.pop(field.name, None)
+                if containers is not None:
+                    containers.loaded.pop(field.name, None)
         self._present = len(values)
         return gone or None
 
 
 _ABSENT: Any = object()
 _ENCODED: Any = object()  # a value that is not decoded yet
+
+
+class Containers:
+    """What a state knows of its fields whose values can change in place.
+
+    `held` are those that the instance has not got yet: their texts (None: the default), and their values if they are decoded
+    already. `given` tells whether the handler has got, or assigned, any. `fitting` are texts that are known to fit the class, and
+    what they would be written as if that is another text. `loaded` is what values loaded from another text than they would be
+    written as: an older class wrote it, for example. `known` are the large ones whose text need not be made anew.
+    """
+
+    __slots__ = ("fitting", "given", "held", "known", "loaded")
+
+    def __init__(self, fitting: dict[str, tuple[str, str | None]]) -> None:
+        self.held: dict[str, tuple[str | None, Any]] = {}
+        self.given = False
+        self.fitting = fitting
+        self.loaded: dict[str, str] = {}
+        self.known: dict[str, KnownText] = {}
+
+    def assigned(self, definition: ServiceDefinition, field: FieldDefinition) -> None:
+        """A container that is held back was given another value: it is not handed out any more."""
+        text, value = self.held.pop(field.name)
+        if text is not None and field.codec.floats:
+            self.has_loaded(field, text, _decoded(definition, field, text) if value is _ENCODED else value)
+
+    def has_loaded(self, field: FieldDefinition, text: str | None, value: Any) -> None:
+        """A container came from another text than it would be written as, if an int in it has become a float."""
+        if text is not None and field.codec.floats and (again := field.codec.dump(value)) != text:
+            self.loaded[field.name] = again
+
+    def known_text(self, name: str, value: Any) -> str | None:
+        """The text of `value`, which it restores, if that can be told without encoding all of it."""
+        known = self.known.get(name)
+        return known.text_of(value) if known is not None else None
+
+    def compared(self, field: FieldDefinition, value: Any, text: str, changed: bool) -> None:
+        """`text` is what `value` is written as, and restores it."""
+        self.given = True
+        if changed:
+            self.fitting[field.name] = text, None
+        known = self.known.get(field.name)
+        if known is None or known.text is not text:
+            known = KnownText.of(field.codec, value, text) if len(text) >= LARGE else None
+            if known is not None:
+                self.known[field.name] = known
 
 
 class _Snapshot:
@@ -387,7 +417,7 @@ class _Snapshot:
 
 def reader_of(state: ObjectState, texts: dict[str, str]) -> Served:
     """What a shared handler reads: an instance of its own that holds `texts`. Raises StateDecodeError."""
-    definition, fitting = state._definition, state._fitting or {}
+    definition, fitting = state._definition, state._containers.fitting if state._containers is not None else {}
     held = {
         name: texts.get(name)
         for name in definition.containers

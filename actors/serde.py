@@ -34,7 +34,8 @@ class Codec:
     """JSON conversion for one declared type. `dump` is quick and trusts; `encode` also proves the way back.
 
     `atoms` are the immutable types whose values a reload gives back as they are, so that the very object may stand for
-    its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values.
+    its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values, `grows` that
+    the text of a value with more items is the text before, and those of the new ones.
     `adapter` is there if pydantic converts.
     """
 
@@ -47,6 +48,7 @@ class Codec:
         "dump",
         "encode",
         "floats",
+        "grows",
         "hidden",
         "name",
         "scalar",
@@ -69,11 +71,13 @@ class Codec:
             )
             self.floats = bool(models) or any(isinstance(info, msgspec.inspect.FloatType) for info in infos)
             self.hidden = any(map(model_hides, models)) or any(map(_has_room_for_more, infos))
+            self.grows = bool(infos) and _grows(infos[0])
             self._read = msgspec.json.Decoder(declared, dec_hook=decode_model).decode
             self._write = _encoder.encode
             self._advice = _ADVICE
         else:
             self.unordered = self.floats = self.hidden = True  # for all that is known
+            self.grows = False
             self._read = adapter.decode
             self._write = adapter.encode
             self._advice = _ADVICE_FOR_VALIDATORS
@@ -335,6 +339,12 @@ def _has_room_for_more(info: Any) -> bool:
     if not isinstance(info, (msgspec.inspect.StructType, msgspec.inspect.NamedTupleType)):
         return False
     return any("__dict__" in base.__dict__ for base in (get_origin(info.cls) or info.cls).__mro__)
+
+
+def _grows(info: Any) -> bool:
+    """Whether it is a list or dict of which each item is valid or not by itself."""
+    growing = isinstance(info, (msgspec.inspect.ListType, msgspec.inspect.DictType))
+    return growing and info.min_length is None and info.max_length is None
 
 
 ANY = codec_for(Any, "Any")

@@ -1191,8 +1191,8 @@ BUGS = [
     Bug(
         "a look at all attributes puts what is stored over what was assigned",
         "actors/object_state.py",
-        "        elif name in values:\n            self._assigned(field)",
-        "        elif False:\n            self._assigned(field)",
+        "        elif name in values:\n            containers.assigned(",
+        "        elif False:\n            containers.assigned(",
     ),
     Bug(
         "what was assigned, looked at and deleted counts as never seen",
@@ -1215,20 +1215,20 @@ BUGS = [
     Bug(
         "a container that is handed out after the last durable point is not held back again",
         "actors/object_state.py",
-        "            self._containers = True\n            self._has_loaded(",
-        "            self._has_loaded(",
+        "            containers.given = True\n            containers.has_loaded(",
+        "            containers.has_loaded(",
     ),
     Bug(
         "an attempt that is over takes a container from the next one",
         "actors/object_state.py",
-        "        if instance is not self.instance:  # that of",
-        "        if False:  # that of",
+        "        if instance is not self.instance or containers is None:",
+        "        if containers is None:",
     ),
     Bug(
         "all containers are handed out when an attempt begins",
         "actors/object_state.py",
-        "            self._renew(values_of(instance))\n",
-        "            self._renew(values_of(instance))\n            self.hand_out_all(instance)\n",
+        "            self._renew(self._containers, values_of(instance))\n",
+        "            self._renew(self._containers, values_of(instance))\n            self.hand_out_all(instance)\n",
     ),
     Bug(
         "vars() of an object shows no container that was not read before",
@@ -1736,6 +1736,42 @@ BUGS = [
         "transport/durations.py",
         "is not a valid delay. Use",
         "is no delay. Use",
+    ),
+    Bug(
+        "an equal item of another type counts as one that was encoded before",
+        "actors/growing.py",
+        "from operator import is_\n",
+        "from operator import eq as is_\n",
+    ),
+    Bug(
+        "the keys of a large dict are not looked at",
+        "actors/growing.py",
+        "if self._kind is dict and not all(map(is_, self._keys, value)):",
+        "if False:",
+    ),
+    Bug(
+        "what can change in place is added to a large list and encoded once",
+        "actors/growing.py",
+        "            if not ATOMS.issuperset(map(type, _values(added))):\n                return None\n",
+        "",
+    ),
+    Bug(
+        "what is added to a large list is not checked",
+        "actors/growing.py",
+        "                self._codec.verify(added, text)\n",
+        "",
+    ),
+    Bug(
+        "a list with a greatest length is checked by its new items alone",
+        "actors/serde.py",
+        "    return growing and info.min_length is None and info.max_length is None\n",
+        "    return growing\n",
+    ),
+    Bug(
+        "a large list is encoded as a whole each time",
+        "actors/growing.py",
+        "        if type(value) is not self._kind or",
+        "        if len(value) > known or type(value) is not self._kind or",
     ),
 ]
 

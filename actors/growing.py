@@ -1,0 +1,58 @@
+"""The text of a large list or dict that grows: when items were added at its end, only these are encoded. Pure.
+
+Promise: `text_of(value)` is what encoding the whole value would give, and restores it, or None. It looks at every item: each must
+be the very object that was encoded before, which is of a type whose values cannot change.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from operator import is_
+from typing import Any
+
+from actors.errors import SerializationError
+from actors.exactness import ATOMS
+from actors.serde import Codec
+
+
+class KnownText:
+    """`text` belongs to a list or dict that held just what `value` holds now."""
+
+    __slots__ = ("_codec", "_keys", "_kind", "_values", "text")
+
+    def __init__(self, codec: Codec, value: Any, text: str) -> None:
+        self._codec = codec
+        self._kind = type(value)
+        self._keys: list[Any] = list(value) if self._kind is dict else []
+        self._values: list[Any] = list(_values(value))
+        self.text = text
+
+    @classmethod
+    def of(cls, codec: Codec, value: Any, text: str) -> KnownText | None:
+        """None if parts of the value must be encoded anew each time. `text` is that of a value with at least one item."""
+        return cls(codec, value, text) if codec.grows and ATOMS.issuperset(map(type, _values(value))) else None
+
+    def text_of(self, value: Any) -> str | None:
+        known = len(self._values)
+        if type(value) is not self._kind or len(value) < known or not all(map(is_, self._values, _values(value))):
+            return None
+        if self._kind is dict and not all(map(is_, self._keys, value)):
+            return None
+        if len(value) > known:
+            added = dict(islice(value.items(), known, None)) if self._kind is dict else value[known:]
+            if not ATOMS.issuperset(map(type, _values(added))):
+                return None
+            try:
+                text = self._codec.dump(added)
+                self._codec.verify(added, text)
+            except SerializationError:
+                return None  # encoding the whole value will say where in it the fault is
+            self._values += _values(added)
+            if self._kind is dict:
+                self._keys += added
+            self.text = f"{self.text[:-1]},{text[1:]}"
+        return self.text
+
+
+def _values(value: Any) -> Any:
+    return value.values() if type(value) is dict else value
