@@ -12,7 +12,7 @@ from actors import Context, Limits, RetryPolicy, TerminalError, VirtualObject, h
 from actors.errors import CannotKeep, InvocationKilled, JournalTooLong
 from actors.journal import Journal, Kind, after
 from actors.object_state import LARGE
-from actors.storage import JournalRow
+from actors.storage import Flag, JournalRow
 from tests.world import World, limits, outcome
 
 seen: list[Any] = []
@@ -271,16 +271,19 @@ async def test_the_view_shows_what_has_changed() -> None:
 
 def as_written_before(world: World) -> None:
     """Give the journals of open invocations the form they had: the whole text before and after each write."""
-    for seq, service, key in world.disk.query("SELECT seq, service, key FROM invocation WHERE status < 6"):
+    for seq, service, key, flags in world.disk.query(
+        "SELECT seq, service, key, flags FROM invocation WHERE status < 6"
+    ):
         state = dict(
             world.disk.query("SELECT name, value FROM object_state WHERE service = ? AND key = ?", service, key)
         )
         rows = world.disk.query("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", seq)
         journal = Journal.restored([JournalRow._make(row) for row in rows])
-        texts = journal.undone(state)
+        texts = {**state} if flags & Flag.APART else journal.undone(state)
         for entry in journal.writes():
             assert entry.name is not None
-            before, text = texts[entry.name], after(entry, texts[entry.name])
+            before = texts.get(entry.name)
+            text = after(entry, before)
             texts[entry.name] = text
             world.disk.connection.execute(
                 "UPDATE journal_entry SET kind = ?, value = ?, before = ? WHERE invocation = ? AND idx = ?",

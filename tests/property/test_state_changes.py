@@ -15,7 +15,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors import Context, TerminalError, VirtualObject, field, handler
@@ -202,6 +202,7 @@ async def finish(world: World, handle: InvocationHandle[Any], program: list[Any]
     return await world.outcome(handle)
 
 
+GROWN = [["branch", "a", "a", "0" * 90]] * 2
 PROGRAMS = st.lists(CHANGES.map(list), min_size=1, max_size=12)
 EXAMPLES = int(os.environ.get("SIMULATIONS", "60"))
 
@@ -235,6 +236,7 @@ async def _positions(first: list[Any], program: list[Any], data: Any) -> None:
 
 @pytest.mark.may_log("held the event loop")
 @given(first=PROGRAMS, program=PROGRAMS, killed=st.booleans())
+@example(first=GROWN, program=[*GROWN, ["stop", True]], killed=False)
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_an_atomic_handler_that_fails_leaves_what_it_has_found(first: Any, program: Any, killed: bool) -> None:
     asyncio.run(_atomic(first, program, killed))
