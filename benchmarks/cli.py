@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import machine, timers
+from benchmarks import against, machine, timers
 from benchmarks.options import Options, Result, Scenario, Skipped
 from benchmarks.report import tables, write_json
 from benchmarks.scenarios import SCENARIOS
@@ -71,6 +71,27 @@ def list_scenarios() -> None:
     width = max(map(len, SCENARIOS))
     for name, scenario in SCENARIOS.items():
         click.echo(f"{name:<{width}}  {scenario.summary}")
+
+
+@main.command("against", context_settings={"ignore_unknown_options": True})
+@click.option("--pairs", type=click.IntRange(min=2), default=8, show_default=True, help="Runs in each checkout.")
+@click.argument("other", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
+@click.argument("scenario", type=click.Choice(list(SCENARIOS)))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def compare(pairs: int, other: Path, scenario: str, options: Sequence[str]) -> None:
+    """Measure this checkout against OTHER, one SCENARIO with its OPTIONS, in alternating processes.
+
+    For example: python -m benchmarks against ../before counter --callers 1024 --rounds 3
+    """
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(scenario, total=2 * pairs)
+        try:
+            rows = against.alternate(other, (scenario, *options), pairs, lambda: progress.advance(task))
+        except against.NotComparable as error:
+            raise click.ClickException(str(error)) from None
+    console.print(against.table(rows, f"{scenario}: medians of {pairs} pairs"))
 
 
 def measure(runs: Sequence[tuple[Scenario, Options]], console: Console) -> list[Result]:

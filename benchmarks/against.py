@@ -1,0 +1,108 @@
+"""Two checkouts of this project, measured against each other in alternating processes of one run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from benchmarks.machine import facts
+from benchmarks.options import Result
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+class NotComparable(Exception):
+    """The message says what one of the checkouts has answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One figure, over all pairs: the medians of both checkouts, and of the ratios `here / other` of each pair."""
+
+    name: str
+    here: float
+    other: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def alternate(other: Path, arguments: Sequence[str], pairs: int, progress: Callable[[], None]) -> list[Compared]:
+    """Run one scenario `pairs` times in each checkout. Raises NotComparable.
+
+    The order turns round from pair to pair, so that what slows the machine down for a while does so for both. Both run in this
+    interpreter, with the packages that are installed for it.
+    """
+    found: list[tuple[Result, Result]] = []
+    for number in range(pairs):
+        order = (HERE, other) if number % 2 == 0 else (other, HERE)
+        results = {}
+        for checkout in order:
+            results[checkout] = measured(checkout, arguments)
+            progress()
+        found.append((results[HERE], results[other]))
+    return compared(found)
+
+
+def measured(checkout: Path, arguments: Sequence[str]) -> Result:
+    """The figures of one run in this checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--json", str(path)]
+        run = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise NotComparable(f"{checkout} ended with {run.returncode}: {run.stderr.strip()[-500:]}")
+        result = json.loads(path.read_text())
+    if not isinstance(result, dict):
+        raise NotComparable("The scenario has several results: name the --callers and --keys to compare.")
+    if "skipped" in result:
+        raise NotComparable(f"{checkout} has skipped it: {result['skipped']}")
+    return result
+
+
+def compared(pairs: Sequence[tuple[Result, Result]]) -> list[Compared]:
+    """The figures that both have, in the order of the first result."""
+    constant = facts()
+    rows = []
+    for name, value in pairs[0][0].items():
+        if name in constant or not _is_figure(value):
+            continue
+        both: list[tuple[Any, Any]] = [(here.get(name), other.get(name)) for here, other in pairs]
+        if not all(_is_figure(figure) and figure for pair in both for figure in pair):
+            continue
+        ratios = [here / other for here, other in both]
+        if set(ratios) == {1.0}:  # what was asked for, such as the number of callers
+            continue
+        here, there = (statistics.median(side) for side in zip(*both, strict=True))
+        rows.append(Compared(name, here, there, statistics.median(ratios), min(ratios), max(ratios)))
+    return rows
+
+
+def table(rows: Sequence[Compared], title: str) -> Table:
+    drawn = Table(title=title, box=box.SIMPLE, title_justify="left")
+    drawn.add_column("", no_wrap=True)
+    for heading in ("here", "other", "ratio", "of all pairs"):
+        drawn.add_column(heading, justify="right")
+    for row in rows:
+        drawn.add_row(
+            row.name.replace("_", " "),
+            f"{row.here:,.4g}" if row.here < 10_000 else f"{row.here:,.0f}",
+            f"{row.other:,.4g}" if row.other < 10_000 else f"{row.other:,.0f}",
+            f"{row.ratio:.3f}",
+            f"{row.lowest:.2f}-{row.highest:.2f}",
+        )
+    return drawn
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
