@@ -45,12 +45,13 @@ def alternate(other: Path, arguments: Sequence[str], pairs: int, progress: Calla
     """
     found: list[tuple[Result, Result]] = []
     for number in range(pairs):
-        order = (HERE, other) if number % 2 == 0 else (other, HERE)
-        results = {}
-        for checkout in order:
-            results[checkout] = measured(checkout, arguments)
+        sides = (HERE, other) if number % 2 == 0 else (other, HERE)
+        results = []
+        for checkout in sides:
+            results.append(measured(checkout, arguments))
             progress()
-        found.append((results[HERE], results[other]))
+        here, there = results if number % 2 == 0 else reversed(results)
+        found.append((here, there))
     return compared(found)
 
 
