@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from actors.errors import (
     TerminalError,
     failure_text,
 )
-from actors.futures import DurableFuture, mark_seen
+from actors.futures import DurableFuture, Sleep, mark_seen
 from actors.invocation import MISSING
 from actors.journal import Entry, Journal, MigratedReplay, Replay
 from actors.logs import invocation_of
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from actors.invocation import Invocation
     from actors.mailbox import Mailbox
     from actors.partition import Partition
+
+log = logging.getLogger("actors")
 
 _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
@@ -168,9 +171,6 @@ class Attempt(Recorder):
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)
         if handler.wants_context:
-            variables.run(
-                invocation_of.set, (self.partition, invocation)
-            )  # for others this would cost more than it gives
             self._coroutine = handler.function(instance, self.context, *args)
         else:
             self._coroutine = handler.function(instance, *args)
@@ -391,10 +391,20 @@ class Attempt(Recorder):
         if len(text) > self.partition.max_payload:
             self._terminated(self._too_large(text, f"The result of {handler.target}"))
             return
-        if self._context is not None and self._context._sleeps is not None:
-            self._context._tell_unused()
+        if self._context is not None and self._context.slept:
+            self._tell_unused()
         self._outcome = (_SUCCEEDED, text, value)
         self._settle()
+
+    def _tell_unused(self) -> None:
+        """The handler has returned: say how many of its sleeps let no time pass."""
+        unused = sum(type(future) is Sleep and not future.used for future in (self._futures or {}).values())
+        if unused:
+            log.warning(
+                "%s: ctx.sleep was called without await%s, so the handler did not wait. Write await before it.",
+                self.invocation.address,
+                f" {unused} times" if unused > 1 else "",
+            )
 
     def _raised(self, error: BaseException) -> None:
         if self._stop_error is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -49,7 +48,6 @@ from actors.virtual_object import VirtualObject
 if TYPE_CHECKING:
     from actors.attempt import Attempt
 
-log = logging.getLogger("actors")
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
@@ -64,11 +62,11 @@ class Context(NamedState, Combinators):
     """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
 
     __actors_context__ = True
-    __slots__ = ("_random", "_sleeps")
+    __slots__ = ("_random", "slept")
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._sleeps: list[Sleep] | None = None
+        self.slept = False  # whether the handler has asked for a sleep
         self._random: random.Random | None = None
 
     # --- who and when ---------------------------------------------------------------------------------------------------
@@ -205,20 +203,8 @@ class Context(NamedState, Combinators):
             attempt.partition.alarms.add(due, attempt.invocation, entry.idx)
         future = Sleep(attempt, entry.idx)
         attempt.expect(future)
-        if self._sleeps is None:
-            self._sleeps = []
-        self._sleeps.append(future)
+        self.slept = True
         return future
-
-    def _tell_unused(self) -> None:
-        """The handler has returned: say which of its sleeps let no time pass."""
-        unused = sum(not future.used for future in self._sleeps or ())
-        if unused:
-            log.warning(
-                "%s: ctx.sleep was called without await%s, so the handler did not wait. Write await before it.",
-                self._attempt.invocation.address,
-                f" {unused} times" if unused > 1 else "",
-            )
 
     # --- awakeables -----------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from actors.invocation import Invocation
     from actors.partition import Partition
 
-# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
-# and with the first task of others; apart from that a handler is found as the current task.
+# Set for the steps of a handler, and with its first task: what they start inherits it. The code of a handler is found as the
+# current task: a variable of its own would cost each handler that waits as much as its future.
 invocation_of: contextvars.ContextVar[tuple[Partition, Invocation] | None] = contextvars.ContextVar(
     "invocation_of", default=None
 )

@@ -27,6 +27,7 @@ from actors.errors import (
 from actors.futures import mark_seen
 from actors.invocation import StepWork
 from actors.journal import Entry, Kind
+from actors.logs import invocation_of
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.step_threads import Execution
@@ -135,6 +136,7 @@ class Step(StepWork):
             if partition.watcher is not None:
                 function = partition.watcher.step(self._invocation, self._name(), function)
             variables = self._variables.copy()  # one context cannot be entered by two threads at once
+            variables.run(invocation_of.set, (partition, self._invocation))
             if is_async(function):
                 self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
             else:
