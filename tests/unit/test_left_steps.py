@@ -24,9 +24,13 @@ class Looked(Future[Any]):
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
+def _by_itself() -> Iterator[None]:
+    """The register is one for the process: what other tests have left there is put aside."""
+    others = left_steps._left.copy()
+    left_steps._left.clear()
     yield
     left_steps._left.clear()
+    left_steps._left.update(others)
 
 
 def _left(count: int) -> list[Looked]:
