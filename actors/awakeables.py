@@ -81,6 +81,7 @@ class Awakeables:
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
         try:
+            self._partition.check_running()
             await self.apply(
                 seq, index, payload, lambda: self._partition.complete(caller, command, Kind.COMPLETED, None)
             )
@@ -98,6 +99,12 @@ class Awakeables:
                 f"The reason takes {len(payload.reason):,} characters; max_failure of the app allows {longest:,}. The "
                 "awakeable stays open."
             )
+        invocation = self._partition.open.get(seq)
+        if invocation is not None and not self._partition.held and _waits(invocation, index):
+            self._apply_now(invocation, seq, index, payload)
+            if then is not None:
+                then()
+            return
         async with self._partition.loader.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
@@ -154,6 +161,11 @@ class Awakeables:
         except BadArguments:
             text = ""
         _check_same(completion.kind, completion.value, payload.kind, text, codec)
+
+
+def _waits(invocation: Invocation, index: int) -> bool:
+    """Whether its handler is in memory and has asked for this awakeable: it says which type it waits for."""
+    return invocation.attempt is not None and invocation.attempt.future(index) is not None
 
 
 def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool:

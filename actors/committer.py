@@ -251,8 +251,9 @@ class Committer:
         if last is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             last.replies.append((future, None, False))
-            # Not at once: what this turn of the loop still does belongs in the same batch.
-            self._loop.call_soon(self.kick)
+            if self._writing is None:  # else the open batch follows by itself
+                # Not at once: what this turn of the loop still does belongs in the same batch.
+                self._loop.call_soon(self.kick)
             await future
 
     async def acknowledged(self, id: str | None = None) -> None:
