@@ -64,9 +64,20 @@ class Awakeables:
 
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
-        self._partition.check_running()
-        async with self._partition.committer.gated(changes=True):
-            await self.apply(seq, index, payload)
+        partition = self._partition
+        partition.check_running()
+        invocation = self._waiting(seq, index)
+        if invocation is None:
+            async with partition.committer.gated(changes=True):
+                await self.apply(seq, index, payload)
+            return
+        try:
+            self._check_room(payload)
+            self._apply_now(invocation, seq, index, payload)
+        except TerminalError:
+            await partition.committer.flushed()  # as `gated`
+            raise
+        await partition.committer.acknowledged()
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
         """The same for a handler: its own command is completed in the very batch that completes the awakeable."""
@@ -93,14 +104,9 @@ class Awakeables:
 
     async def apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
-        longest = self._partition.limits.max_failure
-        if payload.reason is not None and len(payload.reason) > longest:
-            raise PayloadTooLarge(
-                f"The reason takes {len(payload.reason):,} characters; max_failure of the app allows {longest:,}. The "
-                "awakeable stays open."
-            )
-        invocation = self._partition.open.get(seq)
-        if invocation is not None and not self._partition.held and _waits(invocation, index):
+        self._check_room(payload)
+        invocation = self._waiting(seq, index)
+        if invocation is not None:
             self._apply_now(invocation, seq, index, payload)
             if then is not None:
                 then()
@@ -120,6 +126,21 @@ class Awakeables:
         await self._check_ended(seq, index, payload)
         if then is not None:
             then()
+
+    def _waiting(self, seq: int, index: int) -> Invocation | None:
+        """Its invocation, if that can be told now: its handler is in memory, and says which type it waits for."""
+        invocation = self._partition.open.get(seq)
+        if invocation is None or invocation.attempt is None or self._partition.held:
+            return None
+        return invocation if invocation.attempt.future(index) is not None else None
+
+    def _check_room(self, payload: Payload) -> None:
+        longest = self._partition.limits.max_failure
+        if payload.reason is not None and len(payload.reason) > longest:
+            raise PayloadTooLarge(
+                f"The reason takes {len(payload.reason):,} characters; max_failure of the app allows {longest:,}. The "
+                "awakeable stays open."
+            )
 
     def _apply_now(self, invocation: Invocation, seq: int, index: int, payload: Payload) -> None:
         partition = self._partition
@@ -161,11 +182,6 @@ class Awakeables:
         except BadArguments:
             text = ""
         _check_same(completion.kind, completion.value, payload.kind, text, codec)
-
-
-def _waits(invocation: Invocation, index: int) -> bool:
-    """Whether its handler is in memory and has asked for this awakeable: it says which type it waits for."""
-    return invocation.attempt is not None and invocation.attempt.future(index) is not None
 
 
 def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool:

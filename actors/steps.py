@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from actors import failures, left_steps, packing
@@ -28,6 +28,7 @@ from actors.futures import mark_seen
 from actors.invocation import StepWork
 from actors.journal import Entry, Kind
 from actors.logs import invocation_of
+from actors.result_types import unwrapped
 from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.step_threads import Execution
@@ -135,7 +136,8 @@ class Step(StepWork):
             function = self._function
             if partition.watcher is not None:
                 function = partition.watcher.step(self._invocation, self._name(), function)
-            variables = self._variables.copy()  # one context cannot be entered by two threads at once
+            # Each try begins with the variables of the handler, and no two threads can enter one context at once.
+            variables = self._variables.copy() if self._policy is not None else self._variables
             variables.run(invocation_of.set, (partition, self._invocation))
             if is_async(function):
                 self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
@@ -377,6 +379,7 @@ async def _no_stop_async(function: Callable[[], Any]) -> Any:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = unwrapped(function)
+    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return True  # most: the questions below take three times as long
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
