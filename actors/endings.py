@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("actors")
 
+_FAILED = Status.FAILED
+_TIMED = frozenset((Kind.SLEEP, Kind.AWAKEABLE))  # what may have a time at which it goes off
+
 
 def finish_rare(partition: Partition, invocation: Invocation) -> None:
     extras = invocation.extras
@@ -36,22 +39,18 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
     if work:
         invocation.work = _cancel_work(partition, invocation, journal, work)
     for entry in journal.commands:
-        kind = entry.kind
-        if (
-            (kind == Kind.SLEEP or kind == Kind.AWAKEABLE)
-            and entry.ref is not None
-            and entry.idx not in journal.completed
-        ):
+        if entry.kind in _TIMED and entry.ref is not None and entry.idx not in journal.completed:
             partition.alarms.cancel(entry.ref, invocation.seq, entry.idx)
     if (
-        invocation.status == Status.FAILED
+        invocation.status == _FAILED
         and invocation.handler is not None
         and invocation.handler.atomic
         and not invocation.has(Flag.APART)
     ):
         _roll_back(partition, invocation, journal)
-    if invocation.mailbox is not None and not invocation.shared:
-        partition.write_behind(invocation.mailbox)
+    mailbox = invocation.mailbox
+    if mailbox is not None and mailbox.state is not None and mailbox.state.behind is not None and not invocation.shared:
+        partition.write_behind(mailbox)
     if invocation.handler is not None and invocation.handler.service.kind == "workflow":
         partition.promises.ended(invocation, journal)
 

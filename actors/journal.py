@@ -217,18 +217,15 @@ class Journal:
         at_ms: int,
     ) -> Entry:
         self.size = idx = self.size + 1
-        if (
-            before is None
-            and (value is None or (value.__class__ is str and value.isascii()))
-            and (name is None or name.isascii())
-        ):  # `taken`, for most entries
-            if name is not None:
-                self.bytes += len(name)
-            if value is not None:
-                self.bytes += len(value)
-        else:
-            self.bytes += taken(name, value, before)
         entry = Entry(idx, kind, name, value, ref, before, at_ms)
+        if before is not None:
+            self.bytes += taken(name, value, before)
+        else:  # `taken`, for most entries
+            if name is not None:
+                self.bytes += len(name) if name.isascii() else taken(name, None, None)
+            if value is not None:
+                plain = value.__class__ is bytes or value.isascii()
+                self.bytes += len(value) if plain else taken(None, value, None)
         if kind < _COMPLETED:
             if kind == _UNSEEN:
                 assert ref is not None
@@ -254,8 +251,9 @@ class Journal:
             command = self.command(ref)
             if command is not None and command.kind == Kind.CALL:
                 self.waits[ref] = int(value)
-        else:
-            self.completed[ref] = entry
+            return entry
+        self.completed[ref] = entry
+        if self.waits:
             self.waits.pop(ref, None)
         return entry
 

@@ -1455,7 +1455,7 @@ BUGS = [
     Bug(
         "the row of a large text stays behind when the invocation ends",
         "actors/endings.py",
-        "        partition.write_behind(invocation.mailbox)\n",
+        "        partition.write_behind(mailbox)\n",
         "        pass\n",
     ),
     Bug(
