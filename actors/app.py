@@ -22,9 +22,8 @@ from actors import left_steps
 from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
-from actors.committer import Store
 from actors.daemon_threads import DaemonThreads
-from actors.entry import Outside, check_entry, inside
+from actors.entry import Outside, check_entry
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -45,14 +44,15 @@ from actors.handlers import (
     remaining,
 )
 from actors.http_options import HttpOptions
+from actors.inside import inside
 from actors.invocation import Invocation, outcome_of
 from actors.journal import Kind
 from actors.keys import checked_key, key_for
 from actors.limits import Limits
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
+from actors.message import Message
 from actors.operations import Operations
 from actors.partition import Partition
-from actors.placements import Message
 from actors.recovery import Recovery
 from actors.restarts import checked_keep
 from actors.retry import RetryPolicy
@@ -61,6 +61,7 @@ from actors.spelling import refuse_unknown
 from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
 from actors.storage.lock import held
+from actors.storage.port import Store
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 from actors.watching import Watcher
 

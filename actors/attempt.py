@@ -339,9 +339,8 @@ class Attempt(Recorder):
     def branches(self) -> Branches:
         if self._branches is None:
             self._branches = Branches(self)
-            invocation_of.set(
-                (self.partition, self.invocation)
-            )  # in the handler's own context: its code asks for a task
+            # In the handler's own context: its code asks for a task.
+            invocation_of.set((self.partition.ids, self.invocation))
         return self._branches  # type: ignore[no-any-return]
 
     def wake(self) -> None:

@@ -20,9 +20,9 @@ from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
 from actors.storage import JournalRow
 
 if TYPE_CHECKING:
-    from actors.committer import Store
     from actors.invocation import Invocation
     from actors.partition import Partition
+    from actors.storage.port import Store
 
 _UNKNOWN = "No open awakeable has this id. Its invocation has ended, or its record was removed; there is nothing left to complete."
 

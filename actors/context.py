@@ -34,8 +34,8 @@ from actors.handlers import (
 )
 from actors.journal import Entry, Kind
 from actors.keys import check_name, checked_key, key_for
+from actors.message import Message
 from actors.named_state import NamedState
-from actors.placements import Message
 from actors.result_types import result_codec, step_name
 from actors.retry import RetryPolicy
 from actors.sent_messages import PlacedMessage, SentMessage

@@ -8,19 +8,15 @@ handler's own object would never return, where ctx.object refuses it.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from actors.errors import MisusedApp
+from actors.inside import inside
 
 if TYPE_CHECKING:
     from actors.partition import Partition
-
-# The partition whose handler or step (or a task of these) is running. Set where handlers start, so a handler pays
-# nothing for it.
-inside: contextvars.ContextVar[object | None] = contextvars.ContextVar("inside", default=None)
 
 
 def check_entry(partition: Partition) -> None:

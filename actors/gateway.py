@@ -34,8 +34,8 @@ from actors.errors import (
 from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
 from actors.journal import Kind
 from actors.keys import checked_key, key_for
+from actors.message import Message
 from actors.overview import overview
-from actors.placements import Message
 from actors.serde import Codec
 from actors.state_access import StateInfo, patch_state, with_cleared
 from actors.storage import RUN, InvocationRow, Status

@@ -8,10 +8,11 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from actors.committer import Store, refuse
+from actors.committer import refuse
 from actors.errors import AppNotRunning
 from actors.invocation import Invocation
 from actors.storage import ObjectRecord, Status, StorageError
+from actors.storage.port import Store
 
 if TYPE_CHECKING:
     from actors.mailbox import Mailbox

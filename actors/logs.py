@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.virtual_object import inside_step
+from actors.inside import inside_step
 
 if TYPE_CHECKING:
+    from actors.ids import IdMint
     from actors.invocation import Invocation
-    from actors.partition import Partition
 
 # Set for the steps of a handler, and with its first task: what they start inherits it. The code of a handler is found as the
 # current task: a variable of its own would cost each handler that waits as much as its future.
-invocation_of: contextvars.ContextVar[tuple[Partition, Invocation] | None] = contextvars.ContextVar(
+invocation_of: contextvars.ContextVar[tuple[IdMint, Invocation] | None] = contextvars.ContextVar(
     "invocation_of", default=None
 )
 
@@ -35,8 +35,8 @@ class InvocationFilter(logging.Filter):
             for name in ("invocation_id", "service", "key", "handler"):
                 record.__dict__.setdefault(name, None)
             return True
-        partition, invocation = found
-        record.invocation_id = partition.ids.invocation(invocation.seq)
+        ids, invocation = found
+        record.invocation_id = ids.invocation(invocation.seq)
         record.service, record.key = invocation.service, invocation.shown_key
         record.handler = invocation.handler_name
         return True
@@ -81,7 +81,7 @@ class JsonFormatter(logging.Formatter):
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def _current() -> tuple[Partition, Invocation] | None:
+def _current() -> tuple[IdMint, Invocation] | None:
     found = invocation_of.get()
     if found is not None:
         return found
@@ -90,4 +90,4 @@ def _current() -> tuple[Partition, Invocation] | None:
     except RuntimeError:
         return None
     invocation = getattr(task, "invocation", None)
-    return (task.partition, invocation) if invocation is not None else None
+    return (task.partition.ids, invocation) if invocation is not None else None

@@ -28,9 +28,8 @@ from actors.awakeables import Awakeables
 from actors.branches import TaskFactory, see_tasks
 from actors.cleanup import CLEAN_UP_S
 from actors.clock import Clock
-from actors.committer import Committer, Store, may_have_been_done, refuse
+from actors.committer import Committer, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
-from actors.entry import inside
 from actors.errors import (
     AppNotRunning,
     BadKey,
@@ -48,14 +47,16 @@ from actors.errors import (
 from actors.gauges import Gauges
 from actors.handlers import HandlerDefinition, Options
 from actors.ids import IdMint
+from actors.inside import inside
 from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind, own_key
 from actors.journal import Entry, Journal, Kind
 from actors.limits import Limits
 from actors.loader import Loader
 from actors.mailbox import Mailbox
+from actors.message import Message
 from actors.object_state import ObjectState
 from actors.operations import Operations
-from actors.placements import Message, Placements
+from actors.placements import Placements
 from actors.promises import Promises
 from actors.requests import Requests
 from actors.residence import Residence
@@ -76,6 +77,7 @@ from actors.storage import (
     Status,
     StorageError,
 )
+from actors.storage.port import Store
 from actors.ticks import Ticks
 from actors.timers import DELIVER
 from actors.turns import NUMBERS_RESERVED, Ledger, Mark

@@ -13,55 +13,20 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from actors.errors import BadArguments, IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
 from actors.futures import is_cancelled
 from actors.handlers import address
 from actors.journal import Kind
-from actors.storage import RUN
+from actors.message import Claim, Message
 
 if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition, Options
+    from actors.handlers import HandlerDefinition
     from actors.invocation import Invocation
     from actors.partition import Partition
 
-Claim = tuple[str, str, str, str]
 Lane = tuple[int, str, str]
-
-
-class Message:
-    """A message to be placed."""
-
-    __slots__ = ("args_text", "idempotency_key", "key", "options", "target", "values")
-
-    def __init__(
-        self, target: HandlerDefinition, key: str, args_text: str, values: tuple[Any, ...] | None, options: Options
-    ) -> None:
-        self.target = target
-        self.key = key
-        self.args_text = args_text
-        self.values = values
-        self.options = options
-        self.idempotency_key = options.idempotency_key
-        if target.once:
-            if self.idempotency_key is not None:
-                raise BadArguments(
-                    f"{target.target} runs once for each key of the workflow: that key is its idempotency key. Remove idempotency_key=."
-                )
-            self.idempotency_key = RUN
-
-    @property
-    def claim(self) -> Claim:
-        assert self.idempotency_key is not None
-        if self.target.once:
-            return run_claim(self.target.service.name, self.key)
-        return self.target.service.name, self.key, self.target.name, self.idempotency_key
-
-
-def run_claim(service: str, key: str) -> Claim:
-    """What the run of a workflow takes: its whole key, so that it may be renamed."""
-    return service, key, "", RUN
 
 
 class Placements:

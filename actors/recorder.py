@@ -17,12 +17,12 @@ from actors.errors import (
     TerminalError,
 )
 from actors.futures import DurableFuture, JournaledFuture
+from actors.inside import inside_step
 from actors.journal import Entry, Journal, Kind, Replay, Write, after, packed_state, taken
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.storage import Flag
 from actors.upgrades import record_version
-from actors.virtual_object import inside_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

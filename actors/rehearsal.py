@@ -19,7 +19,6 @@ from actors import failures
 from actors.attempt import Attempt
 from actors.branches import see_tasks
 from actors.clock import SystemClock
-from actors.committer import Store
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -38,6 +37,7 @@ from actors.object_state import ObjectState
 from actors.partition import Partition
 from actors.retry import RetryPolicy
 from actors.storage import Flag, InvocationRow, JournalRow, Status
+from actors.storage.port import Store
 from actors.virtual_object import ServiceDefinition
 
 PROMPT_TURNS = 50  # of the loop, in which a handler's own tasks get as far as they can without waiting

@@ -29,8 +29,8 @@ from actors.errors import (
     WrongKind,
 )
 from actors.keys import check_name, checked_key
+from actors.message import run_claim
 from actors.object_state import VERSION_NAME, materialize
-from actors.placements import run_claim
 from actors.serde import ANY
 from actors.storage import RUN
 from actors.upgrades import migrated

@@ -25,6 +25,7 @@ from actors.errors import (
     short_reason,
 )
 from actors.futures import mark_seen
+from actors.inside import inside_step
 from actors.invocation import StepWork
 from actors.journal import Entry, Kind
 from actors.logs import invocation_of
@@ -34,7 +35,6 @@ from actors.serde import Codec
 from actors.step_threads import Execution
 from actors.storage import Flag, Status
 from actors.tries import Tries
-from actors.virtual_object import inside_step
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -138,7 +138,7 @@ class Step(StepWork):
                 function = partition.watcher.step(self._invocation, self._name(), function)
             # Each try begins with the variables of the handler, and no two threads can enter one context at once.
             variables = self._variables.copy() if self._policy is not None else self._variables
-            variables.run(invocation_of.set, (partition, self._invocation))
+            variables.run(invocation_of.set, (partition.ids, self._invocation))
             if is_async(function):
                 self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
             else:

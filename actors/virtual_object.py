@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextvars
 import copyreg
 import sys
 from collections.abc import Callable, Container, Iterable
@@ -16,6 +15,7 @@ from actors.errors import DefinitionError, StateWriteInStep, StateWriteRefused, 
 from actors.exactness import ATOMS
 from actors.fields import FieldDefinition, default_of
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
+from actors.inside import inside_step
 from actors.migrations import Migration, Migrations, checked_version
 from actors.references import Reference, reference_class
 from actors.retry import RetryPolicy
@@ -192,9 +192,6 @@ class _Meta(abc.ABCMeta):
 
 Kind = Literal["object", "service", "workflow"]
 
-
-# Set while the function of a step runs: what it did to its object, or asked of the context, no replay would do again.
-inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)
 
 _inside_step = inside_step.get
 

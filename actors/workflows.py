@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import UnknownInvocation, WrongStatus
+from actors.message import run_claim
 from actors.object_state import VERSION_NAME, ObjectState
-from actors.placements import run_claim
 from actors.promises import WorkflowState
 from actors.storage import RUN, Status
 

@@ -20,11 +20,11 @@ from actors.storage.errors import (
     StorageError,
     StorageFull,
 )
-from actors.storage.figures import Figures
 from actors.storage.records import (
     OWN_KEY,
     RUN,
     Batch,
+    Figures,
     Flag,
     InvocationRow,
     JournalRow,

@@ -11,11 +11,12 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiosqlite
 
 from actors.storage.errors import translated
+from actors.storage.records import Figures
 
 # Indexes of open invocations only: what has ended costs nothing, however much of it is kept.
 _OPEN = (
@@ -33,16 +34,6 @@ _DEEPEST = (
 )
 
 Read = Callable[[str], Awaitable[Sequence[Any]]]
-
-
-class Figures(NamedTuple):
-    """`open` is (service, status, how many, when the oldest pending one was accepted); delayed ones tell no such time."""
-
-    open: list[tuple[str, int, int, int | None]]
-    awakeables: dict[str, int]
-    deepest: dict[str, int]  # messages in the fullest mailbox
-    file_bytes: int | None  # None in memory
-    log_bytes: int | None
 
 
 async def read_figures(read: Read, path: str) -> Figures:

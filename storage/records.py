@@ -188,3 +188,13 @@ class OpenedDatabase:
     settled: list[int]  # ended invocations whose outcome an attached caller has not got yet
     ended: int  # how many ended invocations are kept, ticks included, but not others under an idempotency key
     requests: list[RequestRow] = field(default_factory=list)  # to be done before anything else
+
+
+class Figures(NamedTuple):
+    """`open` is (service, status, how many, when the oldest pending one was accepted); delayed ones tell no such time."""
+
+    open: list[tuple[str, int, int, int | None]]
+    awakeables: dict[str, int]
+    deepest: dict[str, int]  # messages in the fullest mailbox
+    file_bytes: int | None  # None in memory
+    log_bytes: int | None

@@ -38,12 +38,13 @@ from actors.storage.errors import (
     translated,
     translated_os,
 )
-from actors.storage.figures import Figures, Onlooker, read_figures
+from actors.storage.figures import Onlooker, read_figures
 from actors.storage.inspection import foreign, inspect
 from actors.storage.lock import FileLock, is_alive, noted
 from actors.storage.packed import SETUP, packed
 from actors.storage.records import (
     Batch,
+    Figures,
     InvocationRow,
     JournalRow,
     ObjectRecord,

@@ -15,7 +15,7 @@ from actors import App, Context, Limits, TerminalError, VirtualObject, handler, 
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
 from actors.gateway import Gateway
 from actors.handlers import Options
-from actors.placements import Message
+from actors.message import Message
 from tests.world import World, limits, outcome
 
 
