@@ -15,7 +15,7 @@ from typing import Any, Generic
 from actors.annotations import is_constant
 from actors.errors import DefinitionError
 from actors.fields import Factory
-from actors.type_names import shortened, type_name
+from actors.serde.type_names import shortened, type_name
 
 _SHARED_BY_DESIGN = (types.ModuleType, types.MappingProxyType, slice, logging.Logger, logging.LoggerAdapter)
 

@@ -40,9 +40,9 @@ from actors.result_types import result_codec, step_name
 from actors.retry import RetryPolicy
 from actors.sent_messages import PlacedMessage, SentMessage
 from actors.serde import ANY, Codec, codec_for, value_codec
+from actors.serde.type_names import type_name
 from actors.service import Service
 from actors.spelling import refuse_unknown
-from actors.type_names import type_name
 from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:

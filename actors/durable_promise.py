@@ -9,7 +9,7 @@ from actors.errors import BadArguments
 from actors.futures import DurableFuture, JournaledFuture
 from actors.journal import Kind
 from actors.serde import ANY, Codec, value_codec
-from actors.type_names import type_name
+from actors.serde.type_names import type_name
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

@@ -11,10 +11,9 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from actors import packing
 from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError, failure_error
 from actors.journal import Entry, Kind
-from actors.serde import Codec
+from actors.serde import Codec, packing
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

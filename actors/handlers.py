@@ -27,9 +27,9 @@ from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.futures import AwaitedOutside, Call
 from actors.retry import RetryPolicy
 from actors.serde import Codec, codec_for, join, split
+from actors.serde.type_names import shortened
 from actors.spelling import refuse_unknown
 from actors.storage import Mode
-from actors.type_names import shortened
 
 if TYPE_CHECKING:
     from actors.context import Context

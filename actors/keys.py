@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.errors import BadArguments, BadKey, WrongKind
+from actors.serde.type_names import shortened
 from actors.storage import OWN_KEY
-from actors.type_names import shortened
 
 if TYPE_CHECKING:
     from actors.handlers import HandlerDefinition

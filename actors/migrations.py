@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, printable
 from actors.serde import ANY
-from actors.type_names import shortened, type_name
+from actors.serde.type_names import shortened, type_name
 
 State = dict[str, Any]
 

@@ -25,11 +25,11 @@ from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
-from actors.exactness import ATOMS
 from actors.fields import FieldDefinition
-from actors.growing import KnownText
 from actors.journal import Journal
-from actors.type_names import type_name
+from actors.serde.exactness import ATOMS
+from actors.serde.growing import KnownText
+from actors.serde.type_names import type_name
 from actors.virtual_object import Served, ServiceDefinition, values_of
 
 _new = object.__new__

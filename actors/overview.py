@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors import packing
 from actors.errors import UnknownInvocation
 from actors.listing import InvocationInfo, steps_of
+from actors.serde import packing
 from actors.storage import InvocationRow, Mode, Status
 
 if TYPE_CHECKING:

@@ -63,6 +63,7 @@ from actors.residence import Residence
 from actors.retention import Retention
 from actors.retry import RetryPolicy
 from actors.serde import Codec
+from actors.serde.type_names import shortened
 from actors.step_threads import StepThreads
 from actors.steps import Step
 from actors.storage import (
@@ -81,7 +82,6 @@ from actors.storage.port import Store
 from actors.ticks import Ticks
 from actors.timers import DELIVER
 from actors.turns import NUMBERS_RESERVED, Ledger, Mark
-from actors.type_names import shortened
 from actors.virtual_object import ServiceDefinition, definition_of
 from actors.watching import Counts, Watcher, trace_headers
 from actors.workflows import Workflows

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from actors import failures, left_steps, packing
+from actors import failures, left_steps
 from actors.errors import (
     InvocationCancelled,
     PayloadTooLarge,
@@ -31,7 +31,7 @@ from actors.journal import Entry, Kind
 from actors.logs import invocation_of
 from actors.result_types import unwrapped
 from actors.retry import RetryPolicy
-from actors.serde import Codec
+from actors.serde import Codec, packing
 from actors.step_threads import Execution
 from actors.storage import Flag, Status
 from actors.tries import Tries

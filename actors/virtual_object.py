@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 from actors.annotations import annotations_of, bound, is_constant, resolved, scopes, type_arguments
 from actors.constants import refuse_mutable_values
 from actors.errors import DefinitionError, StateWriteInStep, StateWriteRefused, UnknownHandler, UnsetState, WrongKind
-from actors.exactness import ATOMS
 from actors.fields import FieldDefinition, default_of
 from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, InvocationHandle, Options
 from actors.inside import inside_step
@@ -20,8 +19,9 @@ from actors.migrations import Migration, Migrations, checked_version
 from actors.references import Reference, reference_class
 from actors.retry import RetryPolicy
 from actors.schedules import schedules_of
+from actors.serde.exactness import ATOMS
+from actors.serde.type_names import shortened
 from actors.spelling import refuse_unknown
-from actors.type_names import shortened
 
 T = TypeVar("T")
 

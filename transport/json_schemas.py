@@ -15,9 +15,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import inspect as kinds
 
-from actors.models import Adapter, encode_model, is_model, schemas_of
 from actors.serde import codec_for
-from actors.type_names import type_name
+from actors.serde.pydantic_models import Adapter, encode_model, is_model, schemas_of
+from actors.serde.type_names import type_name
 
 Schema = dict[str, Any]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import packing
+from actors.serde import packing
 
 
 @dataclass(frozen=True, order=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, TerminalError, VirtualObject, Workflow, handler, serde, shared
+from actors import Context, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import (
     BadArguments,
     DeterminismError,
@@ -20,6 +20,7 @@ from actors.errors import (
     SerializationError,
     WrongKind,
 )
+from actors.serde import codec as serde
 from tests.world import World, limits, outcome
 
 ran: list[str] = []

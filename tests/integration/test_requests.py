@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, serde, shared
+from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import AppNotRunning, BadArguments, DefinitionError
 from actors.handlers import InvocationHandle
+from actors.serde import codec as serde
 from actors.storage import StorageError
 from actors.testing import Disk, SimulatedStore
 from tests.world import World

@@ -21,8 +21,8 @@ from hypothesis import given
 from typing_extensions import TypeAliasType, TypedDict
 
 from actors.errors import DefinitionError, SerializationError
-from actors.models import encode_model
 from actors.serde import Codec, codec_for
+from actors.serde.pydantic_models import encode_model
 from tests.unit import kinds
 from tests.unit.test_serde import KINDS
 

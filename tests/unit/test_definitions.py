@@ -17,7 +17,7 @@ import pytest
 
 from actors import App, Context, VirtualObject, field, handler, shared
 from actors.errors import DefinitionError, UnknownHandler
-from actors.type_names import type_name
+from actors.serde.type_names import type_name
 from actors.virtual_object import ServiceDefinition, definition_of
 from tests.unit import elsewhere
 from tests.unit.kinds import Item, Money, Point, User

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.errors import SerializationError
-from actors.growing import KnownText
 from actors.serde import Codec, codec_for
+from actors.serde.growing import KnownText
 
 
 class Text(str):

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import SerializationError
-from actors.packing import MAX_DEPTH, pack, unpack
+from actors.serde.packing import MAX_DEPTH, pack, unpack
 from tests.unit.kinds import Color, Item, Level, Movie, Pair, Point, Size, User
 
 zones = st.one_of(

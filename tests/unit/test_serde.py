@@ -24,9 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import DefinitionError, SerializationError
-from actors.exactness import MAX_DEPTH
 from actors.serde import ANY, Codec, codec_for, codec_named, plain_codec, split
-from actors.type_names import type_name
+from actors.serde.exactness import MAX_DEPTH
+from actors.serde.type_names import type_name
 from tests.unit.kinds import (
     Access,
     Aliased,

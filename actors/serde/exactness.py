@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from actors.models import is_model
-from actors.type_names import shortened
+from actors.serde.pydantic_models import is_model
+from actors.serde.type_names import shortened
 
 # Values that cannot change in place: the same object means the same value.
 ATOMS = frozenset(

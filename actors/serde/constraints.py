@@ -15,8 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, NewType, TypeVar, Union, g
 
 import msgspec
 
-from actors.models import has_pydantic_schema, is_model, is_pydantic_dataclass
-from actors.type_names import note_text, type_name
+from actors.serde.pydantic_models import has_pydantic_schema, is_model, is_pydantic_dataclass
+from actors.serde.type_names import note_text, type_name
 
 # What msgspec.Meta can require; the rest of it describes.
 _META = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")

@@ -11,8 +11,8 @@ from operator import is_
 from typing import Any
 
 from actors.errors import SerializationError
-from actors.exactness import ATOMS
-from actors.serde import Codec
+from actors.serde.codec import Codec
+from actors.serde.exactness import ATOMS
 
 
 class KnownText:

@@ -16,11 +16,11 @@ from typing import Any, ForwardRef, get_origin
 
 import msgspec
 
-from actors.constraints import pydantic_strictness
 from actors.errors import DefinitionError, SerializationError
-from actors.exactness import ATOMS, MAX_DEPTH, TooDeep, difference, same
-from actors.models import Adapter, decode_model, encode_model, is_model, model_hides
-from actors.type_names import advice, said, shortened, type_name
+from actors.serde.constraints import pydantic_strictness
+from actors.serde.exactness import ATOMS, MAX_DEPTH, TooDeep, difference, same
+from actors.serde.pydantic_models import Adapter, decode_model, encode_model, is_model, model_hides
+from actors.serde.type_names import advice, said, shortened, type_name
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_model)
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from actors.type_names import type_name
+from actors.serde.type_names import type_name
 
 
 def encode_model(value: Any) -> Any:
