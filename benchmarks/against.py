@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.machine import facts
-from benchmarks.options import Result
+from benchmarks.options import Options, Result
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -27,7 +28,7 @@ class NotComparable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One figure, over all pairs: the medians of both checkouts, and of the ratios `here / other` of each pair."""
+    """One figure, over all pairs: the medians of both checkouts, and of the ratios `here / other` of each pair. A ratio to 0 is NaN."""
 
     name: str
     here: float
@@ -72,18 +73,14 @@ def measured(checkout: Path, arguments: Sequence[str]) -> Result:
 
 
 def compared(pairs: Sequence[tuple[Result, Result]]) -> list[Compared]:
-    """The figures that both have, in the order of the first result."""
-    constant = facts()
+    """The figures that both have, in the order of the first result; what was asked for is not one."""
+    left_out = {*facts(), *(option.name for option in fields(Options))}
     rows = []
-    for name, value in pairs[0][0].items():
-        if name in constant or not _is_figure(value):
-            continue
+    for name in pairs[0][0]:
         both: list[tuple[Any, Any]] = [(here.get(name), other.get(name)) for here, other in pairs]
-        if not all(_is_figure(figure) and figure for pair in both for figure in pair):
+        if name in left_out or not all(_is_figure(figure) for pair in both for figure in pair):
             continue
-        ratios = [here / other for here, other in both]
-        if set(ratios) == {1.0}:  # what was asked for, such as the number of callers
-            continue
+        ratios = [here / other if other else math.nan for here, other in both]
         here, there = (statistics.median(side) for side in zip(*both, strict=True))
         rows.append(Compared(name, here, there, statistics.median(ratios), min(ratios), max(ratios)))
     return rows

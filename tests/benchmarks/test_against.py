@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,17 @@ from benchmarks.machine import facts
 
 
 def test_a_figure_is_compared_by_the_ratios_of_its_pairs() -> None:
-    asked = {"scenario": "counter", "callers": 64, "uvloop": True, "nothing": 0, **facts()}
+    asked = {"scenario": "counter", "callers": 64, "uvloop": True, **facts()}
     pairs = [({**asked, "ops_per_s": here}, {**asked, "ops_per_s": other}) for here, other in ((2, 1), (3, 1), (9, 9))]
     (row,) = compared(pairs)
     assert (row.name, row.here, row.other) == ("ops_per_s", 3, 1)
     assert (row.lowest, row.ratio, row.highest) == (1, 2, 3)
+
+
+def test_a_figure_that_is_equal_or_nothing_is_shown_too() -> None:
+    equal, lost = compared([({"bytes": 100, "lost": 7}, {"bytes": 100, "lost": 0})] * 2)
+    assert (equal.ratio, lost.here, lost.other) == (1, 7, 0)
+    assert math.isnan(lost.ratio)
 
 
 def test_a_checkout_is_compared_with_itself() -> None:
