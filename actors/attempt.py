@@ -171,6 +171,7 @@ class Attempt(Recorder):
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)
         if handler.wants_context:
+            variables.run(invocation_of.set, invocation)  # for others this would cost more than it gives
             self._coroutine = handler.function(instance, self.context, *args)
         else:
             self._coroutine = handler.function(instance, *args)
@@ -339,8 +340,7 @@ class Attempt(Recorder):
     def branches(self) -> Branches:
         if self._branches is None:
             self._branches = Branches(self)
-            # In the handler's own context: its code asks for a task.
-            invocation_of.set((self.partition.ids, self.invocation))
+            invocation_of.set(self.invocation)  # in the handler's own context: its code asks for a task
         return self._branches  # type: ignore[no-any-return]
 
     def wake(self) -> None:
@@ -513,6 +513,8 @@ class Attempt(Recorder):
             if state.foreign:
                 record_version(self.partition, invocation, state)
         state.texts = state.stored
+        if state.containers is not None:
+            state.containers.known = None
 
     def _pause(self, error: ActorsError) -> None:
         if isinstance(error, MailboxFull):

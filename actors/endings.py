@@ -49,6 +49,7 @@ def clean_up(partition: Partition, invocation: Invocation, journal: Journal) -> 
     ):
         _roll_back(partition, invocation, journal)
     mailbox = invocation.mailbox
+    # As `write_behind` asks itself: few states are behind, and each call has a journal to clean up.
     if mailbox is not None and mailbox.state is not None and mailbox.state.behind is not None and not invocation.shared:
         partition.write_behind(mailbox)
     if invocation.handler is not None and invocation.handler.service.kind == "workflow":

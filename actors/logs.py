@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from actors.ids import IdMint
     from actors.invocation import Invocation
 
-# Set for the steps of a handler, and with its first task: what they start inherits it. The code of a handler is found as the
-# current task: a variable of its own would cost each handler that waits as much as its future.
-invocation_of: contextvars.ContextVar[tuple[IdMint, Invocation] | None] = contextvars.ContextVar(
-    "invocation_of", default=None
-)
+# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
+# and with the first task of others; apart from that a handler is found as the current task.
+invocation_of: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("invocation_of", default=None)
+
+# Set once for all handlers of an app: together with the invocation it would be one object more for each handler that waits.
+ids_of: contextvars.ContextVar[IdMint | None] = contextvars.ContextVar("ids_of", default=None)
 
 
 class InvocationFilter(logging.Filter):
@@ -35,10 +36,10 @@ class InvocationFilter(logging.Filter):
             for name in ("invocation_id", "service", "key", "handler"):
                 record.__dict__.setdefault(name, None)
             return True
-        ids, invocation = found
-        record.invocation_id = ids.invocation(invocation.seq)
-        record.service, record.key = invocation.service, invocation.shown_key
-        record.handler = invocation.handler_name
+        ids = ids_of.get()
+        record.invocation_id = ids.invocation(found.seq) if ids is not None else None
+        record.service, record.key = found.service, found.shown_key
+        record.handler = found.handler_name
         return True
 
 
@@ -52,7 +53,7 @@ class ReplayFilter(logging.Filter):
         found = _current()
         if found is None or inside_step.get() or record.name.partition(".")[0] == "actors":
             return True
-        attempt = found[1].attempt
+        attempt = found.attempt
         return attempt is None or not attempt.replaying()
 
 
@@ -81,13 +82,12 @@ class JsonFormatter(logging.Formatter):
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def _current() -> tuple[IdMint, Invocation] | None:
+def _current() -> Invocation | None:
     found = invocation_of.get()
     if found is not None:
         return found
     try:
-        task: Any = asyncio.current_task()
+        task = asyncio.current_task()
     except RuntimeError:
         return None
-    invocation = getattr(task, "invocation", None)
-    return (task.partition.ids, invocation) if invocation is not None else None
+    return getattr(task, "invocation", None)

@@ -58,11 +58,11 @@ class ObjectState:
     """
 
     __slots__ = (
-        "_containers",
         "_definition",
         "_present",
         "_seen",
         "behind",
+        "containers",
         "foreign",
         "instance",
         "stored",
@@ -82,7 +82,7 @@ class ObjectState:
         self.instance: Served | None = None
         self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
         self._present = 0  # how many attributes the instance had then
-        self._containers: Containers | None = None  # a class that has none, as most have, pays for one slot
+        self.containers: Containers | None = None  # a class that has none, as most have, pays for one slot
 
     def begin(self, initial: dict[str, str] | None) -> Served:
         """The instance an attempt works on, holding `initial`, or the stored state. Raises StateDecodeError."""
@@ -92,8 +92,8 @@ class ObjectState:
         instance = self.instance
         if instance is None:
             instance = self.instance = self._made()
-        elif self._containers is not None and self._containers.given:
-            self._renew(self._containers, values_of(instance))
+        elif self.containers is not None and self.containers.given:
+            self._renew(self.containers, values_of(instance))
         return instance
 
     def _made(self) -> Served:
@@ -101,7 +101,7 @@ class ObjectState:
         if not definition.containers:
             instance = materialize(definition, definition.cls, texts)
         else:
-            before = self._containers
+            before = self.containers
             instance = self._made_with(Containers(before.fitting if before is not None else {}))
         values = values_of(instance)
         self._seen = [values.get(field.name, _ABSENT) for field in definition.fields]
@@ -110,7 +110,7 @@ class ObjectState:
 
     def _made_with(self, containers: Containers) -> Served:
         """An instance that has only what is immutable. `containers` holds the rest back."""
-        definition, texts, before = self._definition, self.texts, self._containers
+        definition, texts, before = self._definition, self.texts, self.containers
         instance: Served = _new(definition.worker)
         instance._actors_keeper = self  # type: ignore[attr-defined]
         values = values_of(instance)
@@ -132,17 +132,16 @@ class ObjectState:
                 elif known is None or known[0] != text:
                     known = text, _ENCODED
                 if fitting[1] is not None:
-                    containers.loaded[name] = fitting[1]
+                    containers.loaded_as(name, fitting[1])
                 containers.held[name] = known
             elif field.default_text is not None:
                 containers.held[name] = None, _ENCODED
-        self._containers = containers
+        self.containers = containers
         return instance
 
     def _renew(self, containers: Containers, values: dict[str, Any]) -> None:
         """Hold the containers that the handler before worked on back again: the next one gets what their texts hold."""
         containers.given = False
-        containers.known.clear()
         for name, position in self._definition.containers.items():
             value = values.get(name, _ABSENT)
             if value is not _ABSENT and type(value) not in ATOMS:
@@ -154,13 +153,13 @@ class ObjectState:
     def held_back(self, instance: Any) -> Container[str]:
         if instance is not self.instance:
             return self._definition.containers
-        return self._containers.held if self._containers is not None else ()
+        return self.containers.held if self.containers is not None else ()
 
     def hand_out(self, instance: Any, name: str) -> Any:
         position = self._definition.containers[name]
         field = self._definition.fields[position]
         values = values_of(instance)
-        containers = self._containers
+        containers = self.containers
         if instance is not self.instance or containers is None:  # its attempt is over, and has left code running
             text, value = self.stored.get(name), _ENCODED
         elif name in values:
@@ -180,7 +179,7 @@ class ObjectState:
         return value
 
     def hand_out_all(self, instance: Any) -> None:
-        containers = self._containers
+        containers = self.containers
         for name in list(containers.held) if instance is self.instance and containers is not None else ():
             self.hand_out(instance, name)
 
@@ -193,6 +192,8 @@ class ObjectState:
         """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
         self.texts = self.stored
         self.instance = None
+        if self.containers is not None:
+            self.containers.known = None
 
     def forget(self) -> None:
         """The database holds nothing of it from now on, not even a version."""
@@ -242,7 +243,7 @@ class ObjectState:
         Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
         """
         instance: Any = self.instance
-        containers = self._containers
+        containers = self.containers
         values: dict[str, Any] = instance.__dict__ if containers is None else values_of(instance)
         changed: dict[str, str | None] | None = None
         gone: dict[str, str | None] | None = None
@@ -265,28 +266,37 @@ class ObjectState:
                 if gone is not None and name in gone:
                     continue
                 codec = field.codec
-                known: str | None = None
+                text: str | None = None
                 if containers is not None:
                     if name in containers.held:
                         containers.assigned(self._definition, field)
-                    known = containers.known_text(name, value)
-                text = known or codec.dump(value)
+                    if containers.known is not None:
+                        text = containers.known_text(name, value)
+                verified = text is not None
+                if text is None:
+                    text = codec.dump(value)
                 before = self.texts.get(name, field.default_text)
                 if text != before and (codec.scalar or before is None or self._differs(field, text, before)):
                     if changed is None:
                         changed = {}
                     changed[name] = text
                 elif value is seen[position] and not codec.hidden:
-                    known = text  # the same container with the same content
+                    if containers is not None:
+                        containers.given = True
+                    continue  # the same container with the same content
                 if codec.scalar:
                     if codec.floats and type(value) is int:
                         value = values[name] = float(value)
                 else:
-                    restored = codec.verify(value, text) if known is None else value
+                    restored = value if verified else codec.verify(value, text)
                     if type(value) in ATOMS:
                         value = values[name] = restored
                     elif containers is not None:
-                        containers.compared(field, value, text, changed is not None and name in changed)
+                        containers.given = True
+                        if changed is not None and name in changed:
+                            containers.fitting[name] = text, None
+                        if not verified and len(text) >= LARGE:
+                            containers.remember(field, value, text)
                 seen[position] = value
         except SerializationError as error:
             # The changes found before the bad one are not recorded either. The handler may go on.
@@ -301,11 +311,11 @@ class ObjectState:
         codec = field.codec
         if codec.equal(text, before):
             return False
-        if self._containers is not None:
-            loaded = self._containers.loaded.get(field.name)
+        if self.containers is not None:
+            loaded = self.containers.loaded_text(field.name)
             if loaded is not None and codec.equal(text, loaded):
                 return False
-            self._containers.loaded.pop(field.name, None)  # coming back to what was loaded is a change from now on
+            self.containers.forget_loaded(field.name)  # coming back to what was loaded is a change from now on
         return True
 
     def _compare_all_anew(self) -> None:
@@ -327,7 +337,7 @@ class ObjectState:
                     f"Declare it in the class body: {name}: {type_name(type(values[name]))} = ..."
                 )
         gone: dict[str, str | None] = {}
-        containers = self._containers
+        containers = self.containers
         for position, field in enumerate(definition.fields):
             if field.name not in values and not (containers is not None and field.name in containers.held):
                 if field.has_default:
@@ -337,7 +347,9 @@ class ObjectState:
                 if field.name in self.texts:
                     gone[field.name] = None
                 if containers is not None:
-                    containers.loaded.pop(field.name, None)
+                    containers.forget_loaded(field.name)
+                    if containers.known is not None:
+                        containers.known.pop(field.name, None)
         self._present = len(values)
         return gone or None
 
@@ -352,17 +364,18 @@ class Containers:
     `held` are those that the instance has not got yet: their texts (None: the default), and their values if they are decoded
     already. `given` tells whether the handler has got, or assigned, any. `fitting` are texts that are known to fit the class, and
     what they would be written as if that is another text. `loaded` is what values loaded from another text than they would be
-    written as: an older class wrote it, for example. `known` are the large ones whose text need not be made anew.
+    written as: an older class wrote it, for example. `known` are the large ones that a handler has changed, so that what it changes
+    next need not be encoded as a whole: it ends with the invocation. The last two are None as long as they hold nothing.
     """
 
-    __slots__ = ("fitting", "given", "held", "known", "loaded")
+    __slots__ = ("_loaded", "fitting", "given", "held", "known")
 
     def __init__(self, fitting: dict[str, tuple[str, str | None]]) -> None:
         self.held: dict[str, tuple[str | None, Any]] = {}
         self.given = False
         self.fitting = fitting
-        self.loaded: dict[str, str] = {}
-        self.known: dict[str, KnownText] = {}
+        self._loaded: dict[str, str] | None = None
+        self.known: dict[str, KnownText] | None = None
 
     def assigned(self, definition: ServiceDefinition, field: FieldDefinition) -> None:
         """A container that is held back was given another value: it is not handed out any more."""
@@ -373,23 +386,38 @@ class Containers:
     def has_loaded(self, field: FieldDefinition, text: str | None, value: Any) -> None:
         """A container came from another text than it would be written as, if an int in it has become a float."""
         if text is not None and field.codec.floats and (again := field.codec.dump(value)) != text:
-            self.loaded[field.name] = again
+            self.loaded_as(field.name, again)
+
+    def loaded_as(self, name: str, again: str) -> None:
+        if self._loaded is None:
+            self._loaded = {}
+        self._loaded[name] = again
+
+    def loaded_text(self, name: str) -> str | None:
+        return self._loaded.get(name) if self._loaded is not None else None
+
+    def forget_loaded(self, name: str) -> None:
+        if self._loaded is not None:
+            self._loaded.pop(name, None)
 
     def known_text(self, name: str, value: Any) -> str | None:
-        """The text of `value`, which it restores, if that can be told without encoding all of it."""
+        """The text of `value`, which restores it, if that can be told without encoding all of it."""
+        assert self.known is not None
         known = self.known.get(name)
-        return known.text_of(value) if known is not None else None
+        if known is None:
+            return None
+        text = known.text_of(value)
+        if text is None:
+            del self.known[name]
+        return text
 
-    def compared(self, field: FieldDefinition, value: Any, text: str, changed: bool) -> None:
-        """`text` is what `value` is written as, and restores it."""
-        self.given = True
-        if changed:
-            self.fitting[field.name] = text, None
-        known = self.known.get(field.name)
-        if known is None or known.text is not text:
-            known = KnownText.of(field.codec, value, text) if len(text) >= LARGE else None
-            if known is not None:
-                self.known[field.name] = known
+    def remember(self, field: FieldDefinition, value: Any, text: str) -> None:
+        """`text` was verified to restore `value`, a large one."""
+        known = KnownText.of(field.codec, value, text)
+        if known is not None:
+            if self.known is None:
+                self.known = {}
+            self.known[field.name] = known
 
 
 class _Snapshot:
@@ -417,7 +445,7 @@ class _Snapshot:
 
 def reader_of(state: ObjectState, texts: dict[str, str]) -> Served:
     """What a shared handler reads: an instance of its own that holds `texts`. Raises StateDecodeError."""
-    definition, fitting = state._definition, state._containers.fitting if state._containers is not None else {}
+    definition, fitting = state._definition, state.containers.fitting if state.containers is not None else {}
     held = {
         name: texts.get(name)
         for name in definition.containers

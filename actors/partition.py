@@ -52,6 +52,7 @@ from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind,
 from actors.journal import Entry, Journal, Kind
 from actors.limits import Limits
 from actors.loader import Loader
+from actors.logs import ids_of
 from actors.mailbox import Mailbox
 from actors.message import Message
 from actors.object_state import ObjectState
@@ -184,6 +185,7 @@ class Partition(Ledger):
         self.see_tasks()
         self.secret = opened.secret
         self.ids = IdMint(opened.secret)
+        self.variables.run(ids_of.set, self.ids)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
         if opened.requests:

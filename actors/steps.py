@@ -28,7 +28,6 @@ from actors.futures import mark_seen
 from actors.inside import inside_step
 from actors.invocation import StepWork
 from actors.journal import Entry, Kind
-from actors.logs import invocation_of
 from actors.result_types import unwrapped
 from actors.retry import RetryPolicy
 from actors.serde import Codec, packing
@@ -138,7 +137,6 @@ class Step(StepWork):
                 function = partition.watcher.step(self._invocation, self._name(), function)
             # Each try begins with the variables of the handler, and no two threads can enter one context at once.
             variables = self._variables.copy() if self._policy is not None else self._variables
-            variables.run(invocation_of.set, (partition.ids, self._invocation))
             if is_async(function):
                 self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
             else:

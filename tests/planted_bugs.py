@@ -1227,8 +1227,8 @@ BUGS = [
     Bug(
         "all containers are handed out when an attempt begins",
         "actors/object_state.py",
-        "            self._renew(self._containers, values_of(instance))\n",
-        "            self._renew(self._containers, values_of(instance))\n            self.hand_out_all(instance)\n",
+        "            self._renew(self.containers, values_of(instance))\n",
+        "            self._renew(self.containers, values_of(instance))\n            self.hand_out_all(instance)\n",
     ),
     Bug(
         "vars() of an object shows no container that was not read before",
@@ -1772,6 +1772,42 @@ BUGS = [
         "actors/serde/growing.py",
         "        if type(value) is not self._kind or",
         "        if len(value) > known or type(value) is not self._kind or",
+    ),
+    Bug(
+        "a large container that was not verified counts as known",
+        "actors/object_state.py",
+        "                        containers.given = True\n                    continue  # the same",
+        "                        containers.given = True\n                        containers.remember(field, value, text)\n                    continue  # the same",
+    ),
+    Bug(
+        "what is known of a large container stays when it fits no more",
+        "actors/object_state.py",
+        "            del self.known[name]\n",
+        "            pass\n",
+    ),
+    Bug(
+        "what is known of a large container stays with a discarded attempt",
+        "actors/object_state.py",
+        "            self.containers.known = None\n",
+        "            pass\n",
+    ),
+    Bug(
+        "what is known of a large container that is deleted stays",
+        "actors/object_state.py",
+        "                        containers.known.pop(field.name, None)\n",
+        "                        pass\n",
+    ),
+    Bug(
+        "what is known of a large container outlives the invocation",
+        "actors/attempt.py",
+        "            state.containers.known = None\n",
+        "            pass\n",
+    ),
+    Bug(
+        "the threads of a handler do not know their invocation",
+        "actors/attempt.py",
+        "            variables.run(invocation_of.set, invocation)  # for",
+        "            pass  # for",
     ),
 ]
 

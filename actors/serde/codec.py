@@ -34,8 +34,8 @@ class Codec:
     """JSON conversion for one declared type. `dump` is quick and trusts; `encode` also proves the way back.
 
     `atoms` are the immutable types whose values a reload gives back as they are, so that the very object may stand for
-    its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values, `grows` that
-    the text of a value with more items is the text before, and those of the new ones.
+    its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values, `grows`
+    that items added at the end only add to the text.
     `adapter` is there if pydantic converts.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from actors import Context, Limits, RetryPolicy, TerminalError, VirtualObject, h
 from actors.errors import CannotKeep, InvocationKilled, JournalTooLong
 from actors.journal import Journal, Kind, after
 from actors.object_state import LARGE
+from actors.serde.growing import KnownText
 from actors.storage import Flag, JournalRow
 from tests.world import World, limits, outcome
 
@@ -248,6 +250,20 @@ async def test_bytes_count_and_not_characters() -> None:
 
     async with World(Wide, limits=limits(max_journal_bytes=20_000)) as world:
         assert 9 <= await world.app.object(Wide, "a").go() <= 10
+
+
+async def test_an_object_at_rest_keeps_nothing_to_encode_its_list_with() -> None:
+    def known() -> int:
+        return sum(type(one) is KnownText for one in gc.get_objects())
+
+    async with World(Crawl) as world:
+        handle = await world.app.object(Crawl, "a").go.send(60, True)
+        await world.settle(200)
+        assert known() == 1, "while its handler may add to it"
+        (waiting,) = await world.app.awakeables()
+        await world.app.resolve_awakeable(waiting.id, "go on")
+        assert await world.outcome(handle) == 60
+        assert known() == 0
 
 
 @pytest.mark.parametrize("name", ["max_journal_bytes"])

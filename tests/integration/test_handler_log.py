@@ -60,9 +60,11 @@ class Order(VirtualObject):
         async def branch() -> None:
             log.info("task")
 
+        await asyncio.to_thread(log.info, "thread")  # before the first task: nothing has told of the invocation yet
+        asyncio.get_running_loop().call_soon(log.info, "callback")
+        await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(branch())
-        await asyncio.to_thread(log.info, "thread")
         await ctx.run(step)
         ctx.logger.info("own")
 
@@ -135,7 +137,7 @@ async def test_lines_of_tasks_threads_and_steps_name_their_invocation(lines: lis
     async with World(Order) as world:
         await world.app.object(Order, "o").everywhere()
         await world.app.object(Order, "o").look()
-        assert lines == [f"{line} Order/o/everywhere" for line in ("task", "thread", "step", "own")] + [
+        assert lines == [f"{line} Order/o/everywhere" for line in ("thread", "callback", "task", "step", "own")] + [
             "looked Order/o/look"
         ]
         lines.clear()

@@ -9,13 +9,14 @@ import inspect
 import math
 import operator
 import pickle
+import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -885,3 +886,105 @@ def test_a_reader_of_an_older_text_that_does_not_fit_fails_before_it_begins() ->
     state, _ = begun(Scales, dict(BIG))
     with pytest.raises(StateDecodeError, match="big"):
         reader_of(state, {"big": '["nonsense"]'})
+
+
+# --- large containers, whose text is not made anew ------------------------------------------------------------------------
+
+LONG = "a" * 3000  # with two of these a text is large
+KEY = uuid.UUID(int=7)
+
+
+class Large(VirtualObject):
+    items: list[str] = []
+    mixed: list[Any] = []
+    table: dict[str, int | str] = {}
+    maybe: list[str] | None = None
+
+
+PUT = st.sampled_from([LONG, LONG + "b", "x", str(KEY), KEY, 1, True, 1.5, None, [LONG], datetime.date(2026, 1, 2)])
+LARGE_CHANGES = st.tuples(
+    st.sampled_from(["items", "mixed", "table", "maybe"]),
+    st.sampled_from(["add", "add", "put", "swap", "remove", "empty", "delete", "alias", "begin", "discard", "look"]),
+    st.integers(0, 5),
+    PUT,
+)
+
+
+def change_large(instance: Any, name: str, what: str, place: int, value: Any) -> None:
+    held = getattr(instance, name)
+    if what == "empty":
+        setattr(instance, name, {} if name == "table" else [])
+    elif what == "alias":
+        setattr(instance, name, instance.mixed if name != "table" else dict(held))
+    elif what == "delete":
+        delattr(instance, name)
+    elif isinstance(held, dict):
+        keys = list(held)
+        if what == "add":
+            held[f"{place}{len(held)}"] = value
+        elif what == "put":
+            held[value if isinstance(value, (str, int)) else "k"] = value
+        elif what == "remove" and keys:
+            del held[keys[place % len(keys)]]
+    elif isinstance(held, list):
+        if what == "add":
+            held.append(value)
+        elif what == "remove" and held:
+            del held[place % len(held)]
+        elif what == "put" and held:
+            held[place % len(held)] = value
+        elif what == "swap" and held:  # another type, which is written as the same text
+            there = held[place % len(held)]
+            held[place % len(held)] = uuid.UUID(there) if there == str(KEY) else str(there)
+
+
+def recorded(state: ObjectState) -> Any:
+    try:
+        return record(state)
+    except (SerializationError, UndeclaredState) as error:
+        state._compare_all_anew()
+        return str(error)
+
+
+@given(st.lists(LARGE_CHANGES, max_size=14))
+@example(
+    [
+        *[
+            ("items", "add", 0, LONG),
+            ("items", "add", 0, LONG),
+            ("items", "add", 0, str(KEY)),
+            ("items", "begin", 0, 0),
+        ],
+        *[("items", "swap", 2, 0), ("items", "add", 0, "x"), ("items", "look", 0, 0)],
+    ]
+)
+def test_what_is_known_of_a_large_container_changes_no_answer(changes: list[Any]) -> None:
+    state, instance = begun(Large)
+    other, twin = begun(Large)
+    for name, what, place, value in changes:
+        if what in ("begin", "discard"):
+            for each in state, other:
+                if what == "discard":
+                    each.discard()
+            instance, twin = state.begin(None), other.begin(None)
+        else:
+            change_large(instance, name, what, place, copy.deepcopy(value))
+            change_large(twin, name, what, place, copy.deepcopy(value))
+        assert other.containers is not None
+        other.containers.known = None  # each time all of it is encoded, and verified where it has changed
+        assert recorded(state) == recorded(other)
+        assert state.texts == other.texts
+
+
+@pytest.mark.parametrize("leave", ["empty", "put", "delete", "discard"])
+def test_what_is_known_of_a_large_container_is_kept_no_longer_than_that(leave: str) -> None:
+    state, instance = begun(Large)
+    instance.items += [LONG, LONG]
+    record(state)
+    assert state.containers is not None and state.containers.known
+    if leave == "discard":
+        state.discard()
+    else:
+        change_large(instance, "items", leave, 0, "x")
+        record(state)
+    assert not state.containers.known
