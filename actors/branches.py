@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import MisusedFuture
@@ -324,11 +326,22 @@ def _awaited(task: asyncio.Task[Any]) -> Any:
 
 
 def _innermost(coroutine: Any) -> Any:
+    """The coroutine or asynchronous generator that a coroutine waits in."""
     while True:
-        inner = getattr(coroutine, "cr_await", None)
-        if inner is None or not hasattr(inner, "cr_code"):
+        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
+        while type(inner).__name__ in _OF_GENERATORS:
+            inner = next(filter(_leads_on, gc.get_referents(inner)), None)
+        if not hasattr(inner, "cr_code") and not hasattr(inner, "ag_code"):
             return coroutine
         coroutine = inner
+
+
+# What `async for` and `anext` await. Only the collector tells which generator that belongs to.
+_OF_GENERATORS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
+
+
+def _leads_on(one: Any) -> bool:
+    return isinstance(one, AsyncGeneratorType) or type(one).__name__ in _OF_GENERATORS
 
 
 _TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__

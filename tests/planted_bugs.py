@@ -1809,6 +1809,12 @@ BUGS = [
         "            variables.run(invocation_of.set, invocation)  # for",
         "            pass  # for",
     ),
+    Bug(
+        "what waits in an asynchronous generator is not looked into",
+        "actors/branches.py",
+        "        while type(inner).__name__ in _OF_GENERATORS:",
+        "        while False:",
+    ),
 ]
 
 

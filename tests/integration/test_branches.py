@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -146,7 +146,51 @@ async def test_a_replay_repeats_what_came_from_outside_before_a_completion() -> 
         assert await world.outcome(handle) == "done"
 
 
-def _flow(*names: str) -> type[VirtualObject]:
+async def _plainly(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+async def _yielding(work: Callable[[], Awaitable[None]]) -> AsyncIterator[int]:
+    await work()
+    yield 1
+
+
+async def _in_a_generator(work: Callable[[], Awaitable[None]]) -> None:
+    async for _ in _yielding(work):
+        pass
+
+
+async def _in_two_generators(work: Callable[[], Awaitable[None]]) -> None:
+    async for _ in _yielding(lambda: _in_a_generator(work)):
+        pass
+
+
+async def _as_the_next(work: Callable[[], Awaitable[None]]) -> None:
+    await anext(_yielding(work))
+
+
+async def _as_the_next_or_none(work: Callable[[], Awaitable[None]]) -> None:
+    await anext(_yielding(work), None)
+
+
+async def _at_the_end_of_a_generator(work: Callable[[], Awaitable[None]]) -> None:
+    async def last() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await work()
+
+    generator = last()
+    await anext(generator)
+    await generator.aclose()  # type: ignore[attr-defined]
+
+
+WAYS = [_plainly, _in_a_generator, _in_two_generators, _as_the_next, _as_the_next_or_none, _at_the_end_of_a_generator]
+
+
+def _flow(
+    *names: str, way: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] = _plainly
+) -> type[VirtualObject]:
     class Flow(VirtualObject):
         @handler
         async def go(self, ctx: Context) -> None:
@@ -154,9 +198,12 @@ def _flow(*names: str) -> type[VirtualObject]:
                 await ctx.step(name=name).run(step, name)
                 await ctx.awakeable(str)
 
-            async with asyncio.TaskGroup() as group:
-                for name in names:
-                    group.create_task(one(name))
+            async def all_of_them() -> None:
+                async with asyncio.TaskGroup() as group:
+                    for name in names:
+                        group.create_task(one(name))
+
+            await way(all_of_them)
 
     return Flow
 
@@ -212,12 +259,13 @@ async def test_gathers_within_gathers_replay_however_deep_they_are(depth: int, o
 
 @pytest.mark.expects_log("is paused")
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "c", "b"), ("a", "b", "d"), ("b", "a", "c"), ()])
-async def test_changed_steps_of_branches_are_reported_at_once(names: tuple[str, ...]) -> None:
-    async with World(_flow("a", "b", "c")) as world:
+@pytest.mark.parametrize("way", WAYS)
+async def test_changed_steps_of_branches_are_reported_at_once(names: tuple[str, ...], way: Any) -> None:
+    async with World(_flow("a", "b", "c", way=way)) as world:
         handle = await world.app.send("Flow", "f", "go")
         await world.settle()
         await world.crash()
-        world.classes = (_flow(*names),)
+        world.classes = (_flow(*names, way=way),)
         await world.start()
         await world.settle()
         assert await world.status(handle) == "paused"

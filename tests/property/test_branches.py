@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy
@@ -170,8 +170,22 @@ async def _the_same_way(tree: list[Any], seed: int, limits: Limits, crashes: int
         assert dict(life.outside.executions) == executions, "a recorded step was executed again"
 
 
+# Found at random: what the code waits for stands in an asynchronous generator.
+IN_A_GENERATOR: list[Any] = [
+    "generator",
+    [
+        "body_and_group",
+        ["wait", ["step", "n0", 0], ["sleep", "n1", 3], ["step", "n2", 0]],
+        ["body_and_group", ["sleep", "n3", 3], ["state", "n4"]],
+        ["generator", ["step", "n5", 0], ["state", "n6"], ["step", "n7", 0]],
+    ],
+    ["nested", ["beside", ["call", "n8"], ["sleep", "n9", 1]], ["gather", ["state", "n10"], ["step", "n11", 0]]],
+]
+
+
 @checked
 @given(tree=PLAIN, seed=SEEDS)
+@example(tree=IN_A_GENERATOR, seed=20461)
 def test_a_change_of_steps_is_reported_whatever_branches_there_are(tree: list[Any], seed: int) -> None:
     run(_reported(tree, seed), eager=False)
 
