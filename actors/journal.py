@@ -164,6 +164,7 @@ class Journal:
     __slots__ = (
         "_left",
         "_whole",
+        "_writes",
         "bases",
         "bytes",
         "cancelled",
@@ -191,6 +192,7 @@ class Journal:
         self.passed = -1
         self.size = 0
         self.bytes = 0  # of all texts and blobs in it
+        self._writes: list[Entry] | None = None
         self._whole: set[str] | None = None  # names with a SET or CLEAR
         self._left: dict[str, Fingerprint] | None = None  # of the text of a name after its last CHANGE
         self.bases: dict[str, str] | None = None  # what CHANGEs from before a migration were first made of
@@ -238,6 +240,10 @@ class Journal:
                 if self._whole is None:
                     self._whole = set()
                 self._whole.add(name)  # type: ignore[arg-type]
+            if kind in WRITES:
+                if self._writes is None:
+                    self._writes = []
+                self._writes.append(entry)
             if kind in (_CALL, _ATTACH) and ref is not None:
                 self.waits[idx] = ref
             return entry
@@ -301,9 +307,9 @@ class Journal:
                 return Write(Kind.CHANGE, changed, f"{old} {known.value()}")
         return Write(Kind.SET, text, kept)
 
-    def writes(self) -> list[Entry]:
+    def writes(self) -> Sequence[Entry]:
         """The commands that write state."""
-        return [entry for entry in self.commands if entry.kind in WRITES]
+        return self._writes or ()
 
     def writes_by_name(self) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
