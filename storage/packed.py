@@ -20,9 +20,10 @@ from actors.storage.records import Batch
 
 NOT_OWNER = "the epoch is that of another owner"  # what the first trigger says when it refuses
 
-_FENCE, _CALLS, _STATE, _COMPLETIONS = range(4)
+_FENCE, _CALLS, _STATE, _COMPLETIONS, _WRITES = range(5)
 _WIDTH = 5
 LARGE = 2000  # characters of a text
+STATE_WRITES = frozenset((1, 2, 18))  # kinds of journal entries: set, clear and change state
 _SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached
 MOST = _SIZES[-1]
 STATEMENTS = {size: f"INSERT INTO batch VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}" for size in _SIZES}
@@ -48,6 +49,11 @@ SETUP = (
     f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_completions INSTEAD OF INSERT ON batch WHEN NEW.kind = {_COMPLETIONS} BEGIN
     INSERT INTO journal_entry (kind, invocation, idx, ref, value, at_ms)
     SELECT NEW.a, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(NEW.rows);
+    END""",
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_writes INSTEAD OF INSERT ON batch WHEN NEW.kind = {_WRITES} BEGIN
+    INSERT INTO journal_entry (kind, name, ref, invocation, idx, value, before, at_ms)
+    SELECT NEW.a, NEW.b, NEW.c, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
            json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(NEW.rows);
     END""",
 )
@@ -108,7 +114,7 @@ def packed(batch: Batch) -> PackedBatch:
     try:
         calls, plain = _calls(batch.plain)
         state, large = _state(batch.state)
-        completions = _completions(batch.journal) if not plain else None
+        entries = _entries(batch.journal) if not plain else None
     except TypeError as error:
         raise sqlite3.InterfaceError(str(error)) from None
     found = PackedBatch(batch, [], plain, [], [])
@@ -121,10 +127,10 @@ def packed(batch: Batch) -> PackedBatch:
     else:
         found.packed += state
         found.state = large
-    if completions is None or _holds_nul(completions):
+    if entries is None or _holds_nul(entries):
         found.journal = batch.journal
     else:
-        found.packed += completions
+        found.packed += entries
     return found
 
 
@@ -162,11 +168,23 @@ def _state(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tup
     return [(_STATE, service, name, None, _encode(several)) for (service, name), several in texts.items()], large
 
 
-def _completions(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
-    """None if there are other entries, or bytes, which JSON has no word for: then nothing is gained by it."""
-    entries: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+def _entries(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
+    """Answers, and the last writes of handlers that end: a batch of invocations that go on and end holds nothing else.
+
+    None if there are other entries, large texts, or bytes, which JSON has no word for: then nothing is gained by it.
+    """
+    answers: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    writes: defaultdict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
     for invocation, idx, kind, name, ref, value, before, at_ms in rows:
-        if name is not None or before is not None or type(value) is bytes:
+        if type(value) is bytes:
             return None
-        entries[kind].append((invocation, idx, ref, value, at_ms))
-    return [(_COMPLETIONS, kind, None, None, _encode(several)) for kind, several in entries.items()]
+        if name is None and before is None:
+            answers[kind].append((invocation, idx, ref, value, at_ms))
+        elif kind in STATE_WRITES and len(value or "") + len(before or "") <= LARGE:
+            writes[kind, name, ref].append((invocation, idx, value, before, at_ms))
+        else:
+            return None
+    return [
+        *((_COMPLETIONS, kind, None, None, _encode(several)) for kind, several in answers.items()),
+        *((_WRITES, *common, _encode(several)) for common, several in writes.items()),
+    ]

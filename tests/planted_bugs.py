@@ -1815,6 +1815,24 @@ BUGS = [
         "        while type(inner).__name__ in _OF_GENERATORS:",
         "        while False:",
     ),
+    Bug(
+        "the last writes of handlers keep a batch from being one statement",
+        "storage/packed.py",
+        "        elif kind in STATE_WRITES and len",
+        "        elif False and len",
+    ),
+    Bug(
+        "a large state write is put into JSON to be recorded",
+        "storage/packed.py",
+        ' and len(value or "") + len(before or "") <= LARGE:',
+        ":",
+    ),
+    Bug(
+        "a packed state write loses the text before it",
+        "storage/packed.py",
+        "writes[kind, name, ref].append((invocation, idx, value, before, at_ms))",
+        "writes[kind, name, ref].append((invocation, idx, value, None, at_ms))",
+    ),
 ]
 
 

@@ -79,11 +79,15 @@ async def test_text_that_is_not_unicode_is_refused_and_nothing_of_its_batch_is_w
 ONE_STATEMENT: dict[str, Any] = {
     "plain": [plain(invocation(1)), plain(invocation(2, handler="remove", status=Status.PENDING))],
     "state": [("Order", "k", "n", "1"), ("Order", "l", "m", "2")],
-    "journal": [entry(2, 1, 20, value='"text"', ref=1), entry(2, 2, 21, value="{}", ref=4), entry(1, 1, 22)],
+    "journal": [
+        *[entry(2, 1, 20, value='"text"', ref=1), entry(2, 2, 21, value="{}", ref=4), entry(1, 1, 22)],
+        *[entry(1, 2, 1, name="n", value='"new"', before='"old"', ref=3), entry(2, 3, 1, name="n", value='"ü"')],
+        *[entry(1, 3, 2, name="n", before="1"), entry(2, 4, 18, name="m", value='[[1,"","x"]]', before="ab cd")],
+    ],
 }
 
 
-async def test_calls_state_and_completions_are_one_statement_and_the_rest_needs_more() -> None:
+async def test_what_ends_and_answers_is_one_statement_and_the_rest_needs_more() -> None:
     assert packed(batch(**ONE_STATEMENT)).alone()
     more: dict[str, Any] = {
         "plain": [plain(invocation(2, parent=1))],
@@ -101,10 +105,25 @@ async def test_calls_state_and_completions_are_one_statement_and_the_rest_needs_
         "workflows": [("replaced", (1,))],
         "tries": [(1, "{}", 1, 2)],
     }
-    named = entry(2, 1, 3, name="charge")
-    assert not packed(batch(**{**ONE_STATEMENT, "journal": [*ONE_STATEMENT["journal"], named]})).alone()
+    long = '"' + "x" * 2000 + '"'
+    for other in (
+        entry(2, 5, 3, name="charge"),
+        entry(2, 5, 1, name="n", value=long),
+        entry(2, 5, 2, name="n", before=long),
+    ):
+        assert not packed(batch(**{**ONE_STATEMENT, "journal": [*ONE_STATEMENT["journal"], other]})).alone()
     assert {*more, "number", "state"} == set(Batch.__dataclass_fields__)
     assert not any(packed(batch(**{**ONE_STATEMENT, name: value})).alone() for name, value in more.items())
+
+
+async def test_the_entries_of_one_statement_are_those_of_many(tmp_path: Path) -> None:
+    journal = ONE_STATEMENT["journal"]
+    async with OpenStore(str(tmp_path / "one.db")) as one, OpenStore(str(tmp_path / "many.db")) as many:
+        await one.commit(batch(journal=journal))
+        for number, each in enumerate(journal, 1):
+            await many.commit(batch(number, journal=[each], timers=[(number, 1, 1, 1)]))
+        query = "SELECT * FROM journal_entry ORDER BY invocation, idx"
+        assert await one.query(query) == await many.query(query) == sorted(journal)
 
 
 async def test_a_large_text_of_state_is_bound_as_it_is_and_the_others_are_packed(tmp_path: Path) -> None:
@@ -491,7 +510,7 @@ def test_a_batch_of_one_statement_stopped_at_any_moment_leaves_nothing_of_it(wri
     assert whole.alone()
     assert stopped_after_each_step(writer, whole) > 200
     after = contents(writer)
-    assert [len(after[table]) for table in TABLES] == [2, 3, 2, 0, 0, 2]
+    assert [len(after[table]) for table in TABLES] == [2, 7, 2, 0, 0, 2]
 
 
 def stopped_after_each_step(writer: WriterConnection, whole: PackedBatch) -> int:
