@@ -60,8 +60,8 @@ from actors.service import Service
 from actors.spelling import refuse_unknown
 from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
-from actors.storage.lock import held
 from actors.storage.port import Store
+from actors.storage.sqlite.lock import held
 from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 from actors.watching import Watcher
 

@@ -22,7 +22,7 @@ from actors.invocation import changed_kind
 from actors.object_state import ObjectState
 from actors.rehearsal import Misfit, Rehearsals, Stage
 from actors.storage import RUN, Flag, InvocationRow, Mode, ObjectRecord, Status
-from actors.storage.snapshot import Snapshot, take
+from actors.storage.sqlite.snapshot import Snapshot, take
 from actors.upgrades import migrated
 from actors.virtual_object import ServiceDefinition
 

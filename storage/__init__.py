@@ -37,8 +37,8 @@ from actors.storage.records import (
     Status,
     TimerRow,
 )
-from actors.storage.store import SqliteStore
-from actors.storage.visitor import Visitor
+from actors.storage.sqlite.store import SqliteStore
+from actors.storage.sqlite.visitor import Visitor
 
 __all__ = [
     "ActorsError",

@@ -24,7 +24,7 @@ from actors.cli.target import BadTarget, load_app
 from actors.errors import DefinitionError
 from actors.rehearsal import Misfit
 from actors.storage import DatabaseInUse, StorageError
-from actors.storage.snapshot import Snapshot, take
+from actors.storage.sqlite.snapshot import Snapshot, take
 
 NUMBER = struct.Struct("=q")
 

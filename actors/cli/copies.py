@@ -16,9 +16,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from actors.cli.database import database_file
 from actors.storage import ActorsError
-from actors.storage.backup import Progress as Tell
-from actors.storage.backup import backup as back_up
-from actors.storage.backup import restore as put_back
+from actors.storage.sqlite.backup import Progress as Tell
+from actors.storage.sqlite.backup import backup as back_up
+from actors.storage.sqlite.backup import restore as put_back
 
 T = TypeVar("T")
 

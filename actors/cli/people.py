@@ -25,7 +25,7 @@ from actors.handlers import Options
 from actors.retry import RetryPolicy
 from actors.serde import ANY
 from actors.storage import ActorsError
-from actors.storage.reading import query
+from actors.storage.sqlite.reading import query
 from actors.transport import calls
 from actors.transport.calls import Accepted, Answer, Ask
 from actors.transport.client import Client

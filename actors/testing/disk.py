@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from actors.storage import Batch, OpenedDatabase, SqliteStore, StorageError
-from actors.storage.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
+from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
 
 
 class SimulatedCrash(StorageError):

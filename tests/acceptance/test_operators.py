@@ -26,7 +26,7 @@ from actors.cli.asking import LEFT
 from actors.cli.commands import cli
 from actors.cli.layout import Page
 from actors.cli.tables import show_invocations
-from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
+from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import image
 
 ROOT = Path(__file__).parents[2]

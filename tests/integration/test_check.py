@@ -20,8 +20,8 @@ from actors.check import MOST_TIMEOUTS, OBJECTS_PER_PAGE, Check, Finding, Report
 from actors.errors import DefinitionError
 from actors.rehearsal import Misfit
 from actors.storage import DatabaseForeign, DatabaseInUse, DatabaseTooNew, SqliteStore, StorageError
-from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
-from actors.storage.snapshot import Snapshot, take
+from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
+from actors.storage.sqlite.snapshot import Snapshot, take
 from actors.testing import InlineExecutor, ManualClock
 from tests.integration.test_replay import CHANGES, _flow, _original
 from tests.storage.rows import batch, image, shell

@@ -91,14 +91,14 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 # module: a line that breaks the layers there
 VIOLATIONS = {
-    "actors/storage/lock.py": "from actors.errors import ActorsError",
-    "actors/storage/schema.py": "import msgpack",
+    "actors/storage/sqlite/lock.py": "from actors.errors import ActorsError",
+    "actors/storage/sqlite/schema.py": "import msgpack",
     "actors/partition.py": "from actors.app import App",
     "actors/committer.py": "from actors.testing import Disk",
     "actors/app.py": "import actors.transport",
     "actors/context.py": "import actors.cli",
     "actors/clock.py": "import click",
-    "actors/storage/errors.py": "from actors.storage.database import connect",
+    "actors/storage/errors.py": "from actors.storage.sqlite.database import connect",
 }
 
 

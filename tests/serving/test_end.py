@@ -10,7 +10,7 @@ import signal
 import sqlite3
 from pathlib import Path
 
-from actors.storage.lock import held
+from actors.storage.sqlite.lock import held
 from tests.serving.server import connected, serving
 
 

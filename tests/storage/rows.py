@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from actors.storage import Batch, InvocationRow, JournalRow, OpenedDatabase, SqliteStore, Status
-from actors.storage.database import AsyncConnection, WriterConnection
 from actors.storage.records import PlainRow
+from actors.storage.sqlite.database import AsyncConnection, WriterConnection
 
 AT_MS = 1_700_000_000_123  # 2023-11-14T22:13:20.123Z
 

@@ -24,11 +24,11 @@ from actors.storage import (
     StorageFull,
     Visitor,
 )
-from actors.storage.backup import KEPT, NUMBERS_SKIPPED, backup, restore
-from actors.storage.bond import UNKNOWN, note
-from actors.storage.reading import query
-from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
-from actors.storage.snapshot import take
+from actors.storage.sqlite.backup import KEPT, NUMBERS_SKIPPED, backup, restore
+from actors.storage.sqlite.bond import UNKNOWN, note
+from actors.storage.sqlite.reading import query
+from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
+from actors.storage.sqlite.snapshot import take
 from tests.storage.rows import OpenStore, batch, column, create, image, invocation, shell
 from tests.storage.test_full_disk import small_disk
 
@@ -39,7 +39,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="nothing is note
 # It commits 1, has a backup made, commits 2, and dies with both in its log.
 KILLED = """
 import asyncio, os, signal, sys
-from actors.storage.backup import backup
+from actors.storage.sqlite.backup import backup
 from tests.storage.rows import OpenStore, batch, invocation
 
 async def main(path, copy):

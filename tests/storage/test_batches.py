@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from actors.storage import Batch, Flag, InvocationRow, Status, StorageError, TimerRow
-from actors.storage.database import WriterConnection
-from actors.storage.packed import SETUP, PackedBatch, packed
-from actors.storage.schema import steps
+from actors.storage.sqlite.database import WriterConnection
+from actors.storage.sqlite.packed import SETUP, PackedBatch, packed
+from actors.storage.sqlite.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, column, create, entry, invocation, plain, shell
 
 TABLES = ("invocation", "journal_entry", "object_state", "timer", "attachment", "meta")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from actors.storage import DatabaseForeign, DatabaseTooNew, SqliteStore, StorageError
-from actors.storage.schema import APPLICATION_ID
+from actors.storage.sqlite.schema import APPLICATION_ID
 from tests.storage.rows import OpenStore, batch, create, image, invocation, shell
 
 KILLED = """

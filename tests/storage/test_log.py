@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.storage import store as store_module
-from actors.storage.inspection import Header, Log
+from actors.storage.sqlite import store as store_module
+from actors.storage.sqlite.inspection import Header, Log
 from tests.storage.rows import OpenStore, batch, column, shell
 
 needs_watch = pytest.mark.skipif(sys.platform == "win32", reason="SQLite itself copies the log there")

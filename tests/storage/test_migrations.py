@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from actors.storage import DatabaseTooNew, InvocationRow, JournalRow, Status, StorageError, TimerRow
-from actors.storage.inspection import Header
-from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
+from actors.storage.sqlite.inspection import Header
+from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import AT_MS, OpenStore, batch, column, create, entry, image, invocation, shell
 
 NEXT = """

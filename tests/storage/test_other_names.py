@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from actors.storage import LogElsewhere, SqliteStore, Visitor
-from actors.storage.backup import backup
-from actors.storage.reading import query
-from actors.storage.snapshot import take
+from actors.storage.sqlite.backup import backup
+from actors.storage.sqlite.reading import query
+from actors.storage.sqlite.snapshot import take
 from tests.storage.rows import OpenStore, batch, column, image, invocation
 
 needs_attributes = pytest.mark.skipif(sys.platform != "linux", reason="the place of the log is not noted there")

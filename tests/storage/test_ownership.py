@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError, Visitor, lock, range_locks
-from actors.storage.snapshot import take
+from actors.storage import DatabaseInUse, OwnershipLost, SqliteStore, StorageError, Visitor
+from actors.storage.sqlite import lock, range_locks
+from actors.storage.sqlite.snapshot import take
 from tests.storage.rows import OpenStore, batch, column, create, entry, image, invocation, plain, shell
 
 OWNER = """
@@ -273,7 +274,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 FORKING = """
 import asyncio, os, sys, time
 from actors.storage import DatabaseInUse, SqliteStore
-from actors.storage.lock import FileLock
+from actors.storage.sqlite.lock import FileLock
 
 def fork(act=lambda: time.sleep(60)):
     child = os.fork()

@@ -14,17 +14,17 @@ import pytest
 from actors import App, VirtualObject, handler
 from actors.check import check
 from actors.storage import DatabaseInUse, SqliteStore, StorageError, Visitor
-from actors.storage.backup import backup
-from actors.storage.lock import FileLock
-from actors.storage.reading import query
+from actors.storage.sqlite.backup import backup
+from actors.storage.sqlite.lock import FileLock
+from actors.storage.sqlite.reading import query
 from tests.storage.rows import OpenStore, batch, create, invocation
 from tests.storage.test_backup import run_killed
 
 LOOK = """
 import asyncio, os, sys
 from actors.storage import Visitor
-from actors.storage.reading import query
-from actors.storage.snapshot import take
+from actors.storage.sqlite.reading import query
+from actors.storage.sqlite.snapshot import take
 
 async def main(path, copy):
     if os.geteuid() == 0:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.storage import RUN, Batch, Flag, InvocationRow, JournalRow, Mode, ObjectRecord, PromiseRow, Status, TimerRow
-from actors.storage.database import WORKFLOW_FACTS
 from actors.storage.records import PlainRow
+from actors.storage.sqlite.database import WORKFLOW_FACTS
 from tests.storage.rows import OpenStore, plain
 
 # Few names, so that rows meet; awkward ones, so that no layer may quote or encode them wrongly.

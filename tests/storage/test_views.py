@@ -15,7 +15,7 @@ import pytest
 from actors import App, Context, VirtualObject, handler
 from actors.journal import Kind
 from actors.storage import Flag, Mode, Status
-from actors.storage.schema import steps
+from actors.storage.sqlite.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, entry, invocation, shell
 
 COLUMNS = {
@@ -294,7 +294,7 @@ def test_the_sql_uses_nothing_newer_than_sqlite_3_37() -> None:
     )
     texts = [
         node.value
-        for source in (Path(__file__).parents[2] / "storage").glob("*.py")
+        for source in (Path(__file__).parents[2] / "storage").rglob("*.py")
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]

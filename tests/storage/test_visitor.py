@@ -22,8 +22,8 @@ from actors.storage import (
     StorageError,
     Visitor,
 )
-from actors.storage.lock import FileLock, held
-from actors.storage.schema import APPLICATION_ID, MIGRATIONS, steps
+from actors.storage.sqlite.lock import FileLock, held
+from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import OpenStore, batch, column, create, entry, image, invocation, shell
 
 NEWEST = len(MIGRATIONS)
@@ -125,7 +125,7 @@ asyncio.run(main())
 """
 LOOKS = """
 import sys, time
-from actors.storage.lock import held
+from actors.storage.sqlite.lock import held
 
 print(flush=True)
 while True:

@@ -25,7 +25,7 @@ from actors.storage import (
     Visitor,
     range_locks,
 )
-from actors.storage.lock import held
+from actors.storage.sqlite.lock import held
 from tests.storage.rows import OpenStore, batch, column, create, image, invocation, shell
 
 needs_watch = pytest.mark.skipif(sys.platform == "win32", reason="open files can neither be deleted nor replaced")

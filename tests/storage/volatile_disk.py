@@ -16,8 +16,8 @@ from typing import Any, cast
 import apsw
 
 from actors.storage import Batch, OpenedDatabase, SqliteStore
-from actors.storage.database import AsyncConnection, WriterConnection
-from actors.storage.packed import PackedBatch
+from actors.storage.sqlite.database import AsyncConnection, WriterConnection
+from actors.storage.sqlite.packed import PackedBatch
 
 SECTOR_BYTES = 512
 _names = itertools.count()

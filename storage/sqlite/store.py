@@ -20,15 +20,6 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
-from actors.storage import schema
-from actors.storage.bond import UNKNOWN, forget_place, place, refuse_stale
-from actors.storage.database import (
-    AsyncConnection,
-    WriterConnection,
-    connect,
-    pragmas,
-    rows,
-)
 from actors.storage.errors import (
     DatabaseInUse,
     DatabaseReplaced,
@@ -38,10 +29,6 @@ from actors.storage.errors import (
     translated,
     translated_os,
 )
-from actors.storage.figures import Onlooker, read_figures
-from actors.storage.inspection import foreign, inspect
-from actors.storage.lock import FileLock, is_alive, noted
-from actors.storage.packed import SETUP, packed
 from actors.storage.records import (
     Batch,
     Figures,
@@ -55,7 +42,20 @@ from actors.storage.records import (
     Status,
     TimerRow,
 )
-from actors.storage.watch import Watch
+from actors.storage.sqlite import schema
+from actors.storage.sqlite.bond import UNKNOWN, forget_place, place, refuse_stale
+from actors.storage.sqlite.database import (
+    AsyncConnection,
+    WriterConnection,
+    connect,
+    pragmas,
+    rows,
+)
+from actors.storage.sqlite.figures import Onlooker, read_figures
+from actors.storage.sqlite.inspection import foreign, inspect
+from actors.storage.sqlite.lock import FileLock, is_alive, noted
+from actors.storage.sqlite.packed import SETUP, packed
+from actors.storage.sqlite.watch import Watch
 
 log = logging.getLogger("actors")
 

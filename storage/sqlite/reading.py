@@ -10,8 +10,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from actors.storage.bystander import Bystander
 from actors.storage.errors import StorageError, translated, translated_os
+from actors.storage.sqlite.bystander import Bystander
 
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _BETWEEN_LOOKS = 100_000  # steps of SQLite between two moments at which Ctrl-C is noticed

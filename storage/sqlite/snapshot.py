@@ -12,14 +12,14 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from actors.storage import schema
-from actors.storage.bond import refuse_stale
-from actors.storage.bystander import Bystander
 from actors.storage.errors import DatabaseForeign, StorageError, translated, translated_os
-from actors.storage.inspection import immutable, inspect
-from actors.storage.lock import FileLock, noted
 from actors.storage.records import Batch, OpenedDatabase
-from actors.storage.store import SqliteStore
+from actors.storage.sqlite import schema
+from actors.storage.sqlite.bond import refuse_stale
+from actors.storage.sqlite.bystander import Bystander
+from actors.storage.sqlite.inspection import immutable, inspect
+from actors.storage.sqlite.lock import FileLock, noted
+from actors.storage.sqlite.store import SqliteStore
 
 
 def take(path: str, target: str) -> None:

@@ -13,12 +13,12 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 
-from actors.storage import schema
-from actors.storage.bond import UNKNOWN, refuse_stale
-from actors.storage.bystander import Bystander
 from actors.storage.errors import DatabaseForeign, DatabaseTooNew, StorageError, StorageFull, translated, translated_os
-from actors.storage.inspection import Header, immutable, inspect
-from actors.storage.lock import FileLock, noted
+from actors.storage.sqlite import schema
+from actors.storage.sqlite.bond import UNKNOWN, refuse_stale
+from actors.storage.sqlite.bystander import Bystander
+from actors.storage.sqlite.inspection import Header, immutable, inspect
+from actors.storage.sqlite.lock import FileLock, noted
 
 Progress = Callable[[int, int], None]  # pages that are copied, of how many
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import aiosqlite
 
-from actors.storage import schema
-from actors.storage.bystander import Bystander
 from actors.storage.errors import (
     DatabaseForeign,
     DatabaseTooOld,
@@ -23,10 +21,12 @@ from actors.storage.errors import (
     translated,
     translated_os,
 )
-from actors.storage.inspection import inspect
-from actors.storage.lock import held
 from actors.storage.records import InvocationRow
-from actors.storage.store import SqliteStore
+from actors.storage.sqlite import schema
+from actors.storage.sqlite.bystander import Bystander
+from actors.storage.sqlite.inspection import inspect
+from actors.storage.sqlite.lock import held
+from actors.storage.sqlite.store import SqliteStore
 
 
 class Visitor(SqliteStore):

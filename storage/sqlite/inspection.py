@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from actors.storage import schema
 from actors.storage.errors import DatabaseForeign, DatabaseTooNew
+from actors.storage.sqlite import schema
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100

@@ -20,10 +20,10 @@ from __future__ import annotations
 import os
 import sys
 
-from actors.storage import range_locks
-from actors.storage.bond import note
 from actors.storage.errors import DatabaseReplaced
-from actors.storage.lock import FileLock
+from actors.storage.sqlite import range_locks
+from actors.storage.sqlite.bond import note
+from actors.storage.sqlite.lock import FileLock
 
 # SQLite's locks: os_unix.c, SHARED_FIRST and SHARED_SIZE, UNIX_SHM_DMS.
 _SHARED_AT, _SHARED_BYTES = 0x40000002, 510

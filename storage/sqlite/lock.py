@@ -25,8 +25,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from actors.storage import range_locks
 from actors.storage.errors import DatabaseInUse, StorageError
+from actors.storage.sqlite import range_locks
 
 _opening = threading.RLock()  # no fork of another thread comes between opening a file and remembering it
 

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from actors.storage.bond import refuse_stale
 from actors.storage.errors import DatabaseInUse, StorageError
-from actors.storage.inspection import immutable
-from actors.storage.lock import held, noted, owned_elsewhere, owned_here
+from actors.storage.sqlite.bond import refuse_stale
+from actors.storage.sqlite.inspection import immutable
+from actors.storage.sqlite.lock import held, noted, owned_elsewhere, owned_here
 
 
 class Bystander:

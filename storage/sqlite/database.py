@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import aiosqlite
 
 from actors.storage.errors import OwnershipLost
-from actors.storage.packed import NOT_OWNER, STATEMENTS, PackedBatch
+from actors.storage.sqlite.packed import NOT_OWNER, STATEMENTS, PackedBatch
 
 LONGEST_PAUSE_S = 0.05  # of a commit that gives way: reads wait behind it
 
