@@ -40,7 +40,7 @@ def check_loop(loop: asyncio.AbstractEventLoop) -> None:
     raise MisusedApp(
         f"The app was used {where}, in the thread {threading.current_thread().name!r}. Nothing was done. An app belongs to the "
         "event loop it was started on: use it there, for example with asyncio.run_coroutine_threadsafe(coroutine, loop), or call it "
-        "over HTTP: actors.transport.sync_client."
+        "over HTTP: actors.transport.client.SyncClient."
     )
 
 

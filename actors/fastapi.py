@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from actors.errors import DefinitionError, TerminalError
 from actors.storage import ActorsError
-from actors.transport.replies import error_reply
+from actors.transport.http.replies import error_reply
 from actors.transport.served import App
 
 log = logging.getLogger("actors.http")

@@ -13,9 +13,9 @@ import sys
 from typing import Any
 
 from actors import App, run
-from actors.cli.protocol import Begin, ConnectionLimits
-from actors.cli.server import Served, Server
-from actors.cli.sockets import bound
+from actors.transport.server.protocol import Begin, ConnectionLimits
+from actors.transport.server.server import Served, Server
+from actors.transport.server.sockets import bound
 from benchmarks.objects import Counter
 
 HEADERS = [(b"content-type", b"application/json"), (b"x-restate-id", b"inv_1" + b"A" * 27), (b"content-length", b"1")]

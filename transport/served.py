@@ -8,9 +8,9 @@ from typing import Any
 from actors.app import App as Runtime
 from actors.errors import DefinitionError
 from actors.gateway import Gateway
-from actors.transport.ingress import Ingress
-from actors.transport.replies import Header, Reply
-from actors.transport.requests import Receive, Scope, Send
+from actors.transport.http.ingress import Ingress
+from actors.transport.http.replies import Header, Reply
+from actors.transport.http.requests import Receive, Scope, Send
 
 
 class App(Runtime):

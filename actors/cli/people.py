@@ -26,11 +26,10 @@ from actors.retry import RetryPolicy
 from actors.serde import ANY
 from actors.storage import ActorsError
 from actors.storage.sqlite.reading import query
-from actors.transport import calls
-from actors.transport.calls import Accepted, Answer, Ask
-from actors.transport.client import Client
-from actors.transport.durations import delay_ms
-from actors.transport.words import WORDS
+from actors.transport.client import Client, calls
+from actors.transport.client.calls import Accepted, Answer, Ask
+from actors.transport.http.arguments import WORDS
+from actors.transport.http.durations import delay_ms
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

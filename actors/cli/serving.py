@@ -17,15 +17,15 @@ import click
 from actors import left_steps, run
 from actors.app import DEBUG_VARIABLE
 from actors.cli.log_options import LEVELS, LogOptions
-from actors.cli.sockets import CannotListen, bound, bound_to_path
 from actors.cli.target import BadTarget, load_app
 from actors.errors import AppNotRunning, DefinitionError
 from actors.storage import StorageError
 from actors.transport.served import App
+from actors.transport.server.sockets import CannotListen, bound, bound_to_path
 
 if TYPE_CHECKING:
-    from actors.cli.protocol import ConnectionLimits
-    from actors.cli.server import Server
+    from actors.transport.server.protocol import ConnectionLimits
+    from actors.transport.server.server import Server
 
 GRACE_S = 10.0
 CANCEL_S = 1.0  # for async steps to end that were cancelled
@@ -75,7 +75,7 @@ class Serving:
 
     async def serve(self, sockets: list[socket.socket]) -> None:
         """Raises BadTarget, DefinitionError, or what has ended the app: a StorageError, or AppNotRunning."""
-        from actors.cli.server import Server  # needs the extra
+        from actors.transport.server.server import Server  # needs the extra
 
         app = load_app(self.target)
         self.logs.after_import()
@@ -242,7 +242,7 @@ def serve(
     The app limits the size of bodies: App(limits=Limits(max_payload=...)).
     """
     try:
-        from actors.cli.protocol import ConnectionLimits
+        from actors.transport.server.protocol import ConnectionLimits
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("uvicorn", "httptools"):

@@ -39,10 +39,9 @@ from actors.errors import (
     WrongKind,
     WrongStatus,
 )
-from actors.transport.calls import segment
-from actors.transport.client import Client
-from actors.transport.routes import segments
-from actors.transport.sync_client import SyncClient
+from actors.transport.client import Client, SyncClient
+from actors.transport.client.calls import segment
+from actors.transport.http.routes import segments
 
 handed_out: list[str] = []
 

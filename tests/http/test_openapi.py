@@ -23,8 +23,8 @@ from actors import App, Context, Service, VirtualObject, Workflow, handler, shar
 from actors.errors import DefinitionError
 from actors.http_options import HttpOptions
 from actors.serde import codec_for
-from actors.transport.json_schemas import JsonSchemas
-from actors.transport.openapi import OpenApi
+from actors.transport.http.json_schemas import JsonSchemas
+from actors.transport.http.openapi import OpenApi
 from tests.http.asgi import ask
 from tests.unit import kinds
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.transport.requests import Request
+from actors.transport.http.requests import Request
 
 ABOVE = ["/x/api/C/a%2Fb/h", "/api/C/a%2Fb/h", "/C/a%2Fb/h"]
 

@@ -21,7 +21,7 @@ from schemathesis.openapi import checks as _checks  # noqa: F401  registers them
 from schemathesis.specs.openapi import checks
 
 from actors import App, Context, Service, VirtualObject, Workflow, handler, shared
-from actors.transport.openapi import OpenApi
+from actors.transport.http.openapi import OpenApi
 from tests.http.threaded import serving
 
 # What does not hold here: GET is possible where the document tells of POST only, and formats (dates, numbers as text) and

@@ -24,8 +24,8 @@ from actors import App, Context, TerminalError, VirtualObject, Workflow, handler
 from actors.errors import ActorsError, AwakeableCompleted
 from actors.handlers import InvocationHandle
 from actors.testing import SimulatedStore
-from actors.transport import routes
-from actors.transport.admin import AdminRoutes
+from actors.transport.http import routes
+from actors.transport.http.admin import AdminRoutes
 from tests.http.asgi import ask
 from tests.world import World
 

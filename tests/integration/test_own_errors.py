@@ -10,8 +10,7 @@ import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, handler
 from actors.errors import failure_error, failure_text
-from actors.transport.client import Client
-from actors.transport.sync_client import SyncClient
+from actors.transport.client import Client, SyncClient
 from tests.http.threaded import serving
 from tests.world import World
 

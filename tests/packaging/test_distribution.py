@@ -72,7 +72,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == modules() | {"actors/py.typed", "actors/transport/docs.html"}
+    assert names == modules() | {"actors/py.typed", "actors/transport/http/docs.html"}
 
 
 def test_the_wheel_says_who_it_is(wheel: Path) -> None:
@@ -164,7 +164,7 @@ def test_importing_the_package_brings_in_nothing_that_an_extra_installs(installe
     unused = {
         "actors.cli",
         "actors.testing",
-        "actors.transport.client",
+        "actors.transport.client.client",
         "unittest",
         "doctest",
         "pdb",

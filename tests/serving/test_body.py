@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.transport.requests import Disconnected, Request
-from actors.transport.routes import BadRoute
+from actors.transport.http.requests import Disconnected, Request
+from actors.transport.http.routes import BadRoute
 
 WHOLE = {"type": "http.request", "body": b"abc", "more_body": False}
 PIECE = {"type": "http.request", "body": b"ab", "more_body": True}

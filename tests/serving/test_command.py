@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.cli.sockets import CannotListen, bound, bound_to_path
+from actors.transport.server.sockets import CannotListen, bound, bound_to_path
 from tests.serving.server import APP, LIFELINE, ROOT, Answer, Connection, connected, serving
 
 

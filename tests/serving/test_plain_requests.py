@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import App, Context, Limits, TerminalError, VirtualObject, Workflow, handler
-from actors.cli.protocol import Begin, ConnectionLimits
-from actors.cli.server import Server
-from actors.cli.sockets import bound
+from actors.transport.server.protocol import Begin, ConnectionLimits
+from actors.transport.server.server import Server
+from actors.transport.server.sockets import bound
 
 
 class Counter(VirtualObject):

@@ -23,8 +23,8 @@ from actors.storage import (
     SqliteStore,
     StorageError,
     Visitor,
-    range_locks,
 )
+from actors.storage.sqlite import range_locks
 from actors.storage.sqlite.lock import held
 from tests.storage.rows import OpenStore, batch, column, create, image, invocation, shell
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.transport.routes import (
+from actors.transport.http.routes import (
     Admin,
     Attach,
     AttachByKey,

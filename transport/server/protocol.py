@@ -15,7 +15,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from actors.transport.replies import Header, Reply, refusal
+from actors.transport.http.replies import Header, Reply, refusal
 
 CLOSE = (b"connection", b"close")
 _OFFERS = (b"upgrade", b"http2-settings")

@@ -30,8 +30,8 @@ from actors.retry import RetryPolicy
 from actors.serde import ANY, Codec, codec_for
 from actors.service import Service
 from actors.spelling import refuse_unknown
-from actors.transport import calls
-from actors.transport.calls import Accepted, Answer, Ask, Operation
+from actors.transport.client import calls
+from actors.transport.client.calls import Accepted, Answer, Ask, Operation
 from actors.virtual_object import VirtualObject, definition_of
 
 try:
@@ -227,7 +227,7 @@ class Client:
     # --- requests ---------------------------------------------------------------------------------------------------------
 
     async def ask(self, ask: Ask[T]) -> T:
-        """The value of one request of `actors.transport.calls`. Raises what the answer says, or ServerUnreachable,
+        """The value of one request of `actors.transport.client.calls`. Raises what the answer says, or ServerUnreachable,
         RequestTimedOut, UnexpectedAnswer or ClientClosed."""
         http = self._http
         if http is None:

@@ -11,9 +11,9 @@ from actors.errors import BadArguments
 from actors.gateway import Gateway
 from actors.overview import facts
 from actors.state_access import StateInfo
-from actors.transport.replies import Header, Reply, json_reply, refusal, wrong_method
-from actors.transport.requests import Request
-from actors.transport.routes import BadRoute
+from actors.transport.http.replies import Header, Reply, json_reply, refusal, wrong_method
+from actors.transport.http.requests import Request
+from actors.transport.http.routes import BadRoute
 
 PAGE = 1000  # rows in one answer at most
 _OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")

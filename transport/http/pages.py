@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from actors.transport.openapi import OpenApi
-from actors.transport.replies import JSON, Header, Reply
+from actors.transport.http.openapi import OpenApi
+from actors.transport.http.replies import JSON, Header, Reply
 from actors.virtual_object import ServiceDefinition
 
 # One file without anything from elsewhere, so that it works without a network.

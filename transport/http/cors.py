@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from actors.http_options import Cors
-from actors.transport.replies import Header, Reply, refusal
-from actors.transport.requests import Scope, header_of, path_of
-from actors.transport.routes import BadRoute, segments
+from actors.transport.http.replies import Header, Reply, refusal
+from actors.transport.http.requests import Scope, header_of, path_of
+from actors.transport.http.routes import BadRoute, segments
 
 _METHODS = ("GET", "HEAD", "POST")
 _SENT = ("authorization", "content-type", "idempotency-key")

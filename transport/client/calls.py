@@ -27,8 +27,8 @@ from actors.errors import (
 )
 from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
 from actors.serde import ANY, Codec, value_codec
-from actors.transport.requests import is_passed_on
-from actors.transport.words import ARGUMENTS
+from actors.transport.http.arguments import ARGUMENTS
+from actors.transport.http.requests import is_passed_on
 
 T = TypeVar("T")
 

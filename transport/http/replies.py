@@ -10,7 +10,7 @@ import msgspec
 
 from actors.errors import ActorsError, AppNotRunning, OutcomePending, StorageError, TerminalError
 from actors.gateway import Acceptance, Outcome
-from actors.transport.routes import BadRoute
+from actors.transport.http.routes import BadRoute
 
 Header = tuple[bytes, bytes]
 Source = Literal["ingress", "invocation"]

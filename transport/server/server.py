@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import uvicorn
 
-from actors.cli.access_log import AccessLog
-from actors.cli.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
+from actors.transport.server.access_log import AccessLog
+from actors.transport.server.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
 
 log = logging.getLogger("actors")
 

@@ -15,13 +15,14 @@ from actors.errors import AppNotRunning, BadArguments, OutcomePending, TerminalE
 from actors.gateway import Gateway
 from actors.handlers import HandlerDefinition
 from actors.http_options import Cors, HttpOptions
-from actors.transport.access import Access
-from actors.transport.admin import AdminRoutes
-from actors.transport.cors import CrossOrigin
-from actors.transport.durations import delay_ms
-from actors.transport.metrics import RequestCounts, metrics_reply
-from actors.transport.pages import Pages
-from actors.transport.replies import (
+from actors.transport.http.access import Access
+from actors.transport.http.admin import AdminRoutes
+from actors.transport.http.arguments import read_arguments
+from actors.transport.http.cors import CrossOrigin
+from actors.transport.http.durations import delay_ms
+from actors.transport.http.metrics import RequestCounts, metrics_reply
+from actors.transport.http.pages import Pages
+from actors.transport.http.replies import (
     NOT_READY,
     Header,
     Reply,
@@ -32,8 +33,8 @@ from actors.transport.replies import (
     refusal,
     wrong_method,
 )
-from actors.transport.requests import Disconnected, Receive, Request, Scope, Send
-from actors.transport.routes import (
+from actors.transport.http.requests import Disconnected, Receive, Request, Scope, Send
+from actors.transport.http.routes import (
     Admin,
     Attach,
     AttachByKey,
@@ -45,7 +46,6 @@ from actors.transport.routes import (
     Route,
     route,
 )
-from actors.transport.words import read_arguments
 
 log = logging.getLogger("actors.http")
 

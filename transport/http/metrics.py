@@ -9,7 +9,7 @@ from typing import Any
 from actors.durations import Durations
 from actors.gateway import Gateway
 from actors.gauges import Gauge
-from actors.transport.replies import Reply, refusal
+from actors.transport.http.replies import Reply, refusal
 
 
 class RequestCounts:

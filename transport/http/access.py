@@ -17,8 +17,8 @@ import hmac
 from collections.abc import Sequence
 
 from actors.http_options import HttpOptions
-from actors.transport.replies import Reply, refusal
-from actors.transport.requests import Request, Scope, is_loopback
+from actors.transport.http.replies import Reply, refusal
+from actors.transport.http.requests import Request, Scope, is_loopback
 
 _OF_PROXIES = (
     b"forwarded",

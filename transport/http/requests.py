@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from actors.errors import BadArguments
 from actors.spelling import hint
-from actors.transport.routes import BadRoute
+from actors.transport.http.routes import BadRoute
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from actors.handlers import HandlerDefinition
-from actors.transport.json_schemas import JsonSchemas, Schema
+from actors.transport.http.json_schemas import JsonSchemas, Schema
 from actors.virtual_object import ServiceDefinition
 
 _KEY = {

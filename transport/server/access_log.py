@@ -10,9 +10,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from actors.cli.protocol import Begin
-from actors.transport.replies import Reply
-from actors.transport.requests import Receive, Scope, Send
+from actors.transport.http.replies import Reply
+from actors.transport.http.requests import Receive, Scope, Send
+from actors.transport.server.protocol import Begin
 
 log = logging.getLogger("actors.access")
 
