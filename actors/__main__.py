@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from actors.cli.streams import set_up_streams
+from actors.cli.show.streams import set_up_streams
 
 
 def main() -> None:

@@ -292,13 +292,13 @@ BUGS = [
     ),
     Bug(
         "a pipe in another encoding ends the command line",
-        "actors/cli/streams.py",
+        "actors/cli/show/streams.py",
         "        reconfigure(encoding=_ASCII if is_ascii else None, errors=_ESCAPE)\n",
         "",
     ),
     Bug(
         "what cannot be shown is escaped so that JSON is none",
-        "actors/cli/streams.py",
+        "actors/cli/show/streams.py",
         "        reconfigure(encoding=_ASCII if is_ascii else None, errors=_ESCAPE)\n",
         '        reconfigure(errors="backslashreplace")\n',
     ),

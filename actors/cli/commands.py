@@ -10,12 +10,12 @@ from rich.console import Console
 
 from actors import run
 from actors.check import TIMEOUT_S
-from actors.cli.checking import BadUsage, CheckFailed, Checking
-from actors.cli.copies import backup, restore
-from actors.cli.demo import Demo, DemoFailed
-from actors.cli.operators import awakeables, invocations, misplaced_option, requests
-from actors.cli.people import add_people
-from actors.cli.report import as_json, progress_on, show
+from actors.cli.check.checking import BadUsage, CheckFailed, Checking
+from actors.cli.check.report import as_json, progress_on, show
+from actors.cli.client_commands import add_people
+from actors.cli.demo.demo import Demo, DemoFailed
+from actors.cli.file.commands import awakeables, invocations, misplaced_option, requests
+from actors.cli.file.copies import backup, restore
 from actors.cli.serving import serve
 
 

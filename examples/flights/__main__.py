@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from actors.cli.streams import set_up_streams
+from actors.cli.show.streams import set_up_streams
 from examples.flights.flight import Flight, TraceMissing, read_flights
 from examples.flights.run import Run, RunFailed
 from examples.flights.verdict import Verdict, judge

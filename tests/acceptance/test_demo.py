@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.cli.demo import DemoFailed, check
-from actors.cli.story import Story
+from actors.cli.demo.demo import DemoFailed, check
+from actors.cli.demo.story import Story
 
 TIMEOUT = 60
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, handler
-from actors.cli.streams import typed
+from actors.cli.show.streams import typed
 
 ROOT = Path(__file__).parents[2]
 KEY = "\U0001f600ü"

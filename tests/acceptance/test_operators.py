@@ -22,10 +22,10 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from actors.cli.asking import LEFT
 from actors.cli.commands import cli
-from actors.cli.layout import Page
-from actors.cli.tables import show_invocations
+from actors.cli.file.requests import LEFT
+from actors.cli.file.tables import show_invocations
+from actors.cli.show.layout import Page
 from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import image
 

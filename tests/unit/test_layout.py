@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from actors.cli.layout import Page
+from actors.cli.show.layout import Page
 
 ROW = ["1", "Order", "succeeded", "2026-11-30T08:46:16.110Z"]
 TITLES = ["invocation", "service", "status", "accepted_at"]

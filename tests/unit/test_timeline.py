@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from actors import App, Context, Service, Workflow, handler, shared
-from actors.cli.timeline import read_journal, told
+from actors.cli.show.timeline import read_journal, told
 
 
 class Mailer(Service):

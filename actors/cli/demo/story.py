@@ -15,9 +15,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from actors.cli.shop import OUTBOX, STARTS
-from actors.cli.timeline import read_journal, told
-from actors.cli.worker import DATABASE
+from actors.cli.demo.shop import OUTBOX, STARTS
+from actors.cli.demo.worker import DATABASE
+from actors.cli.show.timeline import read_journal, told
 
 FIRST, SECOND = "cyan", "green"  # colours of the two processes
 

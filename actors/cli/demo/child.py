@@ -34,7 +34,7 @@ class Child:
         return self.process.pid
 
     async def __aenter__(self) -> Child:
-        command = (sys.executable, "-m", "actors.cli.worker", str(self._folder))
+        command = (sys.executable, "-m", "actors.cli.demo.worker", str(self._folder))
         # A session of its own: Ctrl-C in the terminal is for the demo, which then ends its child.
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         try:

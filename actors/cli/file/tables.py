@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from actors.cli.database import Facts
-from actors.cli.layout import Page, safe
-from actors.cli.timeline import Line, told
-from actors.cli.waits import told_wait
+from actors.cli.file.database import Facts
+from actors.cli.file.waits import told_wait
+from actors.cli.show.layout import Page, safe
+from actors.cli.show.timeline import Line, told
 from actors.handlers import address
 
 STYLES = {

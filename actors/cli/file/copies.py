@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from actors.cli.database import database_file
+from actors.cli.file.database import database_file
 from actors.storage import ActorsError
 from actors.storage.sqlite.backup import Progress as Tell
 from actors.storage.sqlite.backup import backup as back_up

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from actors.check import Report, timeouts_of
-from actors.cli.check_worker import NUMBER, Orders, Told, Watched
-from actors.cli.streams import typed
+from actors.cli.check.check_worker import NUMBER, Orders, Told, Watched
+from actors.cli.show.streams import typed
 from actors.rehearsal import Misfit
 
 LOOK_EVERY_S = 0.05
@@ -64,7 +64,7 @@ class Checking:
 
     async def _process(self, orders: Orders, watched: Watched) -> tuple[int, Misfit] | None:
         """Run one process until it is done, or one item has ended it: which one, and how."""
-        command = (sys.executable, "-m", "actors.cli.check_worker")
+        command = (sys.executable, "-m", "actors.cli.check.check_worker")
         # A session of its own: Ctrl-C in the terminal is for this process, whose end ends the other.
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE, start_new_session=True

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.padding import Padding
 
-from actors.cli.child import Child, ChildFailed
-from actors.cli.story import FIRST, SECOND, Story, mailed_id, show_counts, show_timeline, title
-from actors.cli.throughput import CALLERS, KEYS, measure
-from actors.cli.worker import DATABASE
+from actors.cli.demo.child import Child, ChildFailed
+from actors.cli.demo.story import FIRST, SECOND, Story, mailed_id, show_counts, show_timeline, title
+from actors.cli.demo.throughput import CALLERS, KEYS, measure
+from actors.cli.demo.worker import DATABASE
 
 ORDER = "o-1001"
 BOOKS = 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.cli.database import Database, Facts, moment_text
-from actors.cli.timeline import Line
+from actors.cli.file.database import Database, Facts, moment_text
+from actors.cli.show.timeline import Line
 from actors.handlers import address
 from actors.storage import InvocationRow, Mode, Status
 from actors.tries import Tries

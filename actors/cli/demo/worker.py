@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import App, run
-from actors.cli.shop import Mailer, Order, Stock
+from actors.cli.demo.shop import Mailer, Order, Stock
 
 DATABASE = "shop.db"
 

@@ -17,9 +17,9 @@ from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from actors import run
-from actors.cli.database import database_file, visiting
-from actors.cli.layout import Page, safe
-from actors.cli.streams import typed
+from actors.cli.file.database import database_file, visiting
+from actors.cli.show.layout import Page, safe
+from actors.cli.show.streams import typed
 from actors.errors import BadArguments, ServerUnreachable, TerminalError
 from actors.handlers import Options
 from actors.retry import RetryPolicy

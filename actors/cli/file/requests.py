@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from actors.cli.database import Database
+from actors.cli.file.database import Database
 from actors.errors import TerminalError, UnknownAwakeable
 from actors.journal import Kind
 from actors.operations import ended_already, not_ended

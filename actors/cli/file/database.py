@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from actors.app import database_path
-from actors.cli.timeline import Line, decoded
+from actors.cli.show.timeline import Line, decoded
 from actors.errors import BadId, DefinitionError, UnknownInvocation
 from actors.handlers import address
 from actors.ids import IdMint

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from actors.check import KINDS, Finding, Report
-from actors.cli.layout import Page, count, safe
+from actors.cli.show.layout import Page, count, safe
 from actors.handlers import address
 
 

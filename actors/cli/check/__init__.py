@@ -1,0 +1,1 @@
+"""`actors check`: all that is stored against the current code, in a process of its own."""

@@ -1,0 +1,1 @@
+"""`actors demo`: a shop, killed in the middle, that goes on."""
