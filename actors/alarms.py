@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from actors.errors import DurableTimeout, failure_text
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.storage import Flag, Status
 from actors.timers import DELIVER, RETRY, Timer, Timers
 

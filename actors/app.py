@@ -46,7 +46,7 @@ from actors.handlers import (
 from actors.http_options import HttpOptions
 from actors.inside import inside
 from actors.invocation import Invocation, outcome_of
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.keys import checked_key, key_for
 from actors.limits import Limits
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of

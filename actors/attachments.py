@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from actors.errors import UnknownInvocation, failure_text
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.storage import Flag, Status
 
 if TYPE_CHECKING:

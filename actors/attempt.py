@@ -33,7 +33,9 @@ from actors.errors import (
 )
 from actors.futures import DurableFuture, Sleep, mark_seen
 from actors.invocation import MISSING
-from actors.journal import Entry, Journal, MigratedReplay, Replay
+from actors.journal.entries import Entry
+from actors.journal.journal import Journal
+from actors.journal.replay import MigratedReplay, Replay
 from actors.logs import invocation_of
 from actors.object_state import ObjectState, refuse_changes
 from actors.recorder import Recorder

@@ -15,7 +15,7 @@ from actors.errors import (
     UnknownAwakeable,
     failure_text,
 )
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
 from actors.storage import JournalRow
 

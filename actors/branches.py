@@ -22,7 +22,7 @@ from actors.recorder import Recorder
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
-    from actors.journal import Entry
+    from actors.journal.entries import Entry
 
 log = logging.getLogger("actors")
 

@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from actors.app import App
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, short_reason
-from actors.ids import IdMint
 from actors.invocation import changed_kind
+from actors.journal.ids import IdMint
 from actors.object_state import ObjectState
 from actors.rehearsal import Misfit, Rehearsals, Stage
 from actors.storage import RUN, Flag, InvocationRow, Mode, ObjectRecord, Status

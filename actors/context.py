@@ -32,7 +32,7 @@ from actors.handlers import (
     refuse_ambiguous,
     remaining,
 )
-from actors.journal import Entry, Kind
+from actors.journal.entries import Entry, Kind
 from actors.keys import check_name, checked_key, key_for
 from actors.message import Message
 from actors.named_state import NamedState

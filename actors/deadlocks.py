@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from actors.errors import DeadlockError, failure_text
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.storage import Status
 
 if TYPE_CHECKING:

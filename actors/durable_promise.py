@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.errors import BadArguments
 from actors.futures import DurableFuture, JournaledFuture
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.serde import ANY, Codec, value_codec
 from actors.serde.type_names import type_name
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
 from actors.invocation import StepWork
-from actors.journal import Journal, Kind
+from actors.journal.entries import Kind
+from actors.journal.journal import Journal
 from actors.storage import Flag, Mode, Status
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError, failure_error
-from actors.journal import Entry, Kind
+from actors.journal.entries import Entry, Kind
 from actors.serde import Codec, packing
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from actors.errors import (
     failure_error,
 )
 from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.keys import checked_key, key_for
 from actors.message import Message
 from actors.overview import overview

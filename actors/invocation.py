@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.errors import SerializationError, failure_error
 from actors.handlers import HandlerDefinition, address
-from actors.journal import Journal
+from actors.journal.journal import Journal
 from actors.storage import OWN_KEY, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:

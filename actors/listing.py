@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actors.errors import BadArguments, Failure, failure_of
+from actors.journal.tries import Tries
 from actors.storage import Flag, InvocationRow, Status
-from actors.tries import Tries
 
 if TYPE_CHECKING:
-    from actors.ids import IdMint
+    from actors.journal.ids import IdMint
     from actors.partition import Partition
 
 

@@ -13,8 +13,8 @@ import msgspec
 from actors.inside import inside_step
 
 if TYPE_CHECKING:
-    from actors.ids import IdMint
     from actors.invocation import Invocation
+    from actors.journal.ids import IdMint
 
 # Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
 # and with the first task of others; apart from that a handler is found as the current task.

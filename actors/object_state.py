@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
 from actors.fields import FieldDefinition
-from actors.journal import Journal
+from actors.journal.journal import Journal
 from actors.serde.exactness import ATOMS
 from actors.serde.growing import KnownText
 from actors.serde.type_names import type_name

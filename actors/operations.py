@@ -21,7 +21,8 @@ from actors.errors import (
     failure_text,
 )
 from actors.invocation import StepWork
-from actors.journal import Journal, Kind
+from actors.journal.entries import Kind
+from actors.journal.journal import Journal
 from actors.restarts import Prefix
 from actors.storage import RUN, Flag, InvocationRow, Mode, Status
 

@@ -13,7 +13,7 @@ from actors.serde import packing
 from actors.storage import InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
-    from actors.ids import IdMint
+    from actors.journal.ids import IdMint
     from actors.partition import Partition
 
 

@@ -46,10 +46,11 @@ from actors.errors import (
 )
 from actors.gauges import Gauges
 from actors.handlers import HandlerDefinition, Options
-from actors.ids import IdMint
 from actors.inside import inside
 from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind, own_key
-from actors.journal import Entry, Journal, Kind
+from actors.journal.entries import Entry, Kind
+from actors.journal.ids import IdMint
+from actors.journal.journal import Journal
 from actors.limits import Limits
 from actors.loader import Loader
 from actors.logs import ids_of

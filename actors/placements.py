@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
 from actors.futures import is_cancelled
 from actors.handlers import address
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.message import Claim, Message
 
 if TYPE_CHECKING:

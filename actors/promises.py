@@ -18,7 +18,7 @@ from actors.errors import (
     SerializationError,
     failure_text,
 )
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec, codec_named
 from actors.storage import ObjectRecord, Status
@@ -26,7 +26,7 @@ from actors.virtual_object import ServiceDefinition
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
-    from actors.journal import Journal
+    from actors.journal.journal import Journal
     from actors.partition import Partition
 
 

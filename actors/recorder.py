@@ -18,7 +18,9 @@ from actors.errors import (
 )
 from actors.futures import DurableFuture, JournaledFuture
 from actors.inside import inside_step
-from actors.journal import Entry, Journal, Kind, Replay, Write, after, packed_state, taken
+from actors.journal.entries import Entry, Kind, packed_state, taken
+from actors.journal.journal import Journal, Write, after
+from actors.journal.replay import Replay
 from actors.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.storage import Flag

@@ -28,9 +28,9 @@ from actors.errors import (
     short_reason,
 )
 from actors.futures import JournaledFuture
-from actors.ids import IdMint
 from actors.invocation import Invocation
-from actors.journal import Entry
+from actors.journal.entries import Entry
+from actors.journal.ids import IdMint
 from actors.limits import Limits
 from actors.mailbox import Mailbox
 from actors.object_state import ObjectState

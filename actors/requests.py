@@ -17,7 +17,7 @@ import msgspec
 
 from actors.awakeables import Payload
 from actors.errors import BadArguments, TerminalError, failure_text, short_reason
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.restarts import checked_keep
 from actors.storage import RequestRow
 

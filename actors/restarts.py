@@ -25,14 +25,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import BadArguments, CannotKeep
-from actors.journal import WRITES, Journal, Kind, after, describe, found_by, left
+from actors.journal.entries import WRITES, Kind, describe
+from actors.journal.journal import Journal, after, found_by, left
 from actors.storage import Flag
 from actors.upgrades import record_version
 
 if TYPE_CHECKING:
     from actors.handlers import HandlerDefinition
-    from actors.ids import IdMint
     from actors.invocation import Invocation
+    from actors.journal.ids import IdMint
     from actors.object_state import ObjectState
     from actors.partition import Partition
     from actors.storage import InvocationRow, JournalRow

@@ -27,13 +27,13 @@ from actors.errors import (
 from actors.futures import mark_seen
 from actors.inside import inside_step
 from actors.invocation import StepWork
-from actors.journal import Entry, Kind
+from actors.journal.entries import Entry, Kind
+from actors.journal.tries import Tries
 from actors.result_types import unwrapped
 from actors.retry import RetryPolicy
 from actors.serde import Codec, packing
 from actors.step_threads import Execution
 from actors.storage import Flag, Status
-from actors.tries import Tries
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

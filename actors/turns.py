@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.clock import Clock
 from actors.committer import Committer
-from actors.ids import IdMint
 from actors.invocation import Invocation
-from actors.journal import Entry
+from actors.journal.entries import Entry
+from actors.journal.ids import IdMint
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

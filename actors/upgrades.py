@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
-from actors.journal import Entry, unpacked_state
+from actors.journal.entries import Entry, unpacked_state
 from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
 from actors.storage import Flag
 from actors.virtual_object import Served, ServiceDefinition

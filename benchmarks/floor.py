@@ -21,8 +21,8 @@ from collections import defaultdict
 from types import TracebackType
 from typing import Any, TypeVar
 
-from actors.ids import IdMint
-from actors.journal import Kind
+from actors.journal.entries import Kind
+from actors.journal.ids import IdMint
 from actors.storage import Batch, SqliteStore, Status
 from benchmarks.objects import double, hand_out
 

@@ -683,13 +683,13 @@ BUGS = [
     ),
     Bug(
         "a replay repeats the line after the last answer an attempt has seen",
-        "actors/journal.py",
+        "actors/journal/replay.py",
         "self._completions <= self._journal.passed",
         "self._completions < self._journal.passed",
     ),
     Bug(
         "a line that comes after a failure is lost",
-        "actors/journal.py",
+        "actors/journal/replay.py",
         "self._completions if waiting else self._completions - 1)",
         "self._completions)",
     ),
@@ -949,7 +949,7 @@ BUGS = [
     ),
     Bug(
         "a completion is shown before the code has asked for what comes before it",
-        "actors/journal.py",
+        "actors/journal/replay.py",
         "            if entry.idx >= first:\n                return None\n",
         "",
     ),
@@ -1082,7 +1082,7 @@ BUGS = [
     ),
     Bug(
         "the order of completions is not kept on replay",
-        "actors/journal.py",
+        "actors/journal/replay.py",
         "        entry = journal.completions[self._completions]\n",
         "        left = journal.completions[self._completions :]\n"
         "        best = min(left, key=lambda entry: entry.ref or 0)\n"
@@ -1166,25 +1166,25 @@ BUGS = [
     ),
     Bug(
         "a long text is undone from a state that another one has left",
-        "actors/journal.py",
+        "actors/journal/journal.py",
         "                if not left(writes[-1], text):",
         "                if False:",
     ),
     Bug(
         "each state write holds the text before it",
-        "actors/journal.py",
+        "actors/journal/journal.py",
         "        kept = None if whole else before\n",
         "        kept = before\n",
     ),
     Bug(
         "a replay on migrated state takes the changes of the older version for changes of the migrated text",
-        "actors/journal.py",
+        "actors/journal/replay.py",
         '        return self._bases.pop(name or "", None) or texts.get(name or "")',
         '        return texts.get(name or "")',
     ),
     Bug(
         "characters of a journal count, not bytes",
-        "actors/journal.py",
+        "actors/journal/entries.py",
         "value.__class__ is bytes or value.isascii() else len(value.encode())",
         "value.__class__ is bytes or value else 0",
     ),
@@ -1412,7 +1412,7 @@ BUGS = [
     ),
     Bug(
         "the fingerprint of a text misses a change far from its end",
-        "actors/differences.py",
+        "actors/journal/differences.py",
         "        if same < self._known:\n",
         "        if len(text) < self._known:\n",
     ),

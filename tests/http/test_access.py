@@ -13,7 +13,7 @@ import pytest
 from actors import App, Context, VirtualObject, handler
 from actors.errors import DefinitionError
 from actors.http_options import HttpOptions
-from actors.ids import IdMint
+from actors.journal.ids import IdMint
 from tests.http.asgi import Answer, ask
 from tests.world import World
 

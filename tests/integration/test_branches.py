@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors import Context, Limits, RetryPolicy, VirtualObject, handler
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from tests.world import World
 
 happened: list[str] = []

@@ -11,7 +11,8 @@ import pytest
 
 from actors import Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, migration
 from actors.errors import CannotKeep, InvocationKilled, JournalTooLong
-from actors.journal import Journal, Kind, after
+from actors.journal.entries import Kind
+from actors.journal.journal import Journal, after
 from actors.object_state import LARGE
 from actors.serde.growing import KnownText
 from actors.storage import Flag, JournalRow

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from actors import App, Context, Limits, RetryPolicy, VirtualObject, handler, shared
 from actors.errors import DefinitionError, InvocationCancelled, InvocationKilled, ObjectBusy, RetriesExhausted
 from actors.gateway import Gateway
-from actors.tries import Tries
+from actors.journal.tries import Tries
 from tests.held_executor import HeldExecutor
 from tests.world import World, limits, outcome
 

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy, TerminalError
 from actors.errors import AppNotRunning, CannotKeep, UnknownInvocation, WrongStatus
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.storage import Flag, Status, StorageError
 from tests.property import operated
 from tests.property.machine import Machine

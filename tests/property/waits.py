@@ -21,7 +21,7 @@ from unittest.mock import patch
 from actors.deadlocks import Deadlocks
 from actors.errors import DeadlockError, TerminalError, failure_error
 from actors.invocation import Invocation
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.mailbox import Mailbox
 from actors.partition import Partition
 from actors.residence import Residence

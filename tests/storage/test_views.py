@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, VirtualObject, handler
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.storage import Flag, Mode, Status
 from actors.storage.sqlite.schema import steps
 from tests.storage.rows import AT_MS, OpenStore, batch, entry, invocation, shell

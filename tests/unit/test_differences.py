@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.differences import DifferentText, Fingerprint, difference, fingerprint, redone, unchanged_before, undone
+from actors.journal.differences import (
+    DifferentText,
+    Fingerprint,
+    difference,
+    fingerprint,
+    redone,
+    unchanged_before,
+    undone,
+)
 
 LETTERS = st.text(st.sampled_from('ab",ü😀'), max_size=4)
 PIECES = st.lists(st.tuples(LETTERS, st.integers(0, 120)).map(lambda pair: pair[0] * pair[1]), max_size=8)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import BadId
-from actors.ids import IdMint
+from actors.journal.ids import IdMint
 
 MINT = IdMint(bytes(range(32)))
 OTHER = IdMint(bytes(range(1, 33)))

@@ -15,7 +15,7 @@ import msgspec
 
 from actors.cli.file.database import Database
 from actors.errors import TerminalError, UnknownAwakeable
-from actors.journal import Kind
+from actors.journal.entries import Kind
 from actors.operations import ended_already, not_ended
 from actors.storage import Status
 

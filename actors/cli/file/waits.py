@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from actors.cli.file.database import Database, Facts, moment_text
 from actors.cli.show.timeline import Line
 from actors.handlers import address
+from actors.journal.tries import Tries
 from actors.storage import InvocationRow, Mode, Status
-from actors.tries import Tries
 
 
 async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:

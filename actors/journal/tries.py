@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 if TYPE_CHECKING:
-    from actors.journal import Entry
+    from actors.journal.entries import Entry
 
 
 class Tries(msgspec.Struct, frozen=True):
