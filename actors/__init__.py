@@ -1,18 +1,18 @@
 """Durable virtual objects, services and workflows as classes, on a journal in SQLite."""
 
-from actors.context import Context
 from actors.errors import ActorsError, TerminalError
-from actors.fields import field
-from actors.handlers import handler, shared
-from actors.limits import Limits
-from actors.migrations import migration
-from actors.retry import RetryPolicy
+from actors.model.context import Context
+from actors.model.fields import field
+from actors.model.handlers import handler, shared
+from actors.model.limits import Limits
+from actors.model.migrations import migration
+from actors.model.retry import RetryPolicy
+from actors.model.schedules import schedule
+from actors.model.service import Service
+from actors.model.virtual_object import VirtualObject
+from actors.model.workflow import Workflow
 from actors.runner import run
-from actors.schedules import schedule
-from actors.service import Service
 from actors.transport.served import App
-from actors.virtual_object import VirtualObject
-from actors.workflow import Workflow
 
 __all__ = [
     "ActorsError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
+import functools
 import gc
 import inspect
 import logging
@@ -31,38 +32,33 @@ from actors.errors import (
     UnknownInvocation,
     UnknownService,
 )
-from actors.futures import Call, mark_seen
-from actors.handlers import (
-    DEFAULT_OPTIONS,
-    BoundHandler,
-    HandlerDefinition,
-    InvocationHandle,
-    Options,
-    checked_idempotency_key,
-    milliseconds,
-    refuse_ambiguous,
-    remaining,
-)
 from actors.http_options import HttpOptions
-from actors.inside import inside
 from actors.invocation import Invocation, outcome_of
 from actors.journal.entries import Kind
-from actors.keys import checked_key, key_for
-from actors.limits import Limits
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
-from actors.message import Message
+from actors.model.bound_handler import BoundHandler, refuse_ambiguous
+from actors.model.calls import Call, InvocationHandle
+from actors.model.definitions import HandlerDefinition, ServiceDefinition, definition_of, key_for
+from actors.model.durations import milliseconds, remaining
+from actors.model.futures import mark_seen
+from actors.model.inside import inside
+from actors.model.limits import Limits
+from actors.model.message import Message
+from actors.model.names import checked_key
+from actors.model.options import DEFAULT_OPTIONS, Options, checked_idempotency_key
+from actors.model.references import keyed, keyless
+from actors.model.retry import RetryPolicy
+from actors.model.service import Service
+from actors.model.spelling import refuse_unknown
+from actors.model.virtual_object import Served, VirtualObject
 from actors.operations import Operations
 from actors.partition import Partition
 from actors.recovery import Recovery
 from actors.restarts import checked_keep
-from actors.retry import RetryPolicy
-from actors.service import Service
-from actors.spelling import refuse_unknown
 from actors.state_access import StateInfo, encoded, patch_state, read_state
 from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
 from actors.storage.port import Store
 from actors.storage.sqlite.lock import held
-from actors.virtual_object import Served, ServiceDefinition, VirtualObject, definition_of
 from actors.watching import Watcher
 
 T = TypeVar("T")
@@ -439,17 +435,17 @@ class App:
 
         Raises UnknownService for a class the app does not serve, BadKey, or WrongKind for a Service.
         """
-        reference = self._keyed.get(cls)
-        if reference is None:  # raises
-            return self._definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
-        return reference(self, checked_key(key))  # type: ignore[return-value]
+        reference: Any = self._keyed.get(cls)
+        if reference is None:
+            reference = functools.partial(keyed, self._definition(cls))  # raises
+        return reference(self, checked_key(key))  # type: ignore[no-any-return]
 
     def service(self, cls: type[S]) -> S:
         """A typed reference to a Service, which has no key: `await app.service(Mailer).deliver("a@b")`.
 
         Raises UnknownService for a class the app does not serve, or WrongKind for one with keys.
         """
-        return self._definition(cls).keyless(self)  # type: ignore[return-value]
+        return keyless(self._definition(cls), self)  # type: ignore[no-any-return]
 
     def _definition(self, cls: type) -> ServiceDefinition:
         definition = self._by_class.get(cls)

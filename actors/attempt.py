@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from actors import failures
 from actors.branches import Branches, tasks_are_seen
 from actors.cleanup import CleanUp
-from actors.context import Context
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -31,17 +30,19 @@ from actors.errors import (
     TerminalError,
     failure_text,
 )
-from actors.futures import DurableFuture, Sleep, mark_seen
 from actors.invocation import MISSING
 from actors.journal.entries import Entry
 from actors.journal.journal import Journal
 from actors.journal.replay import MigratedReplay, Replay
 from actors.logs import invocation_of
-from actors.object_state import ObjectState, refuse_changes
+from actors.model.context import Context
+from actors.model.futures import DurableFuture, Sleep, mark_seen
+from actors.model.instances import set_attempt
+from actors.model.object_state import ObjectState, refuse_changes
+from actors.model.virtual_object import Served
 from actors.recorder import Recorder
 from actors.storage import Flag, Status
 from actors.upgrades import read, record_version, upgrade
-from actors.virtual_object import Served, set_attempt
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation
@@ -172,7 +173,7 @@ class Attempt(Recorder):
         variables = self._variables = contextvars.copy_context()
         if self.partition.watcher is not None:
             self.partition.watcher.begins(invocation, variables)
-        if handler.wants_context:
+        if handler.takes_context:
             variables.run(invocation_of.set, invocation)  # for others this would cost more than it gives
             self._coroutine = handler.function(instance, self.context, *args)
         else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import MisusedFuture
 from actors.failures import contained
-from actors.futures import Bridge, DurableFuture, mark_seen
+from actors.model.futures import Bridge, DurableFuture, mark_seen
 from actors.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.entry import check_loop
 from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
-from actors.futures import AwaitedOutside, Call, is_cancelled
-from actors.handlers import InvocationHandle
+from actors.model.calls import AwaitedOutside, Call, InvocationHandle
+from actors.model.futures import is_cancelled
 from actors.storage import Status
 
 if TYPE_CHECKING:

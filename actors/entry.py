@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from actors.errors import MisusedApp
-from actors.inside import inside
+from actors.model.inside import inside
 
 if TYPE_CHECKING:
     from actors.partition import Partition

@@ -36,14 +36,14 @@ from actors.errors import (
     printable,
     short_reason,
 )
-from actors.futures import forgotten
+from actors.model.calls import forgotten
 from actors.storage import Flag, Status
 from actors.timers import RETRY
 
 if TYPE_CHECKING:
     from actors.invocation import Extras, Invocation
+    from actors.model.retry import RetryPolicy
     from actors.partition import Partition
-    from actors.retry import RetryPolicy
 
 log = logging.getLogger("actors")
 

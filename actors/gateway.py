@@ -31,10 +31,11 @@ from actors.errors import (
     WrongKind,
     failure_error,
 )
-from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
 from actors.journal.entries import Kind
-from actors.keys import checked_key, key_for
-from actors.message import Message
+from actors.model.definitions import HandlerDefinition, key_for
+from actors.model.message import Message
+from actors.model.names import checked_key
+from actors.model.options import Options, checked_idempotency_key
 from actors.overview import overview
 from actors.serde import Codec
 from actors.state_access import StateInfo, patch_state, with_cleared
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from actors.durations import Durations
     from actors.gauges import Gauge
     from actors.invocation import Invocation
+    from actors.model.definitions import ServiceDefinition
     from actors.partition import Partition
-    from actors.virtual_object import ServiceDefinition
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])

@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.errors import SerializationError, failure_error
-from actors.handlers import HandlerDefinition, address
 from actors.journal.journal import Journal
+from actors.model.definitions import HandlerDefinition
+from actors.model.names import address
 from actors.storage import OWN_KEY, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:

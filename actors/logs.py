@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.inside import inside_step
+from actors.model.inside import inside_step
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actors.object_state import ObjectState
+from actors.model.object_state import ObjectState
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

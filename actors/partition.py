@@ -45,25 +45,26 @@ from actors.errors import (
     short_reason,
 )
 from actors.gauges import Gauges
-from actors.handlers import HandlerDefinition, Options
-from actors.inside import inside
 from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind, own_key
 from actors.journal.entries import Entry, Kind
 from actors.journal.ids import IdMint
 from actors.journal.journal import Journal
-from actors.limits import Limits
 from actors.loader import Loader
 from actors.logs import ids_of
 from actors.mailbox import Mailbox
-from actors.message import Message
-from actors.object_state import ObjectState
+from actors.model.definitions import HandlerDefinition, ServiceDefinition, definition_of
+from actors.model.inside import inside
+from actors.model.limits import Limits
+from actors.model.message import Message
+from actors.model.object_state import ObjectState
+from actors.model.options import Options
+from actors.model.retry import RetryPolicy
 from actors.operations import Operations
 from actors.placements import Placements
 from actors.promises import Promises
 from actors.requests import Requests
 from actors.residence import Residence
 from actors.retention import Retention
-from actors.retry import RetryPolicy
 from actors.serde import Codec
 from actors.serde.type_names import shortened
 from actors.step_threads import StepThreads
@@ -84,7 +85,6 @@ from actors.storage.port import Store
 from actors.ticks import Ticks
 from actors.timers import DELIVER
 from actors.turns import NUMBERS_RESERVED, Ledger, Mark
-from actors.virtual_object import ServiceDefinition, definition_of
 from actors.watching import Counts, Watcher, trace_headers
 from actors.workflows import Workflows
 

@@ -16,14 +16,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
-from actors.futures import is_cancelled
-from actors.handlers import address
 from actors.journal.entries import Kind
-from actors.message import Claim, Message
+from actors.model.futures import is_cancelled
+from actors.model.message import Claim, Message
+from actors.model.names import address
 
 if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition
     from actors.invocation import Invocation
+    from actors.model.definitions import HandlerDefinition
     from actors.partition import Partition
 
 Lane = tuple[int, str, str]

@@ -19,10 +19,10 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal.entries import Kind
-from actors.object_state import ObjectState
+from actors.model.definitions import ServiceDefinition
+from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec, codec_named
 from actors.storage import ObjectRecord, Status
-from actors.virtual_object import ServiceDefinition
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

@@ -16,12 +16,12 @@ from actors.errors import (
     StateDecodeError,
     TerminalError,
 )
-from actors.futures import DurableFuture, JournaledFuture
-from actors.inside import inside_step
 from actors.journal.entries import Entry, Kind, packed_state, taken
 from actors.journal.journal import Journal, Write, after
 from actors.journal.replay import Replay
-from actors.object_state import ObjectState
+from actors.model.futures import DurableFuture, JournaledFuture
+from actors.model.inside import inside_step
+from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.storage import Flag
 from actors.upgrades import record_version
@@ -29,8 +29,9 @@ from actors.upgrades import record_version
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors.handlers import HandlerDefinition, Options
     from actors.invocation import Invocation
+    from actors.model.definitions import HandlerDefinition
+    from actors.model.options import Options
     from actors.partition import Partition
 
 STUBBORN = 3  # refusals that a closed handler may swallow

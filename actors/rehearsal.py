@@ -27,18 +27,18 @@ from actors.errors import (
     printable,
     short_reason,
 )
-from actors.futures import JournaledFuture
 from actors.invocation import Invocation
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
-from actors.limits import Limits
 from actors.mailbox import Mailbox
-from actors.object_state import ObjectState
+from actors.model.definitions import ServiceDefinition
+from actors.model.futures import JournaledFuture
+from actors.model.limits import Limits
+from actors.model.object_state import ObjectState
+from actors.model.retry import RetryPolicy
 from actors.partition import Partition
-from actors.retry import RetryPolicy
 from actors.storage import Flag, InvocationRow, JournalRow, Status
 from actors.storage.port import Store
-from actors.virtual_object import ServiceDefinition
 
 PROMPT_TURNS = 50  # of the loop, in which a handler's own tasks get as far as they can without waiting
 

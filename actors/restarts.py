@@ -31,10 +31,10 @@ from actors.storage import Flag
 from actors.upgrades import record_version
 
 if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition
     from actors.invocation import Invocation
     from actors.journal.ids import IdMint
-    from actors.object_state import ObjectState
+    from actors.model.definitions import HandlerDefinition
+    from actors.model.object_state import ObjectState
     from actors.partition import Partition
     from actors.storage import InvocationRow, JournalRow
 

@@ -28,18 +28,18 @@ from actors.errors import (
     StateDecodeError,
     WrongKind,
 )
-from actors.keys import check_name, checked_key
-from actors.message import run_claim
-from actors.object_state import VERSION_NAME, materialize
+from actors.model.message import run_claim
+from actors.model.names import check_name, checked_key
+from actors.model.object_state import VERSION_NAME, materialize
 from actors.serde import ANY
 from actors.storage import RUN
 from actors.upgrades import migrated
 
 if TYPE_CHECKING:
     from actors.mailbox import Mailbox
-    from actors.object_state import ObjectState
+    from actors.model.definitions import ServiceDefinition
+    from actors.model.object_state import ObjectState
     from actors.partition import Partition
-    from actors.virtual_object import ServiceDefinition
 
 
 @dataclass(frozen=True, slots=True)

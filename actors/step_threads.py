@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
 from actors.clock import Cancellable, Clock
-from actors.inside import inside_step
+from actors.model.inside import inside_step
 
 if TYPE_CHECKING:
     from actors.steps import Step

@@ -24,13 +24,13 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
-from actors.futures import mark_seen
-from actors.inside import inside_step
 from actors.invocation import StepWork
 from actors.journal.entries import Entry, Kind
 from actors.journal.tries import Tries
-from actors.result_types import unwrapped
-from actors.retry import RetryPolicy
+from actors.model.futures import mark_seen
+from actors.model.inside import inside_step
+from actors.model.result_types import unwrapped
+from actors.model.retry import RetryPolicy
 from actors.serde import Codec, packing
 from actors.step_threads import Execution
 from actors.storage import Flag, Status

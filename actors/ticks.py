@@ -14,17 +14,17 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from actors.cron import due_of, line_of
 from actors.errors import InvocationCancelled, TickSkipped
-from actors.handlers import address
 from actors.invocation import Invocation, own_key
+from actors.model.cron import due_of, line_of
+from actors.model.names import address
 from actors.storage import Flag, InvocationRow, Status
 from actors.timers import DELIVER
 
 if TYPE_CHECKING:
     from actors.clock import Cancellable
+    from actors.model.definitions import Schedule
     from actors.partition import Partition
-    from actors.schedules import Schedule
 
 log = logging.getLogger("actors")
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from actors.errors import StateDecodeError
 from actors.journal.entries import Entry, unpacked_state
-from actors.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
+from actors.model.definitions import ServiceDefinition
+from actors.model.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
+from actors.model.virtual_object import Served
 from actors.storage import Flag
-from actors.virtual_object import Served, ServiceDefinition
 
 if TYPE_CHECKING:
     from actors.invocation import Invocation

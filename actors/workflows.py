@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.errors import UnknownInvocation, WrongStatus
-from actors.message import run_claim
-from actors.object_state import VERSION_NAME, ObjectState
+from actors.model.message import run_claim
+from actors.model.object_state import VERSION_NAME, ObjectState
 from actors.promises import WorkflowState
 from actors.storage import RUN, Status
 
 if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition
     from actors.invocation import Invocation
     from actors.mailbox import Mailbox
+    from actors.model.definitions import HandlerDefinition
     from actors.partition import Partition
     from actors.storage import InvocationRow, ObjectRecord, PromiseRow
     from actors.storage.records import WorkflowFact

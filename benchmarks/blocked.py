@@ -14,7 +14,7 @@ from random import Random
 from typing import ClassVar
 
 from actors import App, Context, VirtualObject, handler
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from actors.storage import Batch, SqliteStore, Status
 from benchmarks import machine
 from benchmarks.measure import Progress, closed_loop, in_new_process, percentile, run

@@ -10,7 +10,7 @@ from random import Random
 from typing import ClassVar
 
 from actors import App, Context, VirtualObject, handler
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from benchmarks import machine
 from benchmarks.blocked import Growth, Waiter, peak_rss_bytes, send_paced
 from benchmarks.measure import Progress, in_new_process, percentile, run

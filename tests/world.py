@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from actors import App, Limits, RetryPolicy, TerminalError
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
+from actors.model.virtual_object import Served
 from actors.storage import StorageError
 from actors.testing import Disk, InlineExecutor, ManualClock, SimulatedStore
-from actors.virtual_object import Served
 
 TURNS = 60  # of the loop; more than any test here needs to come to rest
 

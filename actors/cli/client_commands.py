@@ -21,8 +21,8 @@ from actors.cli.file.database import database_file, visiting
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.streams import typed
 from actors.errors import BadArguments, ServerUnreachable, TerminalError
-from actors.handlers import Options
-from actors.retry import RetryPolicy
+from actors.model.options import Options
+from actors.model.retry import RetryPolicy
 from actors.serde import ANY
 from actors.storage import ActorsError
 from actors.storage.sqlite.reading import query

@@ -10,7 +10,7 @@ import warnings
 from types import ModuleType
 
 from actors import App
-from actors.virtual_object import Served
+from actors.model.virtual_object import Served
 
 # What importing a module fails with if it runs the app: the import is done inside of a running loop.
 _STARTS_A_LOOP = (

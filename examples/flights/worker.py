@@ -13,7 +13,7 @@ from collections import deque
 
 from actors import App, Limits, run
 from actors.errors import AppNotRunning, StorageError
-from actors.futures import Call
+from actors.model.calls import Call
 from examples.flights.aircraft import Aircraft
 from examples.flights.airport import Airport
 from examples.flights.feed import Feed

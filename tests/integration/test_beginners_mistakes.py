@@ -16,7 +16,7 @@ import pytest
 import actors
 from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler
 from actors.errors import BadArguments, DefinitionError, MisusedFuture, UnknownHandler
-from actors.futures import Call
+from actors.model.calls import Call
 from actors.storage import DatabaseInUse
 from actors.transport.client import Client
 from tests.world import World, limits

@@ -22,7 +22,7 @@ import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import ActorsError, AwakeableCompleted
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from actors.testing import SimulatedStore
 from actors.transport.http import routes
 from actors.transport.http.admin import AdminRoutes

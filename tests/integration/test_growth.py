@@ -13,7 +13,7 @@ from actors import Context, Limits, RetryPolicy, TerminalError, VirtualObject, h
 from actors.errors import CannotKeep, InvocationKilled, JournalTooLong
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal, after
-from actors.object_state import LARGE
+from actors.model.object_state import LARGE
 from actors.serde.growing import KnownText
 from actors.storage import Flag, JournalRow
 from tests.world import World, limits, outcome

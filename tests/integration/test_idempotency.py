@@ -14,8 +14,8 @@ import pytest
 from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
 from actors.gateway import Gateway
-from actors.handlers import Options
-from actors.message import Message
+from actors.model.message import Message
+from actors.model.options import Options
 from tests.world import World, limits, outcome
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors import App, Context, RetryPolicy, Service, VirtualObject, Workflow, field, handler, schedule, shared
 from actors.errors import BadArguments, DefinitionError, TerminalError
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from actors.transport.client import Client, SyncClient
 from tests.http.threaded import serving
 from tests.world import World

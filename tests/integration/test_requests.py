@@ -15,7 +15,7 @@ import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import AppNotRunning, BadArguments, DefinitionError
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from actors.serde import codec as serde
 from actors.storage import StorageError
 from actors.testing import Disk, SimulatedStore

@@ -14,7 +14,7 @@ import pytest
 
 from actors import Context, Limits, Service, TerminalError, VirtualObject, Workflow, handler, shared
 from actors.errors import AppNotRunning, BadArguments, CannotKeep, InvocationKilled, WrongStatus
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from actors.storage import StorageError
 from tests.world import World
 

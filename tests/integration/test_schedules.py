@@ -10,7 +10,7 @@ import pytest
 
 from actors import Context, Limits, Service, VirtualObject, handler, schedule, shared
 from actors.errors import BadArguments, InvocationCancelled, TickSkipped, WrongStatus
-from actors.virtual_object import Served
+from actors.model.virtual_object import Served
 from tests.world import World
 
 ran: list[str] = []  # due times, as the handlers saw them

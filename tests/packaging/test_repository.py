@@ -96,7 +96,7 @@ VIOLATIONS = {
     "actors/partition.py": "from actors.app import App",
     "actors/committer.py": "from actors.testing import Disk",
     "actors/app.py": "import actors.transport",
-    "actors/context.py": "import actors.cli",
+    "actors/model/context.py": "import actors.cli",
     "actors/clock.py": "import click",
     "actors/storage/errors.py": "from actors.storage.sqlite.database import connect",
 }

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
+from actors.model.virtual_object import Served
 from actors.storage import Batch
 from actors.testing import Disk, SimulatedStore
-from actors.virtual_object import Served
 from tests.world import World
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors import Context, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import InvocationCancelled
-from actors.futures import DurableFuture
+from actors.model.futures import DurableFuture
 
 KEYS = ["a", "b", "c"]  # a program calls only later keys, so that no call waits for its caller
 PAUSES = RetryPolicy(initial_interval=0.002, max_interval=0.002, max_attempts=2)

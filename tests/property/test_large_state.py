@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from actors import Context, RetryPolicy, VirtualObject, handler, shared
 from actors.errors import InvocationKilled
-from actors.object_state import LARGE
+from actors.model.object_state import LARGE
 from tests.world import World
 
 ITEM = 150  # characters of an item, or of what is added to the text

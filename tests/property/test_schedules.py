@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import Context, TerminalError, VirtualObject, handler, schedule
-from actors.cron import CronLine, due_of
 from actors.errors import AppNotRunning
+from actors.model.cron import CronLine, due_of
 from actors.storage import Status, StorageError
 from tests.world import World
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from actors import Context, TerminalError, VirtualObject, field, handler
 from actors.errors import InvocationKilled
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
 from tests.integration.test_growth import as_written_before
 from tests.world import World
 

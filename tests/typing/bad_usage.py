@@ -17,8 +17,7 @@ from actors import (
     schedule,
     shared,
 )
-from actors.futures import Call
-from actors.handlers import InvocationHandle
+from actors.model.calls import Call, InvocationHandle
 
 
 class Stock(VirtualObject):

@@ -21,9 +21,9 @@ from actors import (
     schedule,
     shared,
 )
-from actors.durable_promise import DurablePromise
-from actors.futures import Awakeable, Call
-from actors.handlers import InvocationHandle
+from actors.model.calls import Call, InvocationHandle
+from actors.model.futures import Awakeable
+from actors.model.promise import DurablePromise
 
 
 @dataclass

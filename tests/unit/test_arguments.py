@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from actors import App, Context, VirtualObject, handler
 from actors.errors import BadArguments, SerializationError
-from actors.handlers import HandlerDefinition, checked_headers, milliseconds, remaining
-from actors.virtual_object import definition_of
+from actors.model.definitions import HandlerDefinition, definition_of
+from actors.model.durations import milliseconds, remaining
+from actors.model.options import checked_headers
 from tests.unit.kinds import Color, Level, Point, Size, User
 
 

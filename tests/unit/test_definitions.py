@@ -17,8 +17,8 @@ import pytest
 
 from actors import App, Context, VirtualObject, field, handler, shared
 from actors.errors import DefinitionError, UnknownHandler
+from actors.model.definitions import ServiceDefinition, definition_of
 from actors.serde.type_names import type_name
-from actors.virtual_object import ServiceDefinition, definition_of
 from tests.unit import elsewhere
 from tests.unit.kinds import Item, Money, Point, User
 
@@ -91,7 +91,7 @@ def test_annotated_attributes_are_state_and_decorated_methods_are_handlers() -> 
     }
     assert signature(Order, "add") == ["str", "int", "int"]
     assert signature(Order, "check-out") == ["float", "None"]
-    assert [handlers[name].wants_context for name in handlers] == [False, False, True]
+    assert [handlers[name].takes_context for name in handlers] == [False, False, True]
     assert Order.__doc__ == "An order."
     assert inspect.getdoc(Order.add) == "Adds an item."
     assert list(inspect.signature(inspect.unwrap(cast(Any, Order.add))).parameters) == ["self", "item", "times"]
@@ -483,7 +483,7 @@ def test_a_handler_that_only_raises_and_one_without_annotations_work() -> None:
 
     assert signature(Order, "fail") == ["None"]
     assert signature(Order, "anything") == ["Any", "Any"]
-    assert definition_of(Order).handlers["anything"].wants_context
+    assert definition_of(Order).handlers["anything"].takes_context
 
 
 def test_a_plain_instance_can_be_copied() -> None:

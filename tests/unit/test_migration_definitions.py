@@ -8,7 +8,7 @@ import pytest
 
 from actors import VirtualObject, handler, migration, shared
 from actors.errors import DefinitionError, StateDecodeError
-from actors.virtual_object import definition_of
+from actors.model.definitions import definition_of
 
 State = dict[str, Any]
 

@@ -22,8 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors import VirtualObject, field
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState, UnsetState
-from actors.object_state import ObjectState, materialize, reader_of, refuse_changes
-from actors.virtual_object import definition_of
+from actors.model.definitions import definition_of
+from actors.model.object_state import ObjectState, materialize, reader_of, refuse_changes
 from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
 
 
@@ -859,8 +859,8 @@ def test_an_instance_without_a_runtime_has_its_defaults() -> None:
     for cls in (Scales, definition_of(Scales).worker):
         one: Any = cls()
         assert (one.big, one.other, one.number) == ([], [1], 0)
-        assert one.big is not cls().big  # type: ignore[attr-defined]
-        assert Scales.other == definition_of(Scales).worker.other == [1]  # type: ignore[attr-defined]
+        assert one.big is not cls().big
+        assert Scales.other == definition_of(Scales).worker.other == [1]
 
 
 def test_a_class_without_containers_is_worked_on_as_it_is() -> None:

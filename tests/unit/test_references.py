@@ -12,8 +12,9 @@ import pytest
 
 from actors import App, Context, VirtualObject, handler, shared
 from actors.errors import AppNotRunning, BadArguments, BadKey, UnknownHandler, UnknownService
-from actors.handlers import BoundHandler, HandlerDefinition, Options
-from actors.virtual_object import definition_of
+from actors.model.bound_handler import BoundHandler
+from actors.model.definitions import HandlerDefinition, definition_of
+from actors.model.options import Options
 
 
 class Order(VirtualObject):

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from actors.errors import DefinitionError
-from actors.result_types import result_codec
+from actors.model.result_types import result_codec
 from actors.serde import codec_for
 
 T = TypeVar("T")

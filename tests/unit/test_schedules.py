@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import Context, Service, VirtualObject, Workflow, handler, schedule, shared
-from actors.cron import CronLine, due_of, line_of
 from actors.errors import DefinitionError
-from actors.virtual_object import definition_of
+from actors.model.cron import CronLine, due_of, line_of
+from actors.model.definitions import definition_of
 
 UTC = datetime.UTC
 

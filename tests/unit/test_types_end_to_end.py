@@ -15,7 +15,7 @@ import pytest
 
 from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DefinitionError, SerializationError, StateWriteRefused
-from actors.virtual_object import definition_of
+from actors.model.definitions import definition_of
 from tests.unit.kinds import (
     Aliased,
     Box,

@@ -25,7 +25,8 @@ from actors.errors import (
     UnexpectedAnswer,
     failure_error,
 )
-from actors.handlers import HandlerDefinition, Options, checked_idempotency_key
+from actors.model.definitions import HandlerDefinition
+from actors.model.options import Options, checked_idempotency_key
 from actors.serde import ANY, Codec, value_codec
 from actors.transport.http.arguments import ARGUMENTS
 from actors.transport.http.requests import is_passed_on

@@ -15,24 +15,21 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
-from actors.futures import AwaitedOutside, Call, is_cancelled, mark_seen
-from actors.handlers import (
-    BoundHandler,
-    HandlerDefinition,
-    InvocationHandle,
-    Options,
-    checked_headers,
-    milliseconds,
-    remaining,
-)
-from actors.keys import checked_key, key_for
-from actors.retry import RetryPolicy
+from actors.model.bound_handler import BoundHandler
+from actors.model.calls import AwaitedOutside, Call, InvocationHandle
+from actors.model.definitions import HandlerDefinition, definition_of, key_for
+from actors.model.durations import milliseconds, remaining
+from actors.model.futures import is_cancelled, mark_seen
+from actors.model.names import checked_key
+from actors.model.options import Options, checked_headers
+from actors.model.references import keyed, keyless
+from actors.model.retry import RetryPolicy
+from actors.model.service import Service
+from actors.model.spelling import refuse_unknown
+from actors.model.virtual_object import VirtualObject
 from actors.serde import ANY, Codec, codec_for
-from actors.service import Service
-from actors.spelling import refuse_unknown
 from actors.transport.client import calls
 from actors.transport.client.calls import Accepted, Answer, Ask, Operation
-from actors.virtual_object import VirtualObject, definition_of
 
 try:
     import httpx
@@ -128,11 +125,11 @@ class Client:
 
     def object(self, cls: type[K], key: str) -> K:
         """A typed reference to one object or workflow. Raises BadKey, or WrongKind for a Service."""
-        return definition_of(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+        return keyed(definition_of(cls), self, checked_key(key))  # type: ignore[no-any-return]
 
     def service(self, cls: type[S]) -> S:
         """A typed reference to a Service. Raises WrongKind for a class with keys."""
-        return definition_of(cls).keyless(self)  # type: ignore[return-value]
+        return keyless(definition_of(cls), self)  # type: ignore[no-any-return]
 
     def handler(self, service: str, key: str, name: str) -> NamedHandler:
         """A handler by name whose class cannot be imported here: call it, send to it, set options. The key of a Service is ""."""

@@ -10,10 +10,13 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from actors.errors import BadArguments, ClientClosed
-from actors.handlers import BoundHandler, HandlerDefinition, InvocationHandle, Options
-from actors.service import Service
+from actors.model.bound_handler import BoundHandler
+from actors.model.calls import InvocationHandle
+from actors.model.definitions import HandlerDefinition
+from actors.model.options import Options
+from actors.model.service import Service
+from actors.model.virtual_object import VirtualObject
 from actors.transport.client.client import Client, NamedHandler
-from actors.virtual_object import VirtualObject
 
 P = ParamSpec("P")
 T = TypeVar("T")

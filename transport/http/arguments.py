@@ -12,7 +12,7 @@ import msgspec
 
 from actors.errors import BadArguments, SerializationError
 from actors.gateway import arguments, value_of
-from actors.handlers import HandlerDefinition
+from actors.model.definitions import HandlerDefinition
 
 ARGUMENTS = "application/vnd.actors.arguments+json"  # {"positional": [value, ...], "named": {name: value}}
 WORDS = "application/vnd.actors.words+json"  # [word, ...]; a word is a str

@@ -13,8 +13,8 @@ from typing import Any, NoReturn, TypeVar, assert_never
 
 from actors.errors import AppNotRunning, BadArguments, OutcomePending, TerminalError
 from actors.gateway import Gateway
-from actors.handlers import HandlerDefinition
 from actors.http_options import Cors, HttpOptions
+from actors.model.definitions import HandlerDefinition
 from actors.transport.http.access import Access
 from actors.transport.http.admin import AdminRoutes
 from actors.transport.http.arguments import read_arguments

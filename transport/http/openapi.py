@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from actors.handlers import HandlerDefinition
+from actors.model.definitions import HandlerDefinition, ServiceDefinition
 from actors.transport.http.json_schemas import JsonSchemas, Schema
-from actors.virtual_object import ServiceDefinition
 
 _KEY = {
     "name": "key",

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from actors.model.definitions import ServiceDefinition
 from actors.transport.http.openapi import OpenApi
 from actors.transport.http.replies import JSON, Header, Reply
-from actors.virtual_object import ServiceDefinition
 
 # One file without anything from elsewhere, so that it works without a network.
 _DOCS = Path(__file__).with_name("docs.html")

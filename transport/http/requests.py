@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from actors.errors import BadArguments
-from actors.spelling import hint
+from actors.model.spelling import hint
 from actors.transport.http.routes import BadRoute
 
 Scope = MutableMapping[str, Any]

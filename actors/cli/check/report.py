@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from actors.check import KINDS, Finding, Report
 from actors.cli.show.layout import Page, count, safe
-from actors.handlers import address
+from actors.model.names import address
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ import click
 from actors.app import database_path
 from actors.cli.show.timeline import Line, decoded
 from actors.errors import BadId, DefinitionError, UnknownInvocation
-from actors.handlers import address
 from actors.journal.ids import IdMint
+from actors.model.names import address
 from actors.storage import Flag, InvocationRow, Mode, Status, Visitor
 
 Facts = dict[str, Any]

@@ -11,7 +11,7 @@ from actors.cli.file.database import Facts
 from actors.cli.file.waits import told_wait
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.timeline import Line, told
-from actors.handlers import address
+from actors.model.names import address
 
 STYLES = {
     "running": "cyan",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from actors.cli.file.database import Database, Facts, moment_text
 from actors.cli.show.timeline import Line
-from actors.handlers import address
 from actors.journal.tries import Tries
+from actors.model.names import address
 from actors.storage import InvocationRow, Mode, Status
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from actors.errors import DefinitionError, SerializationError
-from actors.migrations import Migration
+from actors.model.migrations import Migration
+from actors.model.spelling import refuse_unknown
 from actors.serde import Codec, codec_for
-from actors.spelling import refuse_unknown
 
 T = TypeVar("T")
 

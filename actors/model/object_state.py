@@ -25,12 +25,14 @@ from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
-from actors.fields import FieldDefinition
 from actors.journal.journal import Journal
+from actors.model.definitions import ServiceDefinition
+from actors.model.fields import FieldDefinition
+from actors.model.instances import values_of
+from actors.model.virtual_object import Served
 from actors.serde.exactness import ATOMS
 from actors.serde.growing import KnownText
 from actors.serde.type_names import type_name
-from actors.virtual_object import Served, ServiceDefinition, values_of
 
 _new = object.__new__
 

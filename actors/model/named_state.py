@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from actors.errors import StateWriteRefused, WrongKind
-from actors.handlers import HandlerDefinition
-from actors.keys import check_name
+from actors.model.definitions import HandlerDefinition
+from actors.model.names import check_name
 from actors.serde import ANY, codec_for
 from actors.storage import Mode
 

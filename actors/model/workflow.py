@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from actors.errors import DefinitionError
-from actors.virtual_object import Kind, ServiceDefinition, VirtualObject
+from actors.model.definitions import Kind, ServiceDefinition
+from actors.model.virtual_object import VirtualObject
 
 
 class Workflow(VirtualObject):

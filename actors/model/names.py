@@ -1,15 +1,10 @@
-"""What can name an object, a step, a promise or a state value."""
+"""What can name an object, a step, a promise or a state value; a class and a handler; and how an object is written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from actors.errors import BadArguments, BadKey, WrongKind
+from actors.errors import BadArguments, BadKey, DefinitionError
 from actors.serde.type_names import shortened
 from actors.storage import OWN_KEY
-
-if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition
 
 
 def check_name(name: str, what: str) -> None:
@@ -22,15 +17,6 @@ def check_name(name: str, what: str) -> None:
     raise BadArguments(
         f"{what} requires a str of 1 to 1,000 characters of Unicode text as the name, got {shortened(name)}."
     )
-
-
-def key_for(target: HandlerDefinition, key: str) -> str:
-    """`key`, if it can name an object of this handler's class; a Service has the empty one. Raises BadKey or WrongKind."""
-    if target.service.kind != "service":
-        return checked_key(key)
-    if key == "":
-        return ""
-    raise WrongKind(f"{target.service.name} is a Service, which has no key. Pass '' as its key.")
 
 
 def checked_key(key: str) -> str:
@@ -48,3 +34,19 @@ def checked_key(key: str) -> str:
     raise BadKey(
         f"An object key is a non-empty str without NUL characters that does not begin with U+0001, got {shortened(key)}.{hint}"
     )
+
+
+LONGEST_NAME = 255  # characters of the name of a class or handler: it is stored with each message
+
+
+def check_declared_name(name: str, where: str) -> None:
+    """Raise DefinitionError unless `name` can stand in a URL as one segment of its path."""
+    if not isinstance(name, str) or not name.strip(".") or not all(c.isalnum() or c in "_.-" for c in name):
+        raise DefinitionError(f"{where}: {name!r} is not a usable name. Use letters, digits, '_', '.' and '-'.")
+    if len(name) > LONGEST_NAME:
+        raise DefinitionError(f"{where}: the name {shortened(name)} is longer than {LONGEST_NAME} characters.")
+
+
+def address(*parts: str) -> str:
+    """What names an object or a handler in a text: `Order/o1/add`, of a service `Mailer/deliver`."""
+    return "/".join(part for part in parts if part)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.errors import BadArguments
-from actors.futures import DurableFuture, JournaledFuture
 from actors.journal.entries import Kind
+from actors.model.futures import DurableFuture, JournaledFuture
 from actors.serde import ANY, Codec, value_codec
 from actors.serde.type_names import type_name
 

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.errors import MisusedFuture
-from actors.futures import JournaledFuture
-from actors.handlers import InvocationHandle
+from actors.model.calls import InvocationHandle
+from actors.model.futures import JournaledFuture
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from actors.errors import DefinitionError
-from actors.virtual_object import Kind, Served, ServiceDefinition
+from actors.model.definitions import Kind, ServiceDefinition
+from actors.model.kinds import Keyless
+from actors.model.virtual_object import Served
 
 
-class Service(Served):
+class Service(Served, Keyless):
     """Base class of keyless services: no key, no state, any number of invocations at the same time.
 
     Each invocation is as durable as one of an object, and has the same life: it is journaled, retried, suspended, and can

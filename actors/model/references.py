@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from actors.errors import UnknownHandler
-from actors.handlers import BoundHandler, Dispatcher, Handler, HandlerDefinition, address
-
-if TYPE_CHECKING:
-    from actors.virtual_object import ServiceDefinition
+from actors.errors import UnknownHandler, WrongKind
+from actors.model.bound_handler import BoundHandler, Dispatcher
+from actors.model.definitions import HandlerDefinition, ServiceDefinition
+from actors.model.names import address
 
 
 class Reference:
@@ -78,10 +77,11 @@ class _ReferenceState:
         )
 
 
-def reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any, Any, Any]]) -> type[Reference]:
+def reference_class(service: ServiceDefinition, handlers: dict[str, str]) -> type[Reference]:
+    """The class of references to objects of a class. `handlers`: their names by attribute."""
     members: dict[str, Any] = {name: _ReferenceState(name) for name in service.fields_by_name}
-    for attribute, declared in handlers.items():
-        members[attribute] = _ReferenceHandler(service.handlers[declared.name])
+    for attribute, name in handlers.items():
+        members[attribute] = _ReferenceHandler(service.handlers[name])
     members |= {
         "__slots__": (),
         "__doc__": service.cls.__doc__,
@@ -89,3 +89,22 @@ def reference_class(service: ServiceDefinition, handlers: dict[str, Handler[Any,
         "_names": ", ".join(sorted(handlers)) or "none",
     }
     return type(f"{service.cls.__name__}Reference", (Reference,), members)
+
+
+def keyed(definition: ServiceDefinition, dispatcher: Dispatcher, key: str) -> Any:
+    """A reference to one object or workflow. Raises WrongKind for a service."""
+    if definition.kind == "service":
+        raise WrongKind(
+            f"{definition.name} is a Service, which has no key. Address it with .service({definition.cls.__name__})."
+        )
+    return definition.reference(dispatcher, key)
+
+
+def keyless(definition: ServiceDefinition, dispatcher: Dispatcher) -> Any:
+    """A reference to a service. Raises WrongKind for what has keys."""
+    if definition.kind != "service":
+        raise WrongKind(
+            f"{definition.name} is a {'Workflow' if definition.kind == 'workflow' else 'VirtualObject'}, not a Service. Address it by key "
+            f"with .object({definition.cls.__name__}, key)."
+        )
+    return definition.reference(dispatcher, "")

@@ -12,9 +12,9 @@ import types
 from collections.abc import Collection
 from typing import Any, Generic
 
-from actors.annotations import is_constant
 from actors.errors import DefinitionError
-from actors.fields import Factory
+from actors.model.annotations import is_constant
+from actors.model.fields import Factory
 from actors.serde.type_names import shortened, type_name
 
 _SHARED_BY_DESIGN = (types.ModuleType, types.MappingProxyType, slice, logging.Logger, logging.LoggerAdapter)

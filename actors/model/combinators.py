@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from actors.errors import DurableTimeout, MisusedFuture, TerminalError
-from actors.futures import Call, DurableFuture
+from actors.model.calls import Call
+from actors.model.futures import DurableFuture
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from actors.errors import DefinitionError
-from actors.spelling import check_options
+from actors.model.spelling import check_options
 
 
 @dataclass(frozen=True, slots=True)

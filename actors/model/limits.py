@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BadArguments, DefinitionError
-from actors.handlers import milliseconds
-from actors.spelling import check_options
+from actors.model.durations import milliseconds
+from actors.model.spelling import check_options
 
 Duration = float | timedelta
 

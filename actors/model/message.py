@@ -8,7 +8,8 @@ from actors.errors import BadArguments
 from actors.storage import RUN
 
 if TYPE_CHECKING:
-    from actors.handlers import HandlerDefinition, Options
+    from actors.model.definitions import HandlerDefinition
+    from actors.model.options import Options
 
 Claim = tuple[
     str, str, str, str

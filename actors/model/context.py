@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, TypeVar, overload
 
-from actors.combinators import Combinators, with_timeout
-from actors.durable_promise import DurablePromise
 from actors.errors import (
     BadArguments,
     DefinitionError,
@@ -20,38 +18,35 @@ from actors.errors import (
     failure_error,
     failure_text,
 )
-from actors.futures import Awakeable, Call, DurableFuture, JournaledFuture, Sleep
-from actors.handler_log import HandlerLogger
-from actors.handlers import (
-    DEFAULT_OPTIONS,
-    BoundHandler,
-    HandlerDefinition,
-    InvocationHandle,
-    Options,
-    address,
-    refuse_ambiguous,
-    remaining,
-)
 from actors.journal.entries import Entry, Kind
-from actors.keys import check_name, checked_key, key_for
-from actors.message import Message
-from actors.named_state import NamedState
-from actors.result_types import result_codec, step_name
-from actors.retry import RetryPolicy
-from actors.sent_messages import PlacedMessage, SentMessage
+from actors.model.bound_handler import BoundHandler, refuse_ambiguous
+from actors.model.calls import Call, InvocationHandle
+from actors.model.combinators import Combinators, with_timeout
+from actors.model.definitions import HandlerDefinition, key_for
+from actors.model.durations import remaining
+from actors.model.futures import Awakeable, DurableFuture, JournaledFuture, Sleep
+from actors.model.handler_log import HandlerLogger
+from actors.model.kinds import Keyed, Keyless
+from actors.model.message import Message
+from actors.model.named_state import NamedState
+from actors.model.names import address, check_name, checked_key
+from actors.model.options import DEFAULT_OPTIONS, Options
+from actors.model.promise import DurablePromise
+from actors.model.references import keyed, keyless
+from actors.model.result_types import result_codec, step_name
+from actors.model.retry import RetryPolicy
+from actors.model.sent_messages import PlacedMessage, SentMessage
+from actors.model.spelling import refuse_unknown
 from actors.serde import ANY, Codec, codec_for, value_codec
 from actors.serde.type_names import type_name
-from actors.service import Service
-from actors.spelling import refuse_unknown
-from actors.virtual_object import VirtualObject
 
 if TYPE_CHECKING:
     from actors.attempt import Attempt
 
 
 T = TypeVar("T")
-K = TypeVar("K", bound=VirtualObject)
-S = TypeVar("S", bound=Service)
+K = TypeVar("K", bound=Keyed)
+S = TypeVar("S", bound=Keyless)
 U = TypeVar("U")
 V = TypeVar("V")
 W = TypeVar("W")
@@ -335,11 +330,11 @@ class Context(NamedState, Combinators):
 
         For objects and workflows. Raises WrongKind for a Service.
         """
-        return self._attempt.partition.definition(cls).keyed(self, checked_key(key))  # type: ignore[return-value]
+        return keyed(self._attempt.partition.definition(cls), self, checked_key(key))  # type: ignore[no-any-return]
 
     def service(self, cls: type[S]) -> S:
         """The same for a Service, which has no key: `await ctx.service(Mailer).deliver("a@b")`. Raises WrongKind for others."""
-        return self._attempt.partition.definition(cls).keyless(self)  # type: ignore[return-value]
+        return keyless(self._attempt.partition.definition(cls), self)  # type: ignore[no-any-return]
 
     def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
         """A handler by name, to call, to send to, or to set options of: the same as from a reference to its class.

@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeVar
+from typing import Any, Literal, Never, Protocol, TypeVar
 
-from actors.cron import CronLine
 from actors.errors import BadArguments, BadKey, DefinitionError
-from actors.handlers import Handler, HandlerDefinition
-from actors.keys import checked_key
-from actors.spelling import refuse_unknown
+from actors.model.cron import CronLine
+from actors.model.definitions import HandlerDefinition, Schedule, ServiceDefinition
+from actors.model.handlers import Declared, Handler
+from actors.model.names import checked_key
+from actors.model.spelling import refuse_unknown
 from actors.storage import Mode
-
-if TYPE_CHECKING:
-    from actors.virtual_object import ServiceDefinition
 
 H = TypeVar("H", bound=Handler[Any, Any, Any])
 
 MISFIRES = ("once", "skip")
-
-
-class Declared:
-    """One `@schedule(...)` above a handler."""
-
-    __slots__ = ("key", "line", "misfire")
-
-    def __init__(self, line: CronLine, key: Any, misfire: str) -> None:
-        self.line = line
-        self.key = key
-        self.misfire = misfire
-
-
-class Schedule:
-    """A line, the handler it runs, and on which object. Its ticks are invocations with the arguments `args_text`."""
-
-    __slots__ = ("args_text", "handler", "key", "line", "misfire")
-
-    def __init__(self, handler: HandlerDefinition, key: str, declared: Declared, args_text: str) -> None:
-        self.handler = handler
-        self.key = key
-        self.line = declared.line
-        self.misfire = declared.misfire
-        self.args_text = args_text
-
-    @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """What its ticks are found by: a schedule that changes any of it is another one."""
-        return self.handler.service.name, self.key, self.handler.name, self.line.name
 
 
 class ScheduleDecorator(Protocol):
@@ -103,7 +72,7 @@ def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any
                     f"@schedule {target.target}: a tick brings no arguments. Give each parameter a default. {error}"
                 ) from None
             for key in _keys(target, declared):
-                one = Schedule(target, key, declared, args_text)
+                one = Schedule(target, key, declared.line, declared.misfire, args_text)
                 if one.identity in found:
                     raise DefinitionError(
                         f"@schedule {target.target}: {declared.line.name!r} is declared twice for the key "

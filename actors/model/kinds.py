@@ -1,0 +1,13 @@
+"""What can be addressed with a key, and what without: the bounds of `ctx.object(cls, key)` and `ctx.service(cls)`."""
+
+
+class Keyed:
+    """A VirtualObject or a Workflow."""
+
+    __slots__ = ()
+
+
+class Keyless:
+    """A Service."""
+
+    __slots__ = ()
