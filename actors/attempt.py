@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from actors import failures
 from actors.branches import Branches, tasks_are_seen
 from actors.cleanup import CleanUp
+from actors.commands import Commands
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -40,7 +41,6 @@ from actors.model.futures import DurableFuture, Sleep, mark_seen
 from actors.model.instances import set_attempt
 from actors.model.object_state import ObjectState, refuse_changes
 from actors.model.virtual_object import Served
-from actors.recorder import Recorder
 from actors.storage import Flag, Status
 from actors.upgrades import read, record_version, upgrade
 
@@ -59,7 +59,7 @@ _leave_task: Any = asyncio.tasks._leave_task
 _PENDING, _BLOCKED, _SUCCEEDED, _FAILED = Status.PENDING, Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
 
 
-class Attempt(Recorder):
+class Attempt(Commands):
     """Life: made ready, run by the partition's turns until it blocks or ends, closed. It runs on one thread, in no task."""
 
     __slots__ = (

@@ -93,6 +93,18 @@ class Recorder:
         """The tasks that the handler has started, or is about to."""
         raise NotImplementedError
 
+    def guard_state(self) -> None:
+        """A step is about to run: assignments made inside it are refused from now on."""
+        raise NotImplementedError
+
+    def cancels_itself(self) -> bool:
+        """Whether it is the handler's own code that is running: what that cancels, it cancels again on replay."""
+        raise NotImplementedError
+
+    def refuse_to_cancel(self) -> None:
+        """End the invocation: a durable wait was cancelled at a moment that no replay could repeat."""
+        raise NotImplementedError
+
     # --- completions --------------------------------------------------------------------------------------------------
 
     def _show_until(self, future: DurableFuture[Any]) -> bool:
@@ -169,19 +181,19 @@ class Recorder:
         current: Any = asyncio.current_task(self.partition.loop)
         return current is self or (self._branches is not None and self._branches.owns(current))
 
-    def unreadable(self, future: JournaledFuture[Any], error: SerializationError) -> bool:
+    def unreadable(self, index: int, codec: Codec | None, error: SerializationError) -> bool:
         """Whether a recorded completion does not fit because its declared type has changed. Then the attempt is to stop.
 
         What its own code has declared wrongly is an error of the handler, and the same one in each attempt.
         """
         journal = self.invocation.journal
-        command = journal.command(future.command) if journal is not None else None
-        if command is None or future.codec is None:
+        command = journal.command(index) if journal is not None else None
+        if command is None or codec is None:
             return False
         if command.kind == Kind.AWAKEABLE:
-            changed = command.name != future.codec.name
+            changed = command.name != codec.name
         elif command.kind == Kind.PROMISE:
-            changed = command.value != ANY.encode(future.codec.name)
+            changed = command.value != ANY.encode(codec.name)
         else:  # written by the type that is declared here
             changed = command.kind in (Kind.RUN, Kind.CALL)
         if changed:

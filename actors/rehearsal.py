@@ -32,11 +32,11 @@ from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
 from actors.mailbox import Mailbox
 from actors.model.definitions import ServiceDefinition
-from actors.model.futures import JournaledFuture
 from actors.model.limits import Limits
 from actors.model.object_state import ObjectState
 from actors.model.retry import RetryPolicy
 from actors.partition import Partition
+from actors.serde import Codec
 from actors.storage import Flag, InvocationRow, JournalRow, Status
 from actors.storage.port import Store
 
@@ -149,13 +149,13 @@ class Rehearsal(Attempt):
     def _blocked(self) -> None:
         self.found(None)
 
-    def unreadable(self, future: JournaledFuture[Any], error: SerializationError) -> bool:
+    def unreadable(self, index: int, codec: Codec | None, error: SerializationError) -> bool:
         journal = self.invocation.journal
-        command = journal.command(future.command) if journal is not None else None
-        recorded = journal.completed.get(future.command) if journal is not None else None
+        command = journal.command(index) if journal is not None else None
+        recorded = journal.completed.get(index) if journal is not None else None
         value = recorded.value if recorded is not None else None
-        self.misfit = self.misfit or Misfit("result", printable(error), future.command, f"{command!r}: {_short(value)}")
-        return super().unreadable(future, error)
+        self.misfit = self.misfit or Misfit("result", printable(error), index, f"{command!r}: {_short(value)}")
+        return super().unreadable(index, codec, error)
 
     def _pause(self, error: ActorsError) -> None:
         if error is _NEW_GROUND:

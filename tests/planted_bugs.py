@@ -71,7 +71,7 @@ BUGS = [
     Bug(
         "a recorded value that a changed type refuses fails the handler",
         "actors/recorder.py",
-        "            changed = command.name != future.codec.name\n",
+        "            changed = command.name != codec.name\n",
         "            changed = False\n",
     ),
     Bug(
@@ -773,8 +773,8 @@ BUGS = [
     ),
     Bug(
         "a recorded run is executed again",
-        "actors/model/context.py",
-        "        if not attempt.invocation.begun(entry.idx):\n            bound",
+        "actors/commands.py",
+        "        if not self.invocation.begun(entry.idx):\n            bound",
         "        if True:\n            bound",
     ),
     Bug(
@@ -792,8 +792,8 @@ BUGS = [
     Bug(
         "a sleep until a moment that has passed fails",
         "actors/model/context.py",
-        'self._sleep(remaining(duration, "ctx.sleep"))',
-        'self._sleep(remaining(abs(duration), "ctx.sleep"))',
+        'self._attempt.sleep(remaining(duration, "ctx.sleep"))',
+        'self._attempt.sleep(remaining(abs(duration), "ctx.sleep"))',
     ),
     Bug(
         "a full mailbox is final for a handler that has not said so",
@@ -1154,9 +1154,9 @@ BUGS = [
     ),
     Bug(
         "a restart keeps a journal, and draws random numbers of its own",
-        "actors/model/context.py",
-        "ids.random(self._attempt.invocation.seed)",
-        "ids.random(self._attempt.invocation.seq)",
+        "actors/commands.py",
+        "ids.random(self.invocation.seed)",
+        "ids.random(self.invocation.seq)",
     ),
     Bug(
         "a restart renames ids in what has changed, not in what the texts were",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from actors.errors import DurableTimeout, MisusedFuture, TerminalError
 from actors.model.calls import Call
 from actors.model.futures import DurableFuture
-
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
+from actors.model.journaling import Journaling
+from actors.model.running import Running
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -22,7 +21,7 @@ class Combinators:
     """A part of `Context`, which sets `_attempt`."""
 
     __slots__ = ()
-    _attempt: Attempt
+    _attempt: Journaling
 
     @overload
     def all(self, one: Call[T], two: Call[U], /) -> DurableFuture[tuple[T, U]]: ...
@@ -86,7 +85,7 @@ class Combinators:
         return as_completed(self._attempt, calls)
 
 
-def _checked(attempt: Attempt, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
+def _checked(attempt: Running, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
     for future in futures:
         if not isinstance(future, DurableFuture):
             raise MisusedFuture(
@@ -100,7 +99,7 @@ def _checked(attempt: Attempt, futures: tuple[Call[Any], ...], name: str) -> lis
     return list(futures)  # type: ignore[arg-type]
 
 
-def all_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
+def all_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
     """All values in the order given; fails with the first failure, without waiting for the rest."""
     parts = _checked(attempt, futures, "all")
     combined: DurableFuture[tuple[T, ...]] = DurableFuture(attempt)
@@ -121,7 +120,7 @@ def all_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[tupl
     return combined
 
 
-def settled(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
+def settled(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
     """Waits for all; each place holds the value or the TerminalError. Never fails itself."""
     parts = _checked(attempt, futures, "settle")
     combined: DurableFuture[list[T | TerminalError]] = DurableFuture(attempt)
@@ -140,7 +139,7 @@ def settled(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[lis
     return combined
 
 
-def first_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+def first_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     """The first to complete, value or failure. `done()` on the parts tells which it was."""
     parts = _checked(attempt, futures, "first")
     if not parts:
@@ -158,7 +157,7 @@ def first_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]
     return combined
 
 
-def any_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+def any_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     """The first value; fails only when all have failed, with the last failure."""
     parts = _checked(attempt, futures, "any")
     if not parts:
@@ -179,7 +178,7 @@ def any_of(attempt: Attempt, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     return combined
 
 
-async def as_completed(attempt: Attempt, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
+async def as_completed(attempt: Running, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
     """The futures themselves, each when it is done, in order of completion."""
     finished: list[DurableFuture[T]] = []
     waiting: list[DurableFuture[None]] = []
@@ -199,7 +198,7 @@ async def as_completed(attempt: Attempt, futures: tuple[Call[T], ...]) -> AsyncI
         yield finished[position]
 
 
-def with_timeout(attempt: Attempt, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
+def with_timeout(attempt: Running, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
     """`future`, unless `timer` is done first: then DurableTimeout."""
     (part,) = _checked(attempt, (future,), "timeout")
     combined: DurableFuture[T] = DurableFuture(attempt)

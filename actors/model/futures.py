@@ -1,4 +1,4 @@
-"""Durable futures and what can be built from them: all, settle, first, any, in order of completion.
+"""Durable futures: what a handler awaits.
 
 A durable future is completed by a journal entry and by nothing else, so whatever a handler decides by
 awaiting, combining or asking `done()` is decided again in the same way on replay.
@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError, failure_error
 from actors.journal.entries import Entry, Kind
 from actors.model.calls import Call
+from actors.model.running import Running
 from actors.serde import Codec, packing
-
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-_WORK = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})  # commands that other code than the handler's answers
 
 
 def mark_seen(future: asyncio.Future[Any]) -> None:
@@ -42,7 +38,7 @@ class DurableFuture(Call[T]):
 
     __slots__ = ("_attempt", "_error", "_state", "_value", "_watchers")
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Running) -> None:
         self._attempt = attempt
         self._state = 0  # 0 open, 1 value, 2 error
         self._value: Any = None
@@ -62,7 +58,7 @@ class DurableFuture(Call[T]):
             attempt = self._attempt
             while attempt.gave_up and not attempt.stepping:
                 yield self
-            if attempt.stepping and asyncio.current_task(attempt.partition.loop) is attempt:  # type: ignore[comparison-overlap]
+            if attempt.stepping and attempt.on_main_line():
                 yield self
             else:
                 # Awaited by a task the handler started (asyncio.gather does): bridge to asyncio.
@@ -108,7 +104,7 @@ class DurableFuture(Call[T]):
 class Bridge(asyncio.Future[None]):
     """What a task of asyncio waits for that awaits a durable future."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Running) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self._attempt = attempt
 
@@ -124,7 +120,7 @@ class JournaledFuture(DurableFuture[T]):
 
     __slots__ = ("codec", "command")
 
-    def __init__(self, attempt: Attempt, command: int, codec: Codec | None) -> None:
+    def __init__(self, attempt: Running, command: int, codec: Codec | None) -> None:
         # What DurableFuture.__init__ does, without a second call: one of these is made for each command.
         self._attempt = attempt
         self._state = 0
@@ -139,7 +135,7 @@ class JournaledFuture(DurableFuture[T]):
         try:
             self._value = self._decoded(entry.value)
         except SerializationError as error:
-            self._fail(AttemptEnded() if self._attempt.unreadable(self, error) else error)
+            self._fail(AttemptEnded() if self._attempt.unreadable(self.command, self.codec, error) else error)
             return
         self._state = 1
         if self._watchers is not None:
@@ -147,9 +143,7 @@ class JournaledFuture(DurableFuture[T]):
 
     def _failure(self, text: str) -> TerminalError:
         error = failure_error(text)
-        journal = self._attempt.invocation.journal
-        command = journal.command(self.command) if journal is not None else None
-        if command is not None and command.kind in _WORK:
+        if self._attempt.answered_elsewhere(self.command):
             with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
                 error._elsewhere = True
         return error
@@ -168,7 +162,7 @@ class Sleep(JournaledFuture[None]):
 
     __slots__ = ("used",)
 
-    def __init__(self, attempt: Attempt, command: int) -> None:
+    def __init__(self, attempt: Running, command: int) -> None:
         self._attempt = attempt  # as above
         self._state = 0
         self._value = self._error = self._watchers = self.codec = None
@@ -208,14 +202,14 @@ class Awakeable(_Pair[T]):
 
     __slots__ = ("_id",)
 
-    def __init__(self, attempt: Attempt, command: int, codec: Codec) -> None:
+    def __init__(self, attempt: Running, command: int, codec: Codec) -> None:
         super().__init__(attempt, command, codec)
         self._id: str | None = None
 
     @property
     def id(self) -> str:
         if self._id is None:
-            self._id = self._attempt.partition.ids.awakeable(self._attempt.invocation.seq, self.command)
+            self._id = self._attempt.id_of_awakeable(self.command)
         return self._id
 
     def __iter__(self) -> Iterator[Any]:

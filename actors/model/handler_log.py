@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
+from actors.model.journaling import Journaling
 
 
 class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
@@ -16,21 +15,19 @@ class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
     No record is lost; after a crash or a failed attempt a record may appear twice.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
-        invocation = attempt.invocation
-        assert invocation.handler is not None
-        super().__init__(logging.getLogger(invocation.handler.service.cls.__module__))
+    def __init__(self, attempt: Journaling) -> None:
+        super().__init__(logging.getLogger(attempt.handler.service.cls.__module__))
         self._attempt = attempt
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
         return super().isEnabledFor(level) and not self._attempt.replaying()
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        invocation = self._attempt.invocation
+        attempt = self._attempt
         names = {
-            "invocation_id": self._attempt.partition.ids.invocation(invocation.seq),
-            "service": invocation.service,
-            "key": invocation.shown_key,
-            "handler": invocation.handler_name,
+            "invocation_id": attempt.invocation_id,
+            "service": attempt.handler.service.name,
+            "key": attempt.key,
+            "handler": attempt.handler.name,
         }
         return msg, {**kwargs, "extra": {**names, **(kwargs.get("extra") or {})}}

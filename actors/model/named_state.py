@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from actors.errors import StateWriteRefused, WrongKind
 from actors.model.definitions import HandlerDefinition
+from actors.model.journaling import Journaling
 from actors.model.names import check_name
 from actors.serde import ANY, codec_for
 from actors.storage import Mode
-
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
 
 T = TypeVar("T")
 
@@ -21,7 +19,7 @@ class NamedState:
     """A part of `Context`, which sets `_attempt`."""
 
     __slots__ = ("_attempt",)
-    _attempt: Attempt
+    _attempt: Journaling
 
     @overload
     def get(self, name: str, type: type[T], default: T) -> T: ...
@@ -38,8 +36,7 @@ class NamedState:
             check_name(name, "ctx.get")
         attempt = self._attempt
         attempt.flush()
-        texts = attempt.snapshot if attempt.snapshot is not None else attempt.state.texts
-        text = texts.get(name)
+        text = attempt.text(name)
         field = self._field(name)
         if text is None:
             return field.default() if field is not None and field.has_default and default is None else default
@@ -53,14 +50,14 @@ class NamedState:
         attempt = self._attempt
         if field is not None:
             attempt.flush()
-            setattr(attempt.state.instance, name, field.codec.decode(field.codec.encode(value)))
+            attempt.assign(name, field.codec.decode(field.codec.encode(value)))
             attempt.flush()
             return
         check_name(name, "ctx.set")
         codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
         text = codec.encode(value)
         attempt.flush()
-        before = attempt.state.texts.get(name)
+        before = attempt.text(name)
         if before is None or not codec.equal(before, text):
             attempt.write(name, text, codec)
 
@@ -73,9 +70,9 @@ class NamedState:
         attempt.flush()
         if self._field(name) is not None:
             with contextlib.suppress(AttributeError):  # it has no value, and no default either
-                delattr(attempt.state.instance, name)
+                attempt.unassign(name)
             attempt.flush()
-        elif name in attempt.state.texts:
+        elif attempt.text(name) is not None:
             attempt.write(name, None, ANY)
 
     def clear_all(self) -> None:
@@ -87,21 +84,19 @@ class NamedState:
         """The names that are set, sorted. A declared attribute that still has its default is not among them."""
         self._check_has_state()
         self._attempt.flush()
-        snapshot = self._attempt.snapshot
-        return sorted(snapshot if snapshot is not None else self._attempt.state.texts)
+        return self._attempt.names()
 
     def _field(self, name: str) -> Any:
         return self._check_has_state().service.fields_by_name.get(name)
 
     def _check_has_state(self) -> HandlerDefinition:
-        handler = self._attempt.invocation.handler
-        assert handler is not None
+        handler = self._attempt.handler
         if handler.mode == Mode.KEYLESS:
             raise WrongKind("A Service has no state. Keep it in a VirtualObject, by key.")
         return handler
 
     def _check_may_write(self, name: str) -> None:
-        if self._attempt.snapshot is not None:
+        if self._attempt.reads_only:
             raise StateWriteRefused(
                 f"ctx.set/clear of {name!r} in a shared handler. Shared handlers only read; use @handler."
             )

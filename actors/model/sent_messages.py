@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from actors.errors import MisusedFuture
 from actors.model.calls import InvocationHandle
 from actors.model.futures import JournaledFuture
-
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
+from actors.model.running import Running
 
 T = TypeVar("T")
 
@@ -42,7 +40,7 @@ class PlacedMessage(SentMessage[T]):
 
     __slots__ = ("_attempt", "_placed")
 
-    def __init__(self, attempt: Attempt, placed: JournaledFuture[Any]) -> None:
+    def __init__(self, attempt: Running, placed: JournaledFuture[Any]) -> None:
         self._attempt = attempt
         self._placed = placed
 
@@ -53,7 +51,7 @@ class PlacedMessage(SentMessage[T]):
                 "This message has an idempotency key, so it may stand for an earlier one. Await the handle "
                 "first; then its id is known."
             )
-        return self._attempt.partition.ids.invocation(self._placed._value)
+        return self._attempt.id_of(self._placed._value)
 
     def __await__(self) -> Generator[Any, None, PlacedMessage[T]]:
         yield from self._placed.__await__()
