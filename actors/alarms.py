@@ -12,7 +12,7 @@ from actors.storage import Flag, Status
 from actors.timers import DELIVER, RETRY, Timer, Timers
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
 
 LOADED_AT_ONCE = 1000  # cold invocations whose timers are due, brought into memory by one read

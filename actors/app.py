@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from actors import left_steps
+from actors.attempt.invocation import Invocation, outcome_of
 from actors.awakeables import Payload
 from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
@@ -33,7 +34,6 @@ from actors.errors import (
     UnknownService,
 )
 from actors.http_options import HttpOptions
-from actors.invocation import Invocation, outcome_of
 from actors.journal.entries import Kind
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
 from actors.model.bound_handler import BoundHandler, refuse_ambiguous

@@ -20,7 +20,7 @@ from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
 from actors.storage import JournalRow
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
     from actors.storage.port import Store
 

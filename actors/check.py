@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from actors.app import App
+from actors.attempt.invocation import changed_kind
+from actors.attempt.upgrades import migrated
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, short_reason
-from actors.invocation import changed_kind
 from actors.journal.ids import IdMint
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import ObjectState
 from actors.rehearsal import Misfit, Rehearsals, Stage
 from actors.storage import RUN, Flag, InvocationRow, Mode, ObjectRecord, Status
 from actors.storage.sqlite.snapshot import Snapshot, take
-from actors.upgrades import migrated
 
 OBJECTS_PER_PAGE = 500
 TIMEOUT_S = 5.0

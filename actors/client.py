@@ -15,7 +15,7 @@ from actors.storage import Status
 
 if TYPE_CHECKING:
     from actors.app import App
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
 
 T = TypeVar("T")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from actors.attempt.invocation import MISSING, Invocation
 from actors.begun import Begun
 from actors.durations import Durations
 from actors.errors import AppNotRunning, OutcomePending, TerminalError
-from actors.invocation import MISSING, Invocation
 from actors.storage import Batch, StorageError
 
 if TYPE_CHECKING:

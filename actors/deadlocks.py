@@ -16,7 +16,7 @@ from actors.journal.entries import Kind
 from actors.storage import Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
 
 

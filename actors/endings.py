@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from actors.attempt.invocation import StepWork
 from actors.errors import StateDecodeError
-from actors.invocation import StepWork
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
 from actors.storage import Flag, Mode, Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation, Work
+    from actors.attempt.invocation import Invocation, Work
     from actors.partition import Partition
 
 log = logging.getLogger("actors")

@@ -43,9 +43,9 @@ from actors.storage import RUN, InvocationRow, Status
 
 if TYPE_CHECKING:
     from actors.app import App
+    from actors.attempt.invocation import Invocation
     from actors.durations import Durations
     from actors.gauges import Gauge
-    from actors.invocation import Invocation
     from actors.model.definitions import ServiceDefinition
     from actors.partition import Partition
 

@@ -8,14 +8,14 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from actors.attempt.invocation import Invocation
 from actors.committer import refuse
 from actors.errors import AppNotRunning
-from actors.invocation import Invocation
 from actors.storage import ObjectRecord, Status, StorageError
 from actors.storage.port import Store
 
 if TYPE_CHECKING:
-    from actors.mailbox import Mailbox
+    from actors.attempt.invocation import Mailbox
     from actors.partition import Partition
 
 OBJECTS_PER_READ = 250

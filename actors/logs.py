@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import datetime
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from actors.attempt.invocation import Invocation, ids_of, invocation_of
 from actors.model.inside import inside_step
-
-if TYPE_CHECKING:
-    from actors.invocation import Invocation
-    from actors.journal.ids import IdMint
-
-# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
-# and with the first task of others; apart from that a handler is found as the current task.
-invocation_of: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("invocation_of", default=None)
-
-# Set once for all handlers of an app: together with the invocation it would be one object more for each handler that waits.
-ids_of: contextvars.ContextVar[IdMint | None] = contextvars.ContextVar("ids_of", default=None)
 
 
 class InvocationFilter(logging.Filter):

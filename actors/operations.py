@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from actors.attempt.invocation import StepWork
 from actors.errors import (
     CannotKeep,
     InvocationCancelled,
@@ -20,14 +21,13 @@ from actors.errors import (
     WrongStatus,
     failure_text,
 )
-from actors.invocation import StepWork
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
 from actors.restarts import Prefix
 from actors.storage import RUN, Flag, InvocationRow, Mode, Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
 
 HELD = "Paused by an operator. It goes on when it is resumed."
@@ -131,6 +131,11 @@ class Operations:
         self._partition.retention.purge([seq], row.idempotency_key is not None and not row.flags & Flag.TICK)
         if then is not None:
             then()
+
+    def begin_cancel(self, caller: Invocation, command: int, seq: int) -> None:
+        """Cancel an invocation for a handler, whose own command is completed in the same batch."""
+        partition = self._partition
+        partition.add_work(caller, command, partition.spawn(self.cancel_for(caller, command, seq)))
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
         """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""

@@ -23,10 +23,21 @@ import msgspec
 from actors import endings, failures
 from actors.alarms import Alarms
 from actors.attachments import Attachments
-from actors.attempt import Attempt
+from actors.attempt.attempt import Attempt
+from actors.attempt.branches import TaskFactory, see_tasks
+from actors.attempt.cleanup import CLEAN_UP_S
+from actors.attempt.invocation import (
+    MISSING,
+    Invocation,
+    Mailbox,
+    Running,
+    StepWork,
+    Work,
+    changed_kind,
+    ids_of,
+    own_key,
+)
 from actors.awakeables import Awakeables
-from actors.branches import TaskFactory, see_tasks
-from actors.cleanup import CLEAN_UP_S
 from actors.clock import Clock
 from actors.committer import Committer, may_have_been_done, refuse
 from actors.deadlocks import Deadlocks
@@ -45,13 +56,11 @@ from actors.errors import (
     short_reason,
 )
 from actors.gauges import Gauges
-from actors.invocation import MISSING, Invocation, StepWork, Work, changed_kind, own_key
+from actors.host import slotted
 from actors.journal.entries import Entry, Kind
 from actors.journal.ids import IdMint
 from actors.journal.journal import Journal
 from actors.loader import Loader
-from actors.logs import ids_of
-from actors.mailbox import Mailbox
 from actors.model.definitions import HandlerDefinition, ServiceDefinition, definition_of
 from actors.model.inside import inside
 from actors.model.limits import Limits
@@ -169,8 +178,8 @@ class Partition(Ledger):
         # Inside a shared handler, type(self) is the class's reader.
         self._by_class = {cls: known for known in services.values() for cls in known.classes()}
         self._objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
-        self._ready: deque[Attempt | Mark] = deque()
-        self._revived: list[Attempt] = []  # while turns are held
+        self._ready: deque[Running | Mark] = deque()
+        self._revived: list[Running] = []  # while turns are held
         self._turn_scheduled = self._in_turn = self._held = False
         self._entering: list[Invocation] | None = None
         self._tasks: TaskFactory | None = None
@@ -180,12 +189,29 @@ class Partition(Ledger):
         self._next = self._reserve_at = 0
         self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
         self.variables.run(inside.set, self)
+        # What attempts reach; see attempt.ports.Host.
+        self.turns = self
+        self.waiting, self.waits = self.residence.waiting, self.residence.waits
+        self.lanes = self.placements.lanes
+        self.under_way, self.place_message = self.placements.under_way, self.placements.begin
+        self.add_timer = self.alarms.add
+        self.hold_while, self.unpin = self.loader.spawn, self.loader.unpin
+        self.cancel, self.called = self.operations.begin_cancel, self.operations.called
+        self.complete_awakeable = self.awakeables.complete_for
+        self.attach = self.attachments.begin
+        self.wait_promise, self.peek_promise = self.promises.wait, self.promises.peek
+        self.complete_promise = self.promises.complete_for
+        self.attempt_failed = functools.partial(failures.attempt_failed, self)
+        self.pushed_back = functools.partial(failures.pushed_back, self)
+        self.pause = functools.partial(failures.pause, self)
+        self.trace_mistake = functools.partial(failures.trace_mistake, self)
+        self.host = slotted(self)
 
     async def begin(self, opened: OpenedDatabase) -> None:
         """Start from what the database says is to be done."""
         self.see_tasks()
         self.secret = opened.secret
-        self.ids = IdMint(opened.secret)
+        self.ids = self.host.ids = IdMint(opened.secret)  # type: ignore[misc]
         self.variables.run(ids_of.set, self.ids)
         self._next = opened.next_number
         self._reserve_at = opened.next_number + NUMBERS_RESERVED // 2
@@ -400,7 +426,7 @@ class Partition(Ledger):
             mailbox.recent = True
             mailbox.current = invocation
             invocation.status = _RUNNING
-            attempt = invocation.attempt = Attempt(self, invocation, mailbox.state)
+            attempt = invocation.attempt = Attempt(self.host, invocation, mailbox.state)
             self._ready.append(attempt)
         else:
             self._deliver(mailbox, invocation)
@@ -503,7 +529,7 @@ class Partition(Ledger):
             return  # a resume, for example, that was still looking for it when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
-        attempt = invocation.attempt = Attempt(self, invocation, invocation.mailbox.state)
+        attempt = invocation.attempt = Attempt(self.host, invocation, invocation.mailbox.state)
         self._ready.append(attempt)
         if not self._turn_scheduled:
             self._schedule_turn()
@@ -717,7 +743,7 @@ class Partition(Ledger):
         """Whether no code goes on yet: what was asked for before this start is done first."""
         return self._held
 
-    def replayed(self, attempt: Attempt) -> None:
+    def replayed(self, attempt: Running) -> None:
         """It was revived and waits again: from now on a completion runs it in an ordinary turn."""
         if attempt in self._revived:
             self._revived.remove(attempt)

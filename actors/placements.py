@@ -22,7 +22,7 @@ from actors.model.message import Claim, Message
 from actors.model.names import address
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.model.definitions import HandlerDefinition
     from actors.partition import Partition
 

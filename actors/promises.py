@@ -25,7 +25,7 @@ from actors.serde import ANY, Codec, codec_named
 from actors.storage import ObjectRecord, Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.journal.journal import Journal
     from actors.partition import Partition
 

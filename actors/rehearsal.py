@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from actors import failures
-from actors.attempt import Attempt
-from actors.branches import see_tasks
+from actors.attempt import raised
+from actors.attempt.attempt import Attempt
+from actors.attempt.branches import see_tasks
+from actors.attempt.invocation import Invocation, Mailbox
+from actors.attempt.ports import Host
 from actors.clock import SystemClock
 from actors.errors import (
     ActorsError,
@@ -27,10 +29,8 @@ from actors.errors import (
     printable,
     short_reason,
 )
-from actors.invocation import Invocation
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
-from actors.mailbox import Mailbox
 from actors.model.definitions import ServiceDefinition
 from actors.model.limits import Limits
 from actors.model.object_state import ObjectState
@@ -63,7 +63,7 @@ class Stage(Partition):
     def __init__(self, services: dict[str, ServiceDefinition], store: Store, limits: Limits, secret: bytes) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(services, store, loop, SystemClock(), Random(0), _Refusal(), RetryPolicy(), limits, None, None)
-        self.ids = IdMint(secret)
+        self.ids = self.host.ids = IdMint(secret)  # type: ignore[misc]
 
     def next_number(self) -> int:
         return 0
@@ -100,8 +100,8 @@ class Rehearsal(Attempt):
 
     __slots__ = ("misfit", "over")
 
-    def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
-        super().__init__(partition, invocation, state)
+    def __init__(self, host: Host, invocation: Invocation, state: ObjectState) -> None:
+        super().__init__(host, invocation, state)
         self.misfit: Misfit | None = None
         self.over = False
 
@@ -170,9 +170,9 @@ class Rehearsal(Attempt):
     def _raised(self, error: BaseException) -> None:
         if self._stop_error is not None:
             self._pause(self._stop_error)
-        elif failures.terminal(error) is not None:
+        elif raised.terminal(error) is not None:
             self._settle()
-        elif failures.interrupted(error):
+        elif raised.interrupted(error):
             raise error
         elif (recorded := self.unasked()) is not None or self.invocation.stored_status == Status.BLOCKED:
             said = short_reason(error)
@@ -229,7 +229,7 @@ class Rehearsals:
             state = ObjectState(definition, dict(texts))
             if invocation.journal is not None and not invocation.has(Flag.APART):
                 state.catch_up(invocation.journal)
-            attempt = Rehearsal(stage, invocation, state)
+            attempt = Rehearsal(stage.host, invocation, state)
             try:
                 stage.make_ready(attempt)  # it is a task of its own, so it cannot be run inside of this one
                 await self._over(attempt)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from actors.storage import Mode, Status
 
 if TYPE_CHECKING:
-    from actors.attempt import Attempt
+    from actors.attempt.attempt import Attempt
+    from actors.attempt.invocation import Invocation, Mailbox
     from actors.clock import Cancellable
-    from actors.invocation import Invocation
-    from actors.mailbox import Mailbox
     from actors.partition import Partition
 
 

@@ -24,14 +24,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from actors.attempt.upgrades import record_version
 from actors.errors import BadArguments, CannotKeep
 from actors.journal.entries import WRITES, Kind, describe
 from actors.journal.journal import Journal, after, found_by, left
 from actors.storage import Flag
-from actors.upgrades import record_version
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.journal.ids import IdMint
     from actors.model.definitions import HandlerDefinition
     from actors.model.object_state import ObjectState

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.attempt.upgrades import migrated
 from actors.errors import (
     BadArguments,
     CannotPatch,
@@ -33,10 +34,9 @@ from actors.model.names import check_name, checked_key
 from actors.model.object_state import VERSION_NAME, materialize
 from actors.serde import ANY
 from actors.storage import RUN
-from actors.upgrades import migrated
 
 if TYPE_CHECKING:
-    from actors.mailbox import Mailbox
+    from actors.attempt.invocation import Mailbox
     from actors.model.definitions import ServiceDefinition
     from actors.model.object_state import ObjectState
     from actors.partition import Partition

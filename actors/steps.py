@@ -15,6 +15,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from actors import failures, left_steps
+from actors.attempt import raised
+from actors.attempt.invocation import StepWork
 from actors.errors import (
     InvocationCancelled,
     PayloadTooLarge,
@@ -24,7 +26,6 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
-from actors.invocation import StepWork
 from actors.journal.entries import Entry, Kind
 from actors.journal.tries import Tries
 from actors.model.futures import mark_seen
@@ -36,7 +37,7 @@ from actors.step_threads import Execution
 from actors.storage import Flag, Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.partition import Partition
 
 
@@ -300,7 +301,7 @@ class Step(StepWork):
         if self._over():
             return
         partition, invocation = self._partition, self._invocation
-        terminal = failures.terminal(error)
+        terminal = raised.terminal(error)
         if terminal is not None:
             partition.complete(
                 invocation, self.index, Kind.FAILED, failure_text(terminal, partition.limits.max_failure)
@@ -318,11 +319,11 @@ class Step(StepWork):
             failures.step_failed(partition, invocation, self.index, error)
             return
         now = partition.clock.now_ms()
-        tries = self._tries().once_more(now, failures.reason_of(error))
+        tries = self._tries().once_more(now, raised.reason_of(error))
         partition.counts.failed_steps += 1
         if policy.exhausted(tries.failed, now - tries.since_ms):
             self._record(tries)
-            self._give_up(tries, short_reason(failures.principal(error)))
+            self._give_up(tries, short_reason(raised.principal(error)))
             return
         if failures.mistaken(partition, tries.failed, error):
             self._record(tries)
@@ -373,7 +374,7 @@ async def _no_stop_async(function: Callable[[], Any]) -> Any:
     except StopIteration as stop:
         raise RuntimeError("The step raised StopIteration.") from stop
     except (SystemExit, KeyboardInterrupt) as stop:  # asyncio would end the loop, and so the server
-        raise failures.contained(stop, "The step") from stop
+        raise raised.contained(stop, "The step") from stop
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -14,8 +14,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from actors.attempt.invocation import Invocation, own_key
 from actors.errors import InvocationCancelled, TickSkipped
-from actors.invocation import Invocation, own_key
 from actors.model.cron import due_of, line_of
 from actors.model.names import address
 from actors.storage import Flag, InvocationRow, Status

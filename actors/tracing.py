@@ -21,7 +21,7 @@ from actors.storage import Status as Stored
 from actors.watching import trace_headers
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
 
 MAX_OPEN = 10_000
 

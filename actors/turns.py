@@ -14,15 +14,14 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from actors.attempt.invocation import Invocation, Running
 from actors.clock import Clock
 from actors.committer import Committer
-from actors.invocation import Invocation
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
 
 if TYPE_CHECKING:
-    from actors.attempt import Attempt
-    from actors.mailbox import Mailbox
+    from actors.attempt.invocation import Mailbox
 
 T = TypeVar("T")
 
@@ -54,8 +53,8 @@ class Turns:
     committer: Committer
     ids: IdMint
     turn_ms: int
-    _ready: deque[Attempt | Mark]
-    _revived: list[Attempt]
+    _ready: deque[Running | Mark]
+    _revived: list[Running]
     _turn_scheduled: bool
     _in_turn: bool
     _held: bool
@@ -65,7 +64,7 @@ class Turns:
         """An internal error: stop at once."""
         raise NotImplementedError
 
-    def make_ready(self, attempt: Attempt) -> None:
+    def make_ready(self, attempt: Running) -> None:
         self._ready.append(attempt)
         if not self._turn_scheduled:
             self._schedule_turn()
@@ -101,7 +100,7 @@ class Turns:
             else:
                 self._turn_scheduled = False
 
-    def run_now(self, attempt: Attempt, run: Callable[[], None]) -> None:
+    def run_now(self, attempt: Running, run: Callable[[], None]) -> None:
         """Let one handler go on within this callback of the loop.
 
         Tasks of asyncio go on in the order in which they were called back. The main line of a handler that has tasks must
@@ -132,7 +131,7 @@ class Turns:
         """Within the next turn of the loop, and not in the variables of the caller."""
         self.loop.call_soon(callback, *arguments, context=self.variables)
 
-    def _was_slow(self, last: Attempt | Mark, seconds: float, count: int) -> None:
+    def _was_slow(self, last: Running | Mark, seconds: float, count: int) -> None:
         """Handlers share the loop with everything else: say so when one holds it."""
         who = self.label(last.invocation) if not isinstance(last, Mark) else "a handler"
         if count > 1:

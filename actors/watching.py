@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
 
 # W3C trace context and baggage: what an invocation was given of these goes on to those it calls and sends to.
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")

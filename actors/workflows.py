@@ -17,8 +17,7 @@ from actors.promises import WorkflowState
 from actors.storage import RUN, Status
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
-    from actors.mailbox import Mailbox
+    from actors.attempt.invocation import Invocation, Mailbox
     from actors.model.definitions import HandlerDefinition
     from actors.partition import Partition
     from actors.storage import InvocationRow, ObjectRecord, PromiseRow

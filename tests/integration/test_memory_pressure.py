@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
-from actors.attempt import Attempt
+from actors.attempt.attempt import Attempt
 from actors.errors import AppNotRunning, BadArguments, DeadlockError, InvocationCancelled, InvocationKilled, MailboxFull
 from actors.storage import ObjectRecord, PlaceRow
 from actors.testing import Disk, SimulatedStore

@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from actors.attempt.invocation import Invocation, Mailbox
 from actors.deadlocks import Deadlocks
 from actors.errors import DeadlockError, TerminalError, failure_error
-from actors.invocation import Invocation
 from actors.journal.entries import Kind
-from actors.mailbox import Mailbox
 from actors.partition import Partition
 from actors.residence import Residence
 from actors.testing import Disk

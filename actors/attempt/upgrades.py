@@ -7,8 +7,8 @@ nothing, in memory or on disk.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from actors.attempt.invocation import Invocation
+from actors.attempt.ports import Writes
 from actors.errors import StateDecodeError
 from actors.journal.entries import Entry, unpacked_state
 from actors.model.definitions import ServiceDefinition
@@ -16,17 +16,14 @@ from actors.model.object_state import VERSION_NAME, ObjectState, how_to_mend, ma
 from actors.model.virtual_object import Served
 from actors.storage import Flag
 
-if TYPE_CHECKING:
-    from actors.invocation import Invocation
-    from actors.partition import Partition
 
-
-def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) -> None:
+def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest: int) -> None:
     """Bring an object into the version of its class, as part of the open batch, before an exclusive attempt begins.
 
     The invocation that begins holds the object: no other open one can have changed it. What it began with is the current
     state with its writes undone, or what an upgrade before this one has recorded. Both are of the version they are stored
-    in, so the initial state is put together first, and migrated then. Raises StateDecodeError.
+    in, so the initial state is put together first, and migrated then. `longest` is how many characters a value may take.
+    Raises StateDecodeError.
     """
     assert invocation.handler is not None
     definition, journal = invocation.handler.service, invocation.journal
@@ -40,25 +37,25 @@ def upgrade(partition: Partition, invocation: Invocation, state: ObjectState) ->
     elif not state.stored:
         return  # nothing has a version; the first write will
     if invocation.mailbox is not None:  # a rehearsal has none
-        partition.write_behind(invocation.mailbox)
+        ledger.write_behind(invocation.mailbox)
     before = dict(state.stored)
-    stored = migrated(definition, invocation.key, before, state.version, partition.max_payload)
+    stored = migrated(definition, invocation.key, before, state.version, longest)
     # Nothing fails from here on.
     state.renew(stored, definition.version)
     for name in {**before, **stored}:
         text = stored.get(name)
         if text != before.get(name):
-            partition.write_state(invocation, name, text)
-    partition.write_state(invocation, VERSION_NAME, str(definition.version))
+            ledger.write_state(invocation, name, text)
+    ledger.write_state(invocation, VERSION_NAME, str(definition.version))
     if journal is not None and initial is not None:
-        partition.write_entry(invocation, journal.migrate(initial, definition.version, partition.now_ms(), bases))
+        ledger.write_entry(invocation, journal.migrate(initial, definition.version, ledger.now_ms(), bases))
 
 
-def record_version(partition: Partition, invocation: Invocation, state: ObjectState) -> None:
+def record_version(ledger: Writes, invocation: Invocation, state: ObjectState) -> None:
     """The first state of an object goes into the open batch: so does the version it is of."""
     assert invocation.handler is not None
     state.version, state.foreign = invocation.handler.service.version, False
-    partition.write_state(invocation, VERSION_NAME, str(state.version))
+    ledger.write_state(invocation, VERSION_NAME, str(state.version))
 
 
 def read(

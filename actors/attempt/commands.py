@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from actors.attempt.recorder import Recorder
 from actors.errors import TerminalError, failure_error, failure_text
 from actors.journal.entries import Entry, Kind
 from actors.model.calls import Call, InvocationHandle
@@ -19,14 +20,13 @@ from actors.model.names import address
 from actors.model.options import Options
 from actors.model.retry import RetryPolicy
 from actors.model.sent_messages import PlacedMessage, SentMessage
-from actors.recorder import Recorder
 from actors.serde import ANY, Codec
 
 _ANSWERED_ELSEWHERE = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})
 
 
 class Commands(Recorder):
-    """`model.journaling.Journaling`, on a journal in a partition."""
+    """`model.journaling.Journaling`, on a journal in a host."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class Commands(Recorder):
 
     @property
     def invocation_id(self) -> str:
-        return self.partition.ids.invocation(self.invocation.seq)
+        return self.host.ids.invocation(self.invocation.seq)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,22 +57,22 @@ class Commands(Recorder):
         return self.snapshot is not None
 
     def on_main_line(self) -> bool:
-        return asyncio.current_task(self.partition.loop) is self  # type: ignore[comparison-overlap]
+        return asyncio.current_task(self.host.loop) is self  # type: ignore[comparison-overlap]
 
     def generator(self) -> random.Random:
-        return self.partition.ids.random(self.invocation.seed)
+        return self.host.ids.random(self.invocation.seed)
 
     def definition(self, cls: type) -> ServiceDefinition:
-        return self.partition.definition(cls)
+        return self.host.definition(cls)
 
     def target(self, service: str, handler: str) -> HandlerDefinition:
-        return self.partition.handler(service, handler)
+        return self.host.handler(service, handler)
 
     def id_of(self, number: int) -> str:
-        return self.partition.ids.invocation(number)
+        return self.host.ids.invocation(number)
 
     def id_of_awakeable(self, index: int) -> str:
-        return self.partition.ids.awakeable(self.invocation.seq, index)
+        return self.host.ids.awakeable(self.invocation.seq, index)
 
     def answered_elsewhere(self, index: int) -> bool:
         journal = self.invocation.journal
@@ -98,7 +98,7 @@ class Commands(Recorder):
     def now_ms(self) -> int:
         entry = self.command(Kind.NOW)
         if entry is None:
-            entry = self.record(Kind.NOW, ref=self.partition.clock.now_ms())
+            entry = self.record(Kind.NOW, ref=self.host.clock.now_ms())
         assert entry.ref is not None
         return entry.ref
 
@@ -119,15 +119,15 @@ class Commands(Recorder):
         if not self.invocation.begun(entry.idx):
             bound = functools.partial(function, *args, **kwargs)
             self.guard_state()
-            self.partition.start_step(self.invocation, entry.idx, bound, codec, retry)
+            self.host.start_step(self.invocation, entry.idx, bound, codec, retry)
         return future
 
     def sleep(self, duration_ms: int) -> Sleep:
         entry = self.command(Kind.SLEEP, str(duration_ms))
         if entry is None:
-            due = self.partition.clock.due_ms(duration_ms)
+            due = self.host.clock.due_ms(duration_ms)
             entry = self.record(Kind.SLEEP, str(duration_ms), ref=due)
-            self.partition.alarms.add(due, self.invocation, entry.idx)
+            self.host.add_timer(due, self.invocation, entry.idx)
         future = Sleep(self, entry.idx)
         self.expect(future)
         return future
@@ -138,22 +138,22 @@ class Commands(Recorder):
         asked = None if timeout_ms is None else str(timeout_ms)
         entry = self.command(Kind.AWAKEABLE, codec.name, asked)
         if entry is None:
-            deadline = None if timeout_ms is None else self.partition.clock.due_ms(timeout_ms)
+            deadline = None if timeout_ms is None else self.host.clock.due_ms(timeout_ms)
             entry = self.record(Kind.AWAKEABLE, codec.name, asked, deadline)
             if deadline is not None:
-                self.partition.alarms.add(deadline, self.invocation, entry.idx)
+                self.host.add_timer(deadline, self.invocation, entry.idx)
         future: Awakeable[Any] = Awakeable(self, entry.idx, codec)
         self.expect(future)
         return future
 
     def complete_awakeable(self, kind: int, id: str, text: str, codec: Codec) -> JournaledFuture[None]:
-        seq, index = self.partition.ids.read_awakeable(id)
+        seq, index = self.host.ids.read_awakeable(id)
         entry = self.command(kind, id, text, codec)
         if entry is None:
             entry = self.record(kind, id, text)
         future = self._effect(entry.idx)
         if not self.invocation.begun(entry.idx):
-            self.partition.awakeables.complete_for(self.invocation, entry.idx, seq, index, kind, text)
+            self.host.complete_awakeable(self.invocation, entry.idx, seq, index, kind, text)
         return future
 
     def _effect(self, index: int) -> JournaledFuture[None]:
@@ -164,44 +164,42 @@ class Commands(Recorder):
         return future
 
     def cancel_invocation(self, id: str) -> JournaledFuture[None]:
-        seq = self.partition.ids.read_invocation(id)
+        seq = self.host.ids.read_invocation(id)
         entry = self.command(Kind.CANCEL, id)
         if entry is None:
             entry = self.record(Kind.CANCEL, id)
         future = self._effect(entry.idx)
-        invocation, partition = self.invocation, self.partition
-        if not invocation.begun(entry.idx):
-            cancelling = partition.operations.cancel_for(invocation, entry.idx, seq)
-            partition.add_work(invocation, entry.idx, partition.spawn(cancelling))
+        if not self.invocation.begun(entry.idx):
+            self.host.cancel(self.invocation, entry.idx, seq)
         return future
 
     def attach(self, id: str, codec: Codec) -> JournaledFuture[Any]:
-        seq = self.partition.ids.read_invocation(id)
+        seq = self.host.ids.read_invocation(id)
         entry = self.command(Kind.ATTACH, id)
         if entry is None:
             entry = self.record(Kind.ATTACH, id, ref=seq)
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, codec)
         self.expect(future)
         if not self.invocation.begun(entry.idx):
-            self.partition.attachments.begin(self.invocation, entry.idx, seq)
+            self.host.attach(self.invocation, entry.idx, seq)
         return future
 
     def wait_promise(self, promise: JournaledFuture[Any], name: str, codec: Codec) -> None:
         promise.command = self._of_promise(Kind.PROMISE, name, ANY.encode(codec.name), None)
         self.expect(promise)
-        self.partition.promises.wait(self.invocation, promise.command, name)
+        self.host.wait_promise(self.invocation, promise.command, name)
 
     def peek_promise(self, name: str, codec: Codec) -> JournaledFuture[Any]:
         index = self._of_promise(Kind.PEEK, name, None, None)
         future: JournaledFuture[Any] = JournaledFuture(self, index, codec)
         self.expect(future)
-        self.partition.promises.peek(self.invocation, index, name)
+        self.host.peek_promise(self.invocation, index, name)
         return future
 
     def complete_promise(self, kind: int, name: str, text: str, codec: Codec) -> JournaledFuture[None]:
         index = self._of_promise(kind, name, text, codec)
         future = self._effect(index)
-        self.partition.promises.complete_for(self.invocation, index, name, kind, text, codec)
+        self.host.complete_promise(self.invocation, index, name, kind, text, codec)
         return future
 
     def _of_promise(self, kind: int, name: str, value: str | None, codec: Codec | None) -> int:
@@ -219,23 +217,23 @@ class Commands(Recorder):
             return self._keyed(Kind.CALL, Message(target, key, text, values, options), name)
         entry = self.matches_call(Kind.CALL, target, name, text)
         if entry is None:
-            partition, caller = self.partition, self.invocation
+            host, caller = self.host, self.invocation
             try:
-                partition.check_room(target, key, text, options.headers)
+                host.check_room(target, key, text, options.headers)
             except TerminalError as error:
                 self.check_final(error, target, key, options)
                 entry = self.record(Kind.CALL, name)
-                partition.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
+                host.complete(caller, entry.idx, Kind.FAILED, failure_text(error))
             else:
-                if partition.placements.lanes and partition.placements.under_way(caller, target, key):
+                if host.lanes and host.under_way(caller, target, key):
                     entry = self.record(Kind.CALL, name, text)
                     return self._placed(entry, Message(target, key, text, values, options))
-                seq = partition.next_number()
+                seq = host.next_number()
                 entry = self.record(Kind.CALL, name, text, seq)
-                headers = partition.headers_for(options.headers, caller)
-                child = partition.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
+                headers = host.headers_for(options.headers, caller)
+                child = host.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
-                    partition.operations.called(caller, child, self.told)
+                    host.called(caller, child, self.told)
         elif entry.ref is None and entry.value is not None:  # it waited for what was sent before it
             return self._placed(entry, Message(target, key, text, values, options))
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, target.returns)
@@ -252,27 +250,27 @@ class Commands(Recorder):
             return PlacedMessage(self, self._keyed(Kind.SEND, Message(target, key, text, values, options), name))
         entry = self.matches_call(Kind.SEND, target, name, text)
         if entry is None:
-            partition, sender = self.partition, self.invocation
+            host, sender = self.host, self.invocation
             try:
-                partition.check_room(target, key, text, options.headers)
+                host.check_room(target, key, text, options.headers)
             except TerminalError as error:  # recorded, so that a replay takes the same way
                 self.check_final(error, target, key, options)
                 self.record(Kind.SEND, name, before=failure_text(error))
                 raise
-            seq = partition.next_number()
-            if partition.placements.under_way(sender, target, key):
+            seq = host.next_number()
+            if host.under_way(sender, target, key):
                 entry = self.record(Kind.SEND, name, text, before=str(seq))
             else:
                 entry = self.record(Kind.SEND, name, text, seq)
-                headers = partition.headers_for(options.headers, sender)
-                partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
+                headers = host.headers_for(options.headers, sender)
+                host.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         number = entry.ref
         if number is None:
             if entry.value is None:
                 raise failure_error(entry.before or "{}")
             self._placed(entry, Message(target, key, text, values, options))
             number = int(entry.before or 0)
-        return SentMessage(self.partition.ids.invocation(number))
+        return SentMessage(self.host.ids.invocation(number))
 
     def _keyed(self, kind: int, message: Message, name: str) -> JournaledFuture[Any]:
         """A call or send under an idempotency key: which invocation it becomes is found out outside the handler.
@@ -292,7 +290,7 @@ class Commands(Recorder):
         journal = self.invocation.journal
         if not self.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
             number = int(entry.before) if entry.before is not None else None
-            self.partition.placements.begin(self.invocation, entry.idx, entry.kind, message, self.told, number)
+            self.host.place_message(self.invocation, entry.idx, entry.kind, message, self.told, number)
         if entry.kind == Kind.SEND:
             return placed
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, message.target.returns)

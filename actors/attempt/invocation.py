@@ -1,21 +1,60 @@
-"""One invocation in memory: what is stored of it, and who waits for its outcome."""
+"""One invocation in memory, and the mailbox it stands in: two records that hold each other."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+import contextvars
+from typing import Any, Protocol
 
 from actors.errors import SerializationError, failure_error
+from actors.journal.ids import IdMint
 from actors.journal.journal import Journal
 from actors.model.definitions import HandlerDefinition
+from actors.model.futures import JournaledFuture
 from actors.model.names import address
+from actors.model.object_state import ObjectState
 from actors.storage import OWN_KEY, Flag, InvocationRow, Mode, Status
 
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
-    from actors.mailbox import Mailbox
-
 MISSING: Any = object()
+
+
+class Running(Protocol):
+    """The attempt of an invocation, as its engine knows it."""
+
+    invocation: Invocation
+    told: bool  # of a cancellation
+    scheduled: bool  # in the queue of those that can go on
+    ended: bool
+
+    @property
+    def begun(self) -> bool:
+        """Whether the handler's first line may have run."""
+        ...
+
+    @property
+    def settling(self) -> bool:
+        """Whether it goes on as soon as the tasks of its handler have come to rest."""
+        ...
+
+    def run(self) -> None:
+        """Take the handler as far as it goes."""
+        ...
+
+    def wake(self) -> None:
+        """Something happened that may let the handler go on."""
+        ...
+
+    def close(self) -> None:
+        """Leave the handler where it is."""
+        ...
+
+    def future(self, index: int) -> JournaledFuture[Any] | None:
+        """What the handler awaits, or may await, of the command with this index."""
+        ...
+
+    def replaying(self) -> bool:
+        """Whether the handler's code is where an attempt before this one has been."""
+        ...
 
 
 class Work(Protocol):
@@ -138,7 +177,7 @@ class Invocation:
         self.outcome: str | None = None
         self.value: Any = MISSING
         self.journal: Journal | None = None
-        self.attempt: Attempt | None = None
+        self.attempt: Running | None = None
         self.mailbox: Mailbox | None = None
         self.following: Invocation | None = None  # the next one in the mailbox
         # By index of the command. While there is any, the invocation counts as running: a crash ends the work, and only
@@ -272,6 +311,98 @@ class Invocation:
     def result(self) -> Any:
         """What it has returned. Raises the TerminalError it has failed with, or SerializationError."""
         return self.value if self.value is not MISSING else outcome_of(self.handler, self.status, self.outcome)
+
+
+class Mailbox:
+    """One (service, key) in memory.
+
+    Invariant: `current` is the only exclusive invocation between its first line and its outcome; it stays `current` while
+    it waits, backs off or is paused. The rest wait in order of acceptance, linked from `first` to `last` by their
+    `following`: a queue object for each busy key would cost more than the messages in it. While `state` is None the
+    object is being loaded and everything accepted waits in `arrivals`.
+    """
+
+    __slots__ = (
+        "arrivals",
+        "current",
+        "first",
+        "gone",
+        "key",
+        "last",
+        "length",
+        "pins",
+        "readers",
+        "recent",
+        "service",
+        "state",
+        "written_in",
+    )
+
+    def __init__(self, service: str, key: str) -> None:
+        self.service = service
+        self.key = key
+        self.state: ObjectState | None = None
+        self.current: Invocation | None = None
+        self.first: Invocation | None = None
+        self.last: Invocation | None = None
+        self.length = 0  # how many are linked from `first`
+        self.pins = 0  # how many are about to do something with it: it may not be evicted
+        self.readers = 0  # shared invocations in memory
+        self.arrivals: list[Invocation] | None = None
+        self.gone: set[int] | None = None  # numbers of arrivals that ended before the object was loaded
+        self.recent = True  # had a message since the loader last looked for something to evict
+        self.written_in = 0  # number of the last batch that holds a change of this object
+
+    def append(self, invocation: Invocation) -> None:
+        if self.last is None:
+            self.first = invocation
+        else:
+            self.last.following = invocation
+        self.last = invocation
+        self.length += 1
+
+    def pop(self) -> Invocation | None:
+        """The next in order, or None."""
+        invocation = self.first
+        if invocation is not None:
+            self.length -= 1
+            self.first, invocation.following = invocation.following, None
+            if self.first is None:
+                self.last = None
+        return invocation
+
+    def remove(self, invocation: Invocation) -> None:
+        """Take one out of the queue, wherever it stands, or out of what waits for the object to be loaded."""
+        if self.state is None:
+            if self.arrivals is not None and invocation in self.arrivals:
+                self.arrivals.remove(invocation)
+                self.length -= 1
+            if self.gone is None:
+                self.gone = set()
+            self.gone.add(invocation.seq)
+            return
+        before: Invocation | None = None
+        waiting = self.first
+        while waiting is not None and waiting is not invocation:
+            before, waiting = waiting, waiting.following
+        if waiting is None:
+            return
+        self.length -= 1
+        if before is None:
+            self.first = invocation.following
+        else:
+            before.following = invocation.following
+        if self.last is invocation:
+            self.last = before
+        invocation.following = None
+
+
+# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
+# and with the first task of others; apart from that a handler is found as the current task.
+invocation_of: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("invocation_of", default=None)
+
+# Set once for all handlers of an app: together with the invocation it would be one object more for each handler that waits.
+ids_of: contextvars.ContextVar[IdMint | None] = contextvars.ContextVar("ids_of", default=None)
 
 
 def own_key(seq: int) -> str:

@@ -16,10 +16,13 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from actors import failures
-from actors.branches import Branches, tasks_are_seen
-from actors.cleanup import CleanUp
-from actors.commands import Commands
+from actors.attempt import raised
+from actors.attempt.branches import Branches, tasks_are_seen
+from actors.attempt.cleanup import CleanUp
+from actors.attempt.commands import Commands
+from actors.attempt.invocation import MISSING, invocation_of
+from actors.attempt.ports import Host
+from actors.attempt.upgrades import read, record_version, upgrade
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -31,23 +34,18 @@ from actors.errors import (
     TerminalError,
     failure_text,
 )
-from actors.invocation import MISSING
 from actors.journal.entries import Entry
 from actors.journal.journal import Journal
 from actors.journal.replay import MigratedReplay, Replay
-from actors.logs import invocation_of
 from actors.model.context import Context
 from actors.model.futures import DurableFuture, Sleep, mark_seen
 from actors.model.instances import set_attempt
 from actors.model.object_state import ObjectState, refuse_changes
 from actors.model.virtual_object import Served
 from actors.storage import Flag, Status
-from actors.upgrades import read, record_version, upgrade
 
 if TYPE_CHECKING:
-    from actors.invocation import Invocation
-    from actors.mailbox import Mailbox
-    from actors.partition import Partition
+    from actors.attempt.invocation import Invocation, Mailbox
 
 log = logging.getLogger("actors")
 
@@ -76,8 +74,8 @@ class Attempt(Commands):
         "scheduled",
     )
 
-    def __init__(self, partition: Partition, invocation: Invocation, state: ObjectState) -> None:
-        self.partition = partition
+    def __init__(self, host: Host, invocation: Invocation, state: ObjectState) -> None:
+        self.host = host
         self.invocation = invocation
         self.state = state
         self.ended = self.stepping = self.told = False
@@ -128,7 +126,7 @@ class Attempt(Commands):
                 self._rest()
                 return
             self._waiting = None
-            self.partition.residence.waiting.pop(self, None)
+            self.host.waiting.pop(self, None)
         elif self._foreign is not None:
             self._show_all()
             if self._throw is None:
@@ -152,7 +150,7 @@ class Attempt(Commands):
                 instance = self._reader(journal)
             else:
                 if self.state.foreign:
-                    upgrade(self.partition, invocation, self.state)
+                    upgrade(self.host, invocation, self.state, self.host.max_payload)
                 if journal is not None and journal.migrated is not None:
                     self._replay = MigratedReplay(journal, self._caught_up)
                 initial = None
@@ -171,8 +169,8 @@ class Attempt(Commands):
         else:
             set_attempt(instance, self)
         variables = self._variables = contextvars.copy_context()
-        if self.partition.watcher is not None:
-            self.partition.watcher.begins(invocation, variables)
+        if self.host.watcher is not None:
+            self.host.watcher.begins(invocation, variables)
         if handler.takes_context:
             variables.run(invocation_of.set, invocation)  # for others this would cost more than it gives
             self._coroutine = handler.function(instance, self.context, *args)
@@ -206,12 +204,12 @@ class Attempt(Commands):
         for name in {**state.stored, **state.texts}:
             text = state.texts.get(name)
             if text != state.stored.get(name):
-                self.partition.write_state(self.invocation, name, text)
+                self.host.write_state(self.invocation, name, text)
         state.stored.clear()
         state.stored.update(state.texts)
 
     def _step(self) -> None:
-        loop, coroutine = self.partition.loop, self._coroutine
+        loop, coroutine = self.host.loop, self._coroutine
         run: Any = self._variables.run  # type: ignore[union-attr]
         while True:
             error = self._throw
@@ -269,10 +267,10 @@ class Attempt(Commands):
             self._foreign = yielded
             if self._branches is not None:
                 self._branches.awaits(yielded)
-            yielded.add_done_callback(self._on_foreign, context=self.partition.variables)
+            yielded.add_done_callback(self._on_foreign, context=self.host.variables)
         elif yielded is None:  # asyncio.sleep(0): behind what the loop has to do
             self._foreign = _NEXT_TURN
-            self.partition.call_soon(self._on_foreign, None)
+            self.host.call_soon(self._on_foreign, None)
         else:
             self._throw = RuntimeError(f"The handler awaited an object that asyncio cannot await: {yielded!r}")
             return True
@@ -292,7 +290,7 @@ class Attempt(Commands):
     def _on_foreign(self, foreign: asyncio.Future[Any] | None) -> None:
         """What the main line awaited of asyncio is done. It goes on within this callback, as every task does."""
         if self._foreign is (foreign if foreign is not None else _NEXT_TURN) and not self.ended:
-            self.partition.run_now(self, self._go_on)
+            self.host.run_now(self, self._go_on)
 
     def _go_on(self) -> None:
         if self.ended or self._foreign is None:
@@ -333,7 +331,7 @@ class Attempt(Commands):
             return False
         if branches is not None and branches.tasks:
             return bool(branches.all_wait_durably())
-        return tasks_are_seen(self.partition.loop)
+        return tasks_are_seen(self.host.loop)
 
     @property
     def settling(self) -> bool:
@@ -350,29 +348,29 @@ class Attempt(Commands):
         """Something happened that may let the handler go on."""
         if not self.scheduled and not self.ended:
             self.scheduled = True
-            self.partition.make_ready(self)
+            self.host.make_ready(self)
 
     def _blocked(self) -> None:
         invocation = self.invocation
         if invocation.work:
             self._holds_its_place()
             return
-        if self not in self.partition.residence.waiting:
-            self.partition.residence.waits(self)
+        if self not in self.host.waiting:
+            self.host.waits(self)
         if self.ended:
             return
         if self.state.behind is not None and invocation.mailbox is not None:
-            self.partition.write_behind(invocation.mailbox)
+            self.host.write_behind(invocation.mailbox)
         invocation.status = _BLOCKED
-        if invocation.stored_status != _BLOCKED and invocation.dirty_in != self.partition.committer.batch.number:
-            self.partition.mark(invocation)
+        if invocation.stored_status != _BLOCKED and invocation.dirty_in != self.host.committer.batch.number:
+            self.host.mark(invocation)
 
     def _holds_its_place(self) -> None:
         """The invocation has begun and waits for work of this process. A reader of the file must not take it for a
         queued one.
         """
         if self.invocation.stored_status == _PENDING:
-            self.partition.mark(self.invocation)
+            self.host.mark(self.invocation)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -390,7 +388,7 @@ class Attempt(Commands):
                 SerializationError(f"{handler.target} returned a value that its return type does not allow: {error}")
             )
             return
-        if len(text) > self.partition.max_payload:
+        if len(text) > self.host.max_payload:
             self._terminated(self._too_large(text, f"The result of {handler.target}"))
             return
         if self._context is not None and self._context.slept:
@@ -411,19 +409,19 @@ class Attempt(Commands):
     def _raised(self, error: BaseException) -> None:
         if self._stop_error is not None:
             self._pause(self._stop_error)
-        elif (terminal := failures.terminal(error)) is not None:
+        elif (terminal := raised.terminal(error)) is not None:
             if terminal is not error:
-                self.invocation.more().reason = failures.reason_of(error)  # the text of the whole exception group
+                self.invocation.more().reason = raised.reason_of(error)  # the text of the whole exception group
             self._terminated(terminal)
         else:
-            failures.attempt_failed(self.partition, self.invocation, error)
-            if failures.interrupted(error):
+            self.host.attempt_failed(self.invocation, error)
+            if raised.interrupted(error):
                 raise error
 
     def _terminated(self, error: TerminalError) -> None:
         """Fail for good. What the handler wrote before stays, unless that is what cannot be stored."""
-        failures.trace_mistake(self.partition, self.invocation, error)
-        self._outcome = (_FAILED, failure_text(error, self.partition.limits.max_failure), None)
+        self.host.trace_mistake(self.invocation, error)
+        self._outcome = (_FAILED, failure_text(error, self.host.limits.max_failure), None)
         self._settle()
 
     def _settle(self) -> None:
@@ -440,10 +438,10 @@ class Attempt(Commands):
             return
         if self._effects is not None and not all(self._show_until(future) for future in self._effects):
             return
-        invocation, partition = self.invocation, self.partition
+        invocation, host = self.invocation, self.host
         parent = invocation.parent
-        if parent is not None and parent not in partition.open:
-            partition.loader.spawn([parent], self._caller_loaded)
+        if parent is not None and parent not in host.open:
+            host.hold_while([parent], self._caller_loaded)
             return
         handler = invocation.handler
         assert self._outcome is not None and handler is not None
@@ -452,21 +450,21 @@ class Attempt(Commands):
             keep = status == _SUCCEEDED or not (handler.atomic or invocation.has(Flag.APART))
             self._finish_writes(keep)
         except TerminalError as error:
-            failures.trace_mistake(partition, invocation, error)
+            host.trace_mistake(invocation, error)
             status, text = _FAILED, failure_text(error)
         self._over()
         if status != _SUCCEEDED or type(value) not in handler.returns.atoms:
             value = MISSING
-        partition.finish(invocation, status, text, value)
+        host.finish(invocation, status, text, value)
         if self._caller is not None:
-            partition.loader.unpin([self._caller])
+            host.unpin([self._caller])
             self._caller = None
 
     def _caller_loaded(self) -> None:
-        invocation, partition = self.invocation, self.partition
+        invocation, host = self.invocation, self.host
         if self.ended or invocation.parent is None:
             return
-        caller = partition.open.get(invocation.parent)
+        caller = host.open.get(invocation.parent)
         if caller is None:
             invocation.parent = None  # the caller has ended
         elif caller.mailbox is not None and self._caller is None:
@@ -492,7 +490,7 @@ class Attempt(Commands):
         try:
             changes = state.changes()
             if changes is not None:
-                longest = self.partition.max_payload
+                longest = self.host.max_payload
                 for text in changes.values():
                     if text is not None and len(text) > longest:
                         self._check_room(changes)
@@ -504,7 +502,7 @@ class Attempt(Commands):
         if invocation.extras is not None and invocation.has(Flag.APART):
             changes = state.ahead(changes or {})
         if changes is not None:
-            stored, batch = state.stored, self.partition.committer.batch
+            stored, batch = state.stored, self.host.committer.batch
             service, key, written = invocation.service, invocation.key, batch.state
             for name, text in changes.items():
                 if text is None:
@@ -514,17 +512,17 @@ class Attempt(Commands):
                 written[service, key, name] = text
             invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
             if state.foreign:
-                record_version(self.partition, invocation, state)
+                record_version(self.host, invocation, state)
         state.texts = state.stored
         if state.containers is not None:
             state.containers.known = None
 
     def _pause(self, error: ActorsError) -> None:
         if isinstance(error, MailboxFull):
-            failures.pushed_back(self.partition, self.invocation, error)
+            self.host.pushed_back(self.invocation, error)
             return
         if isinstance(error, MisusedFuture):
-            self.partition.end(self.invocation, error)
+            self.host.end(self.invocation, error)
             return
         self.close()
         reason = str(error)
@@ -533,13 +531,13 @@ class Attempt(Commands):
                 " It was restarted with part of another invocation's journal. If it began with other state than "
                 "that invocation, kill it, and restart it with another keep= or without keep=."
             )
-        failures.pause(self.partition, self.invocation, reason, error)
+        self.host.pause(self.invocation, reason, error)
 
     def _over(self) -> None:
         """From now on nothing is asked of the handler. Cycles are cut here: the collector would find them late."""
         self.ended = True
         if self._waiting is not None:
-            self.partition.residence.waiting.pop(self, None)
+            self.host.waiting.pop(self, None)
             self._waiting = None
         self._futures = self._effects = self._placements = self._context = None
         instance = self._instance
@@ -564,10 +562,10 @@ class Attempt(Commands):
         if not self.invocation.shared:  # a reader has an instance of its own, and may not have begun to read
             self.state.discard()
             if self.state.behind is not None and self.invocation.mailbox is not None:
-                self.partition.write_behind(self.invocation.mailbox)
+                self.host.write_behind(self.invocation.mailbox)
         self._leave_foreign()
         if self._caller is not None:
-            self.partition.loader.unpin([self._caller])
+            self.host.unpin([self._caller])
             self._caller = None
         coroutine = self._coroutine
         if coroutine is None or getattr(coroutine, "cr_frame", coroutine) is None:  # it has not begun, or has ended
@@ -578,7 +576,7 @@ class Attempt(Commands):
 
     def entered(self, variables: contextvars.Context, coroutine: Any, error: BaseException | None) -> Any:
         """One step of its clean-up, which may be taken while another task runs."""
-        loop = self.partition.loop
+        loop = self.host.loop
         running: Any = asyncio.current_task(loop)
         if running is not None:
             _leave_task(loop, running)
@@ -645,9 +643,9 @@ class Attempt(Commands):
                 self.refuse_to_cancel()
                 return True
             self._waiting = None
-            self.partition.residence.waiting.pop(self, None)
+            self.host.waiting.pop(self, None)
             self._foreign = _NEXT_TURN
-            self.partition.call_soon(self._on_foreign, None)
+            self.host.call_soon(self._on_foreign, None)
         if self._throw is None:
             self._throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         return True
@@ -682,7 +680,7 @@ class Attempt(Commands):
         return self._variables
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self.partition.loop
+        return self.host.loop
 
     def get_name(self) -> str:
         name = self._looked_into.name if self._looked_into is not None else None
@@ -701,7 +699,7 @@ class Attempt(Commands):
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: contextvars.Context | None = None) -> None:
         if self.ended:
-            self.partition.loop.call_soon(fn, self, context=context)
+            self.host.loop.call_soon(fn, self, context=context)
         else:
             self._insides().callbacks.append((fn, context or contextvars.copy_context()))
 
@@ -717,7 +715,7 @@ class Attempt(Commands):
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        return self.partition.loop
+        return self.host.loop
 
     @property
     def _coro(self) -> Any:
@@ -747,7 +745,7 @@ class Insides:
     def ended(self, attempt: Attempt) -> None:
         callbacks, self.callbacks = self.callbacks, []
         for callback, context in callbacks:
-            attempt.partition.loop.call_soon(callback, attempt, context=context)
+            attempt.host.loop.call_soon(callback, attempt, context=context)
 
 
 def _waited_too_long() -> bool:

@@ -7,17 +7,13 @@ context has any effect.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from actors.attempt.raised import interrupted
+from actors.attempt.recorder import STUBBORN, Recorder
 from actors.errors import AttemptEnded
-from actors.failures import interrupted
-from actors.recorder import STUBBORN
-
-if TYPE_CHECKING:
-    import contextvars
-
-    from actors.attempt import Attempt
 
 log = logging.getLogger("actors")
 
@@ -40,7 +36,7 @@ class CleanUp:
         "waiter",
     )
 
-    def __init__(self, attempt: Attempt, coroutine: Any, variables: contextvars.Context) -> None:
+    def __init__(self, attempt: Recorder, coroutine: Any, variables: contextvars.Context) -> None:
         self._attempt = attempt
         self._coroutine = coroutine
         self._variables = variables
@@ -53,7 +49,7 @@ class CleanUp:
 
     def begin(self) -> None:
         if self._attempt.stepping:  # it was closed by its own code, which must reach an await first
-            self._attempt.partition.call_soon(self.begin)
+            self._attempt.host.call_soon(self.begin)
             self._hold()
             return
         self._go_on(AttemptEnded())
@@ -80,21 +76,21 @@ class CleanUp:
             if yielded is None:
                 if error is None:
                     self._hold()
-                    attempt.partition.call_soon(self._resume)
+                    attempt.host.call_soon(self._resume)
                     return
             elif getattr(yielded, "_asyncio_future_blocking", None):
                 yielded._asyncio_future_blocking = False
                 if error is None:
                     self._hold()
                     self.awaited = yielded
-                    yielded.add_done_callback(self._resume, context=attempt.partition.variables)
+                    yielded.add_done_callback(self._resume, context=attempt.host.variables)
                     return
             else:
                 self._refused += 1
                 if self._refused > STUBBORN:
                     log.error(
                         "%s cannot be closed: its code catches BaseException in a loop. Its coroutine was abandoned.",
-                        attempt.partition.label(attempt.invocation),
+                        attempt.host.label(attempt.invocation),
                     )
                     self._abandon()
                     return
@@ -114,18 +110,18 @@ class CleanUp:
         return True
 
     def _hold(self) -> None:
-        """The clean-up takes time: register it with the partition, and limit it."""
+        """The clean-up takes time: register it with the engine, and limit it."""
         if self._deadline is None:
-            partition = self._attempt.partition
-            self.waiter = partition.loop.create_future()
-            partition.leaving.add(self.waiter)
-            self._deadline = partition.loop.call_later(CLEAN_UP_S, self._too_long)
+            host = self._attempt.host
+            self.waiter = host.loop.create_future()
+            host.leaving.add(self.waiter)
+            self._deadline = host.loop.call_later(CLEAN_UP_S, self._too_long)
 
     def _too_long(self) -> None:
         log.warning(
             "%s was closed, and its clean-up did not end within %g s. It was abandoned. Set a time limit for "
             "what `finally` blocks and context managers await.",
-            self._attempt.partition.label(self._attempt.invocation),
+            self._attempt.host.label(self._attempt.invocation),
             CLEAN_UP_S,
         )
         if self.awaited is not None:
@@ -145,7 +141,7 @@ class CleanUp:
         if self._deadline is not None:
             self._deadline.cancel()
         if self.waiter is not None and not self.waiter.done():
-            self._attempt.partition.leaving.discard(self.waiter)
+            self._attempt.host.leaving.discard(self.waiter)
             self.waiter.set_result(None)
 
 

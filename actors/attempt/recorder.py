@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any
 
+from actors.attempt.ports import Host
+from actors.attempt.upgrades import record_version
 from actors.errors import (
     ActorsError,
     AttemptEnded,
@@ -24,15 +27,13 @@ from actors.model.inside import inside_step
 from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec
 from actors.storage import Flag
-from actors.upgrades import record_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors.invocation import Invocation
+    from actors.attempt.invocation import Invocation
     from actors.model.definitions import HandlerDefinition
     from actors.model.options import Options
-    from actors.partition import Partition
 
 STUBBORN = 3  # refusals that a closed handler may swallow
 
@@ -60,15 +61,15 @@ class Recorder:
         "_stop_error",
         "_throw",
         "ended",
+        "host",
         "invocation",
-        "partition",
         "snapshot",
         "state",
         "stepping",
         "told",
     )
 
-    partition: Partition
+    host: Host
     invocation: Invocation
     state: ObjectState
     ended: bool
@@ -87,6 +88,22 @@ class Recorder:
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Take the handler as far as it goes."""
+        raise NotImplementedError
+
+    def branches_ended(self) -> None:
+        """No task of the handler is left."""
+        raise NotImplementedError
+
+    def entered(self, variables: contextvars.Context, coroutine: Any, error: BaseException | None) -> Any:
+        """One step of the clean-up of a closed handler."""
+        raise NotImplementedError
+
+    def cleaned_up(self) -> None:
+        """The clean-up is over."""
         raise NotImplementedError
 
     def branches(self) -> Any:
@@ -178,7 +195,7 @@ class Recorder:
 
     def runs(self) -> bool:
         """Whether the running code belongs to this attempt: its main line, or one of its tasks."""
-        current: Any = asyncio.current_task(self.partition.loop)
+        current: Any = asyncio.current_task(self.host.loop)
         return current is self or (self._branches is not None and self._branches.owns(current))
 
     def unreadable(self, index: int, codec: Codec | None, error: SerializationError) -> bool:
@@ -276,27 +293,27 @@ class Recorder:
         if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:
             version = invocation.handler.service.version  # type: ignore[union-attr]
             self.record(Kind.SNAPSHOT, None, packed_state(self.snapshot), version if version > 1 else None)
-        if value is not None and len(value) > self.partition.max_payload:
+        if value is not None and len(value) > self.host.max_payload:
             raise self._too_large(value, f"The record of {Kind.NAMES[kind]} {name or ''}")
-        limits = self.partition.limits
+        limits = self.host.limits
         if journal.size >= limits.max_journal or journal.bytes >= limits.max_journal_bytes:
             raise self._too_long(journal)
         if self._branches is not None and (unseen := replay.completion()) is not None:
-            mark = journal.append(Kind.UNSEEN, None, None, unseen.idx, None, self.partition.turn_ms)
-            self.partition.write_entry(invocation, mark)
-        entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
-        self.partition.write_entry(invocation, entry)
+            mark = journal.append(Kind.UNSEEN, None, None, unseen.idx, None, self.host.turns.turn_ms)
+            self.host.write_entry(invocation, mark)
+        entry = journal.append(kind, name, value, ref, before, self.host.turns.turn_ms)
+        self.host.write_entry(invocation, entry)
         replay.advance()
         return entry
 
     def _too_large(self, value: str | bytes, what: str) -> PayloadTooLarge:
         return PayloadTooLarge(
             f"{what} takes {len(value):,} characters; max_payload of the app allows "
-            f"{self.partition.max_payload:,}. Store large data elsewhere and record a reference to it."
+            f"{self.host.max_payload:,}. Store large data elsewhere and record a reference to it."
         )
 
     def _too_long(self, journal: Journal) -> JournalTooLong:
-        limits = self.partition.limits
+        limits = self.host.limits
         if journal.size >= limits.max_journal:
             size = f"{journal.size:,} entries, the maximum (max_journal of the app)"
         else:
@@ -368,14 +385,14 @@ class Recorder:
 
     def _check_room(self, changes: dict[str, str | None]) -> None:
         """Raise PayloadTooLarge before the first of these writes is recorded."""
-        longest = self.partition.max_payload
+        longest = self.host.max_payload
         for name, text in changes.items():
             if text is not None and len(text) > longest:
                 raise self._too_large(text, f"The state {name!r}")
 
     def _written(self, changes: dict[str, str | None]) -> dict[str, Write]:
         """How these new writes will be recorded. Raises JournalTooLong if there is no room for all of them."""
-        journal, texts, limits = self.invocation.journal or _EMPTY, self.state.texts, self.partition.limits
+        journal, texts, limits = self.invocation.journal or _EMPTY, self.state.texts, self.host.limits
         writes = {name: journal.written(name, texts.get(name), text) for name, text in changes.items()}
         size = sum(taken(name, write.value, write.before) for name, write in writes.items())
         if journal.size + len(writes) > limits.max_journal or journal.bytes + size > limits.max_journal_bytes:
@@ -417,9 +434,9 @@ class Recorder:
                 return
             if kind == _CHANGE and state.postpones(name, len(value or ""), len(text or "")):
                 return
-            self.partition.write_state(self.invocation, name, text)
+            self.host.write_state(self.invocation, name, text)
             if state.foreign:
-                record_version(self.partition, self.invocation, state)
+                record_version(self.host, self.invocation, state)
             return
         assert replay is not None
         field = self.invocation.handler.service.fields_by_name.get(name)  # type: ignore[union-attr]
@@ -438,8 +455,8 @@ class Recorder:
         for name, text in changes.items():
             kind, value, before = journal.written(name, self.state.texts.get(name), text)
             ref = version if version > 1 else None
-            entry = journal.append(kind, name, value, ref, before, self.partition.turn_ms)
-            self.partition.write_entry(invocation, entry)
+            entry = journal.append(kind, name, value, ref, before, self.host.turns.turn_ms)
+            self.host.write_entry(invocation, entry)
 
     def _not_asked_for(self) -> ActorsError | None:
         """The handler has ended: what is wrong if its journal holds more. The last writes are compared now; see `_journal_last`."""
@@ -464,7 +481,7 @@ class Recorder:
         if not invocation.handler.atomic or (invocation.journal is not None and invocation.journal.writes()):  # type: ignore[union-attr]
             return False
         invocation.more().flags |= Flag.APART
-        self.partition.mark(invocation)
+        self.host.mark(invocation)
         return True
 
     def _whole(self, replay: Replay, recorded: Entry) -> Entry:
@@ -485,7 +502,7 @@ class Recorder:
 
         A full mailbox is back-pressure: the sender backs off until there is room.
         """
-        if self.partition.final(error, self.invocation, target, key, options):
+        if self.host.final(error, self.invocation, target, key, options):
             return
         raise self._stop(error) from None
 

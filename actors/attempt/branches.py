@@ -13,16 +13,13 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from actors.attempt.raised import contained
+from actors.attempt.recorder import Recorder
 from actors.errors import MisusedFuture
-from actors.failures import contained
+from actors.journal.entries import Entry
 from actors.model.futures import Bridge, DurableFuture, mark_seen
-from actors.recorder import Recorder
-
-if TYPE_CHECKING:
-    from actors.attempt import Attempt
-    from actors.journal.entries import Entry
 
 log = logging.getLogger("actors")
 
@@ -146,7 +143,7 @@ class Branches:
         "tasks",
     )
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Recorder) -> None:
         self._attempt = attempt
         self.seed = attempt.invocation.seed
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they were started
@@ -199,15 +196,15 @@ class Branches:
         self.over = self.quiet = True
         for task in list(self.tasks):
             task.cancel()
-            self._attempt.partition.leaving.add(task)
+            self._attempt.host.leaving.add(task)
         if not self.tasks:
             self._attempt.branches_ended()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.pop(task, None)
-        self._attempt.partition.leaving.discard(task)
+        self._attempt.host.leaving.discard(task)
         if self.over and not self.tasks:
-            self._attempt.partition.call_soon(self._attempt.branches_ended)  # behind what is called for this one
+            self._attempt.host.call_soon(self._attempt.branches_ended)  # behind what is called for this one
         if task.cancelled():
             return
         if self.over or self._attempt.refuses:
@@ -245,7 +242,7 @@ class Branches:
     def _look_on(self) -> None:
         self.settling = True
         self._seen, self._left, self._patience = -1, QUIET_TURNS + self._nested, PATIENCE
-        self._attempt.partition.call_soon(self._look)
+        self._attempt.host.call_soon(self._look)
 
     def _look(self) -> None:
         if self.over:
@@ -257,10 +254,10 @@ class Branches:
         else:
             self._left -= 1
         if self._left and self._patience:
-            self._attempt.partition.call_soon(self._look)
+            self._attempt.host.call_soon(self._look)
             return
         self.settling, self.quiet = False, True
-        self._attempt.partition.run_now(self._attempt, self._attempt.run)
+        self._attempt.host.run_now(self._attempt, self._attempt.run)
 
     def shown(self) -> None:
         """A completion is shown: they react to it before the next one is."""
@@ -274,8 +271,8 @@ class Branches:
         if self._warned is recorded:
             return
         self._warned = recorded
-        partition = self._attempt.partition
-        partition.wake_at(partition.clock.now_ms() + WARN_AFTER_MS, functools.partial(self._warn, recorded))
+        host = self._attempt.host
+        host.wake_at(host.clock.now_ms() + WARN_AFTER_MS, functools.partial(self._warn, recorded))
 
     def _warn(self, recorded: Entry) -> None:
         attempt = self._attempt
@@ -285,7 +282,7 @@ class Branches:
             "%s is being replayed and has waited %d s for something that is not durable, such as asyncio.sleep "
             "or an HTTP request. The next recorded command is entry %d, %r. If the code has changed, the handler "
             "may never reach it: then cancel or kill the invocation.",
-            attempt.partition.label(attempt.invocation),
+            attempt.host.label(attempt.invocation),
             WARN_AFTER_MS // 1000,
             recorded.idx,
             recorded,
