@@ -1,6 +1,6 @@
 """HTTP: the ASGI application, its documents, and the clients.
 
-It imports `actors`, never the other way round, except that `actors.App` is the `App` of `served`.
+The package imports `actors`, never the other way round, except that `actors.App` is the `App` of `served`.
 """
 
 if __name__ != "actors.transport":

@@ -20,16 +20,16 @@ class App(Runtime):
     _application: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
 
     async def start(self) -> None:
-        """Open the database and go on with everything that was open. Raises StorageError or a subclass."""
-        self._wrapped()  # what is wrong with a middleware is an error at once
+        """Open the database and continue all open invocations. Raises StorageError or a subclass."""
+        self._wrapped()  # a faulty middleware fails at once
         await super().start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it: `uvicorn module:app`, or mount it in another ASGI application, whose lifespan then starts it."""
+        """Serve the app: `uvicorn module:app`, or mount it in another ASGI application, whose lifespan then starts it."""
         await self._wrapped()(scope, receive, send)
 
     def _wrapped(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """This application inside of its middleware, which is made once."""
+        """This application inside its middleware, which is created once."""
         application = self._application
         if application is None:
             application = self._answer
@@ -55,14 +55,14 @@ class App(Runtime):
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000, "reason": "This server supports HTTP only."})
         else:
-            raise RuntimeError(f"This ASGI application does not know the scope type {kind!r}.")
+            raise RuntimeError(f"This ASGI application does not support the scope type {kind!r}.")
 
     def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
-        """What `actors serve` asks before it makes a task of a request; see `Ingress.begin`."""
+        """The way past a task for simple calls under `actors serve`; see `Ingress.begin`."""
         return None if self.http.middleware else self._served().begin(scope, body, answer)
 
     def cross_origin(self, scope: Scope) -> tuple[Header, ...]:
-        """The headers that a refusal by the server itself needs, so that a page of another origin can read it."""
+        """The headers that let a page of another origin read a refusal by the server itself."""
         return self._served().cross_origin.headers(scope)
 
     def _served(self) -> Ingress:

@@ -1,4 +1,4 @@
-"""The blocking client by the path it has always had; `actors.transport.client` holds both clients."""
+"""The blocking client under its original path; `actors.transport.client` holds both clients."""
 
 from actors.transport.client import SyncClient
 

@@ -1,7 +1,7 @@
-"""Requests of a client as data, and what their answers mean. Pure: no socket, no clock, no library.
+"""Requests of a client as data, and the meaning of their answers. Pure: no socket, no clock, no library.
 
-Promise: every text that names something arrives as it is, whatever characters it holds; an answer becomes the value, or
-the very error that a caller in the server's process would get.
+Promise: every name and key arrives unchanged, whatever characters it holds; an answer becomes the value, or the same
+error that a caller in the server's process would get.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _JSON: Header = (b"content-type", b"application/json")
 _BYTES: Header = (b"content-type", b"application/octet-stream")
 _ARGUMENTS: Header = (b"content-type", ARGUMENTS.encode())
 
-FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: what may be asked again is
-LONGEST_PAUSE_S = 60.0  # a Retry-After beyond it is not waited for
+FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: repeatable requests are repeated
+LONGEST_PAUSE_S = 60.0  # a longer Retry-After is not waited for
 
 Operation = Literal["cancel", "kill", "pause", "resume", "purge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; names of headers in lower case."""
+    """A complete answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,10 +56,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ask(Generic[T]):
-    """One request, and `read`, which makes its value of the answer or raises what the answer says.
+    """One request, and `read`, which turns the answer into a value or raises the error in it.
 
-    `path` is percent-encoded, with its query. `repeatable`: asked twice it has the effect of once, so an answer that got
-    lost may be asked for again. `waits`: for the outcome of an invocation, which may take any time.
+    `path` is percent-encoded, with its query. `repeatable`: sending the request twice has the effect of sending it once,
+    so it may be repeated when the answer is lost. `waits`: the answer comes with the outcome of an invocation, which may
+    take any time.
     """
 
     method: str
@@ -73,7 +74,7 @@ class Ask(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to a send: `new` unless its idempotency key was taken; `due` if it is for later."""
+    """The answer to a send: `new` unless the idempotency key was used before; `due` for a delayed message."""
 
     id: str
     new: bool
@@ -112,13 +113,13 @@ def call_by_name(
 def send_by_name(
     service: str, key: str, handler: str, body: bytes, kind: tuple[Header, ...], options: Options
 ) -> Ask[Accepted]:
-    """The same one way."""
+    """Send to a handler of a class that is not available, with such a body."""
     path = handler_path("send", service, key, handler) + _delay(options)
     return Ask("POST", path, accepted, body, kind + _headers(options), options.idempotency_key is not None)
 
 
 def arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bytes, tuple[Header, ...]]:
-    """A body of arguments for a handler nothing is known of: the server puts them in their places by its signature."""
+    """A body of arguments for a handler whose signature is unknown here: the server matches them to its parameters."""
     if not args and not kwargs:
         return b"", ()
     positional = ",".join(value_codec(value).encode(value) for value in args)
@@ -134,7 +135,7 @@ def _body(target: HandlerDefinition, args: Any, kwargs: Any) -> tuple[bytes, tup
         if target.codecs[0].type is bytes:
             (data,) = target.decode(text)
             return data, (_BYTES,)
-        text = text[1:-1]  # the one value, without the brackets of the array
+        text = text[1:-1]  # the value, without the brackets of the array
     return text.encode(), (_JSON,)
 
 
@@ -147,7 +148,9 @@ def _headers(options: Options) -> tuple[Header, ...]:
         if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
             raise BadArguments(f"headers=: {name[:40]!r} is not a valid header name. Use letters, digits and hyphens.")
         if not is_passed_on(name):
-            raise BadArguments(f"headers=: {name!r} belongs to HTTP itself and reaches no handler. Use another name.")
+            raise BadArguments(
+                f"headers=: {name!r} is a header of HTTP itself and does not reach handlers. Use another name."
+            )
         found.append((name.lower().encode(), _header_value(value, f"headers= {name!r}")))
     return tuple(found)
 
@@ -155,7 +158,7 @@ def _headers(options: Options) -> tuple[Header, ...]:
 def _header_value(value: str, what: str) -> bytes:
     if value != value.strip(" \t") or any((c < " " and c != "\t") or c == "\x7f" for c in value):
         raise BadArguments(
-            f"{what}: {value[:40]!r} cannot travel in an HTTP header: it begins or ends with a space, or holds a control character."
+            f"{what}: {value[:40]!r} is not a valid header value: it begins or ends with a space, or holds a control character."
         )
     return value.encode()
 
@@ -168,7 +171,7 @@ def _delay(options: Options) -> str:
 
 
 def outcome(path: str, codec: Codec, wait: bool) -> Ask[Any]:
-    """Wait for an outcome, or ask whether there is one: else NotReady. `path` is one of the two that follow."""
+    """Wait for an outcome, or read it now, or raise NotReady. `path` comes from one of the next three functions."""
     return Ask("GET", path + ("/attach" if wait else "/output"), reader(codec), repeatable=True, waits=wait)
 
 
@@ -177,18 +180,18 @@ def invocation_path(id: str) -> str:
 
 
 def keyed_path(service: str, key: str, handler: str, idempotency_key: str) -> str:
-    """Where an invocation is found by what it was accepted under."""
+    """The path of an invocation by its idempotency key."""
     target = handler_path("invocation", service, key, handler)
     return f"{target}/{segment(checked_idempotency_key(idempotency_key), 'An idempotency key')}"
 
 
 def run_path(workflow: str, key: str) -> str:
-    """Where the run of a workflow is found."""
+    """The path of a workflow's run."""
     return f"/restate/workflow/{segment(workflow, 'The name of a workflow')}/{segment(key, 'A key')}"
 
 
 def id_of(path: str) -> Ask[str]:
-    """The id of the invocation at a path, ended or not."""
+    """The id of the invocation at a path, whether it has ended or not."""
 
     def read(answer: Answer) -> str:
         id = answer.headers.get("x-restate-id")
@@ -200,7 +203,7 @@ def id_of(path: str) -> Ask[str]:
 
 
 def reader(codec: Codec) -> Callable[[Answer], Any]:
-    """Reads a value of a type. The content type says whether a body is JSON, bytes, or, without one, no value."""
+    """A function that reads a value. The content type tells JSON from bytes; without a content type there is no value."""
 
     def read(answer: Answer) -> Any:
         if answer.status != 200:
@@ -253,7 +256,7 @@ def resolve(id: str, value: Any) -> Ask[None]:
 
 
 def resolve_json(id: str, text: str) -> Ask[None]:
-    """Complete an awakeable with a value that is JSON text already."""
+    """Complete an awakeable with a value given as JSON text."""
     return _completion(id, "resolve", text.encode(), (_JSON,))
 
 
@@ -267,7 +270,7 @@ def reject(id: str, reason: str) -> Ask[None]:
 
 
 def _completion(id: str, verb: str, body: bytes, kind: tuple[Header, ...]) -> Ask[None]:
-    # The same completion again has no effect, so a lost answer may be asked for again.
+    # Repeating the same completion has no effect, so the request may be repeated when the answer is lost.
     return Ask("POST", f"/restate/awakeables/{segment(id, 'An awakeable id')}/{verb}", done, body, kind, True)
 
 
@@ -277,7 +280,7 @@ def operate(operation: Operation, id: str) -> Ask[None]:
 
 
 def restart(id: str, keep: int) -> Ask[str]:
-    """Do an ended invocation once more; the id of the new one."""
+    """Repeat an ended invocation; the value is the id of the new invocation."""
     return Ask("POST", f"{_operation_path('restart', id)}?keep={keep}", lambda answer: _of(_restarted, answer).id)
 
 
@@ -304,7 +307,7 @@ _state = msgspec.json.Decoder(_State)
 
 
 def _of(decoder: msgspec.json.Decoder[T], answer: Answer) -> T:
-    """What a 200 of the admin routes holds."""
+    """The content of a 200 answer of the admin routes."""
     if answer.status != 200:
         raise failure(answer)
     try:
@@ -322,7 +325,7 @@ def done(answer: Answer) -> None:
 
 
 def handler_path(what: str, service: str, key: str, handler: str) -> str:
-    """`/restate/{what}/{service}/{key}/{handler}`; without the key of a Service, which is empty."""
+    """`/restate/{what}/{service}/{key}/{handler}`; without the key for a Service, whose key is empty."""
     named = [segment(service, "The name of a class")]
     if key != "":
         named.append(segment(key, "A key"))
@@ -330,9 +333,9 @@ def handler_path(what: str, service: str, key: str, handler: str) -> str:
 
 
 def segment(text: str, what: str) -> str:
-    """One segment of a path, whatever characters it holds. Raises BadArguments.
+    """One segment of a path, percent-encoded. Raises BadArguments.
 
-    `.` and `..` are encoded too: code that joins a base to a path would take them for steps in a tree.
+    `.` and `..` are encoded too: code that joins a base and a path would resolve them as relative segments.
     """
     if not isinstance(text, str) or not text:
         raise BadArguments(f"{what} requires a non-empty str, got {text!r}.")
@@ -356,12 +359,12 @@ class _Told(msgspec.Struct):
 _told = msgspec.json.Decoder(_Told)
 _encode = msgspec.json.Encoder().encode
 
-# Errors of the server that end no invocation: a later repetition may get an answer.
+# Errors of the server that do not end an invocation: a later repetition may get an answer.
 _PASSING: dict[str, type[ActorsError]] = {AppNotRunning.error: AppNotRunning, StorageError.error: StorageError}
 
 
 def failure(answer: Answer) -> ActorsError:
-    """The error that an answer tells, of the class its stable code names. UnexpectedAnswer if it tells none."""
+    """The error in an answer, of the class that its stable code names; UnexpectedAnswer if there is none."""
     try:
         told = _told.decode(answer.body) if answer.status >= 400 else None
     except msgspec.MsgspecError:
@@ -391,7 +394,7 @@ def _unexpected(answer: Answer) -> UnexpectedAnswer:
 
 
 def refused_for_now(answer: Answer) -> bool:
-    """Whether the server, or what stands before it, takes nothing now. An outcome is never that, whatever its code."""
+    """Whether the server, or a proxy in front of it, refuses requests for now. An outcome never counts, whatever its code."""
     if answer.status not in FOR_NOW:
         return False
     try:

@@ -1,7 +1,7 @@
 """A client of a served app: the same typed references, over HTTP.
 
-Promise: a request is repeated only where asking twice has the effect of asking once, or where nothing was sent; and a
-caller that stops waiting cancels no invocation.
+Promise: a request is repeated only if sending it twice has the effect of sending it once, or if nothing was sent; and a
+caller that stops waiting does not cancel an invocation.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ S = TypeVar("S", bound=Service)
 R = TypeVar("R", covariant=True)
 
 CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 30.0  # of what waits for no invocation
-KEEPALIVE_S = 2.0  # less than any server keeps an idle connection, so that none is closed under a request
+ANSWER_TIMEOUT_S = 30.0  # for requests that do not wait for an invocation
+KEEPALIVE_S = 2.0  # less than servers keep an idle connection, so that no connection is closed under a request
 RETRY = RetryPolicy(max_attempts=5, max_interval=5.0)
 
 
@@ -55,15 +55,15 @@ class Client:
     """Calls a served app: `async with Client("http://localhost:8080") as client: await client.object(Order, "o1").add("book")`.
 
     `url` is where the app is served, with the prefix it is mounted under; `uds` the Unix socket of its server. `token` is sent
-    as a bearer token. `timeout` (seconds) is how long a call or `result()` waits; without one, as long as the invocation is
-    open. Anything else is answered within 30 seconds, or `timeout` if that is less. `retry` says how often, and after which
-    pauses, a request is repeated when no connection can be made; and, if it is a GET, a workflow's run, the completion of
-    an awakeable, or has an idempotency key, also when the connection breaks, or with 429, 502, 503 and 504, after the
-    pause their Retry-After asks for.
+    as a bearer token. `timeout` (seconds) is how long a call or `result()` waits; by default, as long as the invocation is
+    open. All other requests wait for 30 seconds, or for `timeout` if that is less. `retry` says how often, and after which
+    pauses, a request is repeated when no connection can be made. A GET, a workflow's run, the completion of an awakeable, and
+    a request with an idempotency key are also repeated when the connection breaks, and after an answer of 429, 502, 503 or
+    504, with the pause that its Retry-After names.
 
     `app` calls an ASGI application in this process instead, which must be running: no socket is needed. `transport` (of httpx),
-    `random` and `sleep` are seams. A client belongs to the event loop it was entered on. It has no limit of connections: a
-    thousand calls that wait must not keep out the one that lets them go on.
+    `random` and `sleep` are seams. A client belongs to the event loop it was entered on. The number of connections is not
+    limited: a thousand waiting calls must not block the call that would let them continue.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Client:
         transport = self._transport
         if transport is None:
             transport = httpx.ASGITransport(self._app) if self._app is not None else _sockets(self._uds)
-        # The environment is not asked: a proxy named there for the web is none for a server next door.
+        # The environment is ignored: a proxy configured there for the web must not be used for a server nearby.
         self._http = httpx.AsyncClient(transport=transport, trust_env=False, timeout=_NO_TIMEOUT)
         return self
 
@@ -132,13 +132,13 @@ class Client:
         return keyless(definition_of(cls), self)  # type: ignore[no-any-return]
 
     def handler(self, service: str, key: str, name: str) -> NamedHandler:
-        """A handler by name whose class cannot be imported here: call it, send to it, set options. The key of a Service is ""."""
+        """A handler by name, if its class cannot be imported here, to call or send to. The key of a Service is ""."""
         return NamedHandler(self, service, key, name)
 
     def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call by name a handler whose class cannot be imported here; the key of a Service is "".
+        """Call a handler by name, if its class cannot be imported here; the key of a Service is "".
 
-        Arguments are stored as their own types are, and the value comes as JSON types, or as bytes.
+        Arguments are stored by their own types; the value is returned as JSON types, or as bytes.
         """
         return self.handler(service, key, handler)(*args, **kwargs)
 
@@ -154,9 +154,9 @@ class Client:
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> RemoteHandle[Any]:
-        """Send one way by name, `delay` (seconds) later if given.
+        """Send one way by name, to be delivered `delay` seconds later.
 
-        To a handler whose parameters are called like these options: `client.handler(...).options(...).send(...)`.
+        If parameters of the handler have the names of these options: `client.handler(...).options(...).send(...)`.
         """
         named = self.handler(service, key, handler)
         return named.options(delay=delay, idempotency_key=idempotency_key, headers=headers).send(*args, **kwargs)
@@ -172,11 +172,11 @@ class Client:
     # --- invocations and awakeables ---------------------------------------------------------------------------------------
 
     def invocation(self, id: str, type: Any = Any) -> RemoteHandle[Any]:
-        """The handle of an invocation by its id; `type` is that of its value."""
+        """The handle of an invocation by its id; `type` is the type of its value."""
         return RemoteHandle(self, calls.invocation_path(id), codec_for(type, "type"), id)
 
     def invocation_of(self, handler: BoundHandler[..., T]) -> RemoteHandle[T]:
-        """The handle of what was accepted under the idempotency key of a handler's options, or of a workflow's run.
+        """The handle of the invocation with the idempotency key in a handler's options, or of a workflow's run.
 
         `client.invocation_of(order.add.options(idempotency_key="k"))`. Raises BadArguments without a key.
         """
@@ -193,16 +193,16 @@ class Client:
     def invocation_by_key(
         self, service: str, key: str, handler: str, idempotency_key: str, type: Any = Any
     ) -> RemoteHandle[Any]:
-        """The same by name."""
+        """The handle of the invocation with an idempotency key, by the names of its class and handler."""
         path = calls.keyed_path(service, key, handler, idempotency_key)
         return RemoteHandle(self, path, codec_for(type, "type"))
 
     async def cancel(self, id: str) -> None:
-        """Ask an invocation to end, as `App.cancel` does. A route for operators: it may require a token."""
+        """Request cancellation of an invocation, as `App.cancel` does. A route for operators: it may require a token."""
         await self.operate("cancel", id)
 
     async def operate(self, operation: Operation, id: str) -> None:
-        """Cancel, kill, pause, resume or purge an invocation, as the methods of App of these names do."""
+        """Cancel, kill, pause, resume or purge an invocation, like the App methods of these names."""
         await self.ask(calls.operate(operation, id))
 
     async def restart(self, id: str, keep: int = 0, type: Any = Any) -> RemoteHandle[Any]:
@@ -224,13 +224,13 @@ class Client:
     # --- requests ---------------------------------------------------------------------------------------------------------
 
     async def ask(self, ask: Ask[T]) -> T:
-        """The value of one request of `actors.transport.client.calls`. Raises what the answer says, or ServerUnreachable,
+        """The value of one request of `actors.transport.client.calls`. Raises the error in the answer, or ServerUnreachable,
         RequestTimedOut, UnexpectedAnswer or ClientClosed."""
         http = self._http
         if http is None:
             raise ClientClosed("This client is not in use. Use it inside 'async with client:'.")
         seconds = self._timeout if ask.waits else min(ANSWER_TIMEOUT_S, self._timeout or ANSWER_TIMEOUT_S)
-        unsent: list[ServerUnreachable] = []  # why the last try has sent nothing
+        unsent: list[ServerUnreachable] = []  # why the last try sent nothing
         try:
             async with asyncio.timeout(seconds) as limit:
                 answer = await self._answer(http, ask, unsent)
@@ -241,7 +241,7 @@ class Client:
                 raise unsent[-1] from None
             advice = "Ask again." if ask.repeatable else "With an idempotency key a repeated request is not done twice."
             raise RequestTimedOut(
-                f"{self._url} did not answer within {seconds:g} s. A call that it has accepted goes on. {advice}"
+                f"{self._url} did not answer within {seconds:g} s. A call that the server has accepted goes on. {advice}"
             ) from None
         return ask.read(answer)
 
@@ -276,14 +276,14 @@ class Client:
                 sent = True
                 unsent.clear()
                 error = ServerUnreachable(
-                    f"{self._url} closed the connection before it had answered ({_said(broken)}). The request may "
+                    f"{self._url} closed the connection before it answered ({_said(broken)}). The request may "
                     "have been done. "
                     + ("Ask again." if again else "With an idempotency key a repeated request is not done twice.")
                 )
             except httpx.InvalidURL as invalid:
                 raise BadArguments(f"The name cannot be part of a URL: {invalid}.") from None
             except httpx.DecodingError as unreadable:
-                return Answer(502, {}, f"the body cannot be unpacked: {_said(unreadable)}".encode())
+                return Answer(502, {}, f"the body cannot be decompressed: {_said(unreadable)}".encode())
             failures += 1
             if not again or self._retry.exhausted(failures) or (pause_s or 0.0) > calls.LONGEST_PAUSE_S:
                 if answer is not None:
@@ -313,7 +313,7 @@ class Client:
 
 
 class NamedHandler:
-    """A handler by name, of a class that cannot be imported here: call it, send to it, or set options first."""
+    """A handler by name, if its class cannot be imported here: call it, send to it, or set options first."""
 
     __slots__ = ("_client", "_options", "_target")
 
@@ -323,7 +323,7 @@ class NamedHandler:
         self._options = options or Options()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Call it now; the value comes as JSON types, or as bytes."""
+        """Call the handler now; the value is returned as JSON types, or as bytes."""
         if self._options.delay_ms:
             raise BadArguments("delay= goes with send: a call waits for its answer. Use .options(delay=...).send(...).")
         body, kind = calls.arguments(args, kwargs)
@@ -342,7 +342,7 @@ class NamedHandler:
         idempotency_key: str | None = None,
         **unknown: Never,
     ) -> NamedHandler:
-        """The same handler with options: see those of a reference's handler."""
+        """The same handler with options, which are those of a typed reference's handler."""
         if unknown:
             refuse_unknown(".options(...)", unknown, ("delay", "headers", "idempotency_key"))
         options = Options(
@@ -354,7 +354,7 @@ class NamedHandler:
 
 
 class RemoteCall(AwaitedOutside, Call[R]):
-    """A call under way: it was sent when it was made. Awaiting it twice gives the same value."""
+    """A call under way, sent when it was created. Awaiting it twice gives the same value."""
 
     __slots__ = ("_shared",)
 
@@ -367,7 +367,7 @@ class RemoteCall(AwaitedOutside, Call[R]):
 
 
 class RemoteHandle(InvocationHandle[R]):
-    """An invocation on a server. Of a send: await it, then it is accepted, and its id is known."""
+    """An invocation on a server. Await the handle of a send: then the message is accepted, and the id is known."""
 
     __slots__ = ("_accepted", "_client", "_codec", "_id", "_path", "_told")
 
@@ -394,12 +394,12 @@ class RemoteHandle(InvocationHandle[R]):
 
     @property
     def previously_accepted(self) -> bool:
-        """Whether an earlier request with the same idempotency key had been accepted."""
+        """Whether an earlier request with the same idempotency key was accepted."""
         return self._told is not None and not self._told.new
 
     @property
     def due(self) -> datetime.datetime | None:
-        """When a delayed message is delivered, as the server said."""
+        """When a delayed message is due, by the server's clock."""
         return self._told.due if self._told is not None else None
 
     def __await__(self) -> Generator[Any, None, RemoteHandle[R]]:
@@ -407,7 +407,7 @@ class RemoteHandle(InvocationHandle[R]):
         return self
 
     async def _known(self) -> str:
-        """Where it is found, once it is accepted and its id is known."""
+        """The path of the invocation, once it is accepted and its id is known."""
         if self._id is None:
             if self._accepted is not None:
                 self._told = await self._accepted.wait()
@@ -430,13 +430,13 @@ class RemoteHandle(InvocationHandle[R]):
         return value
 
     async def cancel(self) -> None:
-        """Ask it to end: `Client.cancel` with its id."""
+        """Request cancellation of the invocation: `Client.cancel` with its id."""
         await self._known()
         await self._client.cancel(self.id)
 
 
 class _Shared:
-    """A request that any number of awaits wait for. When the last of them is cancelled the request is given up."""
+    """A request that any number of awaits share. When the last of these awaits is cancelled, so is the request."""
 
     __slots__ = ("_task", "_waiting")
 
@@ -461,10 +461,10 @@ class _Shared:
             self._waiting -= 1
 
 
-_NO_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # `Client.ask` has one for the whole of it
+_NO_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # `Client.ask` limits the whole request
 _CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S)
 
-# A server that vanished without a word is noticed within a minute, however long the call would take.
+# A server that vanished silently is noticed within a minute, however long the call would take.
 _SOCKET = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
@@ -482,7 +482,7 @@ def _sockets(uds: str | None) -> httpx.AsyncBaseTransport:
 
 
 def _checked_url(url: str) -> str:
-    """`url` without the slash at its end. Raises BadArguments."""
+    """`url` without a trailing slash. Raises BadArguments."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
@@ -492,7 +492,7 @@ def _checked_url(url: str) -> str:
     if parsed.query or parsed.fragment:
         raise BadArguments(f"url={url!r}: remove the query and the fragment.")
     if parsed.userinfo:
-        raise BadArguments("url= holds a user or a password. Pass a token as token=.")
+        raise BadArguments("url= must not hold a user name or a password. Pass a token as token=.")
     return str(parsed).rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""The client for programs without an event loop: a thin layer over `Client`, which runs on a loop of its own thread."""
+"""The client for programs without an event loop: a thin layer over a `Client` that runs on a loop in its own thread."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ S = TypeVar("S", bound=Service)
 class SyncClient:
     """`with SyncClient("http://localhost:8080") as client: client.call(client.object(Order, "o1").add, "book")`.
 
-    Takes what Client takes. References are the same, but name a handler and do not call it: `client.call(order.add, "book")`
-    and `client.send(order.add, "book")` do. For anything else Client can do there is `run`. Threads may share it.
+    Takes the arguments of Client. References only name a handler: `client.call(order.add, "book")` calls it, and
+    `client.send(order.add, "book")` sends to it. `run` reaches the other methods of Client. Threads may share a client.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8080", **options: Any) -> None:
@@ -70,7 +70,7 @@ class SyncClient:
         loop.close()
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Wait for what `work` asks of the Client: `client.run(lambda c: c.cancel(id))`. Ctrl-C gives it up."""
+        """Run `work` with the Client and wait for its value: `client.run(lambda c: c.cancel(id))`. Ctrl-C cancels the work."""
         if self._loop is None:
             raise ClientClosed("This client is not in use. Use it inside 'with client:'.")
 
@@ -87,17 +87,17 @@ class SyncClient:
             raise
 
     def object(self, cls: type[K], key: str) -> K:
-        """A typed reference, for `call` and `send`. Raises as Client.object does."""
+        """A typed reference to an object or workflow, for `call` and `send`. Raises the errors of Client.object."""
         reference = self._client.object(cls, key)
         return type(reference)(self, key)  # type: ignore[call-arg]
 
     def service(self, cls: type[S]) -> S:
-        """The same to a Service."""
+        """A typed reference to a Service, for `call` and `send`."""
         reference = self._client.service(cls)
         return type(reference)(self, "")  # type: ignore[call-arg]
 
     def handler(self, service: str, key: str, name: str) -> NamedHandler:
-        """A handler by name, with options if need be, for `call` and `send`."""
+        """A handler by name, optionally with options, for `call` and `send`."""
         return self._client.handler(service, key, name)
 
     @overload
@@ -110,7 +110,7 @@ class SyncClient:
     def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
     def call(self, handler: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a handler, or one by (service, key, handler), and wait for its value."""
+        """Call a handler, given as a reference's handler or by (service, key, handler), and wait for its value."""
         if isinstance(handler, (BoundHandler, NamedHandler)):
             bound: Any = self._bound(handler) if isinstance(handler, BoundHandler) else handler
             return self.run(lambda client: bound(*args, **kwargs))
@@ -126,7 +126,7 @@ class SyncClient:
     def send(self, service: str, key: str, handler: str, /, *args: Any, **options: Any) -> SyncHandle[Any]: ...
 
     def send(self, handler: Any, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
-        """Send one way; returns once that is durable."""
+        """Send one way; returns once the message is durable."""
         if isinstance(handler, (BoundHandler, NamedHandler)):
             bound: Any = self._bound(handler) if isinstance(handler, BoundHandler) else handler
             return SyncHandle(self, self.run(lambda client: bound.send(*args, **kwargs)))
@@ -137,7 +137,7 @@ class SyncClient:
         return SyncHandle(self, self._client.invocation(id, type))
 
     def invocation_of(self, handler: BoundHandler[..., T]) -> SyncHandle[T]:
-        """The handle of what was accepted under an idempotency key: see Client.invocation_of."""
+        """The handle of the invocation with an idempotency key: see Client.invocation_of."""
         return SyncHandle(self, self._client.invocation_of(handler))
 
     def resolve_awakeable(self, id: str, value: Any = None) -> None:
@@ -147,17 +147,17 @@ class SyncClient:
         self.run(lambda client: client.reject_awakeable(id, reason))
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Any:
-        raise BadArguments(f"There is no loop to await on: write client.call(reference.{target.name}, ...).")
+        raise BadArguments(f"SyncClient has no event loop to await on: use client.call(reference.{target.name}, ...).")
 
     def dispatch_send(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Any:
-        raise BadArguments(f"There is no loop to await on: write client.send(reference.{target.name}, ...).")
+        raise BadArguments(f"SyncClient has no event loop to await on: use client.send(reference.{target.name}, ...).")
 
     def _bound(self, handler: BoundHandler[P, T]) -> BoundHandler[P, T]:
         return BoundHandler(self._client, handler._definition, handler._key, handler._options)
 
 
 class SyncHandle(Generic[T]):
-    """An invocation on a server, of a SyncClient."""
+    """An invocation on a server, with blocking methods."""
 
     __slots__ = ("_client", "_handle")
 
@@ -182,12 +182,12 @@ class SyncHandle(Generic[T]):
         return self._client.run(lambda client: self._handle.output())
 
     def cancel(self) -> None:
-        """Ask it to end."""
+        """Request cancellation of the invocation."""
         self._client.run(lambda client: self._handle.cancel())
 
 
 async def _closed(client: Client) -> None:
-    """Close it, and end what other threads wait for: its loop is about to stop."""
+    """Close the client, and cancel the requests of other threads: the loop is about to stop."""
     await client.__aexit__(None, None, None)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:

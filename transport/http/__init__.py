@@ -1,1 +1,1 @@
-"""An app over HTTP: what a request means, who may ask, and what is answered. It knows no socket."""
+"""An app over HTTP: what a request means, who may send it, and what the answer is. Independent of sockets."""

@@ -1,14 +1,14 @@
-"""Who may ask for what: tokens, addresses, browsers, and how large a request's head may be.
+"""Who may use which route: tokens, addresses, browsers, and how large a request's head may be.
 
-Without an admin token the admin routes accept only users of this machine. An address alone does not tell that:
+Without an admin token the admin routes accept only users of this machine. The address alone does not identify them:
 
-* A reverse proxy on the same host makes all clients look local. What a proxy adds to a request refuses it. A proxy that
-  adds nothing cannot be noticed: behind one, set an admin token.
-* A browser on the same machine is driven by whatever page is open in it. It sends Origin or Sec-Fetch-Site, and what it
-  can send without asking first (a form) has one of three content types. A foreign name that leads to this machine (DNS
-  rebinding) shows in Host. All of that is refused; a page that was given the token may ask.
-* A server that cannot tell the address of a client, because that has hung up already, reports None, as for a Unix
-  socket. So a Unix socket is recognised by the server's own address, which then has no port.
+* A reverse proxy on the same host makes all clients look local. A request with a header that proxies add is refused. A
+  proxy that adds none cannot be detected: behind such a proxy, set an admin token.
+* A browser on the same machine runs whatever page is open in it. It sends Origin or Sec-Fetch-Site, and a request without
+  a preflight (a form) has one of three content types. A foreign name that leads to this machine (DNS rebinding) shows in
+  Host. All of these requests are refused; a page that has the token may send it.
+* A server that does not know the address of a client, because the client has already hung up, reports None, as it does
+  for a Unix socket. So a Unix socket is recognised by the server's own address, which then has no port.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CHALLENGE = b'Bearer realm="actors"'
 
 
 class Access:
-    """The rules of one app. `guarded` tells whether requests need a token."""
+    """The rules of one app. `guarded`: requests require a token."""
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
@@ -47,7 +47,7 @@ class Access:
         self._open = bool(options.admin)
 
     def oversized(self, scope: Scope) -> Reply | None:
-        """The refusal of a request whose URL or headers are too large, before anything is made of them."""
+        """The refusal of a request whose URL or headers are too large, before they are parsed."""
         options = self._options
         url = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string") or b"")
         if url > options.max_url:
@@ -65,8 +65,7 @@ class Access:
     def unknown(self, request: Request) -> Reply | None:
         """The refusal of a request without a required token: before the path is looked up, which would reveal names.
 
-        Health is open to all clients, so is the page that asks for a token, and the admin routes have rules of their
-        own.
+        Health is open to all clients, and so is the page that asks for a token; the admin routes have their own rules.
         """
         parts = request.path.split(b"/")
         if parts[1:3] == [b"restate", b"admin"] or parts[1:] in ([b"restate", b"health"], [b"docs"]):
@@ -74,11 +73,11 @@ class Access:
         return None if self.knows(request) else _unauthorized(request)
 
     def knows(self, request: Request) -> bool:
-        """Whether the request gives a token, or needs none. An admin's token will do."""
+        """Whether the request has a valid token, or requires none. The admin token is accepted too."""
         return not self.guarded or _given(request, [*self._tokens, *self._admin])
 
     def admin(self, request: Request) -> Reply | None:
-        """The refusal of what may not use the admin routes."""
+        """The refusal of a request that may not use the admin routes."""
         if not self._open:
             return refusal(404, "unknown_path", "Not found.")
         if self._admin:
@@ -99,7 +98,7 @@ def _not_at_the_machine(request: Request) -> str | None:
     if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
         return "The request comes from a web page."
     if request.client is not None and not all(_is_local_name(host) for host in request.headers(b"host")):
-        return "The request names another host than this machine."
+        return "The Host header does not name this machine."
     return None
 
 
@@ -117,11 +116,11 @@ def _is_local_name(host: str) -> bool:
 
 def _given(request: Request, tokens: Sequence[bytes]) -> bool:
     scheme, _, token = (request.header(b"authorization") or "").partition(" ")
-    asked = token.strip().encode()
-    found = False
-    for known in tokens:  # all of them, in a time that does not tell how much of a guess is right
-        found |= hmac.compare_digest(known, asked)
-    return found and scheme.lower() == "bearer"
+    guess = token.strip().encode()
+    matches = False
+    for valid in tokens:  # all of them, so that the time taken does not reveal how much of a guess is right
+        matches |= hmac.compare_digest(valid, guess)
+    return matches and scheme.lower() == "bearer"
 
 
 def _unauthorized(request: Request) -> Reply:

@@ -1,6 +1,6 @@
-"""The admin routes: what the command line does with invocations, awakeables and state, over HTTP.
+"""The admin routes: the command line's operations on invocations, awakeables and state, over HTTP.
 
-Promise: an answer of 200 or 202 leaves only after what it says is durable. Who may ask is decided by `access`.
+Promise: an answer of 200 or 202 is sent only after the change is durable. `access` decides who may use these routes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from actors.transport.http.replies import Header, Reply, json_reply, refusal, wr
 from actors.transport.http.requests import Request
 from actors.transport.http.routes import BadRoute
 
-PAGE = 1000  # rows in one answer at most
+PAGE = 1000  # at most so many rows in one answer
 _OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
-_SIMPLE = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")  # what a form of any page can send
+# The content types that a form on any web page can send.
+_SIMPLE = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 _PRIVATE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -30,11 +31,11 @@ class _Patch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _patch = msgspec.json.Decoder(_Patch)
-_encode = msgspec.json.Encoder(enc_hook=str).encode  # what a step without a declared type has returned
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # `str` for values of steps without a declared type
 
 
 class AdminRoutes:
-    """Below /restate/admin. Names in bodies are those of the command line's --json; errors are those of the ingress."""
+    """The routes below /restate/admin. Bodies use the names of the command line's --json; errors look as in the ingress."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

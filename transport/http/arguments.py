@@ -1,6 +1,6 @@
-"""Arguments whose sender does not know the handler: by place and name, or as words that a user has typed.
+"""Arguments whose sender does not know the handler: by position and name, or as words that a user typed.
 
-Promise: what they mean is decided here, where the handler's types are known, and never guessed by the sender.
+Promise: their meaning is decided here, where the handler's types are known, and never guessed by the sender.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _quoted = msgspec.json.Encoder().encode
 
 
 def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and named arguments in a request's body of any content type. Raises BadArguments."""
+    """The positional and named arguments in a request's body, whatever its content type. Raises BadArguments."""
     if content_type == ARGUMENTS:
         try:
             given = _arguments.decode(body)
@@ -48,7 +48,7 @@ def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) ->
 
 
 def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Words by place, and those by name: `name=value`. A name that no parameter has is taken for a mistake."""
+    """The positional words, and the named words: `name=value`. An unknown name counts as a mistake."""
     positional: list[str] = []
     named: dict[str, str] = {}
     for word in words:
@@ -60,12 +60,12 @@ def _sorted(target: HandlerDefinition, words: list[str]) -> tuple[list[str], dic
         elif name.isidentifier() and value.strip("=") and not any(codec.type is bytes for codec in target.codecs):
             known = ", ".join(target.names) or "none"
             raise BadArguments(
-                f"{target.target} has no parameter {name[:40]!r}. Its parameters: {known}. A text with an equals sign is "
-                f"""written as JSON: '"{word[:40]}"'."""
+                f"{target.target} has no parameter {name[:40]!r}. Its parameters: {known}. To pass a text with an equals "
+                f"""sign, write it as JSON: '"{word[:40]}"'."""
             )
         elif named:
             raise BadArguments(
-                f"{target.target}: {word[:40]!r} has no name and comes after a named argument. Put it first."
+                f"{target.target}: {word[:40]!r} has no name but follows a named argument. Put it first."
             )
         else:
             positional.append(word)
@@ -90,7 +90,7 @@ def _placed(
 
 
 def _meant(target: HandlerDefinition, place: int, word: str) -> Any:
-    """The value of a typed word: JSON if that fits the parameter, or else the text itself if that does."""
+    """The value of a word: JSON if that fits the parameter, or else the text itself if that fits."""
     codec = target.codecs[place]
     if codec.type is bytes:
         return word.encode()

@@ -1,7 +1,7 @@
 """Cross-origin requests of web pages (the Fetch standard's CORS protocol).
 
-Promise: an origin that is not allowed gets no header of this protocol, and the admin routes never give one. An answer that
-depends on the origin says so in Vary, also to requests without one: a cache must not give it to another page.
+Promise: an origin that is not allowed gets no header of this protocol, and the admin routes never send such a header. An
+answer that depends on the origin says so in Vary, even if the request has no origin: a cache must not give it to other pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
 class CrossOrigin:
-    """The rules of one app. Without a Cors it adds nothing, and OPTIONS is a method like any other."""
+    """The rules of one app. Without a Cors no headers are added, and OPTIONS is a method like any other."""
 
     def __init__(self, cors: Cors | None) -> None:
         self.open = cors is not None
@@ -32,7 +32,7 @@ class CrossOrigin:
         self._headers = None if "*" in cors.headers else {name.lower() for name in (*_SENT, *cors.headers)}
 
     def headers(self, scope: Scope) -> tuple[Header, ...]:
-        """What is added to the answer of a request."""
+        """The headers to add to the answer to a request."""
         if not self.open or _is_admin(scope):
             return ()
         origin = header_of(scope, b"origin")
@@ -41,7 +41,7 @@ class CrossOrigin:
         return (*self._allowed(origin), (b"access-control-expose-headers", self._expose))
 
     def preflight(self, scope: Scope) -> Reply | None:
-        """The answer to a browser that asks before it sends a request; None for anything else."""
+        """The answer to a browser's preflight request; None for any other request."""
         if not self.open or scope["method"] != "OPTIONS" or _is_admin(scope):
             return None
         origin, method = header_of(scope, b"origin"), header_of(scope, b"access-control-request-method")

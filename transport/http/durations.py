@@ -6,7 +6,7 @@ import re
 
 from actors.errors import BadArguments
 
-# Longest names first: `m` must not take the beginning of `ms` or `min`.
+# Longest names first: `m` must not match the beginning of `ms` or `min`.
 _UNIT_MS = {
     **dict.fromkeys(("milliseconds", "millisecond", "millis", "msecs", "msec", "ms"), 1.0),
     **dict.fromkeys(("seconds", "second", "secs", "sec", "s"), 1e3),
@@ -37,7 +37,7 @@ def _read_ms(text: str) -> float | None:
 
 
 def _friendly_ms(text: str) -> float | None:
-    """Part by part: one pattern for all of them would try every way to share the blanks between them."""
+    """Part by part: one pattern for all parts would try every way to distribute the blanks between them."""
     ms, end = 0.0, 0
     while found := _PART.match(text, end):
         ms += float(found[1]) * _UNIT_MS[found[2].lower()]

@@ -1,6 +1,6 @@
 """The app over HTTP: a raw ASGI application.
 
-Promise: an answer of 200 or 202 leaves only after what it says is durable, and a client that hangs up cancels nothing.
+Promise: an answer of 200 or 202 is sent only after its content is durable, and a client that hangs up cancels nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 class Ingress:
-    """One per app. It knows nothing of sockets: any ASGI server, or another ASGI app it is mounted in, calls it."""
+    """One per app. Independent of sockets: any ASGI server calls it, or another ASGI app that it is mounted in."""
 
     def __init__(self, gateway: Gateway, options: HttpOptions) -> None:
         self._gateway = gateway
@@ -95,10 +95,10 @@ class Ingress:
         await send({"type": "http.response.body", "body": body})
 
     def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
-        """Accept a plain call that is there as a whole, in no task of its own; `answer` receives the reply.
+        """Accept a plain call that has arrived completely, without a task of its own; `answer` receives the reply.
 
-        Call the returned function if the client hangs up. Returns None for everything else, and for a call that must be
-        refused: then nothing has happened, and `answer` above does the same request, and refuses it.
+        Call the returned function if the client hangs up. Returns None for all other requests, and for a call that must be
+        refused: then nothing has happened, and the method `answer` handles the request, or refuses it.
         """
         began = perf_counter()
         if self._access.guarded or self._access.oversized(scope) is not None:
@@ -245,12 +245,12 @@ class Ingress:
             await self._gateway.resolve(asked.id, text=text)
         else:
             raise BadArguments(
-                f"The body is of content-type {request.content_type[:100]!r}. Send application/json, or bytes as "
+                f"The body has the content-type {request.content_type[:100]!r}. Send application/json, or bytes as "
                 "application/octet-stream."
             )
         return Reply(202)
 
-    # --- what is the same for all clients -----------------------------------------------------------------------------------
+    # --- pages that are the same for all clients ----------------------------------------------------------------------------
 
     async def _page(self, request: Request, name: str) -> Reply:
         if found := self._pages.page(name, request.prefix):
@@ -275,11 +275,11 @@ class Ingress:
 
 
 async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
-    """What it comes to. Raises Disconnected if the client hangs up first: nothing is kept of it then, however long that takes."""
+    """The result of `waiting`. Raises Disconnected if the client hangs up first; then nothing of the wait is kept."""
     answered, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(request.gone())
     try:
         await asyncio.wait((answered, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answered.done() and gone.exception() is None:  # one who cannot tell has not hung up
+        if not answered.done() and gone.exception() is None:  # a failed `gone` is not a hang-up
             raise Disconnected()
         return await answered
     finally:
@@ -288,24 +288,26 @@ async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(answered, gone, return_exceptions=True)
 
 
-GIVEN_UP = "timeout graceful shutdown exceeded"  # what uvicorn cancels its requests with, at the end of its patience
+GIVEN_UP = (
+    "timeout graceful shutdown exceeded"  # the message with which uvicorn cancels requests after its grace period
+)
 
 
 def _given_up(request: Request) -> Reply:
-    """The answer when the server, and not the client, gives a request up.
+    """The answer when the server, and not the client, gives up on a request.
 
-    Without one the client would get a 500 that says nothing, and the log a traceback.
+    Without this answer the client would get an unexplained 500, and the log a traceback.
     """
     task = asyncio.current_task()
     if task is not None:
-        task.uncancel()  # it ends by its answer
+        task.uncancel()  # the task ends with its answer
     if not request.once_only:
         return error_reply(AppNotRunning(), "ingress")
     return error_reply(OutcomePending("", request.accepted), "ingress")
 
 
 def _length(reply: Reply) -> tuple[Header, ...]:
-    """An answer of 204 has no body, and no length."""
+    """The content-length header. An answer of 204 has no body, and no length."""
     return () if reply.status == 204 else ((b"content-length", str(len(reply.body)).encode()),)
 
 
@@ -325,14 +327,14 @@ def _arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tup
     """Positional and named arguments. Raises BadArguments."""
     if body and not _is_json(content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
         raise BadArguments(
-            f"{target.target} takes JSON, and the body is of content-type {content_type[:100]!r}. "
+            f"{target.target} takes JSON, but the body has the content-type {content_type[:100]!r}. "
             "Send it as application/json."
         )
     return read_arguments(target, body, content_type)
 
 
 def _is_json(content_type: str) -> bool:
-    """Whether a body may be JSON: without a type, or with curl's for whatever it is given, it is taken for that."""
+    """Whether a body may be JSON. A body without a type, or with curl's default type, is read as JSON."""
     return content_type in ("", "application/json", "application/x-www-form-urlencoded") or content_type.endswith(
         "+json"
     )

@@ -1,7 +1,7 @@
 """The JSON Schemas of the types that handlers take and return.
 
-Promise: every type that a handler may have gets a schema of its own, also beside others of the same name, and making one never
-fails; what cannot be described is `{}`.
+Promise: every type that a handler may have gets its own schema, even beside other types of the same name, and describing a
+type never fails; a type that cannot be described is `{}`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from actors.serde.type_names import type_name
 Schema = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
-# Schemas by kind of type; what else a kind can say is added to a copy.
+# Schemas by kind of type; further keywords are added to a copy.
 _PLAIN: dict[type, Schema] = {
     kinds.NoneType: {"type": "null"},
     kinds.BoolType: {"type": "boolean"},
@@ -50,7 +50,7 @@ _LENGTHS = {"array": "Items", "object": "Properties", "string": "Length"}
 
 
 class JsonSchemas:
-    """Schemas by type, and under `components` what they refer to. `taken` are the names that no component may get."""
+    """Schemas by type, and under `components` the schemas they refer to. `taken` are names that no component may get."""
 
     def __init__(self, types: Iterable[Any], taken: Iterable[str] = ()) -> None:
         self.components: dict[str, Schema] = {}
@@ -75,14 +75,14 @@ class JsonSchemas:
         ]
 
     def of(self, declared: Any) -> Schema:
-        """A schema of one of the types this was made with."""
+        """The schema of one of the `types`."""
         place = next(place for place, known in enumerate(self._types) if known is declared)
         return dict(self._schemas[place])
 
     # --- pydantic's ---------------------------------------------------------------------------------------------------------
 
     def _describe_all(self, described: list[Any]) -> None:
-        """Ask pydantic for all of them at once: only so does it tell classes of one name apart."""
+        """Ask pydantic for all schemas at once: only then does it distinguish classes of the same name."""
         described = list(dict.fromkeys(described))
         schemas, definitions = schemas_of(described, _REF.format(name="{model}"))
         names = {name: self._free_name(name) for name in definitions}
@@ -140,7 +140,7 @@ class JsonSchemas:
         return schema
 
     def _component(self, info: Any) -> str:
-        """The name of the component that describes a class; it is made when its name is first asked for."""
+        """The name of the component that describes a class. The component is created on the first use of its name."""
         cls = info.cls
         name = self._names.get(cls)
         if name is None:
@@ -148,13 +148,13 @@ class JsonSchemas:
             title = _title(cls)
             name = self._free_name(title, f"{origin.__module__}.{title}")
             self._names[cls] = name
-            self.components[name] = {}  # its place in the order; it may refer to itself
+            self.components[name] = {}  # reserves the place in the order; the class may refer to itself
             self.components[name] = {**_described(origin, title), **self._class(info)}
         return name
 
     def _class(self, info: Any) -> Schema:
         if isinstance(info, kinds.EnumType):
-            if issubclass(info.cls, enum.Flag):  # all combinations are taken, not the single flags only
+            if issubclass(info.cls, enum.Flag):  # all combinations are accepted, not only the single flags
                 return {"type": "integer"}
             return {"enum": sorted(member.value for member in info.cls)}
         fields = [(field.encode_name, field.required, self._field(field)) for field in info.fields]
@@ -181,14 +181,14 @@ class JsonSchemas:
         if default is not msgspec.NODEFAULT:
             try:
                 schema["default"] = _as_json(msgspec.to_builtins(default, str_keys=True, enc_hook=encode_model))
-            except Exception:  # a default that cannot be written: pydantic's of something odd, for example
+            except Exception:  # a default without a JSON form, for example one in a pydantic dataclass
                 return schema
             if not _is_json(schema["default"]):
                 del schema["default"]
         return schema
 
     def _free_name(self, *names: str) -> str:
-        """The first of these names that no component has, made fit for a reference and its own from now on."""
+        """The first of these names that is not taken, with characters that a reference allows. It is taken from now on."""
         fit = ["".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name) for name in names]
         free = next((name for name in fit if name not in self._taken), fit[-1])
         while free in self._taken:
@@ -198,7 +198,7 @@ class JsonSchemas:
 
 
 def _title(cls: Any) -> str:
-    """The name of a class, with what its type variables stand for."""
+    """The name of a class, with its type arguments."""
     arguments = ", ".join(_title(one) if isinstance(one, type) else type_name(one) for one in get_args(cls))
     name: str = (get_origin(cls) or cls).__name__
     return f"{name}[{arguments}]" if arguments else name
@@ -206,14 +206,14 @@ def _title(cls: Any) -> str:
 
 def _described(cls: Any, title: str) -> Schema:
     text = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-    made = text.startswith(f"{cls.__name__}(") and text.endswith(")")  # what dataclass and NamedTuple write themselves
+    made = text.startswith(f"{cls.__name__}(") and text.endswith(")")  # generated by dataclass or NamedTuple
     if not text or made or (issubclass(cls, enum.Enum) and text == "An enumeration."):
         return {"title": title}
     return {"title": title, "description": text}
 
 
 def _limit(schema: Schema, info: Any) -> None:
-    """Add what values of the type are limited to."""
+    """Add the limits on values of the type."""
     for limit, keyword in _LIMITS.items():
         if (value := getattr(info, limit, None)) is not None:
             schema[keyword] = value
@@ -232,7 +232,7 @@ def _bare(info: Any) -> Any:
 
 
 def _models(root: Any) -> list[Any]:
-    """The models inside a type, by msgspec's description of it."""
+    """The models inside a type, given msgspec's description of the type."""
     found: list[Any] = []
     waiting, seen = [root] if root is not None else [], set()
     while waiting:
@@ -253,7 +253,7 @@ def _models(root: Any) -> list[Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """A copy of plain JSON types: tuples become lists; a default that JSON cannot hold goes."""
+    """A copy in plain JSON types: tuples become lists; a default that JSON cannot express is left out."""
     if isinstance(value, dict):
         return {str(name): _as_json(inner) for name, inner in value.items() if name != "default" or _is_json(inner)}
     if isinstance(value, (list, tuple)):
@@ -274,14 +274,14 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
         return [_renamed(inner, names) for inner in value]
     if not isinstance(value, dict):
         return value
-    found = {name: _renamed(inner, names) for name, inner in value.items()}
+    renamed = {name: _renamed(inner, names) for name, inner in value.items()}
     for place in ("$ref", "mapping"):
-        told = value.get(place)
-        if isinstance(told, str):
-            found[place] = _reference(told, names)
-        elif isinstance(told, dict):
-            found[place] = {tag: _reference(to, names) if isinstance(to, str) else to for tag, to in told.items()}
-    return found
+        target = value.get(place)
+        if isinstance(target, str):
+            renamed[place] = _reference(target, names)
+        elif isinstance(target, dict):
+            renamed[place] = {tag: _reference(to, names) if isinstance(to, str) else to for tag, to in target.items()}
+    return renamed
 
 
 def _reference(text: str, names: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics. Counting costs a request a few additions; all else is read when it is asked for."""
+"""Metrics for Prometheus, at /metrics. Counting costs each request a few additions; all other figures are read on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.transport.http.replies import Reply, refusal
 class RequestCounts:
     """Answers by (service, handler, status), and how long they took by (service, handler).
 
-    Both names are empty for what reached no handler: strangers must not make labels.
+    Both names are empty for a request that reached no handler: strangers must not create labels.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,7 @@ class RequestCounts:
 async def metrics_reply(gateway: Gateway, requests: RequestCounts) -> Reply:
     """The answer of /metrics, in the text format of Prometheus."""
     try:
-        client = importlib.import_module(
-            "prometheus_client"
-        )  # not before it is asked for: it brings a server of its own
+        client = importlib.import_module("prometheus_client")  # imported on first use: it loads a server of its own
     except ModuleNotFoundError:
         return refusal(
             501,

@@ -1,4 +1,4 @@
-"""What an app serves, as an OpenAPI 3.1 document."""
+"""The routes of an app as an OpenAPI 3.1 document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEY = {
 _IDEMPOTENCY_KEY = {
     "name": "idempotency-key",
     "in": "header",
-    "description": "Requests under one key are one invocation: the second gets the outcome of the first.",
+    "description": "Requests with the same key are one invocation: the second gets the outcome of the first.",
     "schema": {"type": "string", "pattern": "^[!-?A-~]([ -~]{0,198}[!-~])?$"},
 }
 _DELAY = {
@@ -38,7 +38,7 @@ _DELAY = {
 }
 _INVOCATION_ID = {"description": "The id of the invocation.", "schema": {"type": "string"}}
 _EXPIRES = {
-    "description": "Until when the outcome of a request with an idempotency key is kept.",
+    "description": "How long the outcome of a request with an idempotency key is kept.",
     "schema": {"type": "string", "format": "date-time"},
 }
 _RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
@@ -46,11 +46,11 @@ _RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"
 _COMPONENTS: dict[str, Schema] = {
     "Error": {
         "type": "object",
-        "description": "What went wrong, and where: before the invocation was accepted (`ingress`), or in the invocation.",
+        "description": "The error, and where it arose: before the invocation was accepted (`ingress`), or in the invocation.",
         "required": ["code", "message", "source", "error"],
         "properties": {
             "code": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The status."},
-            "message": {"type": "string", "description": "What to do about it."},
+            "message": {"type": "string", "description": "What went wrong, and what to do about it."},
             "source": {"enum": ["ingress", "invocation"]},
             "error": {"type": "string", "description": "A stable code.", "examples": ["bad_arguments"]},
             "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -94,13 +94,13 @@ _REASONS = {
     "401": "The token is missing or not valid.",
     "404": "Nothing is stored under this id or key.",
     "408": "The body did not arrive in time.",
-    "409": "The request contradicts an earlier one; or the invocation was cancelled, killed, or would deadlock.",
+    "409": "The request contradicts an earlier request; or the invocation was cancelled, killed, or would deadlock.",
     "413": "The body is larger than the app allows.",
-    "422": "The idempotency key, or that of a workflow's run, was used with other arguments.",
+    "422": "The idempotency key, or the key of the workflow's run, was used with other arguments.",
     "429": "The app, or the mailbox of this object, is full. Nothing was accepted.",
     "470": "The invocation has no outcome yet.",
-    "500": "The handler failed for good.",
-    "503": "The app is not running, or its database cannot be used.",
+    "500": "The handler failed permanently.",
+    "503": "The app is not running, or its database is not available.",
     "4XX": "The handler failed with this code.",
     "5XX": "The handler failed with this code.",
 }
@@ -109,7 +109,7 @@ _OUTCOME = ("409", "500", "4XX", "5XX")
 
 
 class OpenApi:
-    """The document of one app: computed when it is first asked for, then kept as JSON."""
+    """The document of one app: computed on first use, then kept as JSON."""
 
     def __init__(self, services: Iterable[ServiceDefinition], guarded: bool) -> None:
         self._services = services
@@ -117,9 +117,9 @@ class OpenApi:
         self._rest: bytes | None = None
 
     def document(self, prefix: str = "") -> bytes:
-        """The document as JSON, for an app that is mounted below `prefix`, percent signs decoded."""
+        """The document as JSON, for an app that is mounted below `prefix` (percent-decoded)."""
         if self._rest is None:
-            # Where it is served differs from request to request, so that goes before what is kept.
+            # The URL of the server depends on the request, so it goes before the part that is kept.
             self._rest = b"," + msgspec.json.encode(_described(list(self._services), self._guarded))[1:]
         servers = [{"url": quote(prefix.rstrip("/"), safe="/~:@!$&'()*+,;=") or "/"}]
         return b'{"openapi":"3.1.0","servers":' + msgspec.json.encode(servers) + self._rest
@@ -138,7 +138,7 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
     tags = [{"name": service.name, "description": _tag_text(service)} for service in services if service.name in shown]
     tags += [
         {"name": "Invocations", "description": "The outcome of an invocation."},
-        {"name": "Awakeables", "description": "Complete from outside the awakeables that handlers wait for."},
+        {"name": "Awakeables", "description": "Complete awakeables that handlers wait for."},
         {"name": "Server", "description": "Health."},
     ]
     document: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
             "title": ", ".join(sorted(shown)) or "actors",
             "version": _version(),
             "description": "Durable virtual objects over HTTP. Handlers are also at `/restate/call/...` and "
-            "`/restate/send/...`. An answer of 200 or 202 means that the request is on disk.",
+            "`/restate/send/...`. An answer of 200 or 202 means that the request is durable.",
         },
         "tags": tags,
         "paths": paths,
@@ -158,21 +158,21 @@ def _described(services: list[ServiceDefinition], guarded: bool) -> dict[str, An
 
 
 def _guard(document: dict[str, Any]) -> None:
-    """Document that all routes but health require a token."""
+    """Add to the document that all routes except health require a token."""
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if path == "/restate/health":
                 operation["security"] = []
-            elif isinstance(operation, dict):  # not the parameters that all of them share
+            elif isinstance(operation, dict):  # not the parameters that all operations share
                 operation["responses"].update(_errors("401"))
 
 
 def _version() -> str:
     try:
         return importlib.metadata.version("virtual-actors")
-    except importlib.metadata.PackageNotFoundError:  # run from its folder, without having been installed
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, without having been installed
         return "0"
 
 
@@ -196,7 +196,7 @@ def _paths(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any]:
     def operation(act: str, **more: Any) -> dict[str, Any]:
         found: dict[str, Any] = {
             "tags": [service.name],
-            # A slash stands in no name, so no two are the same.
+            # Names do not contain a slash, so these ids are unique.
             "operationId": f"{service.name}/{target.name}" + (f"/{act}" if act != "call" else ""),
             "summary": " ".join(summary.split()) or f"{service.name}.{target.name}",
             "parameters": parameters,
@@ -222,7 +222,7 @@ def _paths(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any]:
             "headers": {"x-restate-id": _INVOCATION_ID},
             "content": _json({"$ref": "#/components/schemas/Accepted"}),
         },
-        # A send waits for no outcome, so it does not fail with one; what it does with 500 is not meant to happen.
+        # A send does not wait for the outcome, so it does not fail with it; a 500 here would be an internal error.
         **_errors(*_REQUEST, "422", "500"),
     }
     found = {
@@ -280,19 +280,19 @@ def _value(target: HandlerDefinition, schemas: JsonSchemas) -> dict[str, Any]:
     if declared is bytes:
         found["content"] = {"application/octet-stream": {"schema": {}}}
     elif declared in (None, type(None)):
-        found["description"] = "The handler has ended. It returns nothing, so the body is empty."
+        found["description"] = "The handler has ended. It returns no value, so the body is empty."
     else:
         found["content"] = _json(schemas.of(declared))
     return found
 
 
-# --- what is the same for every app -----------------------------------------------------------------------------------------
+# --- routes that are the same for every app ---------------------------------------------------------------------------------
 
 
 def _fixed_paths() -> dict[str, Any]:
     outcome = {
         "200": {
-            "description": "The value the handler returned; an empty body if it returns nothing.",
+            "description": "The value that the handler returned; an empty body if it returns no value.",
             "headers": {"x-restate-id": _INVOCATION_ID, "idempotency-expires": _EXPIRES},
             "content": {"application/json": {"schema": {}}, "application/octet-stream": {"schema": {}}},
         },
@@ -314,7 +314,7 @@ def _fixed_paths() -> dict[str, Any]:
         ("workflow", "/restate/workflow/{workflow}/{key}", ("workflow", "key")),
     ):
         parameters = [_path_parameter(place) for place in places]
-        for end, summary in (("attach", "Wait for the outcome"), ("output", "The outcome, if there is one")):
+        for end, summary in (("attach", "Wait for the outcome"), ("output", "Read the outcome, if there is one")):
             found[f"{path}/{end}"] = {
                 "get": {
                     "tags": ["Invocations"],
@@ -324,10 +324,10 @@ def _fixed_paths() -> dict[str, Any]:
                     "responses": outcome if end == "attach" else {**outcome, **_errors("470")},
                 }
             }
-    done = {"202": {"description": "The awakeable is completed and durable; also if the same completion came before."}}
+    done = {"202": {"description": "The awakeable is completed, durably; also if the same completion was sent before."}}
     for end, summary, content in (
         ("resolve", "Complete an awakeable with a value", {**_json({}), "application/octet-stream": {"schema": {}}}),
-        ("reject", "Make the handler that waits fail", {"text/plain": {"schema": {"type": "string"}}}),
+        ("reject", "Reject an awakeable: its handler fails", {"text/plain": {"schema": {"type": "string"}}}),
     ):
         found[f"/restate/awakeables/{{id}}/{end}"] = {
             "post": {
@@ -344,7 +344,7 @@ def _fixed_paths() -> dict[str, Any]:
         "get": {
             "tags": ["Server"],
             "operationId": "health",
-            "summary": "Whether it runs, and what it serves",
+            "summary": "Whether the app runs, and what it serves",
             "responses": {
                 "200": {"description": "It runs.", "content": health},
                 "503": {"description": "The app is not running.", "content": health},

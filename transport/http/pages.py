@@ -1,4 +1,4 @@
-"""The pages that are the same for every request: the OpenAPI document, and a page to try what it describes."""
+"""The pages that are the same for every request: the OpenAPI document, and a page to try its routes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from actors.model.definitions import ServiceDefinition
 from actors.transport.http.openapi import OpenApi
 from actors.transport.http.replies import JSON, Header, Reply
 
-# One file without anything from elsewhere, so that it works without a network.
+# One file that loads nothing from elsewhere, so that it works without a network.
 _DOCS = Path(__file__).with_name("docs.html")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _COMMON: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff"))
 
 
 class Pages:
-    """One per app; everything is made when it is first asked for. `guarded` says that requests require a token."""
+    """One per app; each page is created on first use. `guarded` says that requests require a token."""
 
     def __init__(self, services: Iterable[ServiceDefinition], guarded: bool) -> None:
         self._openapi = OpenApi(services, guarded)
         self._docs: Reply | None = None
 
     def page(self, name: str, prefix: str) -> Reply | None:
-        """The page, or None if there is none of this name. `prefix` is where the app is mounted."""
+        """The page, or None if no page has this name. `prefix` is where the app is mounted."""
         if name == "openapi.json":
             return Reply(200, self._openapi.document(prefix), (JSON, *_COMMON))
         if name == "docs":
@@ -37,7 +37,7 @@ class Pages:
 
 
 def _docs_reply(text: str) -> Reply:
-    """The page, under a policy that runs nothing but its own script and connects only to its own server."""
+    """The page, with a policy that allows only its own script and connections to its own server."""
     hashes: dict[str, str] = {}
     for kind, inline in _INLINE.findall(text):
         digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()

@@ -19,21 +19,21 @@ encode_json = msgspec.json.Encoder().encode
 
 JSON: Header = (b"content-type", b"application/json")
 BYTES: Header = (b"content-type", b"application/octet-stream")
-NOT_READY = 470  # the output of an invocation that has none yet
+NOT_READY = 470  # the output of an invocation that has no outcome yet
 RETRY_AFTER_S = b"1"
 _PENDING = (
     "The app stopped before the outcome of this request was stored. Attach to the id in x-restate-id when the app runs again, "
     "instead of repeating the request. If the id is unknown then, the request was not accepted."
 )
 _UNKNOWN = (
-    "The app stopped before this request was stored, so it may have been done or not. Check when the app runs again, before you "
+    "The app stopped before this request was stored: it may or may not have been done. Check when the app runs again, before you "
     "repeat it."
 )
 
 
 @dataclass(slots=True)
 class Reply:
-    """A whole answer. Bodies are never streamed: a value is one JSON text."""
+    """A complete answer. Bodies are never streamed: a value is one JSON text."""
 
     status: int
     body: bytes = b""
@@ -76,13 +76,13 @@ def acceptance_reply(accepted: Acceptance) -> Reply:
 
 
 def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply:
-    """What went wrong, without a traceback, a path or anything else of the inside."""
+    """The answer to an error, without a traceback, a path or other internals."""
     if isinstance(error, TerminalError):
         status = error.code if isinstance(error.code, int) and 400 <= error.code <= 599 else 500
         return refusal(status, error.error, str(error), *headers, metadata=error.metadata, source=source)
     if isinstance(error, BadRoute):
         return refusal(error.status, error.error, str(error), *error.headers, *headers)
-    if isinstance(error, OutcomePending):  # without Retry-After: asking again would be another call
+    if isinstance(error, OutcomePending):  # without Retry-After: a repeated request would be another call
         told = {
             "code": 503,
             "message": _PENDING if error.invocation_id is not None else _UNKNOWN,
@@ -95,14 +95,14 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
         return refusal(503, error.error, "The app is not running, or is about to stop. Try again.", *headers)
     if isinstance(error, StorageError):
         return refusal(
-            503, error.error, "The database cannot be used at present; see the server's log. Try again.", *headers
+            503, error.error, "The database is not available at present; see the server's log. Try again.", *headers
         )
     stable = error.error if isinstance(error, ActorsError) else "internal_error"
     return refusal(500, stable, "Internal error; see the server's log.", *headers)
 
 
 def wrong_method(method: str, *allowed: str) -> Reply | None:
-    """The refusal of a method that is not among those allowed; None for one that is."""
+    """The refusal of a method that is not allowed; None for an allowed method."""
     if method in allowed:
         return None
     named = ", ".join(allowed)

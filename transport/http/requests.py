@@ -1,4 +1,4 @@
-"""One HTTP request, taken apart once."""
+"""One HTTP request, parsed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# Headers that speak of this connection, of the body, or of who asks: handlers do not see them, and they are not stored.
+# Headers about the connection, the body or the client: handlers do not see them, and they are not stored.
 _NOT_PASSED_ON = frozenset(
     b"accept accept-charset accept-encoding accept-language authorization cache-control connection content-encoding "
     b"content-length content-type cookie date expect forwarded host idempotency-key keep-alive origin pragma "
@@ -31,11 +31,11 @@ def is_passed_on(header: str) -> bool:
 
 
 class Disconnected(Exception):
-    """The client hung up before its request was whole."""
+    """The client hung up before its request was complete."""
 
 
 class Request:
-    """Headers by lower-case name. Those handlers see are joined if they come twice; see `refused` for others that do."""
+    """Headers by lower-case name. A repeated header is joined if handlers see it; see `refused` for other repeated headers."""
 
     __slots__ = (
         "_receive",
@@ -62,11 +62,11 @@ class Request:
         self.content_coding = ""
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
-        self.once_only = False  # whether asking again could do it twice
+        self.once_only = False  # whether repeating the request could do it twice
         self.accepted: str | None = None  # the id of a call that goes on even if its client hangs up
         self.handler = "", ""  # service and handler, once they are known to exist
         self.passed_on: dict[str, str] | None = None  # the headers that the handler sees
-        self.refused: BadRoute | None = None  # whichever of two were taken, it could be the wrong one
+        self.refused: BadRoute | None = None  # of a repeated header either value could be the wrong one
         typed = False
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -96,7 +96,7 @@ class Request:
 
     @property
     def local(self) -> bool:
-        """Whether it comes from this machine: a loopback address, or a Unix socket, whose server has no port."""
+        """Whether the client is on this machine: a loopback address, or a Unix socket, where the server has no port."""
         client = self.client
         if client is not None:
             return is_loopback(client[0])
@@ -105,12 +105,12 @@ class Request:
 
     @property
     def prefix(self) -> str:
-        """Where the app is mounted, percent signs decoded; empty if nowhere."""
+        """Where the app is mounted, percent-decoded; empty if it is not mounted."""
         return self._scope.get("root_path") or ""
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The address it came from; None for a Unix socket."""
+        """The address of the client; None for a Unix socket."""
         found = self._scope.get("client")
         return (found[0], found[1]) if found else None
 
@@ -122,9 +122,9 @@ class Request:
         return [_text(value) for known, value in self._scope["headers"] if known == name]
 
     def query(self, *known: str, several: Collection[str] = ()) -> dict[str, list[str]]:
-        """The values by name, each name given once, but those in `several`.
+        """The values by name. A name may occur once, or more often if it is in `several`.
 
-        Raises BadArguments for a name that is not `known`: one that is misspelt would have no effect.
+        Raises BadArguments for a name that is not `known`: a misspelt name would have no effect.
         """
         text: bytes = self._scope.get("query_string") or b""
         if not text:
@@ -132,7 +132,7 @@ class Request:
         try:
             pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
         except ValueError as error:
-            raise BadArguments(f"The query cannot be read: {error}.") from None
+            raise BadArguments(f"The query is not valid: {error}.") from None
         values: dict[str, list[str]] = {}
         for name, value in pairs:
             if name not in known:
@@ -144,7 +144,7 @@ class Request:
         return values
 
     async def body(self, limit: int) -> bytes:
-        """All of it. Raises Disconnected, or BadRoute: 413 beyond `limit` bytes, 408 if it does not come, 415 if it is encoded."""
+        """The whole body. Raises Disconnected, or BadRoute: 413 beyond `limit` bytes, 408 if late, 415 if encoded."""
         if self.content_coding:
             raise BadRoute(
                 415,
@@ -186,14 +186,14 @@ class Request:
 
 
 def path_of(scope: Scope) -> bytes:
-    """The path as it came over the wire, below where the app is mounted."""
+    """The raw path, without the prefix that the app is mounted under."""
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
         raw = quote(scope["path"], safe="/%~:@!$&'()*+,;=").encode()
     root = (scope.get("root_path") or "").rstrip("/")
     if root:
-        # Servers and hosts differ in what of the prefix is left in the raw path, and in the decoded one. So: as many
-        # segments of the raw path as decode to what is below the prefix.
+        # Servers and hosts differ in whether the raw path and the decoded path include the prefix. So: as many segments
+        # of the raw path as decode to the part below the prefix.
         path: str = scope["path"]
         below = path[len(root) :] if path.startswith(root + "/") else path
         parts = raw.split(b"/")
@@ -205,7 +205,7 @@ def path_of(scope: Scope) -> bytes:
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """The value of a header; of several the last."""
+    """The value of a header; the last value of a repeated header."""
     for known, value in reversed(list(scope["headers"])):
         if known == name:
             return _text(value)
@@ -213,7 +213,7 @@ def header_of(scope: Scope, name: bytes) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an IP address is that of this machine, also one of IPv4 written as IPv6."""
+    """Whether an IP address is a loopback address, also an IPv4 address written as IPv6."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,6 +1,6 @@
 """What a path means. Pure: no request, no app, only texts.
 
-Every segment is decoded once, after the path was split: a key may hold any character, a slash too.
+Every segment is decoded once, after the path was split: a key may hold any character, even a slash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Kind = Literal["object", "service", "workflow"]
 
 
 class BadRoute(Exception):
-    """A path that means nothing: with the status, the stable code and headers of the answer."""
+    """A path that is not valid, with the status, the stable code and headers of the answer."""
 
     def __init__(self, status: int, error: str, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class BadRoute(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Call a handler, or send to it. The key of a Service is empty."""
+    """Call a handler, or send to a handler. The key of a Service is empty."""
 
     service: str
     key: str
@@ -36,7 +36,7 @@ class Invoke:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Wait for the outcome of an invocation, or, without `wait`, ask whether there is one."""
+    """Wait for the outcome of an invocation, or, without `wait`, read the outcome if there is one."""
 
     id: str
     wait: bool
@@ -44,7 +44,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class AttachByKey:
-    """The same by what the invocation was accepted under; no handler, and no idempotency key, mean the run of a workflow."""
+    """Attach to an invocation by its idempotency key; to a workflow's run if there is no handler and no idempotency key."""
 
     service: str
     key: str
@@ -55,7 +55,7 @@ class AttachByKey:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Resolve an awakeable, or reject it."""
+    """Resolve or reject an awakeable."""
 
     id: str
     resolve: bool
@@ -63,14 +63,14 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is the same for all clients: `health`, `openapi.json`, `docs`, `metrics`."""
+    """A page that is the same for all clients: `health`, `openapi.json`, `docs`, `metrics`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Below /restate/admin: the segments."""
+    """The segments of a path below /restate/admin."""
 
     segments: tuple[str, ...]
 
@@ -83,9 +83,9 @@ _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def segments(raw: bytes) -> list[str]:
-    """The segments of a path as it came over the wire. Raises BadRoute."""
+    """The segments of a raw path. Raises BadRoute."""
     if not raw.startswith(b"/"):
-        raise BadRoute(400, "bad_path", "A path begins with a slash.")
+        raise BadRoute(400, "bad_path", "A path must begin with a slash.")
     try:
         if b"%" not in raw:
             return raw[1:].decode().split("/")
@@ -101,7 +101,7 @@ def segments(raw: bytes) -> list[str]:
 
 
 def route(raw: bytes, kind_of: Callable[[str], Kind | None]) -> Route:
-    """What the path asks for. `kind_of` knows the services. Raises BadRoute."""
+    """The route of a path. `kind_of` gives the kind of a service. Raises BadRoute."""
     parts = segments(raw)
     if parts[0] == "restate" and len(parts) > 1:
         return _reserved(parts[1], parts[2:], kind_of)
@@ -144,7 +144,7 @@ def _attach(rest: list[str], wait: bool, kind_of: Callable[[str], Kind | None]) 
 
 
 def _invocation(parts: list[str], kind_of: Callable[[str], Kind | None], send: bool | None) -> Invoke:
-    """`send` is None where the path itself may end with /send."""
+    """A call or send. `send` is None if the path itself may end with /send."""
     kind = _known(parts[0], kind_of)
     named = 2 if kind == "service" else 3
     if len(parts) == named + 1 and parts[-1] == "send" and send is not False:

@@ -1,1 +1,1 @@
-"""The server of `actors serve`: sockets, HTTP/1.1 with bounds, and an end that answers every accepted request."""
+"""The server of `actors serve`: sockets, HTTP/1.1 with limits, and a shutdown that answers every accepted request."""

@@ -1,4 +1,4 @@
-"""A line for each request that was answered: who asked what, with which status, in how many milliseconds.
+"""A line for each answered request: the client, the request, the status, and the time in milliseconds.
 
 Records of the logger `actors.access`, level INFO. A client that hung up before its answer is logged with 499, as nginx does.
 """
@@ -20,7 +20,7 @@ HUNG_UP = 499
 
 
 class AccessLog:
-    """Stands between a server and an app, on both ways that requests take."""
+    """A layer between a server and an app, on both paths that requests take."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Any], begin: Begin | None) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class AccessLog:
 
     @staticmethod
     def refused(client: tuple[str, int] | None, reply: Reply) -> None:
-        """Bytes that are not a whole request."""
+        """Log the refusal of bytes that are not a complete request."""
         _log({"client": client}, reply.status, (), 0.0)
 
 

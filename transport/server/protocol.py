@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with the bounds it lacks.
+"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with the limits it lacks.
 
-Promise: a client can hold a connection, and as much memory as the head of one request, for a limited time only, and
-everything that is refused is answered in the shape of all errors. Bodies are the ingress's to bound.
+Promise: a client can hold a connection, and as much memory as the head of one request, for a limited time only, and every
+refusal has the form of all errors. The ingress limits bodies.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from actors.transport.http.replies import Header, Reply, refusal
 CLOSE = (b"connection", b"close")
 _OFFERS = (b"upgrade", b"http2-settings")
 _HOST = re.compile(rb"[^\s/?#@,\\]*")
-_PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without query, escapes, or the name of a host
+_PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without a query, escapes, or a host name
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`head_bytes`: request line and headers of one request; `head_s`: seconds they may take to arrive.
+    """`head_bytes`: size of the request line and headers of one request; `head_s`: seconds they may take to arrive.
 
-    `stall_s`: for so many seconds a client may take nothing of an answer that is larger than what the system buffers.
-    `half_open_s`: so long a client that has closed its side waits for its answers. A client that has hung up looks the
-    same.
+    `stall_s`: how many seconds a client may read nothing of an answer that is larger than the system's buffers.
+    `half_open_s`: how many seconds a client that has closed its side is assumed to wait for its answers. A client that has
+    hung up looks the same.
     """
 
     connections: int
@@ -39,15 +39,15 @@ class ConnectionLimits:
     half_open_s: float = 5.0
 
 
-OnRefused = Callable[[tuple[str, int] | None, Reply], None]  # receives refusals that no ASGI application sees
+OnRefused = Callable[[tuple[str, int] | None, Reply], None]  # receives refusals that do not reach the ASGI application
 Begin = Callable[[Any, bytes, Callable[[Reply], None]], Callable[[], object] | None]
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. A connection beyond the limit is refused at its first request, and closed.
 
-    A request that comes as a whole is offered to `begin`, with its ASGI scope and its body. If it takes it, it calls back with
-    the answer, and returns what to call should the client hang up; else the request goes the way of all others, in a task.
+    A complete request is offered to `begin`, with its ASGI scope and its body. If `begin` accepts the request, it calls back
+    with the answer, and returns a function to call if the client hangs up. All other requests are handled in a task.
     """
 
     cycle: Any
@@ -67,25 +67,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._begin = begin
         self._served = self.app
-        self._offered: bytes | None = None  # the body so far of a request that is held back
+        self._offered: bytes | None = None  # the body so far of a request that is not passed on yet
         self._stall_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_message = False
-        self._began = False  # whether what came last has begun or ended a request
-        self._ending = False  # nothing more is taken from this client; what it is owed, it gets
-        self._upgrade = False  # the head asks for another protocol, which is not heard
+        self._began = False  # whether the last data began or ended a request
+        self._ending = False  # no more requests are read; the client still gets the answers that are due
+        self._upgrade = False  # the head asks for another protocol, which is ignored
         self._head_size = self._piece_size = 0
-        self._no_body_size = 0  # of what came since the last piece of a body: of chunks' heads, or trailers
+        self._no_body_size = 0  # bytes since the last piece of a body: chunk headers, or trailers
         self._late_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
-            self._refuse_all(refusal(503, "too_many_connections", "Too many connections are open. Try again."))
-        # Silence from the beginning is the same as silence between two requests.
+            self._refuse_all(refusal(503, "too_many_connections", "Too many connections are open. Try again later."))
+        # Silence at the beginning counts like silence between two requests.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._unset_keepalive_if_required()  # uvicorn leaves it where the client broke off, and it holds the connection
+        self._unset_keepalive_if_required()  # uvicorn leaves it running, and it holds the connection
         self._head_ended()
         self._stall_ended()
         super().connection_lost(exc)
@@ -107,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._offered is not None and not self.transport.is_closing():
-            self._pass_on()  # the rest of it is on its way
+            self._pass_on()  # the rest of the body has not arrived yet
         if self.transport.is_closing() or self._ending:
             return
         if (
@@ -116,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._refuse(self._too_large())
         elif self._in_head or (not self._owed() and (self._in_message or not self._began)):
-            # Not put off by what comes: a head, the rest of a request that is answered, or bytes that begin none.
+            # More data does not reset the timer: a head, the rest of an answered request, or bytes that begin no request.
             if self._late_timer is None:
                 self._late_timer = self.loop.call_later(self._limits.head_s, self._is_late)
         elif not self._owed() and self.timeout_keep_alive_task is None:
@@ -134,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
-        """Begin the request anew as if it had asked for no other protocol; httptools would take its body for that protocol."""
+        """Parse the request again without its upgrade; httptools would treat the body as data of the other protocol."""
         self._upgrade = False
         method = self.parser.get_method()
         if method == b"CONNECT":
@@ -151,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parse(b"".join((*head, b"\r\n", rest)))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether it stays open: a client that has sent everything may still expect the answer."""
+        """Whether the connection stays open: a client that has sent everything may still expect the answer."""
         self._ending = True
         if not self._owed() or self._in_message:
             return False
@@ -165,7 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _owed(self) -> bool:
-        """Whether an answer is."""
+        """Whether this connection still owes a response."""
         return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)
 
     # --- what the parser calls ------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # not a trailer: it would change what the head has said
+        if self._in_head:  # not a trailer, which would override the head
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -183,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._upgrade = True  # see _parse_without_upgrade
             return
         self._no_body_size = 0
-        # The bytes are counted as they come: a piece of the last body may be among them, and all of a pipelined head missing.
+        # Bytes are counted as they arrive: they may include a part of the last body, and miss a whole pipelined head.
         if (
             max(self._head_size, self._piece_size) > self._limits.head_bytes
             and self._exact_size() > self._limits.head_bytes
@@ -227,13 +227,13 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _unasked(self) -> bool:
-        """Whether the only answer that is owed is to a request that is not whole: it cannot come before that is refused."""
+        """Whether the only response due is to an incomplete request: it cannot come before that request is refused."""
         return self._in_message and not self._in_head and not self.pipeline and not self.cycle.response_started
 
     # --- plain requests -------------------------------------------------------------------------------------------------
 
     def _is_plain(self) -> bool:
-        """Whether this request may be one that `begin` takes, and nothing is owed on this connection."""
+        """Whether `begin` may accept this request, and this connection owes no response."""
         self.scope["method"] = method = self.parser.get_method().decode("ascii")
         return (
             method == "POST"
@@ -247,7 +247,7 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _pass_on(self) -> None:
-        """What was held back goes the way of all requests."""
+        """Handle the request in a task, like all others."""
         body, self._offered = self._offered, None
         super().on_headers_complete()
         if body:
@@ -270,7 +270,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _look_for_stall(self, before: int) -> None:
         if self.transport.get_write_buffer_size() < before:
-            self._watch_for_stall()  # it is slow, but it reads
+            self._watch_for_stall()  # the client is slow, but it reads
         else:
             self._stall_timer = None
             self.transport.abort()
@@ -283,11 +283,11 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- refusals -------------------------------------------------------------------------------------------------------
 
     def _refuse_all(self, reply: Reply) -> None:
-        """The answer to this request and all others of the connection, which is closed after the first."""
+        """Answer every request of this connection with `reply`, and close it after the first."""
         self.app = Refused(reply, self._added)
 
     def _malformed(self) -> Reply | None:
-        """What the parser lets pass and RFC 9112 does not: a proxy in front might read another request out of the same bytes."""
+        """The refusal of what RFC 9112 forbids but the parser accepts: a proxy might read such bytes as another request."""
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             return refusal(505, "bad_version", f"HTTP/{version} is not supported. Use HTTP/1.1.")
@@ -313,7 +313,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_late(self) -> None:
         self._late_timer = None
-        if self._in_message and not self._in_head:  # it has its answer
+        if self._in_message and not self._in_head:  # the request is answered
             self.transport.close()
             return
         self._refuse(refusal(408, "slow_request", f"The headers did not arrive within {self._limits.head_s:g} s."))
@@ -322,7 +322,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(refusal(400, "bad_http", "The request is not valid HTTP/1.1 (RFC 9112)."))
 
     def _refuse(self, reply: Reply) -> None:
-        """Answer a request that is not complete, and close. If other answers are owed, close after them."""
+        """Answer an incomplete request, and close the connection. If other responses are due, close it after them."""
         if self.transport.is_closing() or self._ending:
             return
         self._ending = True
@@ -339,7 +339,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Answer:
-    """The answer that is owed to a plain request: called with it. It stands where uvicorn has its cycle of a request."""
+    """Sends the response to a plain request when called with it. It takes the place of uvicorn's request cycle."""
 
     __slots__ = ("_protocol", "disconnected", "gone", "keep_alive", "message_event", "response_complete")
 
@@ -348,7 +348,7 @@ class Answer:
         self.keep_alive = keep_alive
         self.disconnected = self.response_complete = False
         self.gone: Callable[[], object] | None = None
-        self.message_event = self  # whom uvicorn tells when the client is gone
+        self.message_event = self  # uvicorn sets this event when the client is gone
 
     def set(self) -> None:
         if not self.response_complete and self.gone is not None:
@@ -374,7 +374,7 @@ class Answer:
 
 
 class Refused:
-    """The ASGI application of a connection whose requests all get one answer."""
+    """The ASGI application of a connection whose requests all get the same answer."""
 
     def __init__(self, reply: Reply, added: Callable[[Any], Iterable[Header]] | None) -> None:
         self._reply = reply

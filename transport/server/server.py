@@ -1,4 +1,4 @@
-"""The server: uvicorn, and an end that answers every accepted request before the file is released."""
+"""The server: uvicorn, and a shutdown that answers every accepted request before the file is released."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from actors.transport.server.protocol import CLOSE, Begin, BoundedProtocol, Conn
 
 log = logging.getLogger("actors")
 
-BACKLOG = 2048  # connections that the system takes in while this process is busy
-LAST_READ_S = 0.1  # for requests that were on their way when the server was told to stop
-SILENT_S = 0.5  # before it says that it still waits
-LAST_WRITE_S = 2.0  # for the answers to those that waited until the end
+BACKLOG = 2048  # connections that the system accepts while this process is busy
+LAST_READ_S = 0.1  # for requests that were on their way when the signal came
+SILENT_S = 0.5  # before the server logs that it still waits
+LAST_WRITE_S = 2.0  # for the answers to requests that waited until the end
 LOOK_EVERY_S = 0.02
 
 
 class Served(Protocol):
-    """A started App; a benchmark serves something else."""
+    """The part of a started App that the server uses; a benchmark serves something else."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
     async def close(self) -> None: ...
 
     def _executing(self) -> list[str]:
-        """The steps that run."""
+        """The steps that are running."""
         ...
 
     async def _drain(self, timeout_s: float) -> None:
-        """Begin no more of them, and wait for those that run."""
+        """Begin no more steps, and wait for the running steps."""
         ...
 
 
 class Server(uvicorn.Server):
-    """Serves a started app, and closes it. `begin` is the app's, for requests that need no task; `told` is called once it listens.
-    `access_log` logs a line for each request.
+    """Serves a started app, and closes it. `begin` is the app's, for requests without a task; `listening` is called once the
+    server listens. `access_log` logs a line for each request.
 
-    Its end: it stops accepting; for `grace_s` seconds requests on open connections are answered, each connection closed
-    after its answer, and then steps that run may end, so that their results are recorded; the app is closed, which
-    answers all requests that still wait with 503 and leaves all handlers where they are; the file is released. A second
-    signal ends the process at once, which loses no more than kill -9: nothing that was answered.
+    Shutdown: the server stops accepting connections; for `grace_s` seconds it answers requests on open connections, closing
+    each connection after its answer, and lets running steps end, so that their results are recorded; it closes the app, which
+    answers all waiting requests with 503 and leaves handlers where they are; the file is released. A second signal ends the
+    process at once. Like kill -9, that loses nothing that was answered.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
         limits: ConnectionLimits,
         keep_alive_s: int,
         grace_s: float,
-        told: Callable[[], None],
+        listening: Callable[[], None],
         *,
         access_log: bool = False,
     ) -> None:
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
                 http=protocol,
                 loop="none",
                 ws="none",
-                lifespan="off",  # this class starts and closes the app, in an order of its own
+                lifespan="off",  # this class starts and closes the app itself
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -87,14 +87,14 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=keep_alive_s,
             )
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # mistakes of clients are not worth a line
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # mistakes of clients are not logged
         self._app = app
         self._grace_s = grace_s
-        self._told = told
+        self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._told()
+        self._listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -103,19 +103,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Raises what closing the app raises."""
+        """Shut down as described above. Raises the error of closing the app."""
         for server in self.servers:
             server.close()
         for listening in sockets or ():
             listening.close()
-        # What comes in from here on is the last request of its connection, and its answer says so: a client that is
-        # about to send the next one is not cut off.
+        # From here on every request is the last of its connection, and its answer says so: a client that is about to send
+        # another request is not cut off.
         self.server_state.default_headers.append(CLOSE)
         await asyncio.sleep(LAST_READ_S)
         deadline = asyncio.get_running_loop().time() + self._grace_s
         silent_s = (
             0 if self._app._executing() else min(SILENT_S, self._grace_s)
-        )  # most answers are there soon, steps may take long
+        )  # most answers come soon, steps may take long
         await self._connections_closed(silent_s)
         if self._grace_s > silent_s and (self.server_state.connections or self._app._executing()):
             log.warning(
@@ -131,11 +131,11 @@ class Server(uvicorn.Server):
         await self._connections_closed(LAST_WRITE_S)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        if self.server_state.tasks:  # those whose client is gone; nothing holds them any more
+        if self.server_state.tasks:  # requests whose client is gone; nothing else references them
             await asyncio.wait(self.server_state.tasks, timeout=LAST_WRITE_S)
 
     def _awaited(self) -> str:
-        """What keeps it from stopping."""
+        """What keeps the server from stopping, for the log."""
         connections, steps = len(self.server_state.connections), self._app._executing()
         awaited = []
         if connections:
@@ -147,7 +147,7 @@ class Server(uvicorn.Server):
         return " and ".join(awaited)
 
     async def _connections_closed(self, timeout_s: float) -> None:
-        """Wait for the answers that are owed; a connection that has got all of its answers is closed."""
+        """Wait for the responses that are due; a connection that has received all of its responses is closed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:

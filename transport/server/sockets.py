@@ -1,4 +1,4 @@
-"""The sockets a server listens on. They are bound before the database is opened: a taken port costs nothing."""
+"""The sockets a server listens on. They are bound before the database is opened, so a taken port fails early."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 
 
 class CannotListen(Exception):
-    """The address cannot be had. The message says what to type instead."""
+    """The address cannot be used. The message says what to type instead."""
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """One for each address of the host; of several, port 0 takes the first. Raises CannotListen."""
+    """One socket for each address of the host; with port 0 only for the first address. Raises CannotListen."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -31,7 +31,7 @@ def bound(host: str, port: int) -> list[socket.socket]:
             missing = error
             continue
         try:
-            if sys.platform != "win32":  # there it would let two programs share a port
+            if sys.platform != "win32":  # where this option would let two programs share a port
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -53,7 +53,7 @@ def bound(host: str, port: int) -> list[socket.socket]:
 
 def _refused(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is in use. Stop what listens there, or choose another port: --port {port + 1}"
+        return f"Port {port} of {host} is in use. Stop the program that listens there, or choose another port: --port {port + 1}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"Port {port} requires privileges that this user does not have. Use a port from 1024: --port 8080"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -65,9 +65,9 @@ def _refused(error: OSError, host: str, port: int) -> str:
 
 
 def bound_to_path(path: str) -> socket.socket:
-    """A Unix socket. One that a killed process has left is replaced. Raises CannotListen."""
+    """A Unix socket. A socket file left by a killed process is replaced. Raises CannotListen."""
     if not hasattr(socket, "AF_UNIX"):
-        raise CannotListen("There are no Unix sockets here. Use --host and --port.")
+        raise CannotListen("This system has no Unix sockets. Use --host and --port.")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -79,7 +79,7 @@ def bound_to_path(path: str) -> socket.socket:
             listening.bind(path)
     except OSError as error:
         listening.close()
-        raise CannotListen(f"No socket can be made at {path}: {error.strerror or error}.") from None
+        raise CannotListen(f"Cannot create a socket at {path}: {error.strerror or error}.") from None
     except BaseException:
         listening.close()
         raise
