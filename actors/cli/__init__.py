@@ -1,1 +1,1 @@
-"""The command line. Nothing else imports it: click and rich are needed here only."""
+"""The command line. No other module imports this package: only the command line requires click and rich."""

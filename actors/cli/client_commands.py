@@ -1,6 +1,6 @@
-"""`actors call`, `send`, `resolve`, `reject`, `state`, `sql`, `completion`: for people who use an app that is served.
+"""`actors call`, `send`, `resolve`, `reject`, `state`, `sql`, `completion`: for users of a served app.
 
-Exit codes: 0 done, 1 refused, failed or not answered, 2 used in a wrong way, 130 interrupted.
+Exit codes: 0 done, 1 refused, failed or not answered, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from actors.transport.http.durations import delay_ms
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_ONCE = RetryPolicy(max_attempts=1)  # a person sees at once that nothing answers
+_ONCE = RetryPolicy(max_attempts=1)  # a user sees at once that no server answers
 _WORDS = ((b"content-type", WORDS.encode()),)
 _NEGATIVE = re.compile(r"-\.?\d")
-_MARK = "\x00"  # no argument of a process can hold it
+_MARK = "\x00"  # never part of a process argument
 
 url_option = click.option(
     "--url",
@@ -50,8 +50,8 @@ url_option = click.option(
 token_option = click.option(
     "--token", envvar="ACTORS_TOKEN", show_envvar=True, help="The server's bearer token, if it requires one."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, errors too.")
-text_option = click.option("--text", is_flag=True, help="JSON is text, even if it looks like JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
+text_option = click.option("--text", is_flag=True, help="Treat the value as text, even if it looks like JSON.")
 
 
 class Command(click.Command):
@@ -85,7 +85,7 @@ class Word(click.ParamType[str]):
 
 
 class Target(Word):
-    """`Class/key/handler`, or `Service/handler`. Neither name can hold a slash, so the key between them may."""
+    """`Class/key/handler`, or `Service/handler`. Names cannot hold a slash, so the key between them may."""
 
     name = "target"
 
@@ -106,20 +106,20 @@ WORD = Word()
 
 
 def _request(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """A command that asks a server; errors go to stderr."""
+    """A command that sends a request to a server; errors go to stderr."""
 
-    def wrapped(url: str, token: str | None, as_json: bool, timeout: float | None = None, **given: Any) -> None:
-        async def asked() -> None:
+    def wrapped(url: str, token: str | None, as_json: bool, timeout: float | None = None, **options: Any) -> None:
+        async def request() -> None:
             async with Client(url, token=token, timeout=timeout, retry=_ONCE) as client:
-                await command(client, as_json=as_json, **given)
+                await command(client, as_json=as_json, **options)
 
-        _told(lambda: run(asked()), as_json)
+        _report_errors(lambda: run(request()), as_json)
 
     wrapped.__doc__ = command.__doc__
     return wrapped
 
 
-def _told(work: Callable[[], None], as_json: bool) -> None:
+def _report_errors(work: Callable[[], None], as_json: bool) -> None:
     try:
         work()
     except ActorsError as error:
@@ -149,7 +149,7 @@ def _add(group: click.Group, name: str, command: Callable[..., Any], *options: D
 
 
 def _show_answer(answer: Answer, as_json: bool) -> None:
-    """The value of a call: text as it is, bytes as they are, nothing for None, anything else as JSON."""
+    """Print the value of a call: text and bytes unchanged, nothing for None, any other value as JSON."""
     if answer.headers.get("content-type", "").startswith("application/octet-stream"):
         if not as_json:
             sys.stdout.buffer.write(answer.body)
@@ -170,7 +170,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 def _whole(answer: Answer) -> Answer:
     if answer.status != 200:
         raise calls.failure(answer)
-    calls.reader(ANY)(answer)  # raises for an answer that is not a value
+    calls.reader(ANY)(answer)  # raises if the answer does not hold a value
     return answer
 
 
@@ -183,8 +183,8 @@ async def _call(
 ) -> None:
     """Call a handler and print its value.
 
-    TARGET is Counter/a/add, or Mailer/deliver for a Service. An ARGUMENT is JSON if that fits the parameter, or else text;
-    name=value passes it by name. After -- everything is an argument.
+    TARGET is Counter/a/add, or Mailer/deliver for a Service. An ARGUMENT is read as JSON if that fits the parameter, and as
+    text otherwise; name=value passes an argument by name. After -- everything is an argument.
     """
     body, kind = _words(words)
     ask = calls.call_by_name(*target, body, kind, Options(idempotency_key=key))
@@ -199,7 +199,7 @@ async def _send(
     delay: str | None,
     as_json: bool,
 ) -> None:
-    """Send to a handler one way, durably, and print the id of the invocation. Arguments are those of `actors call`."""
+    """Send to a handler one way, durably, and print the id of the invocation. Arguments are as in `actors call`."""
     body, kind = _words(words)
     if delay is not None and delay.isdecimal() and delay != "0":
         raise click.UsageError(
@@ -225,7 +225,7 @@ async def _resolve(client: Client, id: str, value: str, text: bool, as_json: boo
         await client.ask(calls.resolve_json(id, value if is_json else json.dumps(value)))
     except BadArguments as error:
         if is_json:
-            raise BadArguments(f"{error.message} JSON was read as JSON; --text takes it as text.") from None
+            raise BadArguments(f"{error.message} The value was read as JSON; --text treats it as text.") from None
         raise
     click.echo(json.dumps({"id": id, "outcome": "resolved"}) if as_json else f"{id} resolved")
 
@@ -249,55 +249,55 @@ def _is_json(text: str) -> bool:
 
 
 def _state(url: str, token: str | None, db: str | None, target: str, as_json: bool) -> None:
-    """Show the state of an object: Counter/a. With --db from the file of the app, whether it runs or not."""
+    """Show the state of an object: Counter/a. With --db, read the app's database, whether the app runs or not."""
     service, slash, key = target.partition("/")
     if not slash or not service or not key:
         raise click.BadParameter(f"{target!r} is not a valid object. Use Counter/a.", param_hint="OBJECT")
 
-    async def asked() -> dict[str, Any]:
+    async def state() -> dict[str, Any]:
         if db is None:
             async with Client(url, token=token, retry=_ONCE) as client:
                 return await client.state(service, key)
         async with visiting(db) as database:
             return {name: json.loads(text) for name, text in await database.visitor.state_of(service, key)}
 
-    def shown() -> None:
-        found = run(asked())
+    def show() -> None:
+        values = run(state())
         if as_json:
-            click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        elif not found:
-            click.echo(f"{target} has no state stored.")
+            click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        elif not values:
+            click.echo(f"{target} has no stored state.")
         else:
-            rows = [[(safe(name), ""), (json.dumps(found[name], ensure_ascii=False), "")] for name in sorted(found)]
+            rows = [[(safe(name), ""), (json.dumps(values[name], ensure_ascii=False), "")] for name in sorted(values)]
             _page().columns(("name", "value"), rows)
 
-    _told(shown, as_json)
+    _report_errors(show, as_json)
 
 
 def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
-    """Query the file of an app, running or not: the views invocations, journal, state, awakeables, promises, timers.
+    """Query an app's database, whether the app runs or not: invocations, journal, state, awakeables, promises, timers.
 
     The query can only read.
     """
 
-    async def known() -> None:
+    async def check_file() -> None:
         async with visiting(db):
-            pass  # it is an app's database, or this says what it is
+            pass  # raises if the file is not an app's database
 
-    def shown() -> None:
-        run(known())
-        found = query(db, text, limit)
+    def show() -> None:
+        run(check_file())
+        result = query(db, text, limit)
         if as_json:
-            rows = [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
+            rows = [dict(zip(result.columns, map(_plain, row), strict=True)) for row in result.rows]
             click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        elif not found.rows:
+        elif not result.rows:
             click.echo("No row matches.")
         else:
-            _page().table(found.columns, [[safe(_cell(value)) for value in row] for row in found.rows])
-        if found.more:
+            _page().table(result.columns, [[safe(_cell(value)) for value in row] for row in result.rows])
+        if result.more:
             click.echo(f"These are the first {limit}; --limit shows more.", err=True)
 
-    _told(shown, as_json)
+    _report_errors(show, as_json)
 
 
 def _plain(value: Any) -> Any:
@@ -316,10 +316,10 @@ SHELLS = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/comple
 
 
 def add_people(group: click.Group) -> None:
-    """Add the commands of this module."""
+    """Add the commands of this module to the group."""
     target = click.argument("target", type=Target())
     words = click.argument("words", nargs=-1, type=WORD, metavar="[ARGUMENT]...")
-    key = click.option("--key", type=WORD, help="An idempotency key: all calls under one key are one invocation.")
+    key = click.option("--key", type=WORD, help="An idempotency key: all calls with the same key are one invocation.")
     timeout = click.option(
         "--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="The longest time to wait."
     )
@@ -347,7 +347,7 @@ def add_people(group: click.Group) -> None:
     @group.command()
     @click.argument("shell", type=click.Choice(list(SHELLS)))
     def completion(shell: str) -> None:
-        """Print the shell's completion script. Put its output in the start-up file:
+        """Print the shell's completion script. Add this line to the start-up file, or write the script to the file:
 
         \b
         bash  eval "$(actors completion bash)"    in ~/.bashrc
@@ -356,6 +356,6 @@ def add_people(group: click.Group) -> None:
         """
         found = get_completion_class(shell)
         assert found is not None
-        # Not `source`, which starts the bash of this machine to look at its version.
+        # Not `source`, which starts the machine's bash to read its version.
         complete = found(group, {}, "actors", "_ACTORS_COMPLETE")
         click.echo(complete.source_template % complete.source_vars())

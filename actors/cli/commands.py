@@ -1,4 +1,4 @@
-"""What can be typed after `actors`."""
+"""The commands of `actors`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ add_people(cli)
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Leave the databases in this new folder, to look at them afterwards.",
+    help="Keep the databases in this new folder, to inspect them afterwards.",
 )
 def demo(seconds: float, keep: Path | None) -> None:
     """Kill a process that waits, start another, and watch the order complete."""
@@ -62,14 +62,14 @@ def demo(seconds: float, keep: Path | None) -> None:
 @cli.command()
 @click.argument("target", metavar="MODULE:APP")
 @click.option(
-    "--db", type=click.Path(dir_okay=False), metavar="FILE", help="The database. Default: the file the app names."
+    "--db", type=click.Path(dir_okay=False), metavar="FILE", help="The database. Default: the file that the app names."
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0.01),
     default=TIMEOUT_S,
     show_default=True,
-    help="Seconds for the replay of one invocation.",
+    help="Time limit for the replay of one invocation, in seconds.",
 )
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many findings of each kind to list."
@@ -78,9 +78,9 @@ def demo(seconds: float, keep: Path | None) -> None:
 def check(target: str, db: str | None, timeout: float, limit: int, json_: bool) -> None:
     """Check whether stored state and open invocations work with this code.
 
-    Decodes all state, with migrations, and replays all open invocations against their journals: no step runs, no message
-    is sent, and the file is only copied, while no app has it open. Ends with 0 if nothing would break, 1 if something
-    would, 2 if there is nothing to check.
+    Decodes all state, with migrations, and replays all open invocations against their journals. No step runs, no message
+    is sent, and the file is only copied; no app may have the file open. Exit code: 0 if nothing would break, 1 if
+    something would break, 2 if there is nothing to check.
     """
     with progress_on(Console(stderr=True)) as progress:
         try:

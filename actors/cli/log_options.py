@@ -1,7 +1,7 @@
-"""What `actors serve` does with the logging module.
+"""How `actors serve` sets up the logging module.
 
-Promise: unless it is asked, nothing. What the served module sets up, while it is imported or later, works as under any
-other server. Where it sets up nothing, Python's own last resort prints warnings; here with time, level and logger.
+Promise: not at all without an option. The logging that the served module sets up, while it is imported or later, works as
+under any other server. Without such logging Python's last resort prints warnings; here with time, level and logger.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """`level` is one of LEVELS, or None; `json` is for lines of JSON; `access` is for a line about each request."""
+    """`level` is one of LEVELS, or None; `json` logs lines of JSON; `access` logs a line for each request."""
 
     level: str | None = None
     json: bool = False
     access: bool = False
 
     def before_import(self) -> None:
-        """The last resort of the logging module: it is used only as long as no handler is set up."""
+        """Replace the last resort of the logging module, which is used only while no handler is set up."""
         resort = self._handler()
         resort.setLevel(logging.WARNING)
         logging.lastResort = resort
 
     def after_import(self) -> None:
-        """What was asked for, which goes before what the module has set up."""
+        """Apply the options, which take precedence over the module's own logging."""
         root = logging.getLogger()
         if self.json:
             if not root.handlers:
                 root.setLevel(logging.INFO)
-            # What it writes to files stays; the terminal gets one kind of lines.
+            # The module's log files stay; the terminal gets lines of JSON only.
             root.handlers = [own for own in root.handlers if not _is_terminal(own)] + [self._handler()]
         elif self.level is not None and not root.handlers:
             root.addHandler(self._handler())

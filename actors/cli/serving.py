@@ -1,4 +1,4 @@
-"""`actors serve module:app`: the app over HTTP, until a signal."""
+"""`actors serve module:app`: serves the app over HTTP until a signal."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from actors.transport.server.server import Server
 
 GRACE_S = 10.0
-CANCEL_S = 1.0  # for async steps to end that were cancelled
+CANCEL_S = 1.0  # for cancelled async steps to end
 GRACE_OF_RELOAD_S = 0.5  # a developer should not wait for a client that waits for the developer
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What one server process does. It goes to another process, pickled, where the code is reloaded."""
+    """The work of one server process. With --reload it is pickled and sent to that process."""
 
     target: str
     db: str | None
@@ -45,16 +45,16 @@ class Serving:
     debug: bool = False
 
     def __call__(self, sockets: list[socket.socket] | None) -> None:
-        """`until_end` in a process of its own, which it ends."""
+        """Run `until_end` in a process of its own, and end that process."""
         assert sockets is not None
         _end(self.until_end(sockets))
 
     def until_end(self, sockets: list[socket.socket]) -> int:
-        """Serve until a signal. The exit code: 2 if there is no such app, 1 if it cannot be served, or not any more."""
+        """Serve until a signal. The exit code: 2 if the app does not exist, 1 if the app cannot be served, or has failed."""
         self.logs.before_import()
         _allow_many_files()
         if self.debug:
-            os.environ.setdefault(DEBUG_VARIABLE, "1")  # App(debug=False) and ACTORS_DEBUG=0 say more
+            os.environ.setdefault(DEBUG_VARIABLE, "1")  # App(debug=False) and ACTORS_DEBUG=0 take precedence
         return run(self._until_end(sockets))
 
     async def _until_end(self, sockets: list[socket.socket]) -> int:
@@ -67,15 +67,15 @@ class Serving:
             code = _failure(str(error), 1)
         tasks = [job for job in left_steps.running() if isinstance(job, asyncio.Task)]
         for task in tasks:
-            if not task.cancelling():  # the app has failed, and was not closed
+            if not task.cancelling():  # the app failed and was not closed
                 task.cancel()
         if tasks and (await asyncio.wait(tasks, timeout=CANCEL_S))[1]:
-            _end(code)  # the end of the loop would wait for them
+            _end(code)  # the end of the loop would wait for these tasks
         return code
 
     async def serve(self, sockets: list[socket.socket]) -> None:
-        """Raises BadTarget, DefinitionError, or what has ended the app: a StorageError, or AppNotRunning."""
-        from actors.transport.server.server import Server  # needs the extra
+        """Raises BadTarget, DefinitionError, or the error that ended the app: a StorageError, or AppNotRunning."""
+        from actors.transport.server.server import Server  # requires the extra
 
         app = load_app(self.target)
         self.logs.after_import()
@@ -85,35 +85,37 @@ class Serving:
             app.store_in(self.db if "://" in self.db else f"sqlite:///{self.db}")
         await app.start()
 
-        def told() -> None:
+        def announce() -> None:
             click.echo(announcement(app, sockets))
 
-        server = Server(app, app.begin, self.limits, self.keep_alive_s, self.grace_s, told, access_log=self.logs.access)
+        server = Server(
+            app, app.begin, self.limits, self.keep_alive_s, self.grace_s, announce, access_log=self.logs.access
+        )
         running = asyncio.create_task(_keep_running(app, server))
         try:
             await server.serve(sockets)
         finally:
             running.cancel()
-            await app.close()  # it is closed, unless the server could not begin
+            await app.close()  # the server has closed it, unless it failed to start
         with contextlib.suppress(asyncio.CancelledError):
             await running
 
 
 async def _keep_running(app: App, server: Server) -> None:
-    """Start the app again whenever its database has failed. Ends the server, and raises, when that cannot be done."""
+    """Restart the app whenever its database fails. Ends the server, and raises, if the restart is not possible."""
     try:
         while True:
             await app._stopped()
             await app.recover()
     except (StorageError, AppNotRunning):
         if server.should_exit:
-            return  # a signal has ended it while it had stopped
+            return  # a signal ended the server while the app was stopped
         server.should_exit = True
         raise
 
 
 def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
-    """The one line that says what is served, where, and from which file."""
+    """The line that says what is served, where, and from which file."""
     places = " and ".join(_url(listening) for listening in sockets)
     stored = "its own store" if app._store is not None else app._path
     return f"Serving {', '.join(app._services)} at {places} from {stored}. Ctrl-C stops it."
@@ -128,20 +130,20 @@ def _url(listening: socket.socket) -> str:
 
 
 def _allow_many_files() -> None:
-    """A connection is an open file, and shells allow 1,024 of them where the system allows many more."""
+    """Raise the limit of open files: a connection is an open file, and shells allow 1,024 where the system allows more."""
     if sys.platform != "win32":
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
-            with contextlib.suppress(OSError, ValueError):  # macOS names a limit that it does not accept
+            with contextlib.suppress(OSError, ValueError):  # macOS reports a limit that it does not accept
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _end(code: int) -> NoReturn:
-    """End the process. At once if a step is still running: its thread, or its task, may keep the interpreter from ending.
+    """End the process, at once if a step is still running: its thread or task may keep the interpreter from ending.
 
-    Everything is written, and the file is released.
+    By then all writes are done, and the file is released.
     """
     if left_steps.running():
         logging.shutdown()
@@ -157,8 +159,8 @@ def _failure(message: str, code: int) -> int:
 
 
 def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
-    """Serve in a process of its own, which is replaced when a file changes: the new one starts when the old one has ended,
-    and so has released the database. Connections wait meanwhile: this process holds the sockets."""
+    """Serve in a process of its own, which is replaced when a file changes: the new process starts after the old process
+    has ended and released the database. Connections wait meanwhile, because this process holds the sockets."""
     import uvicorn
     from uvicorn.supervisors import ChangeReload
 
@@ -171,12 +173,16 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
 @click.option("--db", metavar="FILE-OR-URL", help="The database. Default: the database that the app names.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all addresses of this machine.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free port, which is printed."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="0: any free port; the port is printed.",
 )
 @click.option(
     "--uds",
     metavar="PATH",
-    help="Listen on a Unix socket instead. Users who may write the socket file may connect; umask decides.",
+    help="Listen on a Unix socket instead. Users who may write to the socket file may connect; see umask.",
 )
 @click.option(
     "--reload", is_flag=True, help="Restart when a Python file in this folder or below changes; implies ACTORS_DEBUG=1."
@@ -185,7 +191,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     "--grace",
     type=click.FloatRange(0, 86_400),
     metavar="SECONDS",
-    help=f"How long to wait for answers and steps after a signal. Default: {GRACE_S:g}, with --reload {GRACE_OF_RELOAD_S:g}.",
+    help=f"How long to wait for answers and steps after a signal. Default: {GRACE_S:g}; with --reload {GRACE_OF_RELOAD_S:g}.",
 )
 @click.option(
     "--keep-alive",
@@ -200,7 +206,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
-    help="Requests on further connections get 503.",
+    help="Requests on connections beyond this limit get 503.",
 )
 @click.option(
     "--limit-head",
@@ -213,7 +219,7 @@ def _reload(serving: Serving, sockets: list[socket.socket]) -> None:
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
-    help="Log from this level up. Default: the module's own, else warning.",
+    help="Log from this level up. Default: the module's own level, or else warning.",
 )
 @click.option("--json-logs", is_flag=True, help="Log lines of JSON that name their invocation.")
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
@@ -234,12 +240,12 @@ def serve(
 ) -> None:
     """Serve an app over HTTP.
 
-    SIGTERM and Ctrl-C stop it gently: it accepts no more requests, answers the accepted ones, lets running steps end, answers
-    requests that still wait after the grace period with 503 (their calls go on at the next start), releases the database, and
-    ends with exit code 0. A step that still runs then is cut off, and executed again at the next start. A second signal stops
-    the server at once, and nothing that was answered is lost.
+    SIGTERM and Ctrl-C stop the server gracefully: it accepts no more requests, answers accepted requests, lets running steps
+    end, answers requests that still wait after the grace period with 503 (their calls go on at the next start), releases the
+    database, and ends with exit code 0. A step that is still running then is cut off, and executed again at the next start. A
+    second signal stops the server at once; nothing that was answered is lost.
 
-    The app limits the size of bodies: App(limits=Limits(max_payload=...)).
+    The app limits the size of request bodies: App(limits=Limits(max_payload=...)).
     """
     try:
         from actors.transport.server.protocol import ConnectionLimits

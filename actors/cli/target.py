@@ -1,4 +1,4 @@
-"""The app that `module:app` on a command line means."""
+"""Finds the app that `module:app` on a command line names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 from actors import App
 from actors.model.virtual_object import Served
 
-# What importing a module fails with if it runs the app: the import is done inside of a running loop.
+# The errors of importing a module that runs the app: the import happens inside a running loop.
 _STARTS_A_LOOP = (
     "one is running here already",  # `actors.run`
     "cannot be called from a running event loop",
@@ -23,15 +23,15 @@ _STARTS_A_LOOP = (
 
 
 class _StartsALoop(Exception):
-    """The module runs something when it is imported, which the running loop refuses."""
+    """Importing the module starts an event loop, which the running loop refuses."""
 
 
 class BadTarget(Exception):
-    """There is no such app. The message says what to type instead."""
+    """The app does not exist. The message says what to type instead."""
 
 
 def load_app(target: str) -> App:
-    """Import the module, also from the current folder, and return its App. Raises BadTarget."""
+    """Import the module, from the current folder too, and return its App. Raises BadTarget."""
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         raise BadTarget(f"{target!r} is not a valid target. Use module:app, for example shop:app or shop.main:app.")
@@ -44,7 +44,7 @@ def load_app(target: str) -> App:
         module = _imported(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise BadTarget(f"There is no module {module_name!r}, here or installed.") from None
+            raise BadTarget(f"There is no module {module_name!r}, neither in this folder nor installed.") from None
         raise BadTarget(_failed(module_name, error)) from None
     except _StartsALoop:
         raise BadTarget(
@@ -60,7 +60,7 @@ def load_app(target: str) -> App:
     if isinstance(found, App):
         return found
     apps = sorted(f"{module_name}:{known}" for known, value in vars(module).items() if isinstance(value, App))
-    hint = f"It has {' and '.join(apps)}." if apps else "Write there: app = App(...), outside of any function."
+    hint = f"It has {' and '.join(apps)}." if apps else "Define an App at module level: app = App(...)."
     if isinstance(found, type) and issubclass(found, Served):
         kind = {"object": "VirtualObject", "service": "Service", "workflow": "Workflow"}[found.__kind__]
         if len(apps) == 1:
@@ -75,7 +75,7 @@ def load_app(target: str) -> App:
             "Name the App itself, and pass it the wrapper as middleware: "
             f"App(..., http=HttpOptions(middleware=[lambda app: {type(found).__name__}(app, ...)]))."
         )
-    raise BadTarget(f"{name!r} in the module {module_name!r} is not an App but of type {type(found).__name__}. {hint}")
+    raise BadTarget(f"{name!r} in the module {module_name!r} is not an App: its type is {type(found).__name__}. {hint}")
 
 
 def _imported(module_name: str) -> ModuleType:
@@ -86,7 +86,7 @@ def _imported(module_name: str) -> ModuleType:
         except RuntimeError as error:
             if not any(said in str(error) for said in _STARTS_A_LOOP):
                 raise
-            # The coroutine that was not started goes with its frames: here, where no warning is shown.
+            # Clearing the frames drops the coroutine that was not started: here, where its warning is hidden.
             while_handled: BaseException | None = error
             while while_handled is not None:
                 traceback.clear_frames(while_handled.__traceback__)
@@ -97,6 +97,6 @@ def _imported(module_name: str) -> ModuleType:
 def _failed(module_name: str, error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen", importlib.__file__)):
-        trace = trace.tb_next  # the first lines are those that import it
-    told = "".join(traceback.format_exception(type(error), error, trace))
-    return f"The module {module_name!r} cannot be imported.\n{told}".rstrip()
+        trace = trace.tb_next  # the first frames belong to the import machinery
+    details = "".join(traceback.format_exception(type(error), error, trace))
+    return f"The module {module_name!r} cannot be imported.\n{details}".rstrip()

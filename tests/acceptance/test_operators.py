@@ -316,7 +316,7 @@ def test_an_awakeable_is_resolved_with_json_or_text_and_its_type_is_checked(clin
     refused = clinic.actors("awakeables", "resolve", awakeable, "5")
     assert refused.returncode == 1 and refused.stdout == ""
     assert "waits for str" in refused.stderr and "It stays open." in refused.stderr
-    assert refused.stderr.endswith(" VALUE was read as JSON; --text takes it as text.\n")
+    assert refused.stderr.endswith(" VALUE was read as JSON; --text treats it as text.\n")
     done = clinic.actors("awakeables", "resolve", awakeable, "5", "--text")
     assert (done.returncode, done.stdout) == (0, f"{awakeable} resolved\n")
     clinic.wait_for(lambda: clinic.status(id) == "succeeded")
@@ -485,7 +485,7 @@ def test_requests_that_were_left_are_listed_and_withdrawn(clinic: Clinic) -> Non
     assert run("requests", "withdraw", one, *db).output == f"{one} withdrawn\n"
     again = run("requests", "withdraw", one, two, *db)
     assert (again.exit_code, again.stdout) == (1, f"{two} withdrawn\n")
-    assert again.stderr.startswith(f"{one}: no such request is waiting")
+    assert again.stderr.startswith(f"{one} is not waiting")
     clinic.start()
     assert [clinic.status(id) for id in ids] == ["blocked", "blocked", "failed"]
     assert run("requests", "withdraw", three, *db).exit_code == 1, "it is done"
@@ -510,8 +510,8 @@ def test_a_file_that_no_app_of_this_release_has_opened_is_left_alone(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("invocations", "kill"), "Give the ids to kill"),
-        (("invocations", "kill", "inv_1x", "--service", "Patient"), "Give the ids to kill"),
+        (("invocations", "kill"), "Give kill either ids, or filters"),
+        (("invocations", "kill", "inv_1x", "--service", "Patient"), "Give kill either ids, or filters"),
         (("invocations", "list", "--status", "angry"), "'angry' is not a valid status. Use scheduled, pending"),
         (("invocations", "purge", "--status", ""), "'' is not a valid status"),
         (("invocations", "list", "--limit", "0"), "--limit"),

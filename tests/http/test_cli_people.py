@@ -227,7 +227,7 @@ def test_state_is_read_from_the_file_while_the_app_runs(actors: Actors, file: Pa
     actors("call", "Counter/st/ate/add", "7")
     assert actors("state", "Counter/st/ate", "--db", str(file)).stdout == "name   value\ncount  7\n"
     assert json.loads(actors("state", "Counter/st/ate", "--db", str(file), "--json").stdout) == {"count": 7}
-    assert "no state" in actors("state", "Counter/nobody", "--db", str(file)).stdout
+    assert "no stored state" in actors("state", "Counter/nobody", "--db", str(file)).stdout
 
 
 def test_sql_reads_the_views_and_can_do_nothing_else(actors: Actors, file: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""`actors check`: all that is stored against the current code, in a process of its own."""
+"""`actors check`: checks everything stored against the current code, in a process of its own."""

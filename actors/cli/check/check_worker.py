@@ -1,6 +1,6 @@
-"""The process that replays handlers for `actors check`. It may be killed: a handler that never yields cannot be stopped.
+"""The process that replays handlers for `actors check`. It can be killed, because a handler that never yields cannot be stopped.
 
-Takes its orders as one line of JSON on stdin and answers with lines of JSON. What handlers print goes to stderr.
+It takes its orders as one line of JSON on stdin and answers with lines of JSON. The output of handlers goes to stderr.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ NUMBER = struct.Struct("=q")
 
 
 class Orders(msgspec.Struct):
-    """What the process before, if there was one, has left to do."""
+    """The remaining work: of the whole check, or of an earlier process that ended."""
 
     target: str
-    db: bytes | None  # as the system has it: a name of a file need not be text
+    db: bytes | None  # raw bytes: a file name need not be text
     folder: str
     timeout_s: float
     after: tuple[str, str] = ("", "")
@@ -43,7 +43,7 @@ class Orders(msgspec.Struct):
 
 
 class Told(msgspec.Struct, omit_defaults=True):
-    """One line: either what is wrong with the command, or what is to be done, or some of it that is done, or the end."""
+    """One line: an error of usage, the number of all items, a page of findings, or the end."""
 
     usage: str | None = None
     total: int | None = None
@@ -52,7 +52,7 @@ class Told(msgspec.Struct, omit_defaults=True):
 
 
 class Watched:
-    """The number of the item under way, in a file that the other process can read at any moment."""
+    """The number of the current item, in a file that the other process can read at any time."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -133,20 +133,20 @@ class Worker:
 
 
 def _die_with(stdin: int) -> None:
-    """End this process when the other one has ended, even if it was killed: a handler may run for ever."""
+    """End this process when the other process has ended, even if that was killed: a handler may run for ever."""
     while os.read(stdin, 1):
         pass
     os._exit(1)
 
 
 def main() -> None:
-    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)  # it stays open: see _die_with
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)  # stdin stays open: see _die_with
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     threading.Thread(target=_die_with, args=(os.dup(0),), daemon=True).start()
     with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)  # a handler that reads stdin gets nothing, instead of waiting for ever
-    logging.getLogger("actors").setLevel(logging.CRITICAL + 1)  # what a replay pauses is in the report
+        os.dup2(nothing.fileno(), 0)  # a handler that reads stdin gets nothing, instead of blocking for ever
+    logging.getLogger("actors").setLevel(logging.CRITICAL + 1)  # the report shows what a replay would pause
     sys.exit(asyncio.run(Worker(orders, out).run()))
 
 

@@ -1,4 +1,4 @@
-"""`actors check`: drives the process that replays, and starts another one when a handler has stopped or killed it."""
+"""`actors check`: drives the replaying process, and starts another process when a handler has blocked or killed it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from actors.cli.show.streams import typed
 from actors.rehearsal import Misfit
 
 LOOK_EVERY_S = 0.05
-GRACE_S = 1.0  # beyond the time limit, for a replay that only waits: the process reports that itself
+GRACE_S = 1.0  # beyond the time limit; the process itself reports a replay that only waits
 LONGEST_LINE = 1 << 28  # bytes; a page of findings
 
 
@@ -28,7 +28,7 @@ class BadUsage(Exception):
 
 
 class CheckFailed(Exception):
-    """The check itself has failed, and not what it looks at."""
+    """The check itself failed, and says nothing about the checked code."""
 
 
 class Checking:
@@ -63,9 +63,9 @@ class Checking:
         return self._report
 
     async def _process(self, orders: Orders, watched: Watched) -> tuple[int, Misfit] | None:
-        """Run one process until it is done, or one item has ended it: which one, and how."""
+        """Run one process until it is done, or until an item has ended it; returns that item and its problem."""
         command = (sys.executable, "-m", "actors.cli.check.check_worker")
-        # A session of its own: Ctrl-C in the terminal is for this process, whose end ends the other.
+        # A session of its own: Ctrl-C in the terminal goes to this process only, and its end ends the other process.
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE, start_new_session=True
         )
@@ -81,14 +81,14 @@ class Checking:
                 watching.cancel()
                 (stuck,) = await asyncio.gather(watching, return_exceptions=True)
             if self._done:
-                return None  # and is killed: a thread of the checked module may go on for ever
+                return None  # the process is killed below: a thread of the checked module may run for ever
             code = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if isinstance(stuck, int) and watched.get() != stuck:
-            return None  # it went on at the last moment: once more from the page it was in
+            return None  # the item ended at the last moment: repeat its page
         if isinstance(stuck, int):
             return stuck, Misfit(
                 "timeout",
@@ -103,27 +103,27 @@ class Checking:
     async def _listen(self, process: Process, orders: Orders) -> None:
         assert process.stdout is not None
         while line := await process.stdout.readline():
-            told = msgspec.json.decode(line, type=Told)
-            if told.usage is not None:
-                raise BadUsage(told.usage)
-            if told.total is not None:
-                self._total = told.total
-            if told.page is not None:
-                page = told.page
+            message = msgspec.json.decode(line, type=Told)
+            if message.usage is not None:
+                raise BadUsage(message.usage)
+            if message.total is not None:
+                self._total = message.total
+            if message.page is not None:
+                page = message.page
                 self._report.add(page, self._most)
                 orders.after, orders.item = page.last, page.item
-                known = timeouts_of(page.findings)
+                timeouts = timeouts_of(page.findings)
                 for service, handler, n in orders.timeouts:
-                    known[service, handler] += n
-                orders.timeouts = [(service, handler, n) for (service, handler), n in known.items()]
+                    timeouts[service, handler] += n
+                orders.timeouts = [(service, handler, n) for (service, handler), n in timeouts.items()]
                 counts = self._report.counts
                 self._progress(counts.objects + counts.invocations, self._total)
-            self._done = told.done
+            self._done = message.done
             if self._done:
                 return
 
     async def _watch(self, process: Process, watched: Watched) -> int:
-        """Kill the process when one item takes too long. The number of that item."""
+        """Kill the process when one item takes too long; returns the number of that item."""
         loop = asyncio.get_running_loop()
         seen, since = 0, loop.time()
         while True:

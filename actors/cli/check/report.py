@@ -1,4 +1,4 @@
-"""What `actors check` shows: a bar while it works, then what was found, by kind, and a summary, or JSON."""
+"""The output of `actors check`: a progress bar, then the findings by kind and a summary, or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.model.names import address
 
 @contextlib.contextmanager
 def progress_on(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A function of the numbers of items done and of all items. It shows a bar on a terminal, and nothing elsewhere."""
+    """A function of the number of items done and the number of all items. It shows a bar, on terminals only."""
     if not console.is_terminal:
         yield lambda done, total: None
         return
@@ -61,7 +61,7 @@ def show(report: Report, console: Console) -> None:
     if counts.unserved:
         has = "has" if counts.unserved == 1 else "have"
         page.text(
-            f"{count(counts.unserved, 'object')} {has} state of a class this app does not serve; it was not looked at."
+            f"{count(counts.unserved, 'object')} {has} state of a class this app does not serve; it was not checked."
         )
     if report.ok:
         page.line("Nothing would break.", style="bold green")
@@ -79,5 +79,5 @@ def _finding(page: Page, finding: Finding) -> None:
         ("asked now", finding.asked),
     ]
     page.facts([(name, safe(value), "") for name, value in facts if value is not None], indent=4)
-    if finding.kind != "journal":  # that one says the same in a sentence
+    if finding.kind != "journal":  # its message says the same in a sentence
         page.text(safe(finding.message, lines=True), indent=4)

@@ -1,1 +1,1 @@
-"""`actors demo`: a shop, killed in the middle, that goes on."""
+"""`actors demo`: a shop that is killed in the middle of an order, and goes on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-ANSWER_WITHIN = 20.0  # seconds; a slow machine needs one of them
+ANSWER_WITHIN = 20.0  # seconds; a slow machine needs one
 
 
 class ChildFailed(Exception):
@@ -18,7 +18,7 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """`async with Child(folder) as child:` runs a worker there. Whatever happens, it does not outlive the block."""
+    """`async with Child(folder) as child:` runs a worker in the folder. The worker never outlives the block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class Child:
         return await self._answer(do)
 
     async def stop(self) -> int:
-        """Let it close its database and end; its exit code."""
+        """Let the process close its database and end; returns the exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -65,7 +65,7 @@ class Child:
             raise ChildFailed(f"process {self.pid} did not end within {ANSWER_WITHIN:g} s") from None
 
     async def kill(self) -> int:
-        """kill -9; nothing runs in the process after it. Its exit code, also if it had ended before."""
+        """kill -9: no code runs in the process any more. Returns the exit code, even if the process had ended before."""
         if self.process.returncode is None:
             self.process.kill()
         return await self.process.wait()

@@ -1,4 +1,4 @@
-"""The demo: a process is killed while an order waits, another one goes on, and everything happened once."""
+"""The demo: a process is killed while an order waits, another process goes on, and everything happens once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER = "approved by Ada"
 
 
 class DemoFailed(Exception):
-    """Something was not as it must be."""
+    """The demo found an unexpected result."""
 
 
 def expect(found: object, expected: object, what: str) -> None:
@@ -62,7 +62,7 @@ class Demo:
             self._act(1, f"[{FIRST}]Process {first.pid}[/] serves Order, Stock and Mailer from {DATABASE}.")
             invocation = await self._place(first)
             mailed = mailed_id(folder)
-            self._act(2, f"[{FIRST}]Process {first.pid}[/] is killed with SIGKILL: it cannot save anything any more.")
+            self._act(2, f"[{FIRST}]Process {first.pid}[/] is killed with SIGKILL: it cannot save anything.")
             killed_at = datetime.datetime.now(datetime.UTC)
             code = await first.kill()
             if sys.platform != "win32":
@@ -77,7 +77,7 @@ class Demo:
     async def _place(self, first: Child) -> str:
         placed = await first.ask("place", order=ORDER, books=BOOKS)
         invocation: str = placed["invocation"]
-        self._detail(f"Order {ORDER} mails the boss the id of an awakeable, and waits for the answer.")
+        self._detail(f"Order {ORDER} e-mails the id of an awakeable to the boss, and waits for the answer.")
         blocked = await first.ask("wait until blocked", invocation=invocation)
         expect(blocked["status"], "blocked", "status of the order's invocation")
         self._detail("The database says: [bold]blocked[/], e-mail recorded.")
@@ -90,7 +90,7 @@ class Demo:
         self._act(4, f"The boss answers the e-mail: [bold]resolve[/]({mailed[:10]}...{mailed[-4:]}, {ANSWER!r})")
         await second.ask("resolve", id=mailed, value=ANSWER)
         finished = await second.ask("wait for result", invocation=invocation)
-        self._detail("The handler runs again, is given what is recorded, and goes on.")
+        self._detail("The handler runs again, gets the recorded results, and goes on.")
         self._detail(f"Order {ORDER}: [bold]{finished['result']}[/]")
         expect(finished["result"], f"complete, {BOOKS_LEFT} books left", "result of the order")
 

@@ -20,10 +20,10 @@ class Order(VirtualObject):
     async def checkout(self, ctx: Context, books: int) -> str:
         note_start()
         approval = ctx.awakeable(str)
-        await ctx.run(email, "boss", f"May order {ctx.key} leave? Answer to {approval.id}")
+        await ctx.run(email, "boss", f"May order {ctx.key} be shipped? Answer to {approval.id}")
         self.status = "waiting"
 
-        answer = await approval  # the process is killed while the handler stands here
+        answer = await approval  # the process is killed while the handler waits here
 
         self.status = answer
         left = await ctx.object(Stock, "books").reserve(books)
@@ -44,7 +44,7 @@ class Stock(VirtualObject):
 
 
 class Mailer(VirtualObject):
-    """Keyed by customer. Takes messages one way."""
+    """Keyed by customer. Receives one-way messages."""
 
     delivered: int = 0
 
@@ -55,18 +55,18 @@ class Mailer(VirtualObject):
 
     @handler
     async def caught_up(self) -> int:
-        """Answers when all messages sent before are delivered."""
+        """Returns when all earlier messages are delivered."""
         return self.delivered
 
 
 def email(to: str, text: str) -> str:
-    """Stands for a mail server: a second call sends a second e-mail."""
+    """Stands in for a mail server: a second call sends a second e-mail."""
     with OUTBOX.open("a", encoding="utf-8") as outbox:
         outbox.write(f"{os.getpid()}\t{to}\t{text}\n")
     return "queued"
 
 
 def note_start() -> None:
-    """Not journaled, on purpose: counts how often the handler's first line is executed."""
+    """Deliberately not journaled: counts how often the handler's first line is executed."""
     with STARTS.open("a", encoding="utf-8") as starts:
         starts.write(f"{os.getpid()}\n")

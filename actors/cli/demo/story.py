@@ -1,4 +1,4 @@
-"""What the demo knows when its order is complete, and how it is shown."""
+"""The facts of a demo whose order is complete, and how they are shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST, SECOND = "cyan", "green"  # colours of the two processes
 
 @dataclass(frozen=True)
 class Story:
-    """Two processes by pid, and when one was killed and the other ready, on one folder with database and outbox."""
+    """The pids of two processes, when one was killed and the other ready, and the folder with database and outbox."""
 
     folder: Path
     first: int
@@ -37,7 +37,7 @@ class Story:
         return [int(line) for line in _lines(self.folder / STARTS)]
 
     def mailed(self, addressee: str) -> list[int]:
-        """The processes that sent an e-mail to `addressee`, one entry an e-mail."""
+        """The processes that sent an e-mail to `addressee`, one entry for each e-mail."""
         mails = [line.split("\t") for line in _lines(self.folder / OUTBOX)]
         return [int(pid) for pid, to, _ in mails if to == addressee]
 
@@ -50,7 +50,7 @@ class Story:
 
 
 def mailed_id(folder: Path) -> str:
-    """The awakeable's id as its reader has it: the last word of the last e-mail."""
+    """The awakeable's id as the reader of the last e-mail sees it: the last word."""
     return _lines(folder / OUTBOX)[-1].split()[-1]
 
 

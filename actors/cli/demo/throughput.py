@@ -1,4 +1,4 @@
-"""A short measurement: many callers, many counters, each answer on disk before its caller has it."""
+"""A short measurement: many callers, many counters; each answer is on disk before its caller gets it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Counter(VirtualObject):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a run of `measure` found."""
+    """The result of `measure`."""
 
     calls: int
     seconds: float

@@ -1,6 +1,6 @@
 """The demo's child process: serves the shop from one database until it is stopped or killed.
 
-It takes commands as JSON lines on stdin and answers each with one on stdout.
+It takes commands as JSON lines on stdin and answers each command with a line on stdout.
 """
 
 from __future__ import annotations

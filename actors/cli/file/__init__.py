@@ -1,1 +1,1 @@
-"""Commands that open a file of an app: they read it, leave a request in it, or copy it."""
+"""Commands that open an app's database: they read it, leave a request in it, or copy it."""

@@ -1,6 +1,6 @@
 """`actors invocations …`, `actors awakeables …`, `actors requests …`: for operators of an app, running or not.
 
-Exit codes: 0 done, or left for the next start; 1 refused, or not answered; 2 used in a wrong way.
+Exit codes: 0 done, or left for the next start; 1 refused, or not answered; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from actors.storage import ActorsError, InvocationRow, Status
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# What is operated on when filters name no status: those on which the operation can have an effect.
+# The statuses that an operation selects by default: those in which it has an effect.
 SENSIBLE = {
     "cancel": ("open",),
     "kill": ("open",),
@@ -38,7 +38,7 @@ SENSIBLE = {
     "restart": ("ended",),
     "purge": ("ended",),
 }
-# What it may have an effect on: more than this must not be asked for.
+# The statuses in which an operation may have an effect: no others may be requested.
 POSSIBLE = {**SENSIBLE, "pause": (*SENSIBLE["pause"], "paused")}
 DONE = {"cancel": "cancellation requested", "pause": "paused", "resume": "resumed", "purge": "purged", "kill": "killed"}
 DONE |= {"restart": "restarted as", "resolve": "resolved", "reject": "rejected"}
@@ -53,7 +53,7 @@ database_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="FILE",
-    help="The database of the app: a path, or sqlite:///... as App takes it.",
+    help="The database of the app: a path, or sqlite:///... as in App(storage=...).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 wait_option = click.option(
@@ -68,8 +68,8 @@ wait_option = click.option(
 
 
 def _seconds(value: float) -> float:
-    if value != value:  # nan is in no range, and outside of none
-        raise click.BadParameter("nan is not a number of seconds.")
+    if value != value:  # nan is neither inside nor outside of a range
+        raise click.BadParameter("nan is not a valid number of seconds.")
     return value
 
 
@@ -91,7 +91,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
-    """A command that ends with the exit code it returns; what is refused is one line on stderr, and 1."""
+    """A command that ends with the exit code it returns; an error is one line on stderr, and exit code 1."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[...,
 
 
 def _texts(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, texts as they were typed; but a path stays as the system has it. Raises click.UsageError."""
+    """The values, with texts decoded as typed, except for paths. Raises click.UsageError."""
     return {
         name: tuple(_text(name, one) for one in value) if isinstance(value, tuple) else _text(name, value)
         for name, value in values.items()
@@ -215,7 +215,7 @@ async def show(id: str, db: str, as_json: bool) -> int:
 
 
 def _operation(name: str, help: str, *more: Decorator) -> None:
-    """Add the command `name`, for ids or for what matches filters."""
+    """Add the command `name`, for ids or for the invocations that match filters."""
 
     async def operate(
         ids: tuple[str, ...],
@@ -231,9 +231,7 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
     ) -> int:
         filtered = bool(service or key or handler or statuses)
         if bool(ids) == filtered:
-            raise click.UsageError(
-                f"Give the ids to {name}, or select invocations with --service, --key, --handler, --status."
-            )
+            raise click.UsageError(f"Give {name} either ids, or filters: --service, --key, --handler, --status.")
         numbers = _numbers(statuses or SENSIBLE[name])
         if statuses:
             numbers = _possible(name, numbers)
@@ -258,7 +256,7 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
 
 
 def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
-    """Say how many there are, and ask. Raises click.Abort."""
+    """Say how many invocations there are, and ask for confirmation. Raises click.Abort."""
     count = f"{len(rows):,} invocation{'s' if len(rows) > 1 else ''}"
     services = sorted({row.service for row in rows})
     question = f"{name.capitalize()} {count} of {', '.join(services)}?"
@@ -292,9 +290,9 @@ class Position(click.ParamType[int]):
         )
 
 
-_operation("cancel", "Cancel invocations: first those they call, then their own handlers, at the next await.")
-_operation("kill", "End invocations, and those they call, without running their code.")
-_operation("pause", "Stop invocations where they are, until they are resumed.")
+_operation("cancel", "Cancel invocations: first the invocations they call, then their own handlers, at the next await.")
+_operation("kill", "End invocations, and the invocations they call, without running their code.")
+_operation("pause", "Stop invocations at their current position until they are resumed.")
 _operation("resume", "Start the next attempt of paused invocations now.")
 _operation(
     "restart",
@@ -303,10 +301,10 @@ _operation(
         "--keep",
         type=Position(),
         metavar="N",
-        help="Keep the journal up to position N: commands up to there are not done again.",
+        help="Keep the journal up to position N: commands up to N are not executed again.",
     ),
 )
-_operation("purge", "Forget ended invocations and their journals.")
+_operation("purge", "Delete ended invocations and their journals.")
 
 
 # --- awakeables -------------------------------------------------------------------------------------------------------------
@@ -348,7 +346,7 @@ async def list_awakeables(
 @awakeables.command("resolve")
 @click.argument("id")
 @click.argument("value", default="null")
-@click.option("--text", is_flag=True, help="VALUE is text, even if it looks like JSON.")
+@click.option("--text", is_flag=True, help="Treat VALUE as text, even if it looks like JSON.")
 @database_option
 @wait_option
 @json_option
@@ -362,7 +360,7 @@ async def resolve(id: str, value: str, text: bool, db: str, wait: float, as_json
         verdicts = await ask(database, [Request("resolve", id, argument)], wait)
     for verdict in verdicts:
         if verdict.error == BadArguments.error and argument == value:
-            verdict.message += " VALUE was read as JSON; --text takes it as text."
+            verdict.message += " VALUE was read as JSON; --text treats it as text."
     return _report(verdicts, as_json)
 
 
@@ -393,7 +391,7 @@ def requests() -> None:
 @json_option
 @reporting
 async def list_requests(db: str, as_json: bool) -> int:
-    """List the requests that no app has answered, in the order in which they will be done."""
+    """List the requests that no app has answered, in the order in which they will be executed."""
     async with visiting(db) as database:
         found = [
             {
@@ -429,23 +427,23 @@ async def withdraw(numbers: tuple[int, ...], all_: bool, db: str) -> int:
             numbers = tuple(number for number, *_ in await database.visitor.requests())
             if not numbers:
                 click.echo("No requests are waiting.")
-        gone = await database.visitor.withdraw(numbers)
+        withdrawn = await database.visitor.withdraw(numbers)
     for number in dict.fromkeys(numbers):
-        if number in gone:
+        if number in withdrawn:
             click.echo(f"{number} withdrawn")
         else:
             click.echo(
-                f"{number}: no such request is waiting: it was done, refused or withdrawn, or an app has begun it",
+                f"{number} is not waiting: the request was done, refused or withdrawn, or an app has begun it",
                 err=True,
             )
-    return 0 if gone == set(numbers) else 1
+    return 0 if withdrawn == set(numbers) else 1
 
 
-# --- what they share ---------------------------------------------------------------------------------------------------------
+# --- shared by the commands --------------------------------------------------------------------------------------------------
 
 
 def _report(verdicts: Sequence[Verdict], as_json: bool) -> int:
-    """One line for each; what was not done goes to stderr. The exit code."""
+    """Print one line for each verdict, failures on stderr; returns the exit code."""
     if as_json:
         _print_json([verdict.facts() for verdict in verdicts])
     else:
@@ -467,7 +465,7 @@ def _numbers(statuses: tuple[str, ...]) -> list[int]:
 
 
 def _possible(name: str, numbers: list[int]) -> list[int]:
-    """Those of the statuses on which the operation may have an effect. Raises click.BadParameter if it is none."""
+    """The statuses in which the operation may have an effect. Raises click.BadParameter if there are none."""
     possible = statuses_of(POSSIBLE[name])
     found = [number for number in numbers if number in possible]
     if not found:
@@ -477,7 +475,7 @@ def _possible(name: str, numbers: list[int]) -> list[int]:
 
 
 def _is_stale(database: Database, rows: Sequence[InvocationRow]) -> bool:
-    """Whether some of them look as if they were going on, and nothing does."""
+    """Whether some of the invocations are open although no app runs."""
     return not database.visitor.owned() and any(row.status < Status.SUCCEEDED for row in rows)
 
 

@@ -1,6 +1,6 @@
 """`actors backup`, `actors restore`: a copy of a database while its app runs, and the way back.
 
-Exit codes: 0 done; 1 refused, and nothing was changed; 2 used in a wrong way.
+Exit codes: 0 done; 1 refused, and nothing was changed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ T = TypeVar("T")
 @click.argument("file", callback=database_file)
 @click.argument("destination", callback=database_file)
 def backup(file: str, destination: str) -> None:
-    """Copy the database FILE to the new file DESTINATION. Its app may run meanwhile.
+    """Copy the database FILE to the new file DESTINATION. The app may run meanwhile.
 
-    The copy is checked, and is either complete or not made at all.
+    The copy is verified, and is either complete or not created at all.
     """
     _done(lambda tell: back_up(file, destination, tell))
     click.echo(
@@ -43,7 +43,7 @@ def backup(file: str, destination: str) -> None:
 def restore(backup: str, file: str) -> None:
     """Replace the database FILE with a copy of BACKUP. No app may run on FILE.
 
-    The old file is kept beside it. Ids from before the backup stay valid; invocations accepted after it are unknown.
+    The old file is kept beside it. Ids from before the backup stay valid; invocations accepted after the backup are unknown.
     """
     kept = _done(lambda tell: put_back(backup, file, tell))
     click.echo(f"{file} is now a copy of {backup}." + (f" The old file is kept as {kept}." if kept else ""))

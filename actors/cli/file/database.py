@@ -1,4 +1,4 @@
-"""The file a command line looks at: where it is, what its records say, in ids and words."""
+"""The database as commands see it: its path, and its records with ids and words instead of numbers."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ EVERYTHING = 2**62
 
 
 def database_file(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The path in what was given: a path, or the URL that App takes."""
+    """The path of the file, given as a path or as App's storage URL."""
     try:
         path = database_path(value) if value.startswith("sqlite:") or "://" in value else value
     except DefinitionError:
         raise click.BadParameter(f"{value!r} is not a valid database. Use a path, or sqlite:///path.") from None
     if path == ":memory:":
-        raise click.BadParameter("only its own process can use a database in memory.")
+        raise click.BadParameter("a database in memory can be used only by its own process.")
     if not path or "\x00" in path:
         raise click.BadParameter("a path cannot be empty or hold a NUL character.")
     return path
 
 
 class Database:
-    """A visit to the file, and the ids its records have outside."""
+    """A visit to the file, and the public ids of its records."""
 
     def __init__(self, visitor: Visitor, ids: IdMint) -> None:
         self.visitor = visitor
         self.ids = ids
 
     def named(self, text: str) -> str:
-        """The id of an invocation, also of one that is named by its number, as the views show it."""
+        """The id of an invocation, given as an id or as the number that the views show."""
         number = text.isascii() and text.isdecimal() and len(text) <= 18
         return self.ids.invocation(int(text)) if number else text
 
     def seq(self, id: str) -> int:
-        """What the id of an invocation, or the number that the views show, stands for. Raises BadId."""
+        """The number of an invocation, given as an id or as the number that the views show. Raises BadId."""
         id = self.named(id)
         if id.startswith("prom_1"):
             raise BadId(f"{id!r} is the id of an awakeable, not of an invocation: see actors awakeables list.")
         return self.ids.read_invocation(id)
 
     def awakeable(self, id: str) -> tuple[int, int]:
-        """The same of an awakeable: its invocation and its position. Raises BadId."""
+        """The invocation and the position of an awakeable. Raises BadId."""
         if id.startswith("inv_1"):
             raise BadId(
                 f"{id!r} is the id of an invocation, not of an awakeable: actors invocations show lists its awakeables."
@@ -63,7 +63,7 @@ class Database:
         return self.ids.read_awakeable(id)
 
     async def find(self, id: str) -> InvocationRow:
-        """Raises BadId or UnknownInvocation."""
+        """The row of an invocation. Raises BadId or UnknownInvocation."""
         row = await self.visitor.invocation(self.seq(id))
         if row is None:
             raise UnknownInvocation()
@@ -72,11 +72,11 @@ class Database:
     async def matching(
         self, service: str | None, key: str | None, handler: str | None, statuses: list[int], limit: int
     ) -> list[InvocationRow]:
-        """Those that match, the newest first."""
+        """The invocations that match, the newest first."""
         return await self.visitor.listed(service, key, handler, statuses, EVERYTHING, limit)
 
     def facts(self, row: InvocationRow) -> Facts:
-        """What is known of an invocation, as JSON types. Times are UTC in ISO 8601."""
+        """The facts about an invocation, as JSON types. Times are UTC in ISO 8601."""
         outcome = json.loads(row.outcome) if row.outcome is not None else None
         return {
             "id": self.ids.invocation(row.seq),
@@ -91,7 +91,7 @@ class Database:
             "arguments": json.loads(row.args),
             "headers": json.loads(row.headers) if row.headers is not None else {},
             "called_by": self._id(row.parent),
-            "idempotency_key": row.idempotency_key or None,  # that of a workflow's run is empty
+            "idempotency_key": row.idempotency_key or None,  # empty for a workflow's run
             "restarted_from": self._id(row.restart_of),
             "cancel_requested": bool(row.flags & Flag.CANCELLED),
             "held": bool(row.flags & Flag.HELD),
@@ -122,11 +122,11 @@ class Database:
         ]
 
     async def due(self, seq: int) -> dict[int, str]:
-        """By position, when what an invocation waits for is due: the end of a sleep, the deadline of an awakeable."""
+        """When the waits of an invocation are due, by position: the end of a sleep, the deadline of an awakeable."""
         return {row[1]: row[7] for row in await self.visitor.story(seq) if row[7] is not None}
 
     async def awakeables(self, limit: int, **wanted: str | int | None) -> list[Facts]:
-        """Open awakeables, the oldest first. `wanted` is what columns of the view must hold."""
+        """Open awakeables, the oldest first. `wanted` are values that columns of the view must have."""
         return [
             {
                 "id": self.ids.awakeable(seq, position),
@@ -146,7 +146,7 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def visiting(path: str, *, asks: bool = False) -> AsyncIterator[Database]:
-    """Read the file, and with `asks` leave requests in it. Raises StorageError and its kinds."""
+    """Read the file, and with `asks` leave requests in it. Raises StorageError or a subclass."""
     visitor = Visitor(path)
     secret = await visitor.enter(asks=asks)
     try:

@@ -1,6 +1,6 @@
-"""Requests to the app that owns a file: left in the file, waited for, and taken back if no app answers.
+"""Requests to the app that owns a file: left in the file, awaited, and withdrawn if no app answers.
 
-Whatever happens, a request was done, or refused, or is gone, or will be done; and the verdict says which.
+Whatever happens, a request was done, refused or withdrawn, or will be done; and the verdict says which.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from actors.journal.entries import Kind
 from actors.operations import ended_already, not_ended
 from actors.storage import Status
 
-LOOK_EVERY = 0.03  # seconds between two looks for answers
+LOOK_EVERY = 0.03  # seconds between two polls for answers
 
-LEFT = "left for the next app that starts on this file, which may refuse it: see its log"
-TAKEN = "the app has accepted the request and has not answered yet; it will be done, at the next start at the latest"
+LEFT = "left for the next app that starts on this file; the app may refuse the request: see its log"
+TAKEN = "the app has accepted the request but not answered yet; it will be done, at the next start at the latest"
 WITHDRAWN = "the app did not answer within {:g} s; the request is withdrawn, and nothing was done"
 
 
@@ -42,7 +42,7 @@ class Verdict:
     message: str = ""
     error: str | None = None
     code: int | None = None
-    invocation: str | None = None  # the new one, of a restart
+    invocation: str | None = None  # the new invocation, for a restart
 
     @property
     def fine(self) -> bool:
@@ -57,7 +57,7 @@ class Verdict:
 
 
 async def ask(database: Database, requests: Sequence[Request], wait: float) -> list[Verdict]:
-    """A verdict for each, in order. `wait` is how many seconds nothing may happen before it gives up."""
+    """A verdict for each request, in order. Gives up after `wait` seconds without an answer."""
     verdicts: dict[Request, Verdict] = {}
     owned = database.visitor.owned()
     queued = set() if owned else {target for _, _, target, *_ in await database.visitor.requests()}
@@ -78,7 +78,7 @@ async def ask(database: Database, requests: Sequence[Request], wait: float) -> l
         waiting = dict(zip(numbers, asking, strict=True))
         try:
             owned = await _answered(database, waiting, verdicts, wait)
-        except asyncio.CancelledError:  # Ctrl-C: it gives up now
+        except asyncio.CancelledError:  # Ctrl-C: give up now
             owned = database.visitor.owned()
         if owned and waiting:
             owned = await _withdrawn(database, waiting, verdicts, wait)
@@ -88,9 +88,9 @@ async def ask(database: Database, requests: Sequence[Request], wait: float) -> l
 
 
 async def _check(database: Database, request: Request, queued: set[str]) -> None:
-    """What is certain although no app runs: raise what it would refuse with, rather than leave a request in vain.
+    """Check what is certain while no app runs: raise the app's refusal instead of leaving a request in vain.
 
-    `queued` are the ids for which requests wait already: what those will have done by then is not certain.
+    `queued` are the ids for which requests already wait: their effect is not known yet.
     """
     if request.operation in ("resolve", "reject"):
         seq, index = database.awakeable(request.target)
@@ -100,7 +100,7 @@ async def _check(database: Database, request: Request, queued: set[str]) -> None
         return
     row = await database.find(request.target)
     if request.operation in ("restart", "purge"):
-        if row.status < Status.SUCCEEDED and request.target not in queued:  # else that may be what ends it
+        if row.status < Status.SUCCEEDED and request.target not in queued:  # a queued request may end the invocation
             raise not_ended()
     elif row.status >= Status.SUCCEEDED:
         raise ended_already(row.status)
@@ -109,12 +109,12 @@ async def _check(database: Database, request: Request, queued: set[str]) -> None
 async def _answered(
     database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
 ) -> bool:
-    """Take answers until all are there, nothing has come for `wait` seconds, or, then it is False, no app owns the
-    file.
+    """Take answers until all have arrived, none has arrived for `wait` seconds, or no app owns the file; only then returns
+    False.
     """
     until = time.monotonic() + wait
     while waiting:
-        owned = database.visitor.owned()  # before looking: an app that ends may have answered
+        owned = database.visitor.owned()  # checked first: an app that ends may have answered
         answers = await database.visitor.answers(list(waiting))
         for number, answer in answers.items():
             request = waiting.pop(number)
@@ -133,7 +133,7 @@ async def _answered(
 async def _withdrawn(
     database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
 ) -> bool:
-    """Withdraw what no app has taken, and wait once more for the rest. Returns whether an app owns the file."""
+    """Withdraw the requests that no app has taken, and wait for the others. Returns whether an app owns the file."""
     for number in await database.visitor.withdraw(list(waiting)):
         request = waiting.pop(number)
         verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(wait))

@@ -1,4 +1,4 @@
-"""How records look in a terminal of 80 columns. Ids are never cut: they are what people copy."""
+"""How records look in a terminal of 80 columns. Ids are never truncated, because users copy them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _timeline(story: Sequence[Line]) -> list[list[tuple[str, str]]]:
     rows: list[list[tuple[str, str]]] = []
     for line in story:
         seconds = (line.at - story[0].at).total_seconds()
-        # What a restart has kept was recorded before it was accepted. The outcome has no position that --keep takes.
+        # Entries that a restart kept are older than its acceptance. The outcome has no position for --keep.
         position = "" if line.entry in ("output", "failure") else str(line.position)
         at = f"{seconds:.3f}" if seconds >= 0 else "kept"
         rows.append([(position, ""), (at, ""), (safe(told(line, story)), "")])
@@ -130,7 +130,7 @@ def target(facts: Facts) -> str:
 
 
 def age(since: str, now: datetime.datetime) -> str:
-    """How long ago a moment was, in its largest unit."""
+    """How long ago a moment was, in the largest unit that fits."""
     seconds = max(0, int((now - datetime.datetime.fromisoformat(since)).total_seconds()))
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= length:

@@ -1,4 +1,4 @@
-"""What an open invocation waits for: those before it, or what it has asked for and not got yet."""
+"""What an open invocation waits for: earlier invocations of its object, or the results of its commands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from actors.storage import InvocationRow, Mode, Status
 
 
 async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:
-    """[{"for", "position"?, "name"?, "id"?, "status"?, "until"?, "before"?}], in the order in which it was asked for.
+    """[{"for", "position"?, "name"?, "id"?, "status"?, "until"?, "before"?}], in the order of the commands.
 
-    "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many are to end before it. A step
-    with a retry policy of its own that has failed has "failed", how often, "failing_since", "until" and "error".
+    "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many invocations must end first.
+    A failed step with its own retry policy has "failed" (how often), "failing_since", "until" and "error".
     """
     if row.status == Status.SCHEDULED:
         return [{"for": "time", "until": moment_text(row.position)}]
@@ -29,7 +29,7 @@ async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]
     answered = {line.completes for line in story if line.completes is not None and line.entry != "placed"}
     placed = {line.completes: line.value for line in story if line.entry == "placed"}
     tries = {position: (failed, details) for position, _, failed, details in await database.visitor.open_steps(row.seq)}
-    found: list[Facts] = []
+    waits: list[Facts] = []
     for line in story:
         if line.position in answered:
             continue
@@ -37,18 +37,18 @@ async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]
         if line.entry in ("call", "attach"):
             seq = placed.get(line.position, line.called)
             called = await database.visitor.invocation(seq) if isinstance(seq, int) else None
-            known = {"for": "invocation", "name": line.name} if called is None else _invocation(database, called)
-            found.append({**known, **at})
+            wait = {"for": "invocation", "name": line.name} if called is None else _invocation(database, called)
+            waits.append({**wait, **at})
         elif line.entry == "promise":
-            found.append({"for": "promise", "name": line.name, **at})
+            waits.append({"for": "promise", "name": line.name, **at})
         elif line.entry == "awakeable":
             id, until = database.ids.awakeable(row.seq, line.position), due.get(line.position)
-            found.append({"for": "awakeable", "name": line.name, "id": id, "until": until, **at})
+            waits.append({"for": "awakeable", "name": line.name, "id": id, "until": until, **at})
         elif line.entry == "sleep":
-            found.append({"for": "sleep", "until": due.get(line.position), **at})
+            waits.append({"for": "sleep", "until": due.get(line.position), **at})
         elif line.entry == "run":
-            found.append({"for": "step", "name": line.name, **at, **_tries(*tries[line.position])})
-    return found
+            waits.append({"for": "step", "name": line.name, **at, **_tries(*tries[line.position])})
+    return waits
 
 
 def _tries(failed: int | None, details: str | None) -> Facts:
@@ -74,7 +74,7 @@ def _invocation(database: Database, row: InvocationRow) -> Facts:
 
 
 def told_wait(wait: Facts) -> list[str]:
-    """One as lines: what it is, with its id, which may be copied, on a line of its own."""
+    """A wait as lines. An id gets a line of its own, so that it can be copied."""
     until = f", until {wait['until']}" if wait.get("until") else ""
     match wait["for"]:
         case "invocation":

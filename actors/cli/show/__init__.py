@@ -1,1 +1,1 @@
-"""How results look in a terminal, whatever its width, its colours and its encoding."""
+"""How results look in a terminal, whatever its width, colours and encoding."""

@@ -1,6 +1,6 @@
-"""Text in lines: wrapped between words on a terminal, left whole in a pipe, and never padded.
+"""Text in lines: wrapped between words on a terminal, not wrapped in a pipe, and never padded.
 
-Promise: no word is cut, so ids and keys can be copied as they stand, and nothing stored reaches the terminal as an order.
+Promise: no word is cut, so ids and keys can be copied, and no stored text reaches the terminal as a control sequence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NARROWEST = 40  # characters; less would put each word on a line of its own
 
 
 class Page:
-    """Prints on a console. Text is wrapped at its width if it is a terminal, or at $COLUMNS if that is set."""
+    """Prints on a console. Text is wrapped at the width of a terminal, or at $COLUMNS if that is set."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -25,7 +25,7 @@ class Page:
             self.width = max(NARROWEST, console.width)
 
     def line(self, *parts: tuple[str, str] | str, style: str = "") -> None:
-        """One line, of texts and of (text, style), as long as it may be."""
+        """One line of texts and of (text, style) pairs, never wrapped."""
         whole = Text.assemble(*parts, style=style)
         whole.rstrip()
         self._console.print(whole, soft_wrap=True)
@@ -36,7 +36,7 @@ class Page:
             self.line(" " * indent + line, style=style)
 
     def facts(self, facts: Iterable[tuple[str, str, str]], indent: int = 2) -> None:
-        """(name, value, style) below each other, the values wrapped beside the names."""
+        """(name, value, style) one below the other, the values wrapped beside the names."""
         rows = list(facts)
         beside = max((len(name) for name, _, _ in rows), default=0) + 2
         for name, value, style in rows:
@@ -46,7 +46,7 @@ class Page:
                 label = " " * beside
 
     def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table, or where its columns do not fit beside each other, a list of what each row holds."""
+        """A table, or a list of the fields of each row if the columns do not fit side by side."""
         widths = [max(len(title), *(len(row[n]) for row in rows)) for n, title in enumerate(titles)]
         beside = sum(widths[:-1]) + 2 * len(widths[:-1])
         if self.width is None or beside + min(widths[-1], NARROWEST) <= self.width:
@@ -64,7 +64,7 @@ class Page:
         right: Sequence[str] = (),
         indent: int = 0,
     ) -> None:
-        """A table of (text, style). Its last column takes what is left; what does not fit there begins a line of its own."""
+        """A table of (text, style). The last column gets the remaining width; a text that does not fit starts on a new line."""
         widths = [max(len(title), *(len(row[n][0]) for row in rows)) for n, title in enumerate(titles[:-1])]
 
         def aligned(text: str, n: int) -> str:
@@ -108,7 +108,7 @@ class Page:
 
 
 def safe(text: str, *, lines: bool = False) -> str:
-    """`text` as it is, but for what a terminal would obey. Its line breaks are kept with `lines` only."""
+    """`text` with control characters escaped. Line breaks are kept with `lines` only."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,6 +1,6 @@
-"""What is printed where the terminal or the pipe does not speak UTF-8: a code page of Windows, PYTHONIOENCODING, LANG.
+"""Output to a terminal or pipe without UTF-8: a code page of Windows, PYTHONIOENCODING, LANG.
 
-Promise: printing never fails. A character that the encoding lacks is written as \\uXXXX, which is what it is in JSON, too.
+Promise: printing never fails. A character that the encoding lacks is written as \\uXXXX, as in JSON.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ _ASCII = "actors-ascii"
 
 
 def set_up_streams() -> None:
-    """Let stdout and stderr print anything. For the beginning of a program."""
+    """Let stdout and stderr print any character. To be called at the start of a program."""
     codecs.register_error(_ESCAPE, _escaped)
     codecs.register(_ascii)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is None:  # there is none, or it was replaced
+        if reconfigure is None:  # there is no such stream, or it was replaced
             continue
-        # click takes ASCII for a mistake in the settings and writes UTF-8: into a pipe whose reader asked for ASCII.
+        # click assumes that ASCII is a wrong setting and writes UTF-8, even into a pipe whose reader expects ASCII.
         is_ascii = codecs.lookup(stream.encoding).name == "ascii"
         reconfigure(encoding=_ASCII if is_ascii else None, errors=_ESCAPE)
 
 
 def typed(argument: str) -> str:
-    """What a person typed: where Python decoded it by another encoding than its terminal's UTF-8, decoded anew."""
+    """The argument as typed: decoded again as UTF-8 if Python decoded it in another encoding than the terminal's."""
     try:
         return argument if argument.isascii() else os.fsencode(argument).decode()
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""The story of a database as its journal tells it: read through the public views, told in order of cause and time."""
+"""The history in a database, from its journal: read through the public views, in order of cause and time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from actors.serde import packing
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One row of the view `journal`, with the object it belongs to."""
+    """One row of the view `journal`, and its object."""
 
     at: datetime.datetime
     invocation: int
@@ -40,7 +40,7 @@ WHERE i.handler <> ?
 
 
 def read_journal(database: Path, *, without: str = "") -> list[Line]:
-    """The entries in order of time; of those of one millisecond, the cause comes before its effect.
+    """The entries in order of time; within one millisecond, a cause comes before its effect.
 
     Invocations of handlers named `without` are left out.
     """
