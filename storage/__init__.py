@@ -1,6 +1,6 @@
-"""Durable records in SQLite: the only layer that knows a database is there.
+"""Durable records in SQLite: the only layer that knows the database.
 
-It imports the standard library, aiosqlite, msgspec and itself, and promises one thing: a batch handed to
+It imports the standard library, aiosqlite, msgspec and itself, and makes one promise: a batch handed to
 `SqliteStore.commit` is on disk as a whole, after every batch before it, or not at all.
 """
 

@@ -11,7 +11,7 @@ import sys
 class ActorsError(Exception):
     """Base of all errors of this framework. `error` is the stable code, `code` its HTTP-like number.
 
-    It stands in the lowest layer so that the errors of all layers can derive from it.
+    Defined in the lowest layer, so that the errors of all layers can derive from it.
     """
 
     error: str = "actors_error"
@@ -21,8 +21,8 @@ class ActorsError(Exception):
 class StorageError(ActorsError):
     """The database could not be read or written. The app has stopped; everything that was acknowledged is safe.
 
-    `transient` says that this may pass by itself: a lock of another program, a full disk, an I/O error. Then the app can be
-    started again, which `App.recover` and `actors serve` do.
+    `transient` means that the cause may go away by itself: a lock of another program, a full disk, an I/O error. Then the
+    app can be started again, as `App.recover` and `actors serve` do.
     """
 
     error = "storage_error"
@@ -40,7 +40,7 @@ class StorageFull(StorageError):
 class DatabaseInUse(StorageError):
     """Another process owns this file. One file has one owner; `pid` is the owner's process id.
 
-    `another_name` says that it has the file open by another name, a hard link or a mount.
+    `another_name` means that the owner has opened the file under another name, a hard link or a mount.
     """
 
     error = "database_in_use"
@@ -48,7 +48,7 @@ class DatabaseInUse(StorageError):
     def __init__(self, path: str, pid: int | None, *, another_name: bool = False) -> None:
         self.path = path
         self.pid = pid
-        by = ", by another name of the same file" if another_name else ""
+        by = ", under another name of the same file" if another_name else ""
         other = "or give this app a file of its own with App(..., storage='sqlite:///other.db')."
         if pid == os.getpid():
             super().__init__(
@@ -76,7 +76,7 @@ class DatabaseForeign(StorageError):
 
 
 class StaleLog(DatabaseForeign):
-    """The -wal beside the file belongs to another database: the file was replaced since. Neither file has been changed."""
+    """The -wal beside the file belongs to another database: the file was replaced. Neither file has been changed."""
 
     error = "stale_log"
 
@@ -94,13 +94,13 @@ class DatabaseTooNew(StorageError):
 
 
 class DatabaseTooOld(StorageError):
-    """An older release wrote this file, and a command line does not migrate it. The app does, when it starts."""
+    """An older release wrote this file, and commands do not migrate it. The app migrates the file when it starts."""
 
     error = "database_too_old"
 
 
 class OwnershipLost(StorageError):
-    """This process no longer owns the file, because another process has taken it over. It has stopped writing for good."""
+    """This process no longer owns the file, because another process has taken it over. This process writes no more."""
 
     error = "ownership_lost"
 
@@ -108,28 +108,27 @@ class OwnershipLost(StorageError):
 class DatabaseReplaced(OwnershipLost):
     """The file, or its log, was deleted, moved, replaced or overwritten while the app was running.
 
-    Nothing was acknowledged after that. Find the cause, then start the app again: it goes on with the file that is there
-    then.
+    Nothing was acknowledged afterwards. Find the cause, then start the app again: it goes on with the file that it finds.
     """
 
     error = "database_replaced"
 
 
 def _is_other_worker(pid: int) -> bool:
-    """Whether this process and that one seem to be workers of one server, rather than two programs that were started."""
+    """Whether this process and process `pid` seem to be workers of one server, and not two separate programs."""
     process = sys.modules.get("multiprocessing.process")
     if "gunicorn" not in sys.modules and (process is None or process.parent_process() is None):
         return False
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # Behind the name of the program, which may hold spaces and parentheses: its state, and its parent.
+            # After the name of the program, which may hold spaces and parentheses: the state and the parent.
             return int(file.read().rpartition(b")")[2].split()[1]) == os.getppid()
     except (OSError, ValueError, IndexError):
-        return True  # a system that does not say
+        return True  # a system without this information
 
 
 def translated(error: sqlite3.Error, path: str) -> StorageError:
-    """The error of this layer for one of SQLite's, with advice."""
+    """The error of this layer for an error of SQLite, with advice."""
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
     if name == "SQLITE_FULL" or name == "SQLITE_IOERR_SHMSIZE":  # the log's index could not grow
         return _full(path, str(error))
@@ -140,8 +139,8 @@ def translated(error: sqlite3.Error, path: str) -> StorageError:
         )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _transient(
-            f"{path} is locked by another program ({error}). Close what writes to it (a database shell with an "
-            "open transaction, for example) and start the app again."
+            f"{path} is locked by another program ({error}). Close the program that writes to it (for example a "
+            "database shell with an open transaction) and start the app again."
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return _transient(
@@ -154,7 +153,7 @@ def translated(error: sqlite3.Error, path: str) -> StorageError:
 
 
 def translated_os(error: OSError, path: str) -> StorageError:
-    """The same for an error of the operating system."""
+    """The error of this layer for an error of the operating system."""
     text = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path, text)

@@ -1,7 +1,7 @@
-"""What the runtime needs of a database, without a word of SQL: the door by which another store comes in.
+"""The interface between the runtime and a database, free of SQL: implement it for another store.
 
-Promise: a store that keeps this contract may stand in for SQLite's. `commit` is durable when it returns, as a whole, after every
-batch before it. A read sees every batch whose commit has begun.
+Promise: a store that keeps this contract can replace the SQLite store. When `commit` returns, its batch is durable as a whole,
+after every batch before it. A read sees every batch whose commit has begun.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from actors.storage.records import (
 
 
 class Store(Protocol):
-    """What the runtime needs of a database; `SqliteStore` is one, `actors.testing` wraps it to crash it."""
+    """The database as the runtime uses it. `SqliteStore` implements it; `actors.testing` wraps that store to crash it."""
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase: ...
     async def commit(self, batch: Batch) -> None: ...

@@ -1,4 +1,4 @@
-"""The rows that travel between the runtime and the database, as plain tuples and one batch of them."""
+"""The rows that travel between the runtime and the database, as plain tuples, and a batch of such rows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 
 class Status:
-    """Life of an invocation, as stored. Everything below SUCCEEDED is open."""
+    """The status of an invocation, as stored. All statuses below SUCCEEDED are open."""
 
-    SCHEDULED = 0  # its delay has not passed: it is not in the mailbox yet
+    SCHEDULED = 0  # the delay has not passed: the invocation is not in the mailbox yet
     PENDING = 1  # in the mailbox
-    RUNNING = 2  # code has work to do: recovery starts it
-    BLOCKED = 3  # waits for completions only: recovery leaves it alone
-    BACKING_OFF = 4  # its last attempt failed; a timer starts the next
-    PAUSED = 5  # stopped for a person: see `reason`
+    RUNNING = 2  # code has work to do: recovery starts the invocation
+    BLOCKED = 3  # waits for completions only: recovery leaves the invocation alone
+    BACKING_OFF = 4  # the last attempt failed; a timer starts the next attempt
+    PAUSED = 5  # stopped until a person acts: see `reason`
     SUCCEEDED = 6
     FAILED = 7
 
@@ -26,13 +26,13 @@ class Mode:
 
     EXCLUSIVE = 0
     SHARED = 1
-    KEYLESS = 2  # of a service: its `key` is OWN_KEY and its own number, so that it has a mailbox of its own
+    KEYLESS = 2  # of a service: the `key` is OWN_KEY and the invocation's number, so each has a mailbox of its own
 
     NAMES = ("exclusive", "shared", "keyless")
 
 
-OWN_KEY = "\x01"  # how the keys of invocations of keyless services begin, and those of no object
-RUN = ""  # the idempotency key of a workflow's run: no other request has an empty one
+OWN_KEY = "\x01"  # begins the keys of invocations of keyless services; keys of objects never begin with it
+RUN = ""  # the idempotency key of a workflow's run; all other idempotency keys are not empty
 
 
 class InvocationRow(NamedTuple):
@@ -59,7 +59,7 @@ class InvocationRow(NamedTuple):
 
     @property
     def shown_key(self) -> str:
-        """The key that people know: none for those of keyless services."""
+        """The key that users know; empty for an invocation of a keyless service."""
         return "" if self.shared == Mode.KEYLESS else self.key
 
 
@@ -94,12 +94,12 @@ class PlaceRow(NamedTuple):
 class Flag:
     """Bits of `InvocationRow.flags`."""
 
-    CANCELLED = 1  # its cancellation was requested
-    HELD = 2  # paused by an operator: it stays so when the app starts again
+    CANCELLED = 1  # cancellation was requested
+    HELD = 2  # paused by an operator: stays paused when the app starts again
     ATTACHED = 4  # other invocations wait for its outcome: see the table `attachment`
-    CONTINUES = 8  # its journal begins with a copy of that of `restart_of`, or of one that continues that one
-    APART = 32  # atomic, and has written state: that is in its journal alone until it succeeds
-    TICK = 16  # placed by a schedule: found by an index of its own, and kept like one without an idempotency key
+    CONTINUES = 8  # the journal begins with that of `restart_of`, or of another restart of the same invocation
+    APART = 32  # atomic, and has written state, which is only in its journal until the invocation succeeds
+    TICK = 16  # placed by a schedule: has its own index, and is kept like an invocation without an idempotency key
 
 
 class JournalRow(NamedTuple):
@@ -114,13 +114,13 @@ class JournalRow(NamedTuple):
 
 
 class PromiseRow(NamedTuple):
-    """A completed durable promise of a workflow; one that is open has no row."""
+    """A completed durable promise of a workflow; an open promise has no row."""
 
     service: str
     key: str
     name: str
     failed: int
-    value: str  # JSON text; of one that is rejected, the failure
+    value: str  # JSON text; the failure of a rejected promise
     completed_ms: int
 
 
@@ -132,7 +132,7 @@ class TimerRow(NamedTuple):
 
 
 class RequestRow(NamedTuple):
-    """What a command line asks for; `argument` is JSON text."""
+    """A request left by a command; `argument` is JSON text."""
 
     number: int
     operation: str
@@ -142,7 +142,7 @@ class RequestRow(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """One transaction: all of it is durable, or none of it is."""
+    """One transaction: durable as a whole, or not at all."""
 
     number: int
     invocations: list[tuple[Any, ...]] = field(default_factory=list)  # InvocationRow, upserted by seq
@@ -156,9 +156,9 @@ class Batch:
     attached: list[tuple[int, int, int]] = field(default_factory=list)  # (target, caller, idx of its command)
     detached: list[tuple[int, int, int]] = field(default_factory=list)
     purged: list[tuple[int]] = field(default_factory=list)  # (seq,) of ended invocations to forget
-    reserve_to: int | None = None  # no number below this is ever given out again
+    reserve_to: int | None = None  # numbers below this are never given out again
     answered: list[tuple[str, int, int]] = field(default_factory=list)  # (answer, answered_ms, number) of requests
-    workflows: list[WorkflowFact] = field(default_factory=list)  # take effect before all others, in this order
+    workflows: list[WorkflowFact] = field(default_factory=list)  # take effect before all other rows, in this order
     tries: list[tuple[Any, ...]] = field(
         default_factory=list
     )  # (ref, before, invocation, idx) of steps that have failed
@@ -174,24 +174,25 @@ class ObjectRecord:
     state: dict[str, str] = field(default_factory=dict)
     invocations: list[InvocationRow] = field(default_factory=list)
     journal: dict[int, list[JournalRow]] = field(default_factory=dict)
-    promises: list[PromiseRow] = field(default_factory=list)  # those of a workflow are loaded with it
+    promises: list[PromiseRow] = field(default_factory=list)  # of a workflow, loaded with its object
 
 
 @dataclass(slots=True)
 class OpenedDatabase:
-    """What a process needs to know before it takes its first message."""
+    """The facts a process needs before it accepts its first message."""
 
     secret: bytes
     epoch: int
     next_number: int
     runnable: list[tuple[str, str]]  # objects that recovery must look at
-    settled: list[int]  # ended invocations whose outcome an attached caller has not got yet
-    ended: int  # how many ended invocations are kept, ticks included, but not others under an idempotency key
-    requests: list[RequestRow] = field(default_factory=list)  # to be done before anything else
+    settled: list[int]  # ended invocations whose outcome has not reached an attached caller yet
+    ended: int  # how many ended invocations are kept: ticks, and invocations without an idempotency key
+    requests: list[RequestRow] = field(default_factory=list)  # to be executed before anything else
 
 
 class Figures(NamedTuple):
-    """`open` is (service, status, how many, when the oldest pending one was accepted); delayed ones tell no such time."""
+    """`open` is (service, status, how many, when the oldest pending invocation was accepted). Delayed messages do not
+    count for that time."""
 
     open: list[tuple[str, int, int, int | None]]
     awakeables: dict[str, int]

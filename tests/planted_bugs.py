@@ -1329,7 +1329,7 @@ BUGS = [
     Bug(
         "the log of a file put in the place of ours is removed at the end",
         "storage/sqlite/store.py",
-        "            self._watch = None  # so that it does not let go: a log at the path is not ours to remove\n",
+        "            self._watch = None  # so that it keeps its locks: SQLite must not remove a log at the path\n",
         "",
     ),
     Bug(
@@ -1842,8 +1842,8 @@ BUGS = [
     Bug(
         "paused invocations have another number than in files of an earlier release",
         "storage/records.py",
-        "    PAUSED = 5  # stopped for a person: see `reason`\n",
-        "    PAUSED = 8  # stopped for a person: see `reason`\n",
+        "    PAUSED = 5  # stopped until a person acts: see `reason`\n",
+        "    PAUSED = 8  # stopped until a person acts: see `reason`\n",
     ),
     Bug(
         "ids are sealed for another purpose than by an earlier release",

@@ -1,4 +1,4 @@
-"""The store on SQLite: one file, its lock, its log, and every statement that is run on them.
+"""The store on SQLite: one file, its lock, its log, and all SQL statements.
 
-Nothing outside this package knows SQL or a file name; it imports the standard library, aiosqlite, msgspec and `storage`.
+No other package knows SQL or a file name. This package imports the standard library, aiosqlite, msgspec and `storage`.
 """

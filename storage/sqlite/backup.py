@@ -1,7 +1,7 @@
-"""A backup of a database while its app runs, and the way back.
+"""Backups of a database while its app runs, and their restoration.
 
-Promise: what lies at the destination is whole and on the disk, or is what lay there before. A restored database has the same ids
-as the one that was backed up, and gives out no number that may have been given out since.
+Promise: the file at the destination is complete and on the disk, or is unchanged. A restored database has the same ids as the
+original, and gives out no number that the original may have given out since the backup.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from actors.storage.sqlite.bystander import Bystander
 from actors.storage.sqlite.inspection import Header, immutable, inspect
 from actors.storage.sqlite.lock import FileLock, noted
 
-Progress = Callable[[int, int], None]  # pages that are copied, of how many
+Progress = Callable[[int, int], None]  # (pages copied, pages in total)
 
-PAGES_PER_STEP = 4096  # between two moments at which Ctrl-C is noticed
-# How far numbers of invocations jump at a restore: no owner has given out so many since the backup.
+PAGES_PER_STEP = 4096  # Ctrl-C is noticed between two steps
+# How far invocation numbers jump at a restore: more than an owner can have given out since the backup.
 NUMBERS_SKIPPED = 1 << 40
 KEPT = ".before-restore"
 
@@ -31,8 +31,7 @@ KEPT = ".before-restore"
 def backup(path: str, target: str, progress: Progress = lambda copied, total: None) -> None:
     """Copy the current contents of the database at `path` to the new file `target`. The app may run.
 
-    Raises StorageError or a subclass. While it copies, a reader holds a snapshot: the log of a busy app grows
-    meanwhile.
+    Raises StorageError or a subclass. The copy holds a read snapshot, so the log of a busy app grows meanwhile.
     """
     target = os.path.abspath(target)
     for taken in (target, target + "-wal", target + "-journal"):
@@ -50,10 +49,10 @@ def backup(path: str, target: str, progress: Progress = lambda copied, total: No
         with _translating(target):
             _settle(new, bystander.path)
             try:
-                os.link(new, target)  # a rename would replace a file that was put there meanwhile
+                os.link(new, target)  # a rename would replace a file that was created meanwhile
             except FileExistsError:
                 raise StorageError(
-                    f"{target} exists now, and a backup never overwrites a file. Choose a new file."
+                    f"{target} was created meanwhile, and a backup never overwrites a file. Choose a new file."
                 ) from None
             except OSError:  # no links on this file system
                 os.rename(new, target)
@@ -61,10 +60,10 @@ def backup(path: str, target: str, progress: Progress = lambda copied, total: No
 
 
 def restore(source: str, path: str, progress: Progress = lambda copied, total: None) -> str | None:
-    """Put a copy of the backup `source` in the place of the database at `path`, whose app must not run.
+    """Replace the database at `path`, whose app must not run, with a copy of the backup `source`.
 
-    The old file is kept as `path` + KEPT, with its log; returns that path, or None if there was no file. A database
-    made from a dump is completed. Raises StorageError or a subclass; then nothing has changed at `path`.
+    The old file is kept as `path` + KEPT, with its log; returns the path of the kept file, or None if there was no file. A
+    database made from a dump is completed. Raises StorageError or a subclass; then nothing has changed at `path`.
     """
     path = os.path.realpath(path)
     kept = path + KEPT
@@ -131,7 +130,7 @@ def _locked(path: str, *, reader: bool = False) -> Iterator[FileLock]:
 
 @contextlib.contextmanager
 def _new_file(path: str) -> Iterator[str]:
-    """A temporary file beside `path`. It is removed at the end, with SQLite's files beside it."""
+    """A temporary file beside `path`. It is removed at the end, together with SQLite's files beside it."""
     if not os.path.isdir(os.path.dirname(path)):
         raise StorageError(f"The folder {os.path.dirname(path)} does not exist. Create it, or choose another file.")
     descriptor, new = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
@@ -145,14 +144,14 @@ def _new_file(path: str) -> Iterator[str]:
 
 
 def _uri(locked: Bystander) -> str:
-    """Without a log no process has the file open, and SQLite need not create one to read it."""
+    """The URI for SQLite. Without a log no process has the file open, and SQLite need not create a log to read it."""
     log = locked.path + "-wal"
     if os.path.exists(log) and os.path.getsize(log):
         return locked.uri()
     return immutable(locked.path)
 
 
-# SQLite reports the errors of both files in the same way. The new file is only made and written, never read.
+# SQLite reports errors of both files in the same way. The new file is only created and written, never read.
 _OF_THE_DESTINATION = (
     "SQLITE_FULL",
     "SQLITE_READONLY",
@@ -164,12 +163,12 @@ _OF_THE_DESTINATION = (
 
 
 def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress) -> None:
-    # In one transaction: a copy that is made in steps would begin anew at each commit of the app.
+    # In one transaction: otherwise a copy in steps would begin anew at each commit of the app.
     source.execute("BEGIN")
     source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     try:
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as copy:
-            copy.execute("PRAGMA synchronous = OFF")  # it is synced as a whole
+            copy.execute("PRAGMA synchronous = OFF")  # the file is synced as a whole
             copy.execute("PRAGMA journal_mode = OFF")
             source.backup(
                 copy, pages=PAGES_PER_STEP, progress=lambda _, remaining, total: progress(total - remaining, total)
@@ -180,7 +179,7 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
         known = translated(error, target)
         if isinstance(known, StorageFull):
             known = StorageFull(
-                f"The disk that holds {target} is full: nothing was left there. Free space, or choose a file on "
+                f"The disk that holds {target} is full; the partial copy was removed. Free space, or choose a file on "
                 "another disk."
             )
         raise known from error
@@ -188,7 +187,7 @@ def _copy(source: sqlite3.Connection, new: str, target: str, progress: Progress)
 
 
 def _settle(new: str, like: str) -> None:
-    """Make sure that the copy is whole and on the disk. It gets the owner and permissions of the file `like`."""
+    """Make sure that the copy is complete and on the disk. It gets the owner and permissions of the file `like`."""
     with contextlib.closing(sqlite3.connect(immutable(new), uri=True)) as connection:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
@@ -207,7 +206,7 @@ def _settle(new: str, like: str) -> None:
 
 def _sync_folder(path: str) -> None:
     if os.name == "nt":
-        return  # a folder cannot be opened there
+        return  # Windows cannot open a folder
     descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -236,7 +235,7 @@ def _refuse_other_program(lock: FileLock) -> None:
 
 
 def _refuse_unusable(reader: FileLock) -> None:
-    """The checks of a start on the backup; but a database made from a dump has no mark in its header."""
+    """Check the backup as a start would, except that a database made from a dump has no mark in its header."""
     refuse_stale(reader.path, reader.database, noted(reader.path))
     try:
         inspect(reader.path, reader.database, schema.APPLICATION_ID, len(schema.MIGRATIONS))
@@ -253,7 +252,7 @@ def _refuse_unusable(reader: FileLock) -> None:
 
 
 def _version_of_dump(connection: sqlite3.Connection) -> int | None:
-    """The version of the schema of a database that was made from a dump, which does not carry that number; else None."""
+    """The schema version of a database made from a dump, which does not record that number; None for other databases."""
     marks = (
         connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
     )
@@ -261,7 +260,7 @@ def _version_of_dump(connection: sqlite3.Connection) -> int | None:
 
 
 def _make_ready(new: str, version_of_dump: int | None) -> None:
-    """What the next start requires: the marks of our files, and invocation numbers that were never used."""
+    """Write what the next start requires: the marks in the header, and invocation numbers that were never used."""
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         if version_of_dump is not None:
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
@@ -271,17 +270,17 @@ def _make_ready(new: str, version_of_dump: int | None) -> None:
 
 
 def _fold(lock: FileLock) -> None:
-    """Let SQLite copy the log of a killed app into the database that is to be replaced, if that database is whole."""
+    """Let SQLite copy the log of a killed app into the database that is to be replaced, if that database is intact."""
     with contextlib.suppress(StorageError, sqlite3.Error, OSError):
         inspect(lock.path, lock.database, schema.APPLICATION_ID, _ANY_VERSION)
         refuse_stale(lock.path, lock.database, noted(lock.path))
-        lock.note(UNKNOWN)  # a full disk may end it halfway
+        lock.note(UNKNOWN)  # a full disk may interrupt the copying
         with contextlib.closing(sqlite3.connect(lock.path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _keep(path: str, kept: str) -> None:
-    """Give the database that is there, and a log that could not be folded, a second name."""
+    """Give the old database, and a log that could not be folded, a second name."""
     for suffix in ("", "-wal"):
         if suffix and not os.path.exists(path + suffix):
             continue

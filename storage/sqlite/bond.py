@@ -1,16 +1,15 @@
 """Which log belongs to which database file: noted in the lock file while an app runs.
 
-A log does not name the database it was written for, and SQLite copies it into any database beside it. So a backup put
-in the place of a killed app's file would be undone or damaged by the log left there. The owner notes the state of both
-files each time the database has been written; the next start sees whether anything else has written the database or
-replaced it.
+A log does not name its database, and SQLite copies a log into any database beside it. So a backup that replaces a killed
+app's file would be undone or damaged by the log left there. The owner notes the state of both files whenever the database has
+been written; the next start sees whether another program has written or replaced the database.
 
-The other way round, a file may have several names (a hard link, a mount, a new name), and SQLite finds the log beside one of them
-only. So the place of the log is noted on the file itself, in an extended attribute, while an app runs. An app that is killed leaves
-it there, and a start under another name does not go on without the last commits.
+Conversely, a file may have several names (a hard link, a mount, a new name), and SQLite finds the log beside only one of them.
+So the path of the log is noted on the file itself, in an extended attribute, while an app runs. A killed app leaves the
+attribute behind, and a start under another name does not go on without the last commits.
 
-The note is valid until the machine restarts: a power failure may keep the note and lose the data, or the other way
-round. On systems other than Linux a restart cannot be detected, and nothing is noted.
+The note is valid until the machine restarts: a power failure may keep the note and lose the data, or vice versa. On systems
+other than Linux a restart cannot be detected, and nothing is noted.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ def _boot() -> str:
 
 
 _BOOT = _boot()
-UNKNOWN = ""  # while the database is being written: a process that dies meanwhile leaves no note
+UNKNOWN = ""  # the note while the database is being written: if the process dies then, nothing is known
 
 
 def note(database: os.stat_result, log: os.stat_result) -> str:
-    """The note for these two files."""
+    """The note for this database and this log."""
     if not _BOOT:
         return UNKNOWN
     return f"{_BOOT} {log.st_ino} {database.st_ino} {database.st_size} {database.st_mtime_ns}"
 
 
 def place(database: int, log_path: str, log: os.stat_result) -> None:
-    """Note on the database that its log lies there. Without effect where files have no such attributes."""
+    """Note on the database where its log is. Has no effect on file systems without extended attributes."""
     if sys.platform == "linux":
         noted = [os.path.abspath(log_path), log.st_dev, log.st_ino, os.fstat(database).st_ino]
         with contextlib.suppress(OSError):
@@ -53,7 +52,7 @@ def place(database: int, log_path: str, log: os.stat_result) -> None:
 
 
 def forget_place(database: int) -> None:
-    """The log was copied into the database."""
+    """Remove the noted place: the log was copied into the database."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.removexattr(database, _ATTRIBUTE)
@@ -66,15 +65,15 @@ def _refuse_elsewhere(path: str, database: int) -> None:
         log_path, *log, inode = json.loads(os.getxattr(database, _ATTRIBUTE))
         elsewhere = os.stat(log_path)
     except (OSError, ValueError, TypeError):
-        return  # there is no note, or no such log any more: a shell has copied and removed it
+        return  # there is no note, or the log is gone: a shell copied and removed it
     if inode != os.fstat(database).st_ino or log != [elsewhere.st_dev, elsewhere.st_ino] or not elsewhere.st_size:
-        return  # the note came with a copy of the file; or the log was copied since
+        return  # the note was copied along with the file; or the log was copied into the database
     with contextlib.suppress(OSError):
         if os.path.samestat(os.stat(path + "-wal"), elsewhere):
             return
     raise LogElsewhere(
         f"The last app on this file was killed while it used the name {log_path.removesuffix('-wal')}, and what it acknowledged "
-        f"last is in {log_path}. Under the name {path} it would be missing. Start the app under the other name; or move "
+        f"last is in {log_path}. Under the name {path} it would be missing. Start the app under that name; or move "
         f"the log to {path}-wal, if the file was moved without it."
     )
 
@@ -82,8 +81,8 @@ def _refuse_elsewhere(path: str, database: int) -> None:
 def refuse_stale(path: str, database: int | None, noted: str) -> None:
     """Raise StaleLog if the log beside `path` holds records of another database, according to the note `noted`.
 
-    The note says nothing if both files were replaced or moved together. Raises LogElsewhere if the log of the database lies beside
-    another name of it.
+    The note says nothing if both files were replaced or moved together. Raises LogElsewhere if the log lies beside another
+    name of the database.
     """
     if database is not None:
         _refuse_elsewhere(path, database)

@@ -1,8 +1,7 @@
-"""Opening a database without owning it: whether that is allowed, and how SQLite must open it.
+"""Opening a database without owning it: whether that is allowed, and how SQLite must open the file.
 
-Promise: a file that this process owns is not opened beside its owner (see lock); a file that another process owns under
-another name is refused, because its log lies beside that name; reading requires no permission to write the file or its
-folder.
+Promise: a file that this process owns is not opened a second time (see lock); a file that another process owns under another
+name is refused, because its log lies beside that name; reading requires no permission to write the file or its folder.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from actors.storage.sqlite.lock import held, noted, owned_elsewhere, owned_here
 
 
 class Bystander:
-    """Of the file at `path`. `close` it after SQLite has closed its connections: closing it earlier would drop SQLite's
-    locks.
+    """Access to the file at `path`. Call `close` after SQLite has closed its connections: an earlier close would drop
+    SQLite's locks.
 
     Raises StorageError for a path that is not a file, DatabaseInUse for a file that is owned under another name,
     StaleLog, or OSError.
@@ -32,7 +31,7 @@ class Bystander:
 
     def __init__(self, path: str, *, writes: bool = False) -> None:
         self.path = os.path.realpath(path)
-        self.descriptor: int | None = None  # None if this process owns it
+        self.descriptor: int | None = None  # None if this process owns the file
         self._writes = writes
         self._copies: tempfile.TemporaryDirectory[str] | None = None
         if os.path.isdir(self.path):
@@ -59,7 +58,7 @@ class Bystander:
     def uri(self) -> str:
         """The URI for SQLite.
 
-        To read a database with a log SQLite creates an index beside it. Where it cannot, an empty log is ignored, and
+        To read a database with a log, SQLite creates an index beside it. Where SQLite cannot, an empty log is ignored, and
         otherwise both files are copied; `close` removes the copy. Raises OSError.
         """
         if self._writes:

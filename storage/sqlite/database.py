@@ -1,7 +1,7 @@
-"""One SQLite connection on aiosqlite's thread, and the single way rows get into it.
+"""One SQLite connection on aiosqlite's thread, and the only way rows are written.
 
-Promise: `WriterConnection.commit` writes the batch it was handed in one transaction, and refuses once
-another process has taken the file over.
+Promise: `WriterConnection.commit` writes its batch in one transaction, and refuses once another process has
+taken the file over.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import aiosqlite
 from actors.storage.errors import OwnershipLost
 from actors.storage.sqlite.packed import NOT_OWNER, STATEMENTS, PackedBatch
 
-LONGEST_PAUSE_S = 0.05  # of a commit that gives way: reads wait behind it
+LONGEST_PAUSE_S = 0.05  # before a commit that gives way: reads wait behind the commit
 
-# Rows go in as few large INSERTs: SQLite's thread takes the GIL for every statement it starts, so 64 rows in one
-# statement beat 64 statements of one row by a third (measured at 64 and 1,024 rows a commit).
+# Rows are written in few large INSERTs: SQLite's thread takes the GIL for every statement, so 64 rows in one statement
+# beat 64 statements of one row by a third (measured at 64 and 1,024 rows per commit).
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 _INVOCATION = (
@@ -54,8 +54,8 @@ _STATEMENTS = {
 }
 CACHED_STATEMENTS = len(_STATEMENTS) + len(STATEMENTS) + 64
 
-# What happens to a whole workflow. Few of these are in a batch, and their order matters: they are executed one by one,
-# before the rest, because a run that begins anew writes into what was forgotten in the same batch.
+# Facts about a whole workflow. A batch holds few of them, and their order matters: they are executed one by one, before the
+# other rows, because a run that begins anew writes rows that the same batch deletes first.
 WORKFLOW_FACTS = {
     "completed": "INSERT INTO promise VALUES (?, ?, ?, ?, ?, ?, ?)",
     "claimed": "UPDATE promise SET unclaimed = 0 WHERE service = ? AND key = ? AND name = ?",
@@ -67,7 +67,7 @@ WORKFLOW_FACTS = {
 
 
 class AsyncConnection(Protocol):
-    """The part of aiosqlite.Connection the store uses; `actors.testing` has one that runs inline."""
+    """The part of aiosqlite.Connection that the store uses; `actors.testing` has an inline version."""
 
     async def execute_fetchall(self, sql: str, parameters: Iterable[Any] = ...) -> Iterable[Any]: ...
 
@@ -77,13 +77,13 @@ class AsyncConnection(Protocol):
 
 
 class WriterConnection(sqlite3.Connection):
-    """A connection whose `commit` is a group commit. It lives on one thread, aiosqlite's.
+    """A connection whose `commit` is a group commit. It is used on aiosqlite's thread only.
 
-    aiosqlite makes one hop between threads for each public call. Overriding `commit`, rather than awaiting BEGIN,
-    each INSERT and COMMIT, makes a batch cost one hop, and leaves no moment at which half a batch could be
-    committed because an earlier statement of it failed. Each `commit` writes the batch that has waited longest in
-    `handed_over`. With `leaves_log` its end neither copies the log into the database nor removes what lies in its place.
-    `gives_way` is how long a commit waits before it begins, as a multiple of the time that the one before it took.
+    aiosqlite makes one hop between threads for each public call. Overriding `commit`, rather than awaiting BEGIN, each INSERT
+    and COMMIT, makes a batch cost one hop, and rules out that half a batch is committed after one of its statements failed.
+    Each `commit` writes the oldest batch in `handed_over`. With `leaves_log` closing neither copies the log into the database
+    nor removes the file in the place of the log. `gives_way` is how long a commit waits before it begins, as a multiple of the
+    duration of the commit before it.
     """
 
     epoch: int | None = None
@@ -136,15 +136,15 @@ class WriterConnection(sqlite3.Connection):
                     "DELETE FROM attachment WHERE target = ? AND caller = ? AND caller_index = ?", batch.detached
                 )
             if batch.purged:
-                # One statement for all: each that is stepped to takes the GIL anew.
-                asked = _numbers(batch.purged)
+                # One statement for all rows: the thread takes the GIL anew for each statement.
+                numbers = _numbers(batch.purged)
                 self.execute(
                     "DELETE FROM journal_entry WHERE invocation IN (SELECT i.seq FROM json_each(?) asked "
                     "CROSS JOIN invocation i ON i.seq = asked.value AND i.status >= 6)",
-                    (asked,),
+                    (numbers,),
                 )
                 self.execute(
-                    "DELETE FROM invocation WHERE seq IN (SELECT value FROM json_each(?)) AND status >= 6", (asked,)
+                    "DELETE FROM invocation WHERE seq IN (SELECT value FROM json_each(?)) AND status >= 6", (numbers,)
                 )
             if batch.reserve_to is not None:
                 self.execute("UPDATE meta SET value = ? WHERE name = 'next_number'", (batch.reserve_to,))
@@ -159,15 +159,15 @@ class WriterConnection(sqlite3.Connection):
             raise
 
     def close(self) -> None:
-        if self.leaves_log and sys.version_info >= (3, 12):  # before that only the locks of the watch prevent it
+        if self.leaves_log and sys.version_info >= (3, 12):  # earlier releases have only the locks of the watch
             self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         super().close()
 
     def _ownership_lost(self) -> OwnershipLost:
         (epoch,) = self.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
         return OwnershipLost(
-            f"This process opened the database as owner number {self.epoch}, but owner number {epoch} has taken "
-            "it over since. Nothing of this batch was written; stop this process."
+            f"This process opened the database as owner number {self.epoch}, but owner number {epoch} has "
+            "taken it over. Nothing of this batch was written; stop this process."
         )
 
     def _insert(self, statement: tuple[str, int], rows: list[tuple[Any, ...]]) -> None:
@@ -184,35 +184,35 @@ class WriterConnection(sqlite3.Connection):
 
 
 def pragmas(synchronous: str, busy_timeout_ms: int, *, copies_log: bool) -> Iterator[str]:
-    """`copies_log` says that SQLite is to copy the log back by itself."""
-    # A shell in a write transaction should delay us, not stop us at once.
+    """The settings of a connection. `copies_log`: SQLite copies the log back by itself."""
+    # A shell in a write transaction should delay a commit, not fail it at once.
     yield f"PRAGMA busy_timeout = {busy_timeout_ms}"
-    # Set while the file is empty. Keys in use are scattered over the tree, so each dirties a page of its own: with pages
-    # of 1 KiB a commit over a million keys costs what it costs over a thousand (4 KiB: twice as much CPU).
+    # Set while the file is empty. Keys in use are scattered over the tree, so each key dirties its own page: with pages of
+    # 1 KiB a commit over a million keys costs the same as over a thousand (4 KiB: twice as much CPU).
     yield "PRAGMA page_size = 1024"
     # WAL: readers (a shell, a dashboard) never block the writer, and a commit is one sequential append.
     yield "PRAGMA journal_mode = WAL"
     # FULL: fsync the log at each commit. NORMAL would survive kill -9 but lose acknowledged work at power loss.
     yield f"PRAGMA synchronous = {synchronous}"
-    # 16 MiB of log before it is copied back: a hot page is then copied once for many commits.
+    # The log is copied back after 16 MiB: a hot page is then copied once for many commits.
     yield f"PRAGMA wal_autocheckpoint = {16000 if copies_log else 0}"
-    # What a long reader has made of the log is cut off when it is begun anew: twice what it usually grows to, because writing
-    # over a part of a file costs less than appending to it.
+    # A log that grew because of a long reader is cut when it starts anew, to twice its usual size, because overwriting a part
+    # of a file costs less than appending to the file.
     yield "PRAGMA journal_size_limit = 33554432"
-    # Room for the inner pages of the trees of a million objects; the others are in the system's cache. More costs time: SQLite
-    # walks all of it at each commit in which a page was given another number, which is each one once old rows are deleted
-    # (64 MiB: 10 us more for each call).
+    # Room for the inner pages of the trees of a million objects; other pages are in the system's cache. A larger cache costs
+    # time: SQLite walks all of it at each commit that moves a page, which is every commit once old rows are deleted (64 MiB:
+    # 10 us more for each call).
     yield "PRAGMA cache_size = -4096"
     # Sorting for recovery queries must not create files beside the database.
     yield "PRAGMA temp_store = MEMORY"
 
 
 class ThreadedConnection:
-    """aiosqlite's handle, which lets its thread go first.
+    """aiosqlite's handle, which lets SQLite's thread go first.
 
-    The thread needs the GIL for a moment to take what it was asked for, and again for each row it gives; a loop that goes on
-    computing keeps it waiting for the switch interval each time, 5 ms. So the loop stands still for a moment, which gives the
-    GIL away: once for a batch, which needs it little, and between its next callbacks for a read.
+    The thread needs the GIL for a moment to take a request, and again for each row that it returns; a loop that keeps computing
+    makes the thread wait for the switch interval each time, 5 ms. So the loop sleeps for a moment, which releases the GIL: once
+    for a batch, which needs the GIL rarely, and between the next callbacks for a read.
     """
 
     GIVE_WAY_S = 20e-6
@@ -222,8 +222,8 @@ class ThreadedConnection:
         self._handle = handle
         self.close = handle.close
         self._loop = asyncio.get_running_loop()
-        self._reads = 0  # under way
-        self._turns = 0  # of the loop, before each of which it still gives way
+        self._reads = 0  # reads under way
+        self._turns = 0  # how many more turns of the loop begin with a sleep
 
     async def commit(self) -> None:
         self._loop.call_soon(time.sleep, self.GIVE_WAY_S)
@@ -247,7 +247,7 @@ class ThreadedConnection:
 
 
 async def connect(path: str) -> tuple[AsyncConnection, WriterConnection]:
-    """Open `path` on a thread of its own: aiosqlite's handle, and the connection object to hand batches to."""
+    """Open `path` on a new thread: aiosqlite's handle, and the connection object that receives batches."""
     opened: list[WriterConnection] = []
 
     def factory(*args: Any, **kwargs: Any) -> WriterConnection:
@@ -264,7 +264,7 @@ def rows(result: Iterable[Any]) -> Sequence[Any]:
 
 
 def _numbers(rows: Sequence[tuple[int]]) -> str:
-    """They as a JSON array. Refuses others as SQLite would."""
+    """The numbers as a JSON array. Raises InterfaceError for other values, as SQLite does."""
     try:
         return json.dumps([number for (number,) in rows])
     except TypeError as error:

@@ -1,7 +1,7 @@
-"""Figures of a whole file, for those who watch an app.
+"""Figures about a whole file, for monitoring an app.
 
-Promise: reading them never holds up a commit. A file is read by a connection of its own, on a thread of its own, which sees the
-last commit and stays open as long as the file: a database that is opened and closed beside its owner could lose its locks.
+Promise: reading the figures never delays a commit. A separate connection on its own thread reads the file. It sees the last
+commit and stays open as long as the file: opening and closing a database beside its owner could drop the owner's locks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiosqlite
 from actors.storage.errors import translated
 from actors.storage.records import Figures
 
-# Indexes of open invocations only: what has ended costs nothing, however much of it is kept.
+# Indexes of open invocations only: ended invocations cost nothing, however many are kept.
 _OPEN = (
     "SELECT service, status, count(*), min(CASE status WHEN 1 THEN CASE seq WHEN position THEN accepted_ms END END) "
     "FROM invocation INDEXED BY invocation_mailbox WHERE status < 6 GROUP BY service, status"
@@ -37,7 +37,7 @@ Read = Callable[[str], Awaitable[Sequence[Any]]]
 
 
 async def read_figures(read: Read, path: str) -> Figures:
-    """Raises as `read` does."""
+    """Read the figures. Raises the errors of `read`."""
     return Figures(
         [tuple(row) for row in await read(_OPEN)],
         dict(await read(_AWAKEABLES)),
@@ -55,12 +55,12 @@ def _sizes(path: str) -> tuple[int | None, int | None]:
         return None, None
     try:
         return size, os.stat(path + "-wal").st_size
-    except OSError:  # there is none before the first commit
+    except OSError:  # there is no log before the first commit
         return size, 0
 
 
 class Onlooker:
-    """The connection. Life: `opened`, any number of reads, one at a time, `close`."""
+    """The separate connection. Life: `opened`, any number of reads, one at a time, `close`."""
 
     def __init__(self, path: str, handle: aiosqlite.Connection) -> None:
         self._path = path
@@ -76,11 +76,11 @@ class Onlooker:
     async def read(self, sql: str) -> Sequence[Any]:
         try:
             return list(await self._handle.execute_fetchall(sql))
-        except (sqlite3.Error, ValueError) as error:  # ValueError: it was closed meanwhile
+        except (sqlite3.Error, ValueError) as error:  # ValueError: the connection was closed meanwhile
             raise translated(sqlite3.OperationalError(str(error)), self._path) from error
 
     async def close(self) -> None:
-        """A read that is under way ends."""
+        """Close the connection; a read under way ends."""
         with contextlib.suppress(sqlite3.Error, ValueError):
             await self._handle.interrupt()
         await self._handle.close()

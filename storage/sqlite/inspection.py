@@ -1,8 +1,8 @@
-"""What the bytes of a database file and of its log say, before SQLite may touch either.
+"""Checks of the bytes of a database file and of its log, before SQLite may touch either.
 
-Promise: a file that is not ours, too new, or no longer whole is refused as it lies there. SQLite itself would
-write another program's log into its database, delete the log of a database that was cut to nothing, and
-find a missing page only when it is read.
+Promise: a file that belongs to another program, is too new, or is truncated is refused and left unchanged. SQLite
+itself would write another program's log into its database, delete the log of a database that was cut to nothing, and
+notice a missing page only when that page is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields of a database header we need. Offsets: section 1.3 of SQLite's file format document."""
+    """The fields of a database header that are used here. Offsets: section 1.3 of SQLite's file format document."""
 
     page_size: int
     pages: int
@@ -40,7 +40,7 @@ class Header:
 
     @classmethod
     def parsed(cls, data: bytes) -> Header | None:
-        """None if this is not the beginning of an SQLite database."""
+        """The header, or None if `data` is not the beginning of an SQLite database."""
         if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
             return None
         page_size = _number(data, 16, 2)
@@ -50,18 +50,19 @@ class Header:
 class Log:
     """The write-ahead log beside a database: which pages it holds, and the newest header among them.
 
-    Checksums are not computed, so a frame that was torn by a power failure counts like the whole ones before it. That
-    can only make this check milder; SQLite itself leaves such frames out.
+    Checksums are not computed, so a frame that was torn by a power failure counts like an intact frame. That can only make
+    this check milder; SQLite itself ignores such frames.
 
-    A log may have half a million frames, so none is looked at alone: columns of their headers are cut out of large pieces.
+    A log may have half a million frames, so they are not read one by one: columns of their headers are sliced from large
+    pieces.
     """
 
     def __init__(self, path: str) -> None:
         self.committed: bool = False
         self.header: Header | None = None
         self._path = path
-        self._frames = 0  # those that belong together; behind them are left-overs from before the log was begun anew
-        self._size = 0  # of a frame with its header
+        self._frames = 0  # valid frames; after them come left-overs from before the log started anew
+        self._size = 0  # bytes of a frame with its header
         try:
             with open(path, "rb", buffering=0) as file:
                 self._read(file)
@@ -82,7 +83,7 @@ class Log:
         self._frames = bisect.bisect_left(every, True, key=is_left_over)
         for first, piece in self._pieces(file, backwards=True):
             end = len(piece)
-            if not self.committed:  # the last frame of a transaction tells how many pages the database has after it
+            if not self.committed:  # the last frame of a transaction holds the size of the database in pages
                 last = max(len(piece[offset :: self._size].rstrip(b"\0")) for offset in range(4, 8))
                 self.committed, end = last > 0, last * self._size
             at = self._last_of_page_1(piece, end)
@@ -92,7 +93,7 @@ class Log:
                 return
 
     def _last_of_page_1(self, piece: bytes, end: int) -> int | None:
-        """Where the last frame of page 1 before `end` begins in the piece."""
+        """The offset in the piece of the last frame of page 1 before `end`."""
         low = piece[3 : end : self._size]
         frame = len(low)
         while (frame := low.rfind(1, 0, frame)) >= 0:
@@ -101,7 +102,7 @@ class Log:
         return None
 
     def _pieces(self, file: FileIO, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
-        """All frames in pieces of many, each with the number of its first frame."""
+        """All frames in large pieces, each piece with the number of its first frame."""
         many = max(1, _PIECE_BYTES // (self._size or 1))
         starts = range(0, self._frames, many)
         for first in reversed(starts) if backwards else starts:
@@ -110,7 +111,7 @@ class Log:
             yield first, piece[: len(piece) // self._size * self._size]
 
     def pages(self) -> set[int]:
-        """The numbers of the pages it holds."""
+        """The numbers of the pages in the log."""
         found: set[int] = set()
         if not self._frames:
             return found
@@ -129,7 +130,7 @@ class Log:
 def inspect(path: str, database: int | None, application_id: int, version: int) -> None:
     """Raise DatabaseForeign or DatabaseTooNew for a file that must not be opened. A missing or empty file is fine.
 
-    `database` is the file itself, open already: who opens and closes it once more drops the locks that SQLite may have on it.
+    `database` is the open file: opening and closing it once more would drop the locks that SQLite may have on it.
     """
     size = os.fstat(database).st_size if database is not None else 0
     log = Log(path + "-wal")
@@ -137,12 +138,12 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
         if log.committed:
             raise DatabaseForeign(
                 f"{path} is {'empty' if database is not None else 'missing'}, but {path}-wal holds records that belong to "
-                "it. Restore it from a backup; to start anew, move the -wal file away."
+                "it. Restore the database from a backup; to start anew, move the -wal file away."
             )
         return
     os.lseek(database, 0, os.SEEK_SET)
     own = Header.parsed(os.read(database, _HEADER_BYTES))
-    creation_interrupted = os.path.exists(path + "-journal")  # SQLite undoes it when it opens the file
+    creation_interrupted = os.path.exists(path + "-journal")  # SQLite undoes the creation when it opens the file
     if own is None:
         if creation_interrupted:
             return
@@ -156,13 +157,13 @@ def inspect(path: str, database: int | None, application_id: int, version: int) 
         raise foreign(path)
     if header.user_version > version:
         raise DatabaseTooNew(
-            f"{path} was written by a newer release (schema {header.user_version}, this one knows {version}). "
+            f"{path} was written by a newer release (schema {header.user_version}; this release knows {version}). "
             "Upgrade the package; the file was left as it is."
         )
     missing = _missing_pages(own, size, log)
     if missing and not creation_interrupted:
         raise DatabaseForeign(
-            f"{path} is shorter than its header says: it was truncated and {missing} pages are gone. Restore it from a "
+            f"{path} is shorter than its header says: it was truncated, and {missing} pages are missing. Restore it from a "
             "backup; it was left as it is."
         )
 
@@ -178,7 +179,7 @@ def foreign(path: str) -> DatabaseForeign:
 
 
 def immutable(path: str) -> str:
-    """The URI by which SQLite reads a database that no process writes: it looks for no log, and creates no file."""
+    """The URI for reading a database that no process writes: SQLite then ignores the log, and creates no file."""
     return f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
 
 
@@ -192,7 +193,8 @@ def _is_dump(path: str) -> bool:
 
 
 def _missing_pages(header: Header, size: int, log: Log) -> int:
-    """Pages the file once had and has no more. A crash while the log was copied into it leaves them in the log."""
+    """How many pages the file has lost. Pages that are in the log do not count: a crash while the log was copied leaves
+    them there."""
     absent = range(size // header.page_size + 1, header.pages + 1)
     if not absent:
         return 0

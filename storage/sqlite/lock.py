@@ -1,19 +1,19 @@
-"""The lock that makes one process the owner of one database file, whatever name it opens the file by.
+"""The lock that makes one process the owner of one database file, whatever name the process opens the file by.
 
-The operating system drops it when the owner dies, however it dies; a file that merely held a pid would
-have to be removed by hand after every kill -9.
+The operating system drops the lock when the owner dies, however it dies; a file that merely held a pid would have to be removed
+by hand after every kill -9.
 
-It is two locks. That of the name, on the file `<name>.lock`, also holds while there is no database yet, and keeps out
-earlier releases. That of the database itself, on a range of it that SQLite never locks, holds under every other name too: hard
-links, bind mounts. The length of that range is the pid of the owner, so that it can be told to others. Where the system has no such
-locks (range_locks), a database with several hard links is refused instead.
+There are two locks. The lock on the name, on the file `<name>.lock`, also works while there is no database yet, and keeps out
+earlier releases. The lock on the database itself, on a range that SQLite never locks, works under every other name too: hard
+links, bind mounts. The length of that range is the owner's pid, so that other processes can report it. Where the system has no
+such locks (range_locks), a database with several hard links is refused instead.
 
-On Unix, closing any descriptor of a file drops the locks that SQLite has on it in this process. So a database that this
-process owns is never opened and closed beside its owner: `owned_here` tells.
+On Unix, closing any descriptor of a file drops the locks that SQLite has on the file in this process. So a database that this
+process owns is never opened and closed a second time: see `owned_here`.
 
-A fork shares the open file, and the lock belongs to that, not to the process: a child would keep the file locked after
-its parent has died. So a forked child closes its copy at once, and nothing it does afterwards releases the lock of its
-parent. Programs that are executed do not inherit it (os.open sees to that).
+A fork shares the open file, and the lock belongs to the open file, not to the process: a child would keep the file locked after
+its parent has died. So a forked child closes its copy at once, and nothing it does afterwards releases the lock of its parent.
+Executed programs do not inherit the file (see os.open).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from collections.abc import Callable
 from actors.storage.errors import DatabaseInUse, StorageError
 from actors.storage.sqlite import range_locks
 
-_opening = threading.RLock()  # no fork of another thread comes between opening a file and remembering it
+_opening = threading.RLock()  # no other thread forks between opening a file and remembering it
 
 if sys.platform == "win32":
     import msvcrt
 
-    # There is no fork, and a handle is not inherited unless one asks for it.
+    # Windows has no fork, and handles are not inherited by default.
     _FLAGS = os.O_BINARY
 
     def _try_lock(descriptor: int, *, shared: bool) -> bool:
-        # The byte lies past the pid, so that a second process can still read who holds it.
+        # The locked byte lies past the pid, so that a second process can still read the pid.
         os.lseek(descriptor, 1024, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -51,7 +51,7 @@ if sys.platform == "win32":
         pass
 
     def _unlock(descriptor: int) -> None:
-        pass  # closing it does
+        pass  # closing the file unlocks it
 
     def is_alive(pid: int) -> bool:
         return True  # the lock of a process that has died is free
@@ -74,7 +74,7 @@ else:
         _held.add(lock)
 
     def _unlock(descriptor: int) -> None:
-        # Closing is not enough while a child shares the open file: one forked below Python, where no hook runs.
+        # Closing is not enough while a child shares the open file: a child forked below Python, where no hook runs.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def is_alive(pid: int) -> bool:
@@ -98,8 +98,8 @@ else:
     os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
-_TRIES = 10  # `held` has the lock itself for a moment: try again a few milliseconds later
-_OWNER_AT = 1 << 62  # where the locked range of a database begins: beyond all that SQLite locks, and all that it writes
+_TRIES = 10  # `held` takes the lock for a moment: try again a few milliseconds later
+_OWNER_AT = 1 << 62  # where the locked range of a database begins: beyond all bytes that SQLite locks or writes
 
 _NOTE_AT, _NOTE_BYTES = 64, 192  # in the lock file
 
@@ -108,7 +108,7 @@ _owners: dict[tuple[int, int], FileLock] = {}
 
 
 def _patiently(attempt: Callable[[], bool | None]) -> bool | None:
-    """What the attempt returns; it is repeated a few times while that is False."""
+    """The result of the attempt, which is repeated a few times while it is False."""
     for number in range(_TRIES):
         if number:
             time.sleep(0.005)
@@ -127,7 +127,7 @@ def _owner_here(path: str) -> FileLock | None:
 
 
 def _left_to_owner(database: int) -> bool:
-    """Whether this process has come to own the open file since it was looked for. Then its owner closes it, in the end."""
+    """Whether this process has become the owner of the open file since the last check. Then the owner closes `database`."""
     found = os.fstat(database)
     owner = _owners.get((found.st_dev, found.st_ino))
     if owner is not None:
@@ -136,12 +136,12 @@ def _left_to_owner(database: int) -> bool:
 
 
 def owned_here(path: str) -> bool:
-    """Whether this process owns the file, by this name or another one. Opens nothing."""
+    """Whether this process owns the file, under this name or another. Opens nothing."""
     return _owner_here(path) is not None
 
 
 def held(path: str) -> bool:
-    """Whether some process owns the file by this name. Nothing is changed or created."""
+    """Whether some process owns the file under this name. Nothing is changed or created."""
     if owned_here(path):
         return True
     try:
@@ -158,15 +158,15 @@ def held(path: str) -> bool:
 
 
 def owned_elsewhere(path: str, database: int) -> int | None:
-    """The pid of a process that owns the database, open as `database`, by another name than `path`; None if none does."""
+    """The pid of the process that owns `database` (an open file) under another name than `path`; None if there is none."""
     pid = range_locks.holder(database, _OWNER_AT, shared=True)
     if pid is None or held(path):
         return None
-    return range_locks.holder(database, _OWNER_AT, shared=True)  # unless it has been closed between the two looks
+    return range_locks.holder(database, _OWNER_AT, shared=True)  # unless the owner closed it between the two checks
 
 
 def noted(path: str) -> str:
-    """What the last owner of the file has noted; an empty text if nothing."""
+    """The note of the last owner of the file; empty if there is none."""
     try:
         descriptor = os.open(path + ".lock", os.O_RDONLY)
     except OSError:
@@ -179,7 +179,7 @@ def noted(path: str) -> str:
 
 
 def _open_beside(path: str) -> int:
-    """For writing where that is allowed: some systems lock no other files."""
+    """Open for writing if possible: some systems lock only writable files."""
     try:
         return os.open(path, os.O_RDWR)
     except OSError:
@@ -187,22 +187,22 @@ def _open_beside(path: str) -> int:
 
 
 def _open_quietly(path: str) -> int:
-    """To read. Reading does not change when the file was last read, where the system can do without that.
+    """Open for reading without updating the access time, if the system allows that.
 
-    It would be written with the next commit, which takes twice as many operations of the disk then.
+    The access time would be written with the next commit, which then takes twice as many disk operations.
     """
     quietly = getattr(os, "O_NOATIME", 0)
     try:
         return os.open(path, os.O_RDONLY | _FLAGS | quietly)
-    except PermissionError:  # it is refused to all but the owner of the file
+    except PermissionError:  # only the file's owner may do that
         return os.open(path, os.O_RDONLY | _FLAGS)
 
 
 class FileLock:
-    """Held from construction to `release`. Raises DatabaseInUse, naming the owner's pid, if it is taken.
+    """Held from construction to `release`. Raises DatabaseInUse, with the owner's pid, if another process holds the lock.
 
-    `database` is the file itself, open until the release, which comes after SQLite has closed it; None while there is no file.
-    A `reader` shares the file with other readers, creates no file and needs no permission to write.
+    `database` is the open file, or None while there is no file. Call `release` after SQLite has closed the file. A `reader`
+    shares the file with other readers, creates no file and needs no permission to write.
     """
 
     def __init__(self, path: str, *, reader: bool = False) -> None:
@@ -228,7 +228,7 @@ class FileLock:
             raise
 
     def create(self) -> int:
-        """Make the file, empty, if there is none, and hold it; its descriptor."""
+        """Create an empty file if there is no file, and lock it; returns its descriptor."""
         if self.database is None:
             with _opening:
                 self._hold(os.open(self.path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644))
@@ -236,16 +236,16 @@ class FileLock:
         return self.database
 
     def open_beside(self, suffix: str) -> int:
-        """A descriptor, to read, of a file that goes with the database: closed when the lock is released, and in a forked child."""
+        """A descriptor for reading a file beside the database. It is closed by `release`, and in a forked child."""
         with _opening:
             descriptor = _open_quietly(self.path + suffix)
             self._to_close.append(descriptor)
         return descriptor
 
     def release(self) -> None:
-        """Free the file. Does nothing if that was done before, or in a child that was forked meanwhile."""
+        """Release the file. Has no effect the second time, or in a child that was forked meanwhile."""
         try:
-            # The file before the name: who finds the file owned, and its name free, takes that for another name.
+            # The file before the name: a process that finds the file owned but the name free would assume another name.
             if self._identity is not None and self.database is not None:
                 range_locks.free(self.database, _OWNER_AT, os.getpid())
             if self._name is not None:
@@ -283,7 +283,7 @@ class FileLock:
             os.write(self._name, (b"%d\n" % os.getpid()).ljust(_NOTE_AT))
 
     def note(self, text: str) -> None:
-        """Keep a text beside the pid, for the next one who locks the file: see `noted`."""
+        """Write a text after the pid, for the next owner: see `noted`."""
         if self._name is not None and not self._reader:
             os.lseek(self._name, _NOTE_AT, os.SEEK_SET)
             os.write(self._name, text.encode().ljust(_NOTE_BYTES))
@@ -312,5 +312,5 @@ class FileLock:
         self._to_close, self.database, self._name = [], None, None
         for descriptor in descriptors:
             if descriptor is not None:
-                with contextlib.suppress(OSError):  # closed behind our back: the others must be closed all the same
+                with contextlib.suppress(OSError):  # closed by other code: still close the remaining descriptors
                     os.close(descriptor)

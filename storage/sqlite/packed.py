@@ -1,10 +1,10 @@
-"""A batch as one statement: what most rows are, in a few JSON texts.
+"""A batch as one statement: the most frequent kinds of rows, in a few JSON texts.
 
 SQLite's thread takes the GIL anew around each statement that it prepares, binds and steps through, and each time it may wait for
-a handler that computes. Rows that come as JSON are taken apart by SQLite itself, without the GIL; and as one statement is a
-transaction of its own, a batch that holds nothing else needs no BEGIN and no COMMIT either.
+a handler that computes. SQLite itself parses rows that come as JSON, without the GIL; and as a single statement is a transaction
+by itself, a batch of such rows needs no BEGIN and no COMMIT.
 
-The statement inserts into a view, whose triggers do the work. Both are temporary: they are the connection's, not the file's.
+The statement inserts into a view, whose triggers do the work. Both are temporary: they belong to the connection, not the file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import msgspec
 
 from actors.storage.records import Batch
 
-NOT_OWNER = "the epoch is that of another owner"  # what the first trigger says when it refuses
+NOT_OWNER = "the epoch is that of another owner"  # the message of the first trigger when it refuses
 
 _FENCE, _CALLS, _STATE, _COMPLETIONS, _WRITES = range(5)
 _WIDTH = 5
-LARGE = 2000  # characters of a text
+LARGE = 2000  # characters; a longer text is bound, not packed
 STATE_WRITES = frozenset((1, 2, 18))  # kinds of journal entries: set, clear and change state
 _SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached
 MOST = _SIZES[-1]
 STATEMENTS = {size: f"INSERT INTO batch VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}" for size in _SIZES}
 
-# A row of the view stands for many of one table: a, b and c are what they have in common, `rows` is what each has of its own.
+# A row of the view stands for many rows of a table: a, b and c are their common values, `rows` are their individual values.
 SETUP = (
     "CREATE TEMP VIEW IF NOT EXISTS batch (kind, a, b, c, rows) AS SELECT NULL, NULL, NULL, NULL, NULL",
     f"""CREATE TEMP TRIGGER IF NOT EXISTS batch_fence INSTEAD OF INSERT ON batch WHEN NEW.kind = {_FENCE} BEGIN
@@ -67,7 +67,7 @@ def _encode(rows: object) -> str:
 
 @dataclass(slots=True)
 class PackedBatch:
-    """`batch`, of which the rows of `packed` are written by the statement, and those left in the lists below one by one."""
+    """A batch. The statement writes the rows in `packed`; the rows in the lists below it are written one by one."""
 
     batch: Batch
     packed: list[tuple[Any, ...]]  # rows of the view, without the fence
@@ -97,7 +97,7 @@ class PackedBatch:
         )
 
     def statements(self, epoch: int | None) -> list[tuple[str, list[Any]]]:
-        """With their parameters; each begins by making sure that `epoch` is still the owner's number."""
+        """The statements with their parameters. Each first checks that `epoch` is still the owner's number."""
         fence = (_FENCE, epoch, None, None, None)
         found = []
         for start in range(0, len(self.packed) or 1, MOST - 1):
@@ -110,7 +110,7 @@ class PackedBatch:
 
 
 def packed(batch: Batch) -> PackedBatch:
-    """Raises sqlite3.InterfaceError, as SQLite does, for a value that is nothing a database holds."""
+    """Pack a batch. Raises sqlite3.InterfaceError, as SQLite does, for a value that a database cannot hold."""
     try:
         calls, plain = _calls(batch.plain)
         state, large = _state(batch.state)
@@ -135,14 +135,14 @@ def packed(batch: Batch) -> PackedBatch:
 
 
 def _holds_nul(rows: list[tuple[Any, ...]]) -> bool:
-    """Whether a text holds a NUL, or looks as if it did: SQLite before 3.41 ends a text at one that stands in JSON."""
+    """Whether a text holds a NUL, or seems to: SQLite before 3.41 ends a text at a NUL inside JSON."""
     return any("\\u0000" in row[-1] for row in rows)
 
 
 def _calls(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Those that are packed, and those that are not: with a caller or another place in the mailbox they have three values more.
+    """The packed rows and the others: an invocation with a caller, or with another mailbox position, has three more values.
 
-    Each value that SQLite takes out of JSON costs half a microsecond, so that binding is cheaper from there on.
+    Each value that SQLite extracts from JSON costs half a microsecond, so binding is cheaper for these rows.
     """
     calls: defaultdict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
     others: list[tuple[Any, ...]] = []
@@ -156,7 +156,7 @@ def _calls(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tup
 
 
 def _state(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Those that are packed, and those that are not: a large text is bound as it is, not put into JSON and taken out of it."""
+    """The packed rows and the others: a large text is bound directly, not encoded as JSON and parsed again."""
     texts: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     large: list[tuple[Any, ...]] = []
     for row in rows:
@@ -169,9 +169,9 @@ def _state(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tup
 
 
 def _entries(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
-    """Answers, and the last writes of handlers that end: a batch of invocations that go on and end holds nothing else.
+    """Completions, and the last writes of handlers that end: a batch of invocations that continue and end has only these.
 
-    None if there are other entries, large texts, or bytes, which JSON has no word for: then nothing is gained by it.
+    None if there are other entries, large texts, or bytes, which JSON cannot express: then packing gains nothing.
     """
     answers: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
     writes: defaultdict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)

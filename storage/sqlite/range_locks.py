@@ -1,8 +1,8 @@
 """Locks on ranges of an open file that belong to the open file, not to the process (Linux: OFD locks).
 
-SQLite's own locks on Unix belong to the process and the inode: closing *any* descriptor of the file drops all of them. These
-do not go that way, hold under every name the file has, and stand in the way of SQLite's locks in other processes and in this
-one. Where the operating system has none, `AVAILABLE` is False, and all functions do nothing.
+SQLite's own locks on Unix belong to the process and the inode: closing *any* descriptor of the file drops all of them. OFD locks
+are not dropped that way, work under every name of the file, and conflict with SQLite's locks in other processes and in this
+process. Where the operating system has no such locks, `AVAILABLE` is False, and all functions do nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if sys.platform == "linux":
     import fcntl
 
     _FLOCK = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid
-    # What a file system answers that has no such locks.
+    # The errors of a file system without such locks.
     _MISSING = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
     def take(descriptor: int, start: int, length: int, *, shared: bool) -> bool | None:
-        """Whether the range is locked now; False if another one holds it, None if this file system has no such locks."""
+        """Lock the range. False if another open file holds it, None if this file system has no such locks."""
         kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, 0, start, length, 0))
@@ -34,11 +34,11 @@ if sys.platform == "linux":
         return True
 
     def free(descriptor: int, start: int, length: int) -> None:
-        """Give the range back. Others that share the open file, like a forked child, lose it too."""
+        """Unlock the range, also for other processes that share the open file, such as a forked child."""
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, 0, start, length, 0))
 
     def holder(descriptor: int, start: int, *, shared: bool) -> int | None:
-        """The length of a range from `start` on that keeps this one from being locked; None if none does."""
+        """The length of a locked range from `start` on that conflicts with this lock; None if there is none."""
         kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
         try:
             answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(kind, 0, start, 1, 0))

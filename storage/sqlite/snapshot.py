@@ -1,7 +1,7 @@
-"""A private copy of a database, to be read while the original stays as it is.
+"""A private copy of a database, to be read while the original stays unchanged.
 
-Promise: `take` changes no byte of the database and of its log, and opens it for reading only. What comes after it, a newer
-schema too, happens to the copy.
+Promise: `take` changes no byte of the database or its log, and opens them for reading only. Everything later, including a
+newer schema, affects only the copy.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from actors.storage.sqlite.store import SqliteStore
 
 
 def take(path: str, target: str) -> None:
-    """Copy the database at `path` to `target`, which must not exist, with what a killed process has left in its log.
+    """Copy the database at `path` to `target`, which must not exist, including the log left by a killed process.
 
-    The file is locked as an app would lock it, for as long as this takes. Raises DatabaseInUse, which names the owner's
-    pid, DatabaseForeign, DatabaseTooNew, or StorageError.
+    Meanwhile the file is locked as an app would lock it. Raises DatabaseInUse, which names the owner's pid,
+    DatabaseForeign, DatabaseTooNew, or StorageError.
     """
     path = os.path.realpath(path)
     if not os.path.isfile(path):
@@ -54,7 +54,7 @@ def _check(path: str, lock: FileLock) -> None:
 
 
 def _copy(path: str, target: str) -> None:
-    # Without a log no process has the file open, and SQLite need not create one to read it.
+    # Without a log no process has the file open, and SQLite need not create a log to read it.
     alone = not os.path.exists(path + "-wal") or os.path.getsize(path + "-wal") == 0
     before = _stamp(path)
     with (
@@ -70,7 +70,9 @@ def _copy(path: str, target: str) -> None:
         except sqlite3.Error as error:
             raise translated(error, target) from error
     if alone and _stamp(path) != before:
-        raise StorageError(f"{path} was changed while it was copied. Close what writes to it, and try again.")
+        raise StorageError(
+            f"{path} was changed while it was copied. Close the program that writes to it, and try again."
+        )
 
 
 def _stamp(path: str) -> tuple[int, int, bool]:
@@ -79,9 +81,9 @@ def _stamp(path: str) -> tuple[int, int, bool]:
 
 
 class Snapshot(SqliteStore):
-    """A copy made by `take`. It is brought to the schema of this release when it is opened, and then only read.
+    """A copy made by `take`. It is migrated to the schema of this release when it is opened, and then only read.
 
-    `original` is the file it is a copy of, if errors are to name that one.
+    `original` is the copied file, if errors are to name that file.
     """
 
     def __init__(self, path: str, original: str | None = None) -> None:
@@ -123,7 +125,7 @@ class Snapshot(SqliteStore):
         return objects, invocations
 
     async def objects(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
-        """(service, key) of the next objects behind `after` that have state or open invocations, in order."""
+        """(service, key) of the next objects after `after` that have state or open invocations, in order."""
         found = await self._read(
             "SELECT DISTINCT service, key FROM object_state WHERE (service, key) > (?, ?) UNION "
             "SELECT DISTINCT service, key FROM invocation WHERE status < 6 AND (service, key) > (?, ?) "

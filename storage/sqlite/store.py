@@ -1,7 +1,6 @@
-"""The operations the runtime needs from its database, and nothing else.
+"""The operations that the runtime needs from its database, and nothing else.
 
-All of them go through one connection in the order they were asked for, so a read sees every batch
-handed over before it.
+All operations go through one connection in the order of the calls, so a read sees every batch handed over before it.
 """
 
 from __future__ import annotations
@@ -61,17 +60,17 @@ log = logging.getLogger("actors")
 
 RESERVED_NUMBERS = 1_000_000
 COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
-LONG_LOG = 4  # times `copy_every`: while a log beyond that is copied, commits give way
-HUGE_LOG = 32  # times `copy_every`: beyond that commits give way too, so that it grows more slowly
-GIVE_WAY = 3.0  # how long a commit then waits, as a multiple of the duration of the commit before it
-LOOKS_BETWEEN_TRIES = 8  # of an idle app for requests, while a reader prevents the log from starting anew
-LOCK_TRIES = 100  # 10 ms apart, while the process that holds the lock is dead
+LONG_LOG = 4  # times `copy_every`: while a longer log is copied, commits give way
+HUGE_LOG = 32  # times `copy_every`: commits give way to a longer log too, so that it grows more slowly
+GIVE_WAY = 3.0  # how long such a commit waits, as a multiple of the duration of the commit before it
+LOOKS_BETWEEN_TRIES = 8  # looks for requests of an idle app, while a reader prevents the log from starting anew
+LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
 
 _ASKED = (
     "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
 )
-# One row of JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it gives. Bytes come as
-# hexadecimal digits, which the last column tells.
+# One row of JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it returns. Bytes come as
+# hexadecimal digits; the last column marks them.
 _STORED = f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
     ON i.service = asked.service AND i.key = asked.key AND i.status < 6)
 SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
@@ -110,7 +109,7 @@ _TICK_KEYS = (
     + " UNION ALL "
     + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
 )
-# Any commit begins a log anew that has been copied. One that changes no byte would not be written.
+# Any commit starts a copied log anew. A commit that changes no byte would not be written.
 _COUNT_COPIES = "INSERT INTO meta VALUES ('copies', 1) ON CONFLICT DO UPDATE SET value = value + 1"
 _by_position = attrgetter("position")
 _by_index = itemgetter(0, 1)  # invocation and idx
@@ -119,9 +118,9 @@ _by_index = itemgetter(0, 1)  # invocation and idx
 class SqliteStore:
     """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
-    `synchronous` is SQLite's: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
-    transaction may hold us up. `migrations` are the steps of the schema. The log is copied into the database whenever it has
-    grown by `copy_every` bytes.
+    `synchronous` is SQLite's setting: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
+    transaction may delay this store. `migrations` are the steps of the schema. The log is copied into the database whenever it
+    has grown by `copy_every` bytes.
     """
 
     def __init__(
@@ -137,16 +136,16 @@ class SqliteStore:
         self._synchronous = synchronous
         self._busy_timeout_ms = busy_timeout_ms
         self._migrations = migrations
-        self._expected: bytes | None = None  # the secret of the file that is to be opened again
+        self._expected: bytes | None = None  # the secret of the file that must be found when the store is opened again
         self._lock: FileLock | None = None
         self._handle: AsyncConnection | None = None
         self._writer: WriterConnection | None = None
         self._watch: Watch | None = None
-        self._onlooker: Onlooker | None = None  # from when figures are first asked for
+        self._onlooker: Onlooker | None = None  # created when figures are first read
         self._lost: DatabaseReplaced | None = None
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
-        self._huge = False  # whether the log is
+        self._huge = False  # whether the log is huge
         self._copied_at = 0  # length of the log at the last attempt to copy it
         self._copying: asyncio.Task[None] | None = None
         self._copier: ThreadPoolExecutor | None = None
@@ -154,10 +153,10 @@ class SqliteStore:
         self._looks = 0
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase:
-        """Lock the file, check that it is ours, migrate it, become its owner, and say what must be woken.
+        """Lock the file, check that it is an app's database, migrate it, become its owner, and say what must be woken.
 
-        With `secret`, that of a file which was open before, raises OwnershipLost if it is not that file any more.
-        Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; no record is changed by any of them.
+        `secret` is the secret of the file that was open before: raises OwnershipLost if the file is another one now.
+        Raises DatabaseInUse, DatabaseForeign, DatabaseTooNew or StorageError; then no record has changed.
         """
         self._expected = secret
         if self.path != ":memory:":
@@ -203,7 +202,7 @@ class SqliteStore:
             except OSError as error:
                 raise translated_os(error, self.path + ".lock") from error
             except DatabaseInUse as error:
-                # A process that is killed while it starts a program leaves its lock with that for a moment.
+                # A process that is killed while it starts a program leaves its lock with that program for a moment.
                 if not left or error.pid is None or is_alive(error.pid):
                     raise
             await asyncio.sleep(0.01)
@@ -225,7 +224,7 @@ class SqliteStore:
             with contextlib.suppress(StorageError):  # a full disk has rolled back by itself
                 await self._read("ROLLBACK")
             raise
-        if version < len(self._migrations):  # so that the file itself, and not only its log, says what it is
+        if version < len(self._migrations):  # so that the file itself, and not only its log, has the new schema
             if self._lock is not None:
                 self._lock.note(UNKNOWN)
             await self._read("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -236,7 +235,7 @@ class SqliteStore:
         return opened
 
     async def _version(self) -> int:
-        """The schema version of the file, 0 for a new one. Changes nothing, whatever the file turns out to be."""
+        """The schema version of the file, 0 for a new file. Changes nothing, whatever the file is."""
         ((application,),) = await self._read("PRAGMA application_id")
         ((version,),) = await self._read("PRAGMA user_version")
         ((tables,),) = await self._read("SELECT count(*) FROM sqlite_schema")
@@ -244,7 +243,7 @@ class SqliteStore:
             raise foreign(self.path)
         if version > len(self._migrations):
             raise DatabaseTooNew(
-                f"{self.path} was written by a newer release (schema {version}, this one knows {len(self._migrations)}). "
+                f"{self.path} was written by a newer release (schema {version}; this release knows {len(self._migrations)}). "
                 "Upgrade the package; the file was left as it is."
             )
         return int(version) if tables else 0
@@ -283,7 +282,7 @@ class SqliteStore:
             "SELECT (SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL) + "
             "(SELECT count(*) FROM invocation WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL)"
         )
-        # Those that the process before had taken too: what it had done of them stands with their answers.
+        # Also requests that an earlier process took: those it has executed have answers.
         await self._read("UPDATE request SET taken = ? WHERE answer IS NULL", (epoch,))
         requests = await self._read(
             "SELECT number, operation, target, argument FROM request WHERE answer IS NULL ORDER BY number"
@@ -305,7 +304,7 @@ class SqliteStore:
         waiting = await self._read(
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
-        self.verify()  # so that an idle app, too, notices a replaced file, and notes what others have done
+        self.verify()  # so that an idle app, too, notices a replaced file, and notes changes by other programs
         self._copy_log_if_due(idle=True)
         if not waiting or self._writer is None:
             return []
@@ -318,10 +317,10 @@ class SqliteStore:
         return sorted(RequestRow(*values) for values in taken)
 
     async def commit(self, batch: Batch) -> None:
-        """Write the batch in one transaction. When this returns it is durable, in the file that is open: see `verify`.
+        """Write the batch in one transaction. When this returns, the batch is durable in the open file: see `verify`.
 
-        After any other error none of it is in the database, unless the final fsync failed: then a later start may find
-        the whole batch. In neither case may it be acknowledged.
+        After an error nothing of the batch is in the database, unless the final fsync failed: then a later start may find
+        the whole batch. In neither case may the batch be acknowledged.
         """
         if self._writer is None or self._handle is None:
             raise StorageError(f"{self.path} is closed.")
@@ -331,13 +330,13 @@ class SqliteStore:
             self._writer.handed_over.append(packed(batch))
             await self._handle.commit()
         except sqlite3.Error as error:
-            self.verify()  # SQLite may have failed because of that
+            self.verify()  # a replaced file may be the cause
             raise translated(error, self.path) from error
 
     def verify(self) -> None:
-        """To be called between a commit and its acknowledgement: raises DatabaseReplaced if the file at the path is another one.
+        """To be called between a commit and its acknowledgement: raises DatabaseReplaced if the file at the path was replaced.
 
-        From then on everything raises it.
+        From then on all operations raise that error.
         """
         if self._lost is not None:
             raise self._lost
@@ -349,7 +348,7 @@ class SqliteStore:
                 self._lock.note(watch.note())
         except DatabaseReplaced as error:
             self._lost = error
-            self._watch = None  # so that it does not let go: a log at the path is not ours to remove
+            self._watch = None  # so that it keeps its locks: SQLite must not remove a log at the path
             if self._writer is not None:
                 self._writer.leaves_log = True
             self._rescuing = asyncio.get_running_loop().create_task(self._rescue(watch))
@@ -357,16 +356,16 @@ class SqliteStore:
         self._copy_log_if_due()
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
-        """The stored form of each object, in the order asked; an empty record for one never used."""
+        """The record of each object, in the order of `keys`; an empty record for an object never used."""
         (found,) = await self._read(_OBJECTS, (json.dumps(keys),))
         records = {key: ObjectRecord() for key in keys}
         _fill(records, *found)
         return [records[key] for key in keys]
 
     async def load_objects_of(self, seqs: Sequence[int]) -> tuple[list[PlaceRow], dict[tuple[str, str], ObjectRecord]]:
-        """Where those of them that are open belong, and these objects by (service, key).
+        """The places of those invocations that are open, and their objects by (service, key).
 
-        One that is scheduled is not in the mailbox of its object yet, and does not bring it.
+        A scheduled invocation is not in a mailbox yet, so its object is not loaded.
         """
         ((*found, of_seqs),) = await self._read(_OBJECTS_OF, (json.dumps(seqs),))
         places = [PlaceRow._make(values) for values in json.loads(of_seqs)]
@@ -375,7 +374,7 @@ class SqliteStore:
         return places, records
 
     async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
-        """The next timers behind `after`, a pair of due time and number, in the order in which they fire."""
+        """The next timers after `after`, a pair of due time and number, in the order in which they fire."""
         found = await self._read(
             "SELECT due_ms, seq, invocation, idx FROM timer WHERE (due_ms, seq) > (?, ?) ORDER BY due_ms, seq LIMIT ?",
             (*after, limit),
@@ -383,7 +382,7 @@ class SqliteStore:
         return [TimerRow._make(values) for values in found]
 
     async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
-        """Those of them that are stored, by seq."""
+        """The stored invocations with these numbers, by seq."""
         found = await self._read(
             "SELECT i.* FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value",
             (json.dumps(seqs),),
@@ -396,8 +395,8 @@ class SqliteStore:
     async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None:
         """The invocation that was accepted under this idempotency key.
 
-        An empty `key` means any invocation of a keyless service; an empty idempotency key (RUN) the run of a workflow,
-        whatever its handler was called then.
+        An empty `key` means any invocation of a keyless service; an empty idempotency key (RUN) means the run of a workflow,
+        whatever the name of its handler was then.
         """
         condition, values = "service = ? AND key = ? AND idempotency_key = ?", [service, key, idempotency_key]
         if not key:
@@ -408,7 +407,7 @@ class SqliteStore:
         return InvocationRow(*found[0]) if found else None
 
     async def keyed(self, seqs: Sequence[int]) -> list[tuple[int, str, str, bool]]:
-        """(seq, service, key, whether it is the run of a workflow) of those of them that are kept under an idempotency key."""
+        """(seq, service, key, whether it is a workflow's run) of those invocations that have an idempotency key."""
         found = await self._read(
             "SELECT i.seq, i.service, i.key, i.idempotency_key = '' FROM json_each(?) asked "
             "CROSS JOIN invocation i ON i.seq = asked.value WHERE i.idempotency_key IS NOT NULL",
@@ -417,7 +416,7 @@ class SqliteStore:
         return [(seq, service, key, bool(is_run)) for seq, service, key, is_run in found]
 
     async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]:
-        """The promises completed first among those that may belong to no run, and whether there is one by now."""
+        """The oldest completed promises without a known run, and whether their workflow has a run by now."""
         found = await self._read(
             "SELECT service, key, name, failed, value, completed_ms, EXISTS (SELECT 1 FROM invocation i WHERE "
             "i.service = p.service AND i.key = p.key AND i.idempotency_key = '') FROM promise p WHERE unclaimed = 1 "
@@ -427,14 +426,14 @@ class SqliteStore:
         return [(PromiseRow(*values[:6]), bool(values[6])) for values in found]
 
     async def attached(self, target: int) -> list[tuple[int, int]]:
-        """(caller, index of its command) of everyone attached to `target`."""
+        """(caller, index of its command) of all callers attached to `target`."""
         found = await self._read("SELECT caller, caller_index FROM attachment WHERE target = ?", (target,))
         return [(caller, index) for caller, index in found]
 
     async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]:
-        """(seq, ended_ms) of the invocations that ended first, of those accepted under an idempotency key or of the rest.
+        """(seq, ended_ms) of the invocations that ended first, either of those with an idempotency key or of all others.
 
-        Ticks of schedules are among the rest.
+        Ticks of schedules count among the others.
         """
         found = await self._read(_ENDED[keyed], (limit,) if keyed else (limit, limit))
         oldest = sorted((ended_ms, seq) for seq, ended_ms in found)[:limit]
@@ -448,8 +447,8 @@ class SqliteStore:
     async def tick_keys(self, ranges: Sequence[tuple[str, str, str, str, str]]) -> list[tuple[int, str]]:
         """Idempotency keys of one handler of one object that lie between two texts.
 
-        Asked is (service, key, handler, low, high) of each range, answered (its place in `ranges`, idempotency key). An empty
-        key means a keyless service.
+        A range is (service, key, handler, low, high); the result is (position in `ranges`, idempotency key). An empty key
+        means a keyless service.
         """
         asked = json.dumps(ranges)
         return [(place, key) for place, key in await self._read(_TICK_KEYS, (asked, asked))]
@@ -465,7 +464,7 @@ class SqliteStore:
     ) -> list[InvocationRow]:
         """Invocations that match, the newest first, from those numbered below `before`.
 
-        An empty `key` means those of keyless services, which no other key means.
+        An empty `key` means invocations of keyless services; no other key does.
         """
         only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
         seq = "+seq" if only_open else "seq"  # the plus keeps SQLite from walking down all invocations by number
@@ -480,19 +479,19 @@ class SqliteStore:
         if statuses:
             conditions.append(f"status IN ({', '.join(map(str, statuses))})")
         if only_open:
-            conditions.append("status < 6")  # so that the index of open invocations serves
+            conditions.append("status < 6")  # so that SQLite uses the index of open invocations
         found = await self._read(
             f"SELECT * FROM invocation WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?", (*values, limit)
         )
         return [InvocationRow._make(row) for row in found]
 
     async def state(self, service: str, key: str) -> dict[str, str]:
-        """JSON text by name of one object, the version of its state among them."""
+        """The state of an object as JSON text by name, including the version of the state."""
         found = await self._read("SELECT name, value FROM object_state WHERE service = ? AND key = ?", (service, key))
         return dict(found)
 
     async def story(self, seq: int, after: int = -1, limit: int = -1) -> list[tuple[Any, ...]]:
-        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order, from beyond `after`."""
+        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order, after position `after`."""
         return [
             tuple(row)
             for row in await self._read(
@@ -507,7 +506,7 @@ class SqliteStore:
         return [JournalRow._make(values) for values in found]
 
     async def open_steps(self, seq: int) -> list[tuple[int, str | None, int | None, str | None]]:
-        """(position, name, ref, before) of the steps of an invocation that have no answer."""
+        """(position, name, ref, before) of the steps of an invocation that are not completed."""
         found = await self._read(
             "SELECT idx, name, ref, before FROM journal_entry WHERE invocation = ? AND kind = 3 AND idx NOT IN "
             "(SELECT ref FROM journal_entry WHERE invocation = ? AND kind IN (20, 21)) ORDER BY idx",
@@ -530,7 +529,7 @@ class SqliteStore:
         ]
 
     async def figures(self) -> Figures:
-        """What is open, and how large the file is, as of the last commit. Not to be asked for while it is being read."""
+        """The open invocations and the size of the file, as of the last commit. Only one call at a time."""
         if self._handle is None:
             raise StorageError(f"{self.path} is closed.")
         if self.path == ":memory:":
@@ -565,7 +564,7 @@ class SqliteStore:
     async def _close(self, handle: AsyncConnection | None, watch: Watch | None) -> None:
         try:
             if watch is not None and self._lock is not None:
-                self._lock.note(UNKNOWN)  # SQLite copies the log while it closes, and a full disk ends that halfway
+                self._lock.note(UNKNOWN)  # SQLite copies the log while it closes, and a full disk may interrupt that
                 watch.let_go()
             if handle is not None:
                 await handle.close()
@@ -579,18 +578,18 @@ class SqliteStore:
     # --- the log --------------------------------------------------------------------------------------------------------
 
     def _copy_log_if_due(self, *, idle: bool = False) -> None:
-        """Begin to copy the log into the database when it has grown enough since that was last done, or tried.
+        """Begin to copy the log into the database when the log has grown enough since the last copy, or attempt.
 
-        What a reader still needs stays in the log, so the log grows on and copying is tried again: each time it has
-        grown by a quarter of `copy_every`, less often the longer it is, because each attempt reads all of it; and at
-        every few looks for requests (`idle`), so that the log does not stay long when there is no work.
+        Frames that a reader still needs stay in the log, so the log keeps growing and copying is tried again: each time the
+        log has grown by a quarter of `copy_every`, less often for a longer log, because each attempt reads all of it; and
+        at every few looks for requests (`idle`), so that the log does not stay long when there is no work.
         """
         watch = self._watch
         if watch is None or self._copying is not None:
             return
         self._slow_down(watch)
         if watch.log_bytes < self._copied_at:
-            self._copied_at = 0  # it was begun anew
+            self._copied_at = 0  # the log started anew
         again = self._copied_at > 0
         if again and idle:
             self._looks += 1
@@ -601,7 +600,7 @@ class SqliteStore:
             self._copying = asyncio.get_running_loop().create_task(self._copy_log(watch))
 
     def _slow_down(self, watch: Watch) -> None:
-        """A log that a reader keeps from being copied fills the disk, and takes as long to copy as it took to write."""
+        """Slow commits down while the log is huge: a log that a reader blocks fills the disk, and takes long to copy."""
         huge = watch.log_bytes > HUGE_LOG * self._copy_every
         if huge is not self._huge and self._writer is not None:
             self._huge = huge
@@ -616,11 +615,11 @@ class SqliteStore:
                 )
 
     async def _copy_log(self, watch: Watch) -> None:
-        """Most of it beside the commits, what came meanwhile between two of them; then a commit begins the log anew.
+        """Copy most of the log beside the commits, and the newer rest between two commits; then a commit starts the log anew.
 
-        The log is cut by that commit if a reader had made it longer than it usually is (journal_size_limit). While such
-        a log is copied the commits are slowed down, and what came meanwhile is copied beside them too, as long as it
-        becomes less, so that no commit waits for all of it at once.
+        That commit also cuts a log that is longer than usual because of a reader (journal_size_limit). While a long log is
+        copied the commits are slowed down, and the newer rest is copied beside the commits too, as long as it shrinks, so
+        that no commit waits for all of it at once.
         """
         lock, writer = self._lock, self._writer
         assert lock is not None and writer is not None
@@ -631,7 +630,7 @@ class SqliteStore:
                 writer.gives_way = GIVE_WAY
             left = watch.log_bytes
             loop = asyncio.get_running_loop()
-            if self._copier is None:  # not a thread of the loop's own, which may all be busy with steps
+            if self._copier is None:  # not one of the loop's threads, which may all be busy with steps
                 self._copier = ThreadPoolExecutor(1, "actors-log")
             while (frames := await loop.run_in_executor(self._copier, self._copy_beside)) is not None:
                 before, left = left, watch.log_bytes - watch.size_of(frames)
@@ -650,18 +649,17 @@ class SqliteStore:
             self._copying = None
 
     def _copy_beside(self) -> int | None:
-        """Copy what no reader needs any more into the database, on a connection of its own. Not on the thread of the
-        loop.
+        """Copy the frames that no reader needs into the database, on a separate connection. Not for the loop's thread.
 
-        The number of frames in the log at the start, if all of them are in the database now; else None.
+        Returns the number of frames in the log at the start if all of them are in the database now; else None.
         """
         with contextlib.closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=rw", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()  # it has no log before it has read anything
+            connection.execute("PRAGMA schema_version").fetchone()  # a connection has no log before its first read
             busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return frames if not busy and frames == copied else None
 
     async def _rescue(self, watch: Watch) -> None:
-        """The files at the path are others: what is in the log goes into the database that is open, wherever it is now."""
+        """The files at the path were replaced: copy the log into the open database, wherever that file is now."""
         if self._copying is not None:
             await asyncio.wait([self._copying])
         if watch.intact and self._lock is not None and self._handle is not None:
@@ -683,7 +681,7 @@ class SqliteStore:
 def _fill(
     records: dict[tuple[str, str], ObjectRecord], states: str, invocations: str, entries: str, promises: str
 ) -> None:
-    """Give each object what _STORED has found of it."""
+    """Fill the records of objects with the rows found by _STORED."""
     for service, key, name, value in json.loads(states):
         records[service, key].state[name] = value
     started: dict[int, ObjectRecord] = {}

@@ -1,7 +1,7 @@
-"""A connection beside the owner's, for a command line: it reads, and leaves requests for the owner of the file.
+"""A connection beside the owner's, for commands: it reads, and leaves requests for the owner of the file.
 
-Promise: it creates, locks and migrates nothing. Reading works while an app runs and while none does; the only rows it
-writes or deletes are requests.
+Promise: a visitor creates, locks and migrates nothing. Reading works whether an app runs or not; the only rows that it writes
+or deletes are requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Visitor(SqliteStore):
     _bystander: Bystander | None = None
 
     async def enter(self, *, asks: bool) -> bytes:
-        """Connect, to read only unless it `asks`; the secret of the ids. Raises StorageError or a subclass."""
+        """Connect, read-only unless it `asks`; returns the secret of the ids. Raises StorageError or a subclass."""
         known = len(self._migrations)
         try:
             self._bystander = bystander = Bystander(self.path, writes=asks)
@@ -43,15 +43,15 @@ class Visitor(SqliteStore):
                 inspect(self.path, bystander.descriptor, schema.APPLICATION_ID, known)
             uri = bystander.uri()
             self._handle = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-            # The owner copies its log back when it has time; a visitor that did would keep it waiting.
+            # The owner copies its log back when it has time; a visitor doing so would keep the owner waiting.
             await self._read("PRAGMA wal_autocheckpoint = 0")
             version = await self._version()
             if not version:
                 raise StorageError(f"{self.path} is empty. Start the app on it, or give the path of an app's database.")
             if version < known:
                 raise DatabaseTooOld(
-                    f"{self.path} was last used by an older release (schema {version}, this one knows {known}). Start the "
-                    "app once with this release: that brings the file up to date. A command line does not change it."
+                    f"{self.path} was last used by an older release (schema {version}; this release knows {known}). Start "
+                    "the app once with this release to migrate the file. Commands do not change it."
                 )
             found = await self._read("SELECT value FROM meta WHERE name = 'secret'")
             if not found:
@@ -82,7 +82,7 @@ class Visitor(SqliteStore):
     # --- reading --------------------------------------------------------------------------------------------------------
 
     async def ahead(self, row: InvocationRow) -> tuple[int, InvocationRow | None]:
-        """How many exclusive invocations of its object come before this one, and the first of them."""
+        """How many exclusive invocations of the object come before this invocation, and the first of them."""
         among = "FROM invocation WHERE service = ? AND key = ? AND status < 6 AND status > 0 AND shared = 0 AND position < ? "
         of = (row.service, row.key, row.position)
         ((count,),) = await self._read(f"SELECT count(*) {among}", of)
@@ -92,7 +92,7 @@ class Visitor(SqliteStore):
     async def open_awakeables(self, limit: int = -1, **wanted: str | int | None) -> list[tuple[Any, ...]]:
         """(invocation, position, service, key, handler, type, since, deadline) of the view `awakeables`, oldest first.
 
-        `wanted` is what columns must hold; None is anything.
+        `wanted` are values that columns must have; None allows any value.
         """
         given = {name: value for name, value in wanted.items() if value is not None}
         conditions = " AND ".join([f"{name} = ?" for name in given]) or "1"
@@ -117,7 +117,7 @@ class Visitor(SqliteStore):
     # --- requests -------------------------------------------------------------------------------------------------------
 
     async def ask(self, requests: Sequence[tuple[str, str, str | None]], asked_ms: int) -> list[int]:
-        """Leave (operation, target, argument) for the owner, all of them or none. Their numbers."""
+        """Leave requests (operation, target, argument) for the owner, all or none; returns their numbers."""
         numbers: list[int] = []
         await self._read("BEGIN IMMEDIATE")
         try:
@@ -129,7 +129,7 @@ class Visitor(SqliteStore):
                 numbers.append(number)
             await self._read("COMMIT")
         except BaseException:
-            with contextlib.suppress(StorageError):  # SQLite itself has gone back when the disk is full
+            with contextlib.suppress(StorageError):  # SQLite itself has rolled back when the disk is full
                 await self._read("ROLLBACK")
             raise
         return numbers
@@ -145,7 +145,7 @@ class Visitor(SqliteStore):
         ]
 
     async def answers(self, numbers: Sequence[int]) -> dict[int, str]:
-        """The answers that are there, by number. Each is given once: it is removed."""
+        """The available answers, by number. Each answer is returned once, and removed."""
         among = "number IN (SELECT value FROM json_each(?)) AND answer IS NOT NULL"
         asked = json.dumps(numbers)
         if not await self._read(f"SELECT 1 FROM request WHERE {among} LIMIT 1", (asked,)):
@@ -153,7 +153,7 @@ class Visitor(SqliteStore):
         return dict(await self._read(f"DELETE FROM request WHERE {among} RETURNING number, answer", (asked,)))
 
     async def withdraw(self, numbers: Sequence[int]) -> set[int]:
-        """Withdraw those that no app has taken: they have no effect. The others will be done."""
+        """Withdraw the requests that no app has taken: they have no effect. The others will be executed."""
         gone = await self._read(
             "DELETE FROM request WHERE number IN (SELECT value FROM json_each(?)) AND taken IS NULL RETURNING number",
             (json.dumps(numbers),),

@@ -1,16 +1,16 @@
 """Whether the open database and its log are still the files at the path.
 
-Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten, so
-that a caller that looks between a commit and its acknowledgement never acknowledges what is only in a file that is
-gone. One case is not seen: the database was overwritten in place, and still has its size and its first two pages. A copy
-that was made since the app started can be like that, if no page was added or freed meanwhile; each start changes the
-second page. To see that too, the whole file would have to be read.
+Promise: `look` raises DatabaseReplaced once the database or its log was deleted, moved, replaced or overwritten. So a caller
+that looks between a commit and its acknowledgement never acknowledges data that is only in a lost file. One case goes
+unnoticed: the database was overwritten in place by a file of the same size with the same first two pages. A copy made since
+the app started can be such a file, if no page was added or freed meanwhile; each start changes the second page. To notice that
+too, the whole file would have to be read.
 
-While it watches, no other process and no other SQLite of this process can remove the log. SQLite removes it when it
-closes a database as the last user, which it finds out by a lock; our connection loses that lock when anything in this
-process opens and closes the file (a copy, a checksum). So the same locks are held here once more, where the system has
-locks that are not lost that way (range_locks): on the database until `let_go`, and on the index of the log, which the
-first process that opens it would otherwise truncate.
+While it watches, no other process and no other SQLite in this process can remove the log. SQLite removes the log when it
+closes a database as the last user, which it detects by a lock; the store's connection loses that lock when any code in this
+process opens and closes the file (a copy, a checksum). So the watch holds the same locks a second time, where the system has
+locks that are not lost that way (range_locks): on the database until `let_go`, and on the index of the log, which the first
+process that opens it would otherwise truncate.
 
 On Windows an open file can be neither deleted nor replaced, and no lock is lost that way: there is nothing to watch.
 """
@@ -29,7 +29,7 @@ from actors.storage.sqlite.lock import FileLock
 _SHARED_AT, _SHARED_BYTES = 0x40000002, 510
 _DEAD_MAN_AT = 128
 
-# The index of the log: section 2 of SQLite's WAL-mode file format document. Two copies of its header, then how much was copied.
+# The index of the log: section 2 of SQLite's WAL-mode file format document. Two copies of the header, then how much was copied.
 _HEADER = slice(0, 48)
 _COPY = slice(48, 96)
 _PAGE_SIZE = slice(14, 16)
@@ -44,7 +44,7 @@ _FRAME_HEADER_BYTES = 24
 
 
 class Watch:
-    """Of the database that is locked, and its log, from when SQLite has opened both. `let_go` comes before SQLite closes them.
+    """Watches the locked database and its log after SQLite has opened both. Call `let_go` before SQLite closes them.
 
     `intact` is false once the open files no longer hold everything that was committed.
     """
@@ -68,8 +68,8 @@ class Watch:
         self._remember(index)
 
     def note(self) -> str:
-        """The text by which a later owner recognises that database and log belong together: see bond. No process may be
-        writing the database.
+        """The text that tells a later owner that database and log belong together: see bond. No process may be writing the
+        database.
         """
         return note(os.fstat(self._database), os.fstat(self._log))
 
@@ -81,7 +81,7 @@ class Watch:
     def look(self) -> bool:
         """Whether the database was written since the last look. Raises DatabaseReplaced.
 
-        Four calls of the system, which read nothing from a disk.
+        Costs four system calls, which read nothing from a disk.
         """
         try:
             database = os.stat(self.path)
@@ -94,9 +94,7 @@ class Watch:
             raise self._replaced(f"{self._log_path} was replaced by another file")
         index = os.pread(self._index, _INDEX_BYTES, 0)
         self.log_bytes = self.size_of(int.from_bytes(index[_FRAMES], sys.byteorder))
-        settled = (
-            any(index[_FRAMES]) and index[_HEADER] == index[_COPY]
-        )  # else another process is writing this very moment
+        settled = any(index[_FRAMES]) and index[_HEADER] == index[_COPY]  # else another process is writing right now
         if settled and os.pread(self._log, _SALTS_BYTES, _SALTS_OF_LOG_AT) != index[_SALTS]:
             self.intact = False
             raise self._replaced(f"{self._log_path} was overwritten or cut")
@@ -106,12 +104,12 @@ class Watch:
         return True
 
     def size_of(self, frames: int) -> int:
-        """Bytes of so many frames of the log."""
+        """The size of a log with so many frames, in bytes."""
         return frames * self._frame_bytes
 
     def _look_inside(self, index: bytes, size: int) -> None:
-        """The database was written. Only copying the log into it does that, and the index of the log shows whether that
-        happened.
+        """Check a database that was written. Only copying the log may write it, and the index of the log shows whether the
+        log was copied.
         """
         begun, done = (int.from_bytes(index[part], sys.byteorder) for part in (_BACKFILL_ATTEMPTED, _BACKFILLED))
         touched = size == self._stamp[1] and os.pread(self._database, self._head_bytes, 0) == self._head
@@ -142,10 +140,10 @@ class Watch:
 
 
 class _Name:
-    """Whether a path still names the file of a descriptor: by what the system says that the open file is called.
+    """Whether a path still names the file of a descriptor, according to the system's name for the open file.
 
-    Asking for the state of the file would be as good, but makes the next write to it slower: Linux has then to give it a time
-    of its own (multigrain timestamps), which is one more thing for the commit to write.
+    `stat` would work too, but slows down the next write to the file: Linux must then give the file a distinct time (multigrain
+    timestamps), which the commit must also write.
     """
 
     def __init__(self, descriptor: int, path: str) -> None:
@@ -161,7 +159,7 @@ class _Name:
             return None
 
     def holds(self) -> bool:
-        """Raises FileNotFoundError if nothing has that name."""
+        """Whether the path still names the file. Raises FileNotFoundError if no file has that name."""
         called = self._now_called()
         if called is None or called != self._called:
             if _file(os.stat(self._path)) != _file(os.fstat(self._descriptor)):

@@ -92,7 +92,7 @@ async def test_the_release_before_refuses_the_migrated_file(tmp_path: Path) -> N
     path = tmp_path / "app.db"
     async with migrated(path, NEXT):
         pass
-    with pytest.raises(DatabaseTooNew, match=f"schema {NEWEST + 1}, this one knows {NEWEST}"):
+    with pytest.raises(DatabaseTooNew, match=f"schema {NEWEST + 1}; this release knows {NEWEST}"):
         async with OpenStore(str(path)):
             pass
 

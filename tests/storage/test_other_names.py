@@ -65,7 +65,7 @@ async def test_a_killed_apps_file_is_not_opened_without_its_log(
     other = tmp_path / "two" / "app.db"
     give(killed, other)
     before = image(other)
-    said = rf"what it acknowledged last is in {killed}-wal.*Start the app under the other name; or move"
+    said = rf"what it acknowledged last is in {killed}-wal.*Start the app under that name; or move"
     for _ in range(2):
         with pytest.raises(LogElsewhere, match=said):
             await SqliteStore(str(other)).open()

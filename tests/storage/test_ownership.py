@@ -111,14 +111,14 @@ async def test_one_file_has_one_owner_under_any_name(
 ) -> None:
     name_it(tmp_path / "app.db", other_name)
     before = image(tmp_path / "app.db")
-    with pytest.raises(DatabaseInUse, match="by another name") as caught:
+    with pytest.raises(DatabaseInUse, match="under another name") as caught:
         await SqliteStore(str(other_name)).open()
     assert caught.value.pid == owner.pid and str(owner.pid) in str(caught.value)
     for asks in (True, False):  # its log lies beside the other name, so not even reading is right here
-        with pytest.raises(DatabaseInUse, match="by another name") as caught:
+        with pytest.raises(DatabaseInUse, match="under another name") as caught:
             await Visitor(str(other_name)).enter(asks=asks)
         assert caught.value.pid == owner.pid
-    with pytest.raises(DatabaseInUse, match="by another name"):
+    with pytest.raises(DatabaseInUse, match="under another name"):
         take(str(other_name), str(tmp_path / "copy.db"))
     assert image(tmp_path / "app.db") == before
     owner.kill()
@@ -137,7 +137,7 @@ async def test_one_process_owns_a_file_once_under_any_name(name_it: Naming, tmp_
             await SqliteStore(str(tmp_path / "app.db")).open()
         return
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        with pytest.raises(DatabaseInUse, match="another App of this process, by another name") as caught:
+        with pytest.raises(DatabaseInUse, match="another App of this process, under another name") as caught:
             await SqliteStore(str(other_name)).open()
         assert caught.value.pid == os.getpid()
         await store.commit(batch(invocations=[invocation(1)]))
@@ -150,7 +150,7 @@ async def test_a_file_that_is_put_there_between_look_and_lock_counts_too(tmp_pat
     async with OpenStore(str(tmp_path / "app.db")) as store:
         other = lock.FileLock(str(tmp_path / "other.db"))
         (tmp_path / "other.db").hardlink_to(tmp_path / "app.db")
-        with pytest.raises(DatabaseInUse, match="another App of this process, by another name"):
+        with pytest.raises(DatabaseInUse, match="another App of this process, under another name"):
             other.create()
         other.release()
         (descriptor,) = store._lock._to_close[-1:]  # type: ignore[union-attr]
