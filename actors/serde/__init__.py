@@ -1,8 +1,8 @@
-"""Typed values as JSON text and untyped ones as msgpack, exactly: what a value becomes in the file, and that it comes back.
+"""The stored form of values: typed values as JSON text, untyped values as msgpack, both restored exactly.
 
-`codec` is the way in. It asks `constraints` who converts a type, msgspec or pydantic (`pydantic_models`), and has `exactness` prove
-the way back. `growing` knows the text of a large list, `packing` is for values without a declared type, and `type_names` says of
-values and types what people read.
+`codec` is the entry point. It asks `constraints` whether msgspec or pydantic (`pydantic_models`) converts a type, and lets
+`exactness` verify the restored value. `growing` keeps the text of a large list, `packing` handles values without a declared type,
+and `type_names` renders types and values for messages.
 """
 
 from actors.serde.codec import (

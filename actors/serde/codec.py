@@ -1,9 +1,9 @@
 """Typed values as JSON text, and back, exactly.
 
-Promise: `Codec.encode` returns text from which `decode` restores an equal value of the same type, or it
-raises SerializationError. Nothing is changed silently. msgspec does the conversion; `exactness` adds the
-check, because msgspec alone would turn a tuple into a list or a time zone into an offset. A type with constraints that
-msgspec does not know, or with a union of models, is converted by pydantic instead.
+Promise: `Codec.encode` returns text from which `decode` restores an equal value of the same type, or raises
+SerializationError. Nothing is changed silently. msgspec converts; `exactness` verifies, because msgspec alone would turn a
+tuple into a list or a time zone into an offset. Pydantic converts types with constraints that msgspec does not know, and types
+with a union of models.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ _PLAIN_TYPES: dict[str | None, Any] = {
 
 
 class Codec:
-    """JSON conversion for one declared type. `dump` is quick and trusts; `encode` also proves the way back.
+    """JSON conversion for one declared type. `dump` is quick and unchecked; `encode` also verifies the restored value.
 
-    `atoms` are the immutable types whose values a reload gives back as they are, so that the very object may stand for
-    its text. `floats` tells that an int may be loaded as a float, `hidden` that equal texts do not prove equal values, `grows`
-    that items added at the end only add to the text.
-    `adapter` is there if pydantic converts.
+    `atoms` are the immutable types whose values a reload restores unchanged, so that an object may stand for its text. `floats`:
+    an int may be loaded as a float. `hidden`: equal texts do not prove equal values. `grows`: items added at the end only add to
+    the text. `adapter` is set if pydantic converts.
     """
 
     __slots__ = (
@@ -60,7 +59,7 @@ class Codec:
         self.type = declared
         self.adapter = adapter
         self.name = type_name(declared)
-        if _PLAIN_TYPES.get(self.name, declared) is not declared:  # a class of the user with the name of a plain type
+        if _PLAIN_TYPES.get(self.name, declared) is not declared:  # a user's class with the name of a plain type
             self.name = f"{declared.__module__}.{self.name}"
         self._read: Callable[[str], Any]
         self._write: Callable[[Any], bytes]
@@ -76,7 +75,7 @@ class Codec:
             self._write = _encoder.encode
             self._advice = _ADVICE
         else:
-            self.unordered = self.floats = self.hidden = True  # for all that is known
+            self.unordered = self.floats = self.hidden = True  # the cautious assumption
             self.grows = False
             self._read = adapter.decode
             self._write = adapter.encode
@@ -84,19 +83,19 @@ class Codec:
         self.atoms = ATOMS - {datetime.datetime, datetime.time} - ({int} if self.floats else set())
         scalar = _SCALARS.get(declared) if isinstance(declared, type) or declared is None else None
         self.scalar = scalar is not None
-        # Scalars skip the proof: their dump is exact by its own type check. This is the hot path of most handlers.
+        # Scalars skip the verification: their dump is exact by its own type check. This is the hot path of most handlers.
         self.dump: Callable[[Any], str] = scalar if scalar is not None else self._dump
         self.encode: Callable[[Any], str] = scalar if scalar is not None else self._encode
 
     def decode(self, text: str) -> Any:
-        """The value in `text`. Raises SerializationError, which names the place, if it does not fit the type."""
+        """The value in `text`. Raises SerializationError, which names the place, if the text does not fit the type."""
         try:
             return self._read(text)
         except Exception as error:  # also what a user's __post_init__ or validator may raise
             raise SerializationError(f"{shortened(text)} does not fit {self.name}: {said(error)}") from None
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two texts hold the same value. Only sets may differ in text: their order is not part of it."""
+        """Whether two texts hold the same value. Only sets may differ in text, because they have no order."""
         if one == other:
             return True
         if not self.unordered:
@@ -107,7 +106,7 @@ class Codec:
             return False
 
     def verify(self, value: Any, text: str) -> Any:
-        """What `text` restores. Raises SerializationError unless that is `value`, exactly."""
+        """The value that `text` restores. Raises SerializationError unless it is exactly `value`."""
         try:
             restored = self._read(text)
         except Exception as error:
@@ -166,13 +165,13 @@ _CACHE: dict[Any, Codec] = {}
 
 
 def plain_codec(name: str | None) -> Codec | None:
-    """The codec whose type has this name, if it is one of the plain ones: no other type has theirs."""
+    """The codec whose type has this name, if it is a plain type: no other type has such a name."""
     declared = _PLAIN_TYPES.get(name)
     return codec_for(declared, "a type") if declared is not None else None
 
 
 def codec_named(name: str | None) -> Codec | None:
-    """The codec whose type has this name, if this process has met exactly one: a journal keeps the name only."""
+    """The codec whose type has this name, if this process has seen exactly one: a journal keeps only the name."""
     plain = plain_codec(name)
     if plain is not None:
         return plain
@@ -186,13 +185,13 @@ _PLAIN = (type(None), bool, int, float, str, list, dict)
 
 
 def value_codec(value: Any) -> Codec:
-    """The codec for a value without a declared type: that of its own class, unless any JSON reader knows it."""
+    """The codec for a value without a declared type: the codec of its class, unless it has a plain JSON type."""
     if type(value) in _PLAIN:
         return ANY
     try:
         return codec_for(type(value), "the value")
     except DefinitionError:
-        return ANY  # which refuses it, and says what it accepts
+        return ANY  # refuses the value, and says which types it accepts
 
 
 def _build(declared: Any, where: str) -> Codec:
@@ -214,7 +213,7 @@ def _build(declared: Any, where: str) -> Codec:
         if reason is None:
             return Codec(declared, infos)
     except NameError as error:
-        reason = f"an annotation inside {type_name(declared)} cannot be resolved ({error}): define what it names at module level"
+        reason = f"an annotation inside {type_name(declared)} cannot be resolved ({error}): define the names in it at module level"
     except Exception as error:
         reason = f"values of type {type_name(declared)} cannot be stored: {said(error)}"
     raise DefinitionError(f"{where}: {reason}. {advice}".rstrip()) from None
@@ -262,7 +261,7 @@ def _dump_float(value: Any) -> str:
             raise SerializationError(f"{shortened(value)} is not exact as a float. Round it, or declare int.")
         value = float(value)
     if type(value) is float:
-        if value - value == 0.0:  # neither infinite nor NaN: JSON has no text for those
+        if value - value == 0.0:  # neither infinite nor NaN, which JSON cannot express
             return repr(value)
         raise SerializationError(f"{value!r} has no JSON form. Store None, or a str, for a missing or infinite number.")
     raise _wrong(value, "float")
@@ -286,7 +285,7 @@ _SCALARS: dict[Any, Callable[[Any], str]] = {
 
 
 def _contained(root: Any) -> list[Any]:
-    """msgspec's description of a type, and those of all types inside it."""
+    """msgspec's description of a type, and of all types inside it."""
     found: list[Any] = []
     seen: set[int] = set()
     waiting = [root]
@@ -316,7 +315,7 @@ _OPAQUE = (msgspec.inspect.RawType, msgspec.inspect.ExtType, msgspec.inspect.Mem
 
 
 def _unsupported(info: Any) -> str | None:
-    """Why no value of this type can be stored, or None."""
+    """Why values of this type cannot be stored, or None if they can."""
     if isinstance(info, msgspec.inspect.CustomType) and not is_model(info.cls):
         return f"values of type {type_name(info.cls)} cannot be stored. A plain class becomes storable by making it a dataclass"
     if isinstance(info, _OPAQUE):
@@ -342,7 +341,7 @@ def _has_room_for_more(info: Any) -> bool:
 
 
 def _grows(info: Any) -> bool:
-    """Whether it is a list or dict of which each item is valid or not by itself."""
+    """Whether the type is a list or dict whose items are validated independently."""
     growing = isinstance(info, (msgspec.inspect.ListType, msgspec.inspect.DictType))
     return growing and info.min_length is None and info.max_length is None
 
@@ -351,7 +350,7 @@ ANY = codec_for(Any, "Any")
 
 
 def join(texts: list[str]) -> str:
-    """A JSON array of values that are JSON text already."""
+    """A JSON array of values given as JSON text."""
     return "[" + ",".join(texts) + "]"
 
 
@@ -359,7 +358,7 @@ _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def split(array: str) -> list[str]:
-    """The elements of a JSON array, each as JSON text. Raises SerializationError if it is none."""
+    """The elements of a JSON array, each as JSON text. Raises SerializationError for any other text."""
     try:
         return [bytes(raw).decode() for raw in _raw_array.decode(array)]
     except msgspec.MsgspecError as error:

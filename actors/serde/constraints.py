@@ -1,7 +1,7 @@
-"""Which library must check the values of a type: msgspec, which is quick, or pydantic, for what msgspec would drop.
+"""Which library must check the values of a type: msgspec, which is quick, or pydantic, for constraints that msgspec ignores.
 
-Promise: of everything that an annotation requires of a value, at any depth, either the named library enforces it or the type is
-refused. Metadata that requires nothing (a text, a `Doc`, a class of a user's own) is a note.
+Promise: every constraint in an annotation, at any depth, is enforced by that library, or the type is refused. Metadata without a
+constraint (a text, a `Doc`, a user's own class) is a note.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import msgspec
 from actors.serde.pydantic_models import has_pydantic_schema, is_model, is_pydantic_dataclass
 from actors.serde.type_names import note_text, type_name
 
-# What msgspec.Meta can require; the rest of it describes.
+# The constraints of msgspec.Meta; its other arguments only describe.
 _META = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 _AT = frozenset(
     {"Gt", "Ge", "Lt", "Le", "MultipleOf", "MinLen", "MaxLen", "Predicate"}
-)  # what pydantic enforces of annotated_types
+)  # the annotated_types that pydantic enforces
 _HOOKS = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__", "__prepare_pydantic_annotations__")
-# What pydantic.Field can say of a field of a class only. Elsewhere pydantic drops it.
+# Arguments of pydantic.Field that apply only to a field of a class. Elsewhere pydantic ignores them.
 _OF_FIELDS = ("default_factory", "alias", "validation_alias", "serialization_alias", "exclude")
 
 
-# Validators that see what arrives before it is of its type. Behind them pydantic takes JSON for Python: when it is strict, no text
-# would be a datetime for it, and no array a set.
+# Validators that receive values before conversion. After them pydantic treats JSON as Python values: in strict mode it would not
+# accept a text as a datetime, or an array as a set.
 _RAW = ("BeforeValidator", "WrapValidator", "PlainValidator", "GetPydanticSchema")
 
 
 def pydantic_strictness(declared: Any) -> bool | None:
-    """None if msgspec can check the values of `declared`; else pydantic must, and this tells whether it may be strict.
+    """None if msgspec can check the values of `declared`; otherwise pydantic must, and the result is whether it may be strict.
 
-    Raises ValueError for what neither would enforce.
+    Raises ValueError for a constraint that neither library would enforce.
     """
     found = _Requirements()
     found.look(declared, by_pydantic=False, in_class=False)
@@ -45,22 +45,22 @@ def pydantic_strictness(declared: Any) -> bool | None:
     if found.msgspec is not None:
         raise ValueError(
             f"{found.pydantic} is checked by pydantic and {found.msgspec} by msgspec, but one library must check the whole type. "
-            "Write both for one of them: pydantic checks dataclasses, TypedDicts and models, with pydantic.Field or annotated_types"
+            "Write both for one library: pydantic checks dataclasses, TypedDicts and models, with pydantic.Field or annotated_types"
         )
     return not found.raw
 
 
 class _Requirements:
-    """What was met on a walk through a type: the first thing that only pydantic checks, and the first that only msgspec does."""
+    """The findings of a walk through a type: the first constraint that only pydantic checks, and the first only for msgspec."""
 
     def __init__(self) -> None:
         self.pydantic: str | None = None
         self.msgspec: str | None = None
-        self.raw = False  # whether something sees values before they are of their type
+        self.raw = False  # whether a validator receives values before conversion
         self._seen: set[tuple[Any, bool]] = set()
 
     def look(self, hint: Any, by_pydantic: bool, in_class: bool) -> None:
-        """`by_pydantic`: a model is around it, which sees to its own. `in_class`: it annotates a field of a class."""
+        """Walk through `hint`. `by_pydantic`: it is inside a model, which checks it. `in_class`: it annotates a class field."""
         origin = get_origin(hint)
         if origin is Annotated:
             self.look(hint.__origin__, by_pydantic, in_class=False)
@@ -71,7 +71,7 @@ class _Requirements:
         elif origin in (Literal, ClassVar):
             pass
         elif origin is not None:
-            # Qualifiers of a field, such as Required[...], leave what is inside them an annotation of that field.
+            # Inside a qualifier such as Required[...] the annotation still belongs to the field.
             of_field = in_class and not isinstance(origin, type)
             for inner in _flat(get_args(hint)):
                 self.look(inner, by_pydantic, of_field)
@@ -204,7 +204,7 @@ def _is_named_tuple(cls: type) -> bool:
 
 
 def _options(hint: Any) -> Iterable[Any]:
-    """The types a union may stand for, also where one of them is another name for a union."""
+    """The members of a union, with aliases of other unions resolved."""
     while True:
         if get_origin(hint) is Annotated:
             hint = hint.__origin__

@@ -1,7 +1,7 @@
-"""Whether a value came back exactly: equal, and of the same types all the way down.
+"""Whether a value was restored exactly: equal, and of the same types all the way down.
 
-Two things count as the same: an int where a float is declared (typing lets it pass; it comes back as a float), and
-a fixed UTC offset of pydantic's own class (it comes back as datetime.timezone, inside a model the other way round).
+Two differences are allowed: an int where a float is declared (typing accepts it; it is restored as a float), and a fixed
+UTC offset of pydantic's own class (it is restored as datetime.timezone; inside a model the reverse).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import msgspec
 from actors.serde.pydantic_models import is_model
 from actors.serde.type_names import shortened
 
-# Values that cannot change in place: the same object means the same value.
+# Types whose values cannot change in place: the same object means the same value.
 ATOMS = frozenset(
     {int, str, float, bool, type(None), bytes, datetime.datetime, datetime.date, datetime.time}
     | {datetime.timedelta, decimal.Decimal, uuid.UUID}
 )
-# Equal and of the same type is all there is to say about these. (msgspec keeps the sign of -0.0, and refuses NaN.)
+# For these types, equal and of the same type is enough. (msgspec keeps the sign of -0.0, and refuses NaN.)
 _EXACT_ATOMS = ATOMS - {datetime.datetime, datetime.time, decimal.Decimal}
 
-# Far below the interpreter's recursion limit: what was stored from a shallow stack must load on a deep one.
+# Far below the interpreter's recursion limit: a value stored on a shallow stack must load on a deep stack.
 MAX_DEPTH = 200
 
 
 class TooDeep(Exception):
-    """The value is nested more than MAX_DEPTH levels deep, or holds itself."""
+    """The value is nested more than MAX_DEPTH levels deep, or contains itself."""
 
 
 def same(value: Any, restored: Any, depth: int = 0) -> bool:
-    """Equal, and of the same types all the way down, except for what the module's docstring names."""
+    """Whether the values are equal, and of the same types all the way down, except as the module's docstring allows."""
     kind = type(value)
     if kind is not type(restored):
         return kind is int and type(restored) is float and value == restored
@@ -83,7 +83,7 @@ def _same_zone(zone: Any, restored: Any) -> bool:
         return True
     if zone is None or restored is None or zone.utcoffset(None) != restored.utcoffset(None):
         return False
-    if type(zone) is datetime.timezone:  # which may have been given a name, such as "CET"
+    if type(zone) is datetime.timezone:  # which may have a name, such as "CET"
         return bool(zone.tzname(None) == datetime.timezone(zone.utcoffset(None)).tzname(None))
     return type(zone).__name__ == "TzInfo" and type(zone).__module__.startswith("pydantic_core")
 
@@ -105,7 +105,7 @@ _COMPARISONS: dict[type, Callable[[Any, Any, int], bool]] = {
 
 
 def _comparison(kind: type) -> Callable[[Any, Any, int], bool]:
-    """How two instances of a user's class are compared: by all they hold, whatever their own __eq__ says."""
+    """How to compare two instances of a user's class: by all of their attributes, whatever their __eq__ does."""
     if issubclass(kind, enum.Enum):
         return lambda value, restored, depth: value is restored
     if issubclass(kind, tuple):  # NamedTuple
@@ -123,7 +123,7 @@ def _comparison(kind: type) -> Callable[[Any, Any, int], bool]:
 
 
 def _declared(kind: Any) -> tuple[str, ...] | None:
-    """The names of the attributes that make up an instance, or None if only its own == can tell."""
+    """The names of the attributes that make up an instance, or None if only its == can compare it."""
     if issubclass(kind, msgspec.Struct):
         return tuple(kind.__struct_fields__)
     if dataclasses.is_dataclass(kind):
@@ -143,7 +143,7 @@ def _same_models(value: Any, restored: Any, depth: int) -> bool:
 
 
 def _extra(value: Any, names: Iterable[str]) -> set[str]:
-    """Attributes set on this one instance, beyond what its class declares: they would be lost."""
+    """Attributes of an instance that its class does not declare: they would be lost."""
     return (
         set(getattr(value, "__dict__", ())).difference(names).union(getattr(value, "__pydantic_private__", None) or ())
     )

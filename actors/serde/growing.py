@@ -1,7 +1,7 @@
-"""The text of a large list or dict that grows: when items were added at its end, only these are encoded. Pure.
+"""The text of a large list or dict that grows: only items added at its end are encoded. Pure.
 
-Promise: `text_of(value)` is what encoding the whole value would give, and restores it, or None. It looks at every item: each must
-be the very object that was encoded before, which is of a type whose values cannot change.
+Promise: `text_of(value)` returns the text that encoding the whole value would give, and that restores the value, or None. It
+checks every item: each must be the same object that was encoded before, of an immutable type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actors.serde.exactness import ATOMS
 
 
 class KnownText:
-    """`text` belongs to a list or dict that held just what `value` holds now."""
+    """`text` belongs to a list or dict that held exactly the current items of `value`."""
 
     __slots__ = ("_codec", "_keys", "_kind", "_values", "text")
 
@@ -29,7 +29,7 @@ class KnownText:
 
     @classmethod
     def of(cls, codec: Codec, value: Any, text: str) -> KnownText | None:
-        """None if parts of the value must be encoded anew each time. `text` is that of a value with at least one item."""
+        """None if parts of the value must be encoded anew each time. `text` belongs to a value with at least one item."""
         return cls(codec, value, text) if codec.grows and ATOMS.issuperset(map(type, _values(value))) else None
 
     def text_of(self, value: Any) -> str | None:
@@ -46,7 +46,7 @@ class KnownText:
                 text = self._codec.dump(added)
                 self._codec.verify(added, text)
             except SerializationError:
-                return None  # encoding the whole value will say where in it the fault is
+                return None  # encoding the whole value will say where the fault is
             self._values += _values(added)
             if self._kind is dict:
                 self._keys += added

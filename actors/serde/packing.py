@@ -1,8 +1,7 @@
 """Untyped values as msgpack, and back, exactly.
 
-The results of `ctx.run` often have no declared type. msgpack describes itself, so with a few extension
-types such a value comes back as what it was: bytes stay bytes, a tuple stays a tuple. What it cannot
-describe is refused when it is written.
+The results of `ctx.run` often have no declared type. msgpack is self-describing, so with a few extension types such a
+value is restored with its type: bytes stay bytes, a tuple stays a tuple. Other values are refused when they are written.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from actors.errors import SerializationError
 
 _TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIMEDELTA, _UUID, _DECIMAL, _INT, _TIME = range(1, 11)
 
-# Below the limits of msgpack and of the interpreter: what was packed on a shallow stack must unpack on a deep one.
+# Below the limits of msgpack and of the interpreter: a value packed on a shallow stack must unpack on a deep stack.
 MAX_DEPTH = 200
 
 
 def pack(value: Any) -> bytes:
-    """`value` as msgpack. Raises SerializationError for what would not come back the same."""
+    """`value` as msgpack. Raises SerializationError for a value that would not be restored exactly."""
     if type(value) not in _LEAVES:
         _check(value, 1)
     try:
@@ -52,7 +51,7 @@ _LEAVES = frozenset(
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what msgpack would write but change: subclasses, bytearrays, its own extension types, named zones."""
+    """Refuse values that msgpack would write but change: subclasses, bytearrays, its own extension types, named zones."""
     kind = type(value)
     if kind is datetime.datetime or kind is datetime.time:
         _check_zone(value)
@@ -75,7 +74,7 @@ def _check_zone(value: Any) -> None:
     zone = value.tzinfo
     if zone is None:
         return
-    # A fixed offset may have been given a name, such as "CET".
+    # A fixed offset may have a name, such as "CET".
     if type(zone) is datetime.timezone and zone.tzname(None) == datetime.timezone(zone.utcoffset(None)).tzname(None):
         return
     raise SerializationError(
@@ -99,7 +98,7 @@ def _extension(value: Any) -> Any:
 
 
 def _moment(value: datetime.datetime | datetime.time) -> bytes:
-    """The local time, a star if it is the second of two equal ones, and the UTC offset in microseconds, if there is one.
+    """The local time, a star for the second of two equal local times, and the UTC offset in microseconds, if there is one.
 
     `fromisoformat` would read an offset of less than a second as UTC.
     """
@@ -131,7 +130,7 @@ _WRITERS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
     int: (_INT, lambda v: v.to_bytes(v.bit_length() // 8 + 1, "big", signed=True)),  # beyond 64 bits
 }
 
-# The readers of the marks return the types themselves: no value that can be packed is a type.
+# Reading a mark gives the type itself, which is unambiguous because types cannot be packed as values.
 _READERS: dict[int, Callable[[bytes], Any]] = {
     _TUPLE: lambda data: tuple,
     _SET: lambda data: set,

@@ -1,4 +1,4 @@
-"""Pydantic, if it is in use at all: models, which msgspec asks for here, and types whose values pydantic must check as a whole."""
+"""Pydantic, if it is in use: models, which msgspec delegates to this module, and types that pydantic must check as a whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.serde.type_names import type_name
 
 
 def encode_model(value: Any) -> Any:
-    """What is stored of a model: it is written by field name, whatever its aliases."""
+    """The stored form of a model: by field name, whatever its aliases."""
     if not is_model(type(value)):
         raise TypeError(f"values of type {type(value).__name__} are not supported")
     try:
@@ -39,10 +39,10 @@ def decode_model(declared: type, value: Any) -> Any:
 
 
 class Adapter:
-    """JSON conversion of one type by pydantic. Raises TypeError for a type that it cannot convert, ValueError for a value.
+    """JSON conversion of one type by pydantic. Raises TypeError for a type that pydantic cannot convert, ValueError for a value.
 
-    Texts are those that msgspec would write or accept, bytes in base64 for example. `strict`: and values, as far as they are not
-    of models: "5" is not an int.
+    Texts look as msgspec would write or accept them, for example bytes in base64. `strict`: values outside of models must have
+    exactly their type: "5" is not an int.
     """
 
     def __init__(self, declared: Any, strict: bool) -> None:
@@ -54,7 +54,7 @@ class Adapter:
             ) from None
         config = {"strict": strict, "ser_json_bytes": "base64", "val_json_bytes": "base64"}
         try:
-            # In a tuple, because a configuration may be given for no type that could have one of its own.
+            # In a tuple, because pydantic refuses a configuration for a type that can have its own.
             self._adapter = pydantic.TypeAdapter(tuple[declared], config=config)
         except pydantic.errors.PydanticUserError as error:
             raise TypeError(str(error).partition("\n\nFor further")[0].replace("\n", " ").rstrip(" .")) from None
@@ -73,14 +73,14 @@ class Adapter:
 
 
 def schemas_of(types: list[Any], ref_template: str) -> tuple[list[dict[str, Any] | None], dict[str, Any]]:
-    """The JSON Schemas of models and adapters, and what they refer to. None for what pydantic cannot describe."""
+    """The JSON Schemas of models and adapters, and their definitions. None for a type that pydantic cannot describe."""
     if not types:
         return [], {}
     adapter: Any = sys.modules["pydantic"].TypeAdapter
     adapters = [one._adapter if isinstance(one, Adapter) else adapter(tuple.__class_getitem__(one)) for one in types]
 
     def described(places: list[int]) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
-        # By field name and not by alias: so values are written, and both are read.
+        # By field name, not by alias: values are written by field name, and both are accepted.
         inputs = [(place, "validation", adapters[place]) for place in places]
         found, rest = adapter.json_schemas(inputs, by_alias=False, ref_template=ref_template)
         return {place: schema["prefixItems"][0] for (place, _), schema in found.items()}, rest.get("$defs", {})
@@ -101,12 +101,12 @@ def schemas_of(types: list[Any], ref_template: str) -> tuple[list[dict[str, Any]
 
 
 def _both_names(pydantic: Any) -> dict[str, bool]:
-    """Ours has field names, what arrives from outside may have aliases. Older releases know only the latter."""
+    """The options to accept field names (stored data) and aliases (data from outside). Older releases accept aliases only."""
     return {"by_alias": True, "by_name": True} if _release(pydantic) >= (2, 11) else {}
 
 
 def _problems(error: Any, skipped: int = 0) -> str:
-    """What a ValidationError says, in one line; without so many parts of the places."""
+    """The problems in a ValidationError, in one line, without the first `skipped` parts of each location."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         f"{'.'.join(map(str, problem['loc'][skipped:]))}: {problem['msg']}".lstrip(": ") for problem in problems
@@ -136,7 +136,7 @@ def _release(pydantic: Any) -> tuple[int, int]:
 
 
 def model_hides(declared: Any) -> bool:
-    """Whether the model, or one inside it, holds what its JSON does not show."""
+    """Whether the model, or a nested model, has private or excluded fields."""
     seen: set[Any] = set()
 
     def look(hint: Any) -> bool:

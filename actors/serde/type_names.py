@@ -1,4 +1,4 @@
-"""How types and values are shown to people."""
+"""How types and values are shown to users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def type_name(declared: Any) -> str:
 
 
 def note_text(note: Any) -> str:
-    """Metadata of an annotation as a person would write it: without what it leaves open, and the same in each process."""
+    """Metadata of an annotation as a person would write it: without defaults, and the same in each process."""
     if type(note).__name__ == "FieldInfo":  # of pydantic
         given = {name: value for name, value in getattr(note, "_attributes_set", {}).items() if name != "annotation"}
         parts = [f"{name}={_short(value)}" for name, value in given.items()]
@@ -69,15 +69,15 @@ def shortened(value: Any) -> str:
 
 
 def advice(value: Any, otherwise: str) -> str:
-    """What to do about a value that does not belong where it is: what its own class says, or `otherwise`."""
+    """What to do about a misplaced value: advice for its class, or `otherwise`."""
     own = getattr(type(value), "__actors_advice__", None)
     if own is None and type(value).__name__ == "FieldInfo":
-        return "pydantic.Field goes into the annotation, and the default behind it: n: Annotated[int, Field(gt=0)] = 1."
+        return "Put pydantic.Field into the annotation, and the default after it: n: Annotated[int, Field(gt=0)] = 1."
     return own if isinstance(own, str) else otherwise
 
 
 def said(error: BaseException) -> str:
-    """What an exception says, with its class when that is not obvious."""
+    """The message of an exception, with its class where that is not obvious."""
     try:
         text = str(error).rstrip(".")
     except Exception:
