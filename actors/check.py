@@ -1,7 +1,7 @@
 """Whether stored state and open invocations work with the current code, without changing anything.
 
-Promise: the file is copied and the copy read; no byte of the file changes. Objects are taken in order of (service, key), a
-page at a time, so memory is bounded by a page, however many there are.
+Promise: only a copy of the file is read; no byte of the file changes. Objects are read in order of (service, key), a page at a
+time, so memory is bounded by a page, however many objects there are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from actors.storage.sqlite.snapshot import Snapshot, take
 
 OBJECTS_PER_PAGE = 500
 TIMEOUT_S = 5.0
-# Of one handler, or of the state of one class, that did not end in time: then the rest is not tried any more.
+# Timeouts of one handler, or of the state of one class, after which its other items are skipped.
 MOST_TIMEOUTS = 3
 
 KINDS = {
@@ -38,7 +38,7 @@ KINDS = {
     "arguments": "Arguments do not decode",
     "journal": "The code does not fit the journal",
     "result": "A recorded result does not decode",
-    "error": "The handler raises on its way",
+    "error": "The handler raises an error",
     "timeout": "The handler did not end in time",
     "crash": "The process ended in the handler",
 }
@@ -48,8 +48,8 @@ KINDS = {
 class Finding:
     """One thing that would break. `kind` is one of KINDS.
 
-    `invocation` is its id, and `handler` its handler, unless this is about the object's state. `index` is the journal entry
-    at which the code went another way, `recorded` what it holds, `asked` what the code did.
+    `invocation` and `handler` name the invocation, unless the finding is about the object's state. `index` is the journal
+    entry at which the code differs, `recorded` the content of the entry, `asked` the step that the code took.
     """
 
     kind: str
@@ -65,7 +65,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Counts:
-    """How much was looked at. `outdated` objects, of older versions, would be migrated; `unserved` have state only, of a class not served."""
+    """How much was checked. `outdated` objects have an older version and would be migrated; `unserved` objects have only
+    state, of a class that is not served."""
 
     objects: int = 0
     outdated: int = 0
@@ -94,7 +95,7 @@ class Report:
         return not self.problems
 
     def add(self, page: Page, most: int) -> None:
-        """Take over a page; of each kind `most` findings are kept."""
+        """Add a page; at most `most` findings of each kind are kept."""
         self.counts.add(page.counts)
         for finding in page.findings:
             self.problems[finding.kind] += 1
@@ -104,7 +105,7 @@ class Report:
 
 @dataclass(slots=True)
 class Page:
-    """The findings of some objects in a row. `last` is the last of them, `item` the number of its last item."""
+    """The findings of consecutive objects. `last` is the last object, `item` the number of its last item."""
 
     last: tuple[str, str]
     item: int
@@ -113,11 +114,11 @@ class Page:
 
 
 class Check:
-    """Goes through a snapshot of a file with the classes of an app. The snapshot is opened by `pages`, and closed by it.
+    """Checks a snapshot of a file against the classes of an app. `pages` opens and closes the snapshot.
 
-    What is looked at is counted in *items*: the state of an object, or the replay of an invocation. `watch` receives
-    the number of each before it begins, and 0 after it, so that another process sees which one does not end; `dead` are
-    the numbers of those that did not, and why.
+    The work is counted in *items*: the state of an object, or the replay of an invocation. `watch` receives the number of
+    each item before it begins, and 0 after it, so that another process sees which item does not end; `dead` are the numbers
+    of the items that did not end, and why.
     """
 
     def __init__(
@@ -145,9 +146,9 @@ class Check:
         self._rehearsals: Rehearsals | None = None
 
     async def pages(self, after: tuple[str, str] = ("", ""), item: int = 0) -> AsyncIterator[Page]:
-        """The pages behind `after`, whose last item had the number `item`.
+        """The pages after the object `after`, whose last item had the number `item`.
 
-        Raises StorageError, or DefinitionError if nothing that is stored belongs to a class of the app.
+        Raises StorageError, or DefinitionError if no stored record belongs to a class of the app.
         """
         self._item = item
         opened = await self._snapshot.open()
@@ -218,9 +219,9 @@ class Check:
     async def _invocation(
         self, definition: ServiceDefinition, row: InvocationRow, record: ObjectRecord, of_state: Misfit | None
     ) -> bool:
-        """Whether its only problem is `of_state`, the problem of the state, which is reported once."""
+        """Whether the invocation's only problem is `of_state`, the problem of the state, which is reported once."""
         if row.flags & Flag.TICK and row.status == Status.SCHEDULED:
-            return False  # the start withdraws it if no schedule places it now; it runs with the arguments of then
+            return False  # the start withdraws a tick without a schedule; others run with their stored arguments
         handler = definition.handler(row.handler, row.idempotency_key == RUN)
         if handler is None:
             known = ", ".join(sorted(definition.handlers))
@@ -242,7 +243,7 @@ class Check:
             return False
         journal = record.journal.get(row.seq, [])
         if not journal:
-            return False  # its code has recorded nothing yet: whatever it does is new
+            return False  # nothing is recorded yet: whatever the code does is new
         misfit = self._skipped(row.service, row.handler)
         if misfit is None:
             self._page.counts.replayed += 1
@@ -264,7 +265,7 @@ class Check:
         return False
 
     def _skipped(self, service: str, handler: str) -> Misfit | None:
-        """Begin the next item; why it is not looked at, if it is not."""
+        """Begin the next item; returns why the item is skipped, or None."""
         self._item += 1
         dead = self._dead.get(self._item)
         if dead is not None:
@@ -273,7 +274,7 @@ class Check:
         if self._timeouts[service, handler] < MOST_TIMEOUTS:
             return None
         what = f"{service}.{handler}" if handler else f"the state of {service}"
-        return Misfit("timeout", f"Not tried: {MOST_TIMEOUTS} others of {what} did not end in time.")
+        return Misfit("timeout", f"Skipped: {MOST_TIMEOUTS} others of {what} did not end in time.")
 
     def _found(self, row: InvocationRow, misfit: Misfit) -> None:
         id = self._ids.invocation(row.seq)
@@ -293,11 +294,12 @@ class Check:
 
 
 async def check(app: App, path: str | None = None, *, timeout_s: float = TIMEOUT_S, most: int = 100) -> Report:
-    """Check the file of `app`, or another one of such an app, against its classes. Nothing is executed and nothing written.
+    """Check the file of `app`, or the file at `path`, against the app's classes. No step is executed, and nothing is written.
 
-    The app must not run. `timeout_s` bounds a replay that waits for something not durable; one that blocks the thread is
-    not interrupted: the command line checks in a process of its own, which can be killed. `most` findings of each kind are
-    kept. Raises DefinitionError for an app whose file is memory or to which nothing in the file belongs, DatabaseInUse, DatabaseForeign, or StorageError.
+    The app must not run. `timeout_s` limits a replay that waits for something not durable. A replay that blocks the thread is
+    not interrupted: `actors check` replays in a separate process, which can be killed. `most` findings of each kind are kept.
+    Raises DefinitionError for an app in memory, or if no record in the file belongs to the app; DatabaseInUse,
+    DatabaseForeign, or StorageError.
     """
     report = Report()
     with TemporaryDirectory(prefix="actors-check-") as folder:
@@ -309,7 +311,7 @@ async def check(app: App, path: str | None = None, *, timeout_s: float = TIMEOUT
 
 
 def file_of(app: App, path: str | None) -> str:
-    """The file to check. Raises DefinitionError if neither says one."""
+    """The file to check. Raises DefinitionError if neither the app nor `path` names a file."""
     found = path if path is not None else app._path
     if found == ":memory:":
         raise DefinitionError("This app keeps its records in memory only. Name the file to check.")
@@ -322,5 +324,5 @@ def _some(names: Collection[str], most: int = 10) -> str:
 
 
 def timeouts_of(findings: Collection[Finding]) -> Counter[tuple[str, str]]:
-    """How often a handler, or decoding the state of a class, did not end, by (service, handler)."""
+    """How often a handler did not end, or decoding the state of a class, by (service, handler)."""
     return Counter((f.service, f.handler or "") for f in findings if f.kind in ("timeout", "crash"))

@@ -1,7 +1,7 @@
-"""Every error a user can meet: one base, a stable string code each, and a message that says what to do.
+"""Every error a user can meet: one base class, a stable string code for each, and a message that says what to do.
 
-`TerminalError` ends an invocation as a failure; anything else a handler raises is transient and is
-retried. What must not be caught by a user's `except Exception` derives from BaseException.
+`TerminalError` ends an invocation as a failure; any other exception of a handler is transient and is
+retried. Exceptions that a user's `except Exception` must not catch derive from BaseException.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ log = logging.getLogger("actors")
 
 
 class TerminalError(ActorsError):
-    """Raise it in a handler or a step to fail for good: no retry, the caller receives it.
+    """Raise this in a handler or a step to fail for good: there is no retry, and the caller receives the error.
 
     `code` is an HTTP status from 400 to 599, `metadata` a dict of strings. Both travel with the error, as do the message and
-    `error`, its stable code. A subclass of your own that defines an `error` of its own arrives as itself across objects, steps,
-    restarts and clients, wherever the class is imported; elsewhere it arrives as a TerminalError with all four. A subclass
-    without an `error` of its own arrives as the class that it inherits its `error` from, and is warned about. `__init__` is not
-    called again on arrival: put values that must arrive besides the message in `metadata`.
+    `error`, the stable code. Your own subclass with its own `error` arrives as that class across objects, steps, restarts and
+    clients, wherever the class is imported; elsewhere it arrives as a TerminalError with all four values. A subclass without
+    its own `error` arrives as the class that its `error` is inherited from, with a warning in the log. `__init__` is not called
+    again on arrival: besides the message, put values that must arrive in `metadata`.
     """
 
     error = "terminal_error"
-    default: ClassVar[str] = ""  # the message of one that is raised without any
-    message: str = ""  # for a subclass whose __init__ does not call this one
+    default: ClassVar[str] = ""  # the message of an error raised without a message
+    message: str = ""  # for a subclass whose __init__ does not call TerminalError.__init__
     metadata: dict[str, str] | None = None
-    location: str | None = None  # of a mistake that a check of this package has found in a handler: its file and line
-    _elsewhere = False  # whether an object that was called, or a step, failed with it
-    others: tuple[TerminalError, ...] = ()  # what failed with it, in the order of an exception group
+    location: str | None = None  # file and line of a mistake in a handler, found by a check of this package
+    _elsewhere = False  # whether the error came from a called object or a step
+    others: tuple[TerminalError, ...] = ()  # the other errors of an exception group, in its order
 
     def __init__(self, message: str = "", code: int | None = None, metadata: dict[str, str] | None = None) -> None:
         if isinstance(message, str) and not message:
@@ -58,19 +58,19 @@ class TerminalError(ActorsError):
         return printable(self.message) or Exception.__str__(self)
 
 
-# Classes by the code they define, as long as they exist: no more than Python itself knows by TerminalError.__subclasses__().
+# Classes by their code, weakly referenced: nothing is kept that Python does not keep in TerminalError.__subclasses__().
 _BY_CODE: weakref.WeakValueDictionary[str, type[TerminalError]] = weakref.WeakValueDictionary()
 
 
 def _define(code: str, cls: type[TerminalError]) -> None:
-    """From now on failures of this code arrive as `cls`. Raises DefinitionError if the code is another class's.
+    """From now on failures with this code arrive as `cls`. Raises DefinitionError if another class has the code.
 
-    A class that is defined anew (a module is reloaded, a cell of a notebook run again) takes the place of the old one.
+    A class that is defined again (a reloaded module, a notebook cell run again) replaces the old class.
     """
     known = _known(code)
     if known is not None and not _is_old(known, cls):
         known = None
-        gc.collect()  # nothing may refer to it any more but what it is made of
+        gc.collect()  # the old class may be kept only by its own reference cycles
         known = _known(code)
     if known is not None and not _is_old(known, cls):
         raise DefinitionError(
@@ -99,7 +99,7 @@ def _subclasses(cls: type[ActorsError]) -> list[type[ActorsError]]:
 
 
 class DeterminismError(ActorsError):
-    """On replay the handler took another step than its journal holds. The invocation is paused.
+    """On replay the handler took a different step than the step in its journal. The invocation is paused.
 
     `index` is the journal entry, `recorded` its content, `asked` the step that the code took instead.
     """
@@ -120,9 +120,9 @@ class StateDecodeError(ActorsError):
 
 
 class DefinitionError(TerminalError, TypeError):
-    """A class, a type or a policy cannot work as it is written. Raised when the class or the App is created.
+    """A class, a type or a policy cannot work as written. Raised when the class or the App is created.
 
-    Terminal, because a handler meets it too (`ctx.awakeable(SomePlainClass)`), and no retry would help.
+    Terminal, because a handler can cause it too (`ctx.awakeable(SomePlainClass)`), and a retry would not help.
     """
 
     error = "bad_definition"
@@ -138,7 +138,7 @@ class OutcomePending(AppNotRunning):
     """The app stopped after it had accepted a call and before the outcome was stored. The call goes on when the app
     starts again.
 
-    `invocation_id` is its id: attach to it. A repeated request would be another call.
+    `invocation_id` is the id of the call: attach to it. A repeated request would be another call.
     """
 
     error = "outcome_pending"
@@ -149,13 +149,13 @@ class OutcomePending(AppNotRunning):
 
 
 class SerializationError(TerminalError, TypeError):
-    """A value cannot be stored so that exactly the same value comes back."""
+    """A value cannot be stored and restored exactly."""
 
     error = "not_serializable"
 
 
 class BadArguments(TerminalError, TypeError):
-    """Arguments that do not fit the handler's signature or types."""
+    """The arguments do not fit the handler's signature or types."""
 
     error = "bad_arguments"
     code = 400
@@ -215,7 +215,7 @@ class UnknownAwakeable(TerminalError, LookupError):
 
 
 class AwakeableCompleted(TerminalError):
-    """The awakeable already has a different completion. The first one stands."""
+    """The awakeable already has a different completion. The first completion stands."""
 
     error = "awakeable_already_completed"
     code = 409
@@ -228,7 +228,7 @@ class AwakeableRejected(TerminalError):
 
 
 class PromiseCompleted(TerminalError):
-    """The durable promise already has a different completion. The first one stands."""
+    """The durable promise already has a different completion. The first completion stands."""
 
     error = "promise_already_completed"
     code = 409
@@ -241,7 +241,7 @@ class PromiseRejected(TerminalError):
 
 
 class DurableTimeout(TerminalError, TimeoutError):
-    """A durable timeout passed before the wait that it guards was over."""
+    """A durable timeout passed before the guarded wait was over."""
 
     error = "timeout"
     code = 408
@@ -254,13 +254,13 @@ class StateWriteRefused(TerminalError, AttributeError):
 
 
 class StateWriteInStep(StateWriteRefused):
-    """The function of a step set or deleted an attribute of its object. A replay would not repeat that."""
+    """The function of a step set or deleted an attribute of its object. A replay would not repeat the change."""
 
     error = "state_write_in_step"
 
 
 class UndeclaredState(TerminalError, AttributeError):
-    """A handler set an attribute that the class does not declare; it would have been lost."""
+    """A handler set an attribute that the class does not declare; the value would be lost."""
 
     error = "undeclared_state"
 
@@ -291,7 +291,7 @@ class DeadlockError(TerminalError):
 
 
 class InvocationCancelled(TerminalError):
-    """Raised once, at an await of a handler whose invocation was cancelled; the outcome, if it is not caught."""
+    """Raised once, at an await of a handler whose invocation was cancelled; if not caught, it becomes the outcome."""
 
     error = "cancelled"
     code = 409
@@ -307,14 +307,14 @@ class InvocationKilled(TerminalError):
 
 
 class WrongStatus(TerminalError):
-    """The operation is not possible in the current status of the invocation, which the message names."""
+    """The operation is not possible in the invocation's current status, which the message names."""
 
     error = "wrong_status"
     code = 409
 
 
 class ObjectBusy(TerminalError):
-    """State cannot be changed from outside while an exclusive invocation is under way. The message names it."""
+    """State cannot be changed from outside while an exclusive invocation is under way. The message names the invocation."""
 
     error = "object_busy"
     code = 409
@@ -352,7 +352,7 @@ class MailboxFull(TerminalError):
     """The mailbox of the object holds `Limits.max_pending` messages. Nothing was accepted.
 
     Callers outside get this error. A handler backs off and tries again instead, unless its message has `fail_when_full`, or
-    the object waits for that handler and so could never make room.
+    the full object waits for that handler and so could never make room.
     """
 
     error = "mailbox_full"
@@ -380,7 +380,7 @@ class JournalTooLong(TerminalError):
 
 
 class TickSkipped(TerminalError):
-    """The outcome of a tick of a schedule that did not run: it was missed, or the one before it had not ended."""
+    """The outcome of a schedule's tick that did not run: it was missed, or the tick before it had not ended."""
 
     error = "tick_skipped"
     code = 409
@@ -424,7 +424,7 @@ class RequestTimedOut(ActorsError, TimeoutError):
 
 
 class UnexpectedAnswer(ActorsError):
-    """A client got an answer that is neither a value nor an error of an app; `status` is the HTTP status."""
+    """A client received an answer that is neither a value nor an error of an app; `status` is the HTTP status."""
 
     error = "unexpected_answer"
     code = 502
@@ -467,9 +467,9 @@ _decode = msgspec.json.Decoder(Failure).decode
 
 
 def failure_text(error: TerminalError, longest: int | None = None) -> str:
-    """The stored form of `error`, whatever was put into it. An invalid status code becomes 500, and the message says so.
+    """The stored form of `error`, whatever its attributes hold. An invalid status code becomes 500, and the message says so.
 
-    What is longer than `longest` characters, of the message and of all metadata, is cut, and says so.
+    A message or metadata of more than `longest` characters is cut, with a remark.
     """
     return _encode(_failure(error, longest)).decode()
 
@@ -509,7 +509,7 @@ _LOST: weakref.WeakSet[type[TerminalError]] = weakref.WeakSet()
 
 
 def _warn_of_lost_class(cls: type[TerminalError], code: str) -> None:
-    """Says once that failures of `cls` arrive as another class. Without it, an `except` for `cls` that never matches goes unseen."""
+    """Warn once that failures of `cls` arrive as another class, since an `except` for `cls` would silently never match."""
     arrives = _BY_CODE.get(code, TerminalError)
     if cls is arrives or _is_ours(cls) or _is_old(arrives, cls) or cls in _LOST:
         return
@@ -547,7 +547,7 @@ def _cut_metadata(metadata: dict[str, str] | None, longest: int) -> dict[str, st
 
 
 def failure_of(text: str) -> Failure:
-    """What is stored of a terminal error. For a record that cannot be read its message says so."""
+    """The stored terminal error. If the record cannot be read, the message says so."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, TypeError):
@@ -555,7 +555,7 @@ def failure_of(text: str) -> Failure:
 
 
 def _attribute(error: TerminalError, name: str) -> Any:
-    """What a subclass made of an attribute; if reading it fails, TerminalError's own."""
+    """The attribute of an error; if a subclass makes reading it fail, the attribute of TerminalError."""
     try:
         return getattr(error, name)
     except Exception:
@@ -576,12 +576,12 @@ def failure_error(text: str) -> TerminalError:
 def _raised(failure: Failure) -> TerminalError:
     try:
         error = _restored(_BY_CODE.get(failure.error, TerminalError), failure)
-    except Exception:  # of a class that refuses to be made, or refuses this attribute
+    except Exception:  # a class that cannot be created, or refuses this attribute
         error = _restored(TerminalError, failure)
     if failure.error == ProgrammingError.error and failure.metadata and "traceback" in failure.metadata:
         error.add_note(failure.metadata["traceback"])
     if failure.location is not None:
-        with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
+        with contextlib.suppress(Exception):  # a class whose attributes cannot be set
             error.location = failure.location
             error.add_note(f"The mistake is in the handler, at {failure.location}.")
     if failure.others:
@@ -590,7 +590,7 @@ def _raised(failure: Failure) -> TerminalError:
 
 
 def _restored(cls: type[TerminalError], failure: Failure) -> TerminalError:
-    """Without __init__, which may require other arguments than these, or do something."""
+    """Restore an error without calling __init__, which may require other arguments, or have effects."""
     error = cls.__new__(cls, failure.message)
     error.args = (failure.message,)
     error.message, error.code, error.metadata = failure.message, failure.code, failure.metadata
@@ -599,7 +599,7 @@ def _restored(cls: type[TerminalError], failure: Failure) -> TerminalError:
 
 
 def short_reason(error: BaseException) -> str:
-    """`repr(error)`, whatever its class makes of that."""
+    """`repr(error)`, even if the __repr__ of its class fails."""
     try:
         text = printable(repr(error))
         return text if len(text) <= 2000 else text[:2000] + "..."
@@ -608,7 +608,7 @@ def short_reason(error: BaseException) -> str:
 
 
 def printable(value: Any) -> str:
-    """`value` as text that can be stored, whatever it is: surrogates are escaped, a failing __str__ is named."""
+    """Any `value` as text that can be stored: surrogates are escaped, a failing __str__ is named."""
     try:
         text = value if type(value) is str else str(value)
         return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,6 @@
-"""An App inside a FastAPI or Starlette application: started with it, mounted in it, its errors answered as everywhere else.
+"""An App inside a FastAPI or Starlette application: started and mounted by the host, with the usual answers to its errors.
 
-Promise: the app runs before the host's own start-up begins, and until its own shutdown has ended.
+Promise: the app runs before the host's own start-up begins, and until the host's own shutdown has ended.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ log = logging.getLogger("actors.http")
 def mount(api: Starlette, app: App, prefix: str | None = "/actors") -> None:
     """Let `api` start and close `app`, serve it below `prefix`, and answer the errors that its calls raise in routes.
 
-    A TerminalError that no route catches is answered with its code, in the JSON of all errors; overload with 429 and
-    Retry-After; an app or a database that cannot be used at present with 503. With `prefix=None` no handlers are served. Call
-    it once, before the application starts. Raises DefinitionError.
+    A TerminalError that no route catches is answered with its code, in the usual JSON; overload with 429 and Retry-After; an
+    app or a database that is not available at present with 503. With `prefix=None` no handlers are served. Call this once,
+    before the application starts. Raises DefinitionError.
     """
     if not isinstance(api, Starlette):
         raise DefinitionError(f"mount(api, app) requires a FastAPI or Starlette application first, got {api!r}.")
@@ -51,7 +51,7 @@ def mount(api: Starlette, app: App, prefix: str | None = "/actors") -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to an error of this package: what a call over HTTP would get. No internals are shown."""
+    """The answer to an error of this package, as a call over HTTP would get it. No internals are shown."""
     reply = error_reply(error, "invocation")
     if reply.status == 500 and not isinstance(error, TerminalError):
         log.error("%s %s was answered with 500", request.method, request.url.path, exc_info=error)

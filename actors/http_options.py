@@ -1,4 +1,4 @@
-"""How an app behaves over HTTP. Data only: `actors.transport` reads it."""
+"""How an app behaves over HTTP. Data only, read by `actors.transport`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cors:
         for name in ("headers", "expose"):
             for header in self._normal(name):
                 if not _TOKEN.fullmatch(header):
-                    raise DefinitionError(f"Cors: {name}= holds {header!r}, which is not the name of a header.")
+                    raise DefinitionError(f"Cors: {name}= holds {header!r}, which is not a valid header name.")
         if type(self.credentials) is not bool:
             raise DefinitionError(f"Cors: credentials={self.credentials!r}. It requires True or False.")
         if self.credentials and "*" in origins:
@@ -66,17 +66,17 @@ class Cors:
         return texts
 
 
-Middleware = Callable[[Any], Any]  # an ASGI application around another one
+Middleware = Callable[[Any], Any]  # wraps an ASGI application
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """`body_timeout` is how many seconds the body of a request may take to arrive.
 
-    With `token`, or one of several, all requests must send `authorization: Bearer ...`, except for health, which then names no
-    services. The admin routes require `admin_token`; without one they are for this machine only, and refuse requests from web
-    pages or through a proxy. An `admin_token` passes for a `token` too. `admin=False` removes the admin routes. A path with its
-    query may have `max_url` bytes (414), headers `max_header_bytes` in total, and there may be `max_headers` of them (431).
+    With `token` (or several), all requests must send `authorization: Bearer ...`, except for health, which then does not list
+    services. The admin routes require `admin_token`; without it they are for this machine only, and refuse requests from web
+    pages or through a proxy. An `admin_token` is accepted as a `token` too. `admin=False` removes the admin routes. A path with
+    its query may have `max_url` bytes (414); a request may have `max_headers` headers of `max_header_bytes` in total (431).
 
     `cors` is a Cors, or its origins alone: which web pages of other origins may use the app, its admin routes excepted.
     `middleware` are callables that take an ASGI application and return one, the first outermost; Starlette's `Middleware`
@@ -121,7 +121,7 @@ class HttpOptions:
 
 
 def _factory(given: Any) -> Middleware:
-    """Starlette's `Middleware(cls, *args, **kwargs)` is a record of what to call."""
+    """The callable of a middleware; Starlette's `Middleware(cls, *args, **kwargs)` only records the call."""
     if all(hasattr(given, name) for name in ("cls", "args", "kwargs")) and callable(given.cls):
         return lambda app: given.cls(app, *given.args, **given.kwargs)
     if not callable(given):
@@ -146,9 +146,7 @@ def _texts(owner: str, name: str, given: object) -> tuple[str, ...]:
 
 
 def _check_tokens(name: str, given: object) -> None:
-    """Raises DefinitionError, without showing the token: an empty one, from a variable that is not set, would admit
-    every client.
-    """
+    """Raises DefinitionError, without showing the token: an empty token, from an unset variable, would admit every client."""
     if given is None:
         return
     tokens = (

@@ -1,4 +1,4 @@
-"""Log records that name the invocation they come from, and lines of JSON for those who collect them."""
+"""Log records that name their invocation, and lines of JSON for log collectors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class JsonFormatter(logging.Formatter):
             value = getattr(record, name, None)
             if value is not None:
                 told[name] = value
-        request = getattr(record, "request", None)  # of `actors serve --access-log`
+        request = getattr(record, "request", None)  # set by `actors serve --access-log`
         if isinstance(request, dict):
             told["request"] = request
         if record.exc_info:

@@ -1,9 +1,9 @@
-"""OpenTelemetry spans: one for each invocation, one for each execution of a step. Needs the extra `tracing`.
+"""OpenTelemetry spans: one for each invocation, one for each execution of a step. Requires the extra `tracing`.
 
-An invocation has one span, however often it is replayed, suspended or continued by another process: it is opened when the
-first attempt begins, and closed with the outcome. Where the process that opened it is gone, or had too many open, the span is
-made when the outcome is there, from the time of acceptance. A crash between the two can leave steps whose parent was never
-exported, and one in the moment of the commit can export an invocation's span twice; nothing else can.
+An invocation has one span, however often it is replayed, suspended or continued by another process: the span is opened when
+the first attempt begins, and closed with the outcome. If the process that opened the span is gone, or had too many open spans,
+the span is created with the outcome, starting at the time of acceptance. Only a crash breaks this: it can leave steps whose
+parent was never exported, and a crash during the commit can export an invocation's span twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_OPEN = 10_000
 
 
 class Tracing:
-    """`App(..., watcher=Tracing())`. Trace context comes in with the headers of a message and goes out with those it causes."""
+    """`App(..., watcher=Tracing())`. Trace context arrives in the headers of a message and is passed on to its messages."""
 
     def __init__(self, tracer: trace.Tracer | None = None, max_open: int = MAX_OPEN) -> None:
         self._tracer = tracer or trace.get_tracer("actors")

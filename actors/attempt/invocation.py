@@ -397,11 +397,11 @@ class Mailbox:
         invocation.following = None
 
 
-# Inherited by the steps of a handler, its tasks, and the threads that these start. It is set for handlers that take a context,
-# and with the first task of others; apart from that a handler is found as the current task.
+# Inherited by the steps of a handler, its tasks, and their threads. Set for handlers that take a context, and by the first task of
+# other handlers; otherwise the handler is identified by the current task.
 invocation_of: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("invocation_of", default=None)
 
-# Set once for all handlers of an app: together with the invocation it would be one object more for each handler that waits.
+# Set once for all handlers of an app: set together with the invocation it would cost an object for each waiting handler.
 ids_of: contextvars.ContextVar[IdMint | None] = contextvars.ContextVar("ids_of", default=None)
 
 

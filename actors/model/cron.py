@@ -1,6 +1,6 @@
 """Cron lines: when they are due, in a time zone, by the rules of Debian's cron; and the names of their ticks.
 
-Promise: `CronLine.after` only ever moves forward, whatever a zone does to its clocks.
+Promise: `CronLine.after` only moves forward, however the clocks of a zone change.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from cronsim import CronSim
 
 from actors.errors import DefinitionError
 
-TICK = "@schedule "  # how the idempotency key of a tick begins; no other key may
+TICK = "@schedule "  # begins the idempotency key of a tick, and of nothing else
 
-# Looked from here, so that a class can be made, or refused, without asking for the time.
+# The start of the search for a due time, so that a class can be created, or refused, without reading the clock.
 _LONG_AGO = datetime.datetime(2000, 1, 1)
 _KEYED = "%Y-%m-%dT%H:%M:%SZ"  # of one length: ticks of a line sort by their due times
 
 
 class CronLine:
-    """One cron line in one time zone. `name` says both, and is the same for lines that differ in spelling only.
+    """One cron line in one time zone. `name` holds both, and is the same for lines that differ only in spelling.
 
-    Five fields, or six with the seconds first. Raises DefinitionError for what does not parse, or is never due.
+    Five fields, or six with the seconds first. Raises DefinitionError for a line that does not parse, or is never due.
     """
 
     __slots__ = ("_text", "_zone", "name")
@@ -37,7 +37,7 @@ class CronLine:
         self.name = f"{self._text} {zone}"
         try:
             first = next(CronSim(self._text, _LONG_AGO.replace(tzinfo=self._zone)), None)
-        except Exception as error:  # the parser raises CronSimError, and int() its own for endless digits
+        except Exception as error:  # the parser raises CronSimError, and int() a ValueError for too many digits
             raise DefinitionError(f"{where}: {text!r} is not a valid cron line: {_reason(error)}. {_FIELDS}") from None
         if first is None:
             raise DefinitionError(
@@ -47,32 +47,32 @@ class CronLine:
     def after(self, ms: int) -> int:
         """The first due time after `ms`, both in milliseconds since the epoch.
 
-        cronsim gives up after 50 years. A line that is due at all is due again before: the rarest day, a 29 February of one
-        weekday, comes back within 40 years.
+        cronsim gives up after 50 years. A line that is due at all is due again earlier: the rarest day, a 29 February on a given
+        weekday, recurs within 40 years.
         """
         times = CronSim(self._text, self.local(ms))
         while True:
             due_ms = int(next(times).timestamp()) * 1000
-            # A fixed local time that comes twice, when the clocks go back, is due the first time; asked in between,
-            # cronsim still names it.
+            # A fixed local time that occurs twice, when the clocks go back, is due the first time; asked between the two
+            # times, cronsim still returns the second.
             if due_ms > ms:
                 return due_ms
 
     def local(self, ms: int) -> datetime.datetime:
-        """That second in the line's zone."""
+        """The time `ms` as a whole second in the line's zone."""
         return datetime.datetime.fromtimestamp(ms // 1000, self._zone)
 
     def tick_key(self, due_ms: int) -> str:
-        """The idempotency key of the tick that is due then. Those of one line sort by time."""
+        """The idempotency key of the tick due at `due_ms`. The keys of a line sort by time."""
         return f"{TICK}{self.name} {datetime.datetime.fromtimestamp(due_ms // 1000, datetime.UTC).strftime(_KEYED)}"
 
     def tick_keys_after(self, ms: int) -> tuple[str, str]:
         """Two texts between which the keys of all ticks due after `ms` lie."""
-        return self.tick_key(ms), f"{TICK}{self.name} :"  # the colon comes behind the digits
+        return self.tick_key(ms), f"{TICK}{self.name} :"  # the colon sorts after the digits
 
 
 def line_of(tick_key: str) -> str:
-    """The `name` of the line of this tick."""
+    """The `name` of the cron line that this tick belongs to."""
     return tick_key.removeprefix(TICK).rpartition(" ")[0]
 
 
@@ -81,11 +81,13 @@ def due_of(tick_key: str) -> int:
     return int(datetime.datetime.fromisoformat(tick_key.rpartition(" ")[2]).timestamp()) * 1000
 
 
-_FIELDS = "Write minute, hour, day of month, month, weekday (a sixth field, in front, is seconds): '30 6 * * MON-FRI'."
+_FIELDS = (
+    "Use minute, hour, day of month, month, weekday (with seconds as an optional first field): '30 6 * * MON-FRI'."
+)
 
 
 def _reason(error: Exception) -> str:
-    if str(error) == "Bad day-of-month":  # also said of a 30 February
+    if str(error) == "Bad day-of-month":  # cronsim says this also for a 30 February
         return "the day of the month is not valid, or does not exist in these months"
     if str(error).startswith("Bad "):
         return f"its field {str(error)[4:]} is not valid"
@@ -98,7 +100,7 @@ def _zone_of(name: str, where: str) -> datetime.tzinfo:
     if isinstance(name, str):
         try:
             return ZoneInfo(name)
-        except Exception:  # of many kinds, for names that are folders, paths or no text
+        except Exception:  # many kinds, for names that are folders, paths or not text
             pass
     raise DefinitionError(
         f"{where}: tz={name!r} is not a known time zone. Use a name such as 'Europe/Vienna', or 'UTC'; where the "

@@ -1,4 +1,4 @@
-"""What an app keeps in memory and on disk, and what it refuses: each limit has a name, a default and a clear error."""
+"""The limits of an app, in memory and on disk, and for requests: each has a name, a default and a clear error."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Limits:
     """The limits of one app. Times are seconds or timedeltas; None, where it is allowed, means no limit.
 
     In memory: `max_objects` idle objects, `max_waiting` handlers that wait, each for `suspend_after` at most, the next
-    `max_timers` timers; the others are on disk and come back when they are needed.
+    `max_timers` timers; all others are on disk and are loaded when they are needed.
 
-    Refused: a message for an object with `max_pending` waiting (MailboxFull), a call from outside with `max_in_flight`
-    invocations in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
+    Refused: a message for an object with `max_pending` waiting messages (MailboxFull), a call from outside while `max_in_flight`
+    invocations are in memory (Overloaded), arguments, results and state values of more than `max_payload` characters
     (PayloadTooLarge), steps of an invocation beyond `max_journal` entries or `max_journal_bytes` bytes of names and values
     (JournalTooLong), a key of more than `max_key` characters (BadKey), headers of more than `max_stored_headers` bytes
     (PayloadTooLarge), and a reason for a rejection of more than `max_failure` characters (PayloadTooLarge). The message and the
     metadata of a failure are cut at `max_failure`, and say so.
 
-    Waited for: a step that is still being executed in a thread when its invocation has ended. The next invocation of the object
-    starts after that step, or beside it, with a warning, after `step_grace`.
+    Waited for: a step that still runs in a thread when its invocation has ended. The next invocation of the object starts after
+    that step, or, after `step_grace`, beside the step and with a warning.
 
-    Kept: ended invocations for `retention`, the newest `max_retained` of them; those under an idempotency key, and runs of
-    workflows with their state and promises, for `idempotency_retention`, however many.
+    Kept: ended invocations for `retention`, at most the newest `max_retained`; invocations with an idempotency key, and runs of
+    workflows with their state and promises, for `idempotency_retention`, however many there are.
     """
 
     max_objects: int = 100_000

@@ -1,4 +1,4 @@
-"""How often, and how fast, failing work is tried again."""
+"""How often, and after which pauses, failing work is tried again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from actors.model.spelling import check_options
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off: attempt n + 1 starts `initial_interval * factor**(n - 1)` s after attempt n failed, give or
-    take a fifth, so that many failures at once do not come back at once, and never more than `max_interval` s after.
+    """Exponential back-off: attempt n + 1 starts `initial_interval * factor**(n - 1)` s after attempt n failed, plus or
+    minus a fifth, so that simultaneous failures are not retried simultaneously, and at most `max_interval` s later.
 
     `max_attempts` counts all attempts, the first included; `max_duration` (seconds) runs from the first failure. None
     means no limit. When a limit is reached, `on_exhausted` says what happens to an invocation: "pause" keeps the
     invocation, and its key, until it is resumed or the app starts again, for example after the cause was fixed; "fail"
-    ends it with RetriesExhausted. A policy of a step always fails the step.
+    ends the invocation with RetriesExhausted. A policy of a step always fails the step.
     """
 
     initial_interval: float = 0.1
@@ -49,7 +49,7 @@ class RetryPolicy:
             raise DefinitionError(f'RetryPolicy: on_exhausted={self.on_exhausted!r}. It must be "pause" or "fail".')
 
     def exhausted(self, failures: int, elapsed_ms: int = 0) -> bool:
-        """Whether no attempt is left after `failures` of them failed, the first one `elapsed_ms` ago."""
+        """Whether no attempt is left after `failures` failed attempts, the first of them `elapsed_ms` ago."""
         return (self.max_attempts is not None and failures >= self.max_attempts) or (
             self.max_duration is not None and elapsed_ms >= self.max_duration * 1000
         )
@@ -57,7 +57,7 @@ class RetryPolicy:
     def delay_ms(self, failures: int, rng: Random) -> int:
         """How long to wait after the `failures`-th failure (1 for the first)."""
         spread = rng.uniform(0.8, 1.2)
-        longest_s = self.max_interval / 1.2  # so that those at the limit are spread too
+        longest_s = self.max_interval / 1.2  # so that delays at the limit are spread too
         try:
             base_s = min(self.initial_interval * float(self.factor) ** (failures - 1), longest_s)
         except OverflowError:  # the power alone, beyond any float

@@ -1,6 +1,6 @@
-"""Tools to prove objects correct: time that moves when told, a disk that outlives a crash, crashes at will.
+"""Tools to test objects: a clock that a test moves, a disk that outlives a crash, and crashes on demand.
 
-Nothing here fakes the framework: the same partition, the same SQL, the same replay run on a clock and a disk
+Nothing here fakes the framework: the same partition, the same SQL and the same replay run on a clock and a disk
 that a test controls.
 """
 

@@ -49,11 +49,11 @@ class ManualClock:
         return self._alarms[0][0] if self._alarms else None
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds`, to the nanosecond, ringing what becomes due on the way, in order."""
+        """Move forward by `seconds`, to the nanosecond, and ring the alarms that become due, in order."""
         self._move_to(self._now_ns + round(seconds * 1e9))
 
     def move_to(self, target_ms: int) -> None:
-        """Move on to `target_ms`. Never backwards."""
+        """Move forward to `target_ms`. Never backwards."""
         self._move_to(target_ms * _MS)
 
     def _move_to(self, target_ns: int) -> None:
@@ -64,10 +64,10 @@ class ManualClock:
         self._now_ns = max(self._now_ns, target_ns)
 
     def set_to(self, target_ms: int, *, noticed: bool = True) -> None:
-        """Set the clock, back or ahead, as a person does, or a machine that slept.
+        """Set the clock, back or ahead, as a user does, or a machine that was suspended.
 
-        Waiters are called, perhaps early, as the machine's clock does within a minute: at once, or if it is not
-        `noticed` yet, by the next call of this.
+        Alarms ring, perhaps early, as with the machine's clock within a minute: at once, or, if the change is not `noticed`
+        yet, at the next call of this method.
         """
         self._now_ns = target_ms * _MS
         if not noticed:
@@ -78,7 +78,7 @@ class ManualClock:
                 alarm.callback()
 
     def skip(self) -> bool:
-        """Move on to the next alarm. False if there is none."""
+        """Move forward to the next alarm. False if there is none."""
         due_ms = self.next_due_ms()
         if due_ms is None:
             return False

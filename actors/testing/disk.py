@@ -12,13 +12,13 @@ from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, W
 
 
 class SimulatedCrash(StorageError):
-    """The process of a simulated store died here: nothing after this moment happened."""
+    """The simulated process died: nothing after this moment happened."""
 
     error = "simulated_crash"
 
 
 class _InlineConnection:
-    """Does on the loop's own thread what aiosqlite does on another, so that a test is the same each time."""
+    """Like aiosqlite's connection, but on the loop's thread, so that a test runs the same way each time."""
 
     def __init__(self, connection: WriterConnection) -> None:
         self._connection = connection
@@ -30,11 +30,11 @@ class _InlineConnection:
         self._connection.commit()
 
     async def close(self) -> None:
-        pass  # the disk keeps it
+        pass  # the disk keeps the connection open
 
 
 class Disk:
-    """Real SQLite in memory. Each `store()` is one process's view of it; starting another ends the one before."""
+    """Real SQLite in memory. Each `store()` stands for one process; a new store ends the previous process."""
 
     def __init__(self) -> None:
         self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
@@ -42,7 +42,7 @@ class Disk:
 
     def store(self, rng: Random | None = None) -> SimulatedStore:
         """A store for `App(store=...)`. With `rng` its answers arrive after a random number of turns of the loop."""
-        if self.connection.in_transaction:  # the process before died while it opened the database
+        if self.connection.in_transaction:  # the previous process died while it opened the database
             self.connection.rollback()
         return SimulatedStore(self, rng)
 
@@ -55,11 +55,11 @@ class Disk:
 
 
 class SimulatedStore(SqliteStore):
-    """A SqliteStore on a Disk. It crashes at once (`crash`), or at a commit to come (`crash_at_commit`), commits when it
-    may (`hold_commits`), and fails for a while (`break_down`).
+    """A SqliteStore on a Disk. It can crash at once (`crash`) or at a later commit (`crash_at_commit`), hold commits back
+    (`hold_commits`), and fail for a while (`break_down`).
 
-    As in the real one, all that is asked of it takes effect in the order it was asked for: a read sees every commit
-    before it, however long that one takes. Only the answers may come in another order.
+    As in the real store, all calls take effect in their order: a read sees every earlier commit, however long that commit
+    takes. Only the answers may arrive in another order.
     """
 
     LONGEST_DELAY_TURNS = 4
@@ -68,7 +68,7 @@ class SimulatedStore(SqliteStore):
         super().__init__(":memory:")
         self._disk = disk
         self._rng = rng
-        self._turn = asyncio.Lock()  # who asked first has it first
+        self._turn = asyncio.Lock()  # first come, first served
         self._commits_left: int | None = None
         self._write_before_crash = False
         self._may_commit = asyncio.Event()
@@ -78,9 +78,9 @@ class SimulatedStore(SqliteStore):
         self.crashed = False
 
     def break_down(self, failure: StorageError, *, written: bool = False) -> None:
-        """From now on commits and openings fail, until `repair`: as those of a file that is locked, or on a full disk.
+        """From now on commits and openings fail, until `repair`: as with a locked file, or a full disk.
 
-        With `written` a commit that fails is in the file all the same, as when only its fsync fails.
+        With `written` a failing commit is in the file nevertheless, as when only its fsync fails.
         """
         self._failure, self._written = failure, written
 
@@ -88,11 +88,11 @@ class SimulatedStore(SqliteStore):
         self._failure = None
 
     def crash(self) -> None:
-        """Die now. What was handed over but not written is lost, as are all answers under way."""
+        """Die now. Batches that are not written yet are lost, as are all answers under way."""
         self.crashed = True
 
     def hold_commits(self) -> None:
-        """The next commit, and all that is asked for after it, waits for `release_commits`: nothing becomes durable."""
+        """The next commit, and all later calls, wait for `release_commits`: nothing becomes durable."""
         self._may_commit.clear()
 
     def release_commits(self) -> None:
