@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
     missing = (error.name or "").partition(".")[0]
     if missing not in ("click", "rich"):
         raise
-    sys.exit(f"The benchmarks need {missing}. Install what they use with: pip install 'virtual-actors[bench]'")
+    sys.exit(f"The benchmarks require {missing}. Install it with: pip install 'virtual-actors[bench]'")
 
 if __name__ == "__main__":
     set_up_streams()

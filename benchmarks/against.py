@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 class NotComparable(Exception):
-    """The message says what one of the checkouts has answered."""
+    """A checkout gave no comparable result. The message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Compared:
 def alternate(other: Path, arguments: Sequence[str], pairs: int, progress: Callable[[], None]) -> list[Compared]:
     """Run one scenario `pairs` times in each checkout. Raises NotComparable.
 
-    The order turns round from pair to pair, so that what slows the machine down for a while does so for both. Both run in this
-    interpreter, with the packages that are installed for it.
+    The order alternates from pair to pair, so that a temporary slowdown of the machine affects both. Both run in this
+    interpreter, with its installed packages.
     """
     found: list[tuple[Result, Result]] = []
     for number in range(pairs):
@@ -66,14 +66,14 @@ def measured(checkout: Path, arguments: Sequence[str]) -> Result:
             raise NotComparable(f"{checkout} ended with {run.returncode}: {run.stderr.strip()[-500:]}")
         result = json.loads(path.read_text())
     if not isinstance(result, dict):
-        raise NotComparable("The scenario has several results: name the --callers and --keys to compare.")
+        raise NotComparable("The scenario has several results. Give the --callers and --keys to compare.")
     if "skipped" in result:
-        raise NotComparable(f"{checkout} has skipped it: {result['skipped']}")
+        raise NotComparable(f"{checkout} skipped the scenario: {result['skipped']}")
     return result
 
 
 def compared(pairs: Sequence[tuple[Result, Result]]) -> list[Compared]:
-    """The figures that both have, in the order of the first result; what was asked for is not one."""
+    """The figures that both results have, in the order of the first result, without the options of the run."""
     left_out = {*facts(), *(option.name for option in fields(Options))}
     rows = []
     for name in pairs[0][0]:

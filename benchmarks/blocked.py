@@ -1,4 +1,4 @@
-"""What does it cost to have many invocations blocked on awakeables, to open their file, and to resume any of them?"""
+"""What does it cost to keep many invocations blocked on awakeables, to open their file, and to resume some of them?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Handed = tuple[int, str, str]  # number of the key, invocation id, awakeable id
 class Waiter(VirtualObject):
     answer: int = 0
 
-    # Stands for the world outside, which receives the ids: number of the key, invocation id, awakeable id.
+    # Stands in for the outside world, which receives the ids: number of the key, invocation id, awakeable id.
     hand_out: ClassVar[Callable[[int, str, str], object] | None] = None
 
     @handler
@@ -47,8 +47,8 @@ class Waiter(VirtualObject):
 
 
 class Blocked:
-    """One process leaves `count` invocations waiting and ends. A second opens the file, answers a new call, and then
-    resolves the awakeables of `resume` of them, drawn at random, as fast as it can, until their outcomes are durable."""
+    """One process leaves `count` invocations waiting and ends. A second process opens the file, answers a new call, and then
+    resolves `resume` of the awakeables, drawn at random, as fast as it can, until their outcomes are durable."""
 
     name = "blocked"
     summary = "Block many invocations on awakeables; open their file anew, answer a call, resume some of them"
@@ -78,7 +78,7 @@ def _reopen(path: str, created: float) -> Result:
 
 
 async def leave_blocked(path: str, count: int, resume: int) -> Result:
-    """Block `count` invocations on one awakeable each. The ids of `resume` of them, at random, go to a file beside."""
+    """Block `count` invocations on one awakeable each. The ids of `resume` random invocations go to a file beside `path`."""
     drawn = set(Random(1).sample(range(count), resume))
     with handed_out(path).open("w") as file:
 
@@ -110,7 +110,7 @@ class Growth:
 
     @classmethod
     async def begin(cls, app: App) -> Growth:
-        """After a first call, so that the app has all it needs to run."""
+        """Begin after a first call, so that the app has loaded everything it needs."""
         assert await app.object(Waiter, "first").ping() == "pong"
         return cls()
 
@@ -125,7 +125,7 @@ class Growth:
 
 
 def peak_rss_bytes() -> int | None:
-    """The most this process has held. `getrusage` would say what its parent held before, so only Linux tells."""
+    """The peak memory of this process; Linux only, because `getrusage` would include the parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
@@ -140,12 +140,12 @@ _new_keys = itertools.count()
 async def send_paced(
     app: App, count: int, send: Callable[[int], InvocationHandle[None] | InvocationHandle[int]]
 ) -> None:
-    """Send `count` messages, no faster than they are carried out. When this returns, all of them have been."""
+    """Send `count` messages, no faster than they are executed. When this returns, all of them are executed."""
     for first in range(0, count, AT_ONCE):
         handles = [send(number) for number in range(first, min(first + AT_ONCE, count))]
         for handle in handles:
             await handle
-        # Acknowledged is not yet executed: cold objects load first, in the order in which they were asked for.
+        # An acknowledged message is not executed yet: cold objects load first, in the order of their messages.
         await app.object(Waiter, f"after-{next(_new_keys)}").ping()
 
 
@@ -159,7 +159,7 @@ def read_handed_out(path: str) -> list[Handed]:
 
 
 class OutcomeStore(SqliteStore):
-    """The real store, which also counts the outcomes that have become durable and says when there are enough."""
+    """The real store, which also counts the durable outcomes and tells when there are enough."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -167,7 +167,7 @@ class OutcomeStore(SqliteStore):
         self._enough: asyncio.Future[float] | None = None
 
     def outcomes(self, count: int) -> asyncio.Future[float]:
-        """From now on: the moment of the commit with the `count`-th of them."""
+        """The time of the commit with the `count`-th outcome from now on."""
         self._missing = count
         self._enough = asyncio.get_running_loop().create_future()
         return self._enough
@@ -182,7 +182,7 @@ class OutcomeStore(SqliteStore):
 
 
 async def reopen(path: str, created: float) -> Result:
-    """`created` is when this process was asked for, by the wall clock."""
+    """`created` is when the parent started this process, by the wall clock."""
     start = time.perf_counter()
     store = OutcomeStore(path)
     async with App(Waiter, store=store) as app:

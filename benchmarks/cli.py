@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the commands. All of them together without one, one scenario by its name."""
+"""The commands of `python -m benchmarks`: one scenario by its name, or all scenarios without a command."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from benchmarks.scenarios import SCENARIOS
 PLOT = Path("benchmark-throughput.png")
 
 _HELP = {
-    "callers": "Callers at once; each waits for its answer before its next call.",
-    "keys": "Objects the calls go to.",
+    "callers": "Concurrent callers; each waits for its answer before its next call.",
+    "keys": "How many objects are called.",
     "ops": "Operations in each round, for each side. Default: about a second's worth.",
     "rounds": "Rounds of each side; the figures are their medians.",
     "ever": "Keys used before the hot ones are measured.",
     "count": "How many objects, blocked invocations or timers.",
-    "resume": "How many of the blocked ones to resume.",
+    "resume": "How many of the blocked invocations to resume.",
     "due": "How many of the timers are due within one second.",
     "seconds": "How long the load lasts.",
     "held": "For how many of these seconds a reader keeps its snapshot.",
     "megabytes": "Size of the log that the start finds.",
-    "kind": "What the timers are of: invocations that sleep, or messages sent with a delay.",
+    "kind": "The kind of timers: invocations that sleep, or messages sent with a delay.",
 }
 _LEAST = {"rounds": 3}
-GRIDS = ("http",)  # without --callers and --keys: all that a run of everything measures
+GRIDS = ("http",)  # without --callers and --keys: all combinations that a full run measures
 _CHOICES = {"kind": timers.KINDS}
 
 _json = click.option(
@@ -46,7 +46,7 @@ _json = click.option(
 @click.option("--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path), default=PLOT, show_default=True)
 @click.pass_context
 def main(context: click.Context, json_path: Path | None, plot_path: Path) -> None:
-    """Measure the runtime against the floor. Without a command: a quick round of every scenario, a table and a plot."""
+    """Measure the runtime against the floor. Without a command: a quick round of all scenarios, a table and a plot."""
     if context.invoked_subcommand is not None:
         if json_path is not None:
             raise click.UsageError("Give --json after the name of the scenario.")
@@ -95,7 +95,7 @@ def compare(pairs: int, other: Path, scenario: str, options: Sequence[str]) -> N
 
 
 def measure(runs: Sequence[tuple[Scenario, Options]], console: Console) -> list[Result]:
-    """Run them one after another, with a bar for each. What cannot run says so and is left out of the tables."""
+    """Run the scenarios in turn, with a progress bar each. A scenario that cannot run says so and is left out."""
     results = []
     columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[done]}", markup=False), console=console) as progress:
@@ -127,7 +127,7 @@ def _command(scenario: Scenario) -> click.Command:
     def run(json_path: Path | None, **chosen: Any) -> None:
         console = Console()
         given = {name: value for name, value in chosen.items() if value is not None}
-        # A grid, unless one place in it is named.
+        # The whole grid, unless a combination is given.
         grid = scenario.quick if scenario.name in GRIDS and not {"callers", "keys"} & set(given) else (Options(),)
         show(measure([(scenario, replace(options, **given)) for options in grid], console), json_path, console)
 

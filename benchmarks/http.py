@@ -1,4 +1,4 @@
-"""How many durable calls per second over HTTP, as a share of what the same server answers with a constant?"""
+"""How many durable calls per second over HTTP, compared to the same server answering with a constant?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Load(asyncio.Protocol):
-    """One connection of the closed loop: it asks the next thing when the last one is answered."""
+    """One connection of the closed loop: it sends the next request when the last request is answered."""
 
     def __init__(self, requests: Iterator[bytes], latencies: list[float]) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -112,10 +112,10 @@ async def closed_loop(port: int, requests: Sequence[bytes], connections: int) ->
 
 
 async def log_filled(port: int, requests: Sequence[bytes], database: Path) -> None:
-    """Go on until SQLite's log does not grow any more, but begins anew in its file.
+    """Send requests until SQLite's log stops growing and starts anew in its file.
 
-    That is how a server runs from its first thousands of commits on; until then each fsync has a longer file to record too,
-    and takes half as long again.
+    A server runs in this state after its first thousands of commits; until then each fsync must also record a longer file, and
+    takes half as long again.
     """
     log, before, random = database.with_name(database.name + "-wal"), -1, Random(2)
     began = time.perf_counter()
@@ -136,7 +136,7 @@ async def measured(target: Target, requests: Sequence[bytes], connections: int) 
 
 @contextmanager
 def served(*words: str) -> Iterator[int]:
-    """A server in a process of its own: its port."""
+    """The port of a server in a separate process."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.http_server", *words],
         cwd=ROOT,

@@ -3,7 +3,7 @@
     python -m benchmarks.http_server DATABASE    the runtime: `actors serve`, with a Counter
     python -m benchmarks.http_server             a bare ASGI function that answers a constant, on the same server
 
-They print their port, and end when their standard input does.
+A server prints its port, and ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"x-restate-id", b"inv_1" + 
 
 
 class Bare:
-    """An answer like that of a call, for nothing."""
+    """Answers like a call, but does nothing."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})

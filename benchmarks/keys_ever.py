@@ -19,13 +19,12 @@ AT_ONCE = 1000
 
 
 class KeysEver:
-    """The same calls on as many hot keys in three apps: one has called each of `ever` keys once, one has made as many
-    calls on the hot keys alone, one is new.
+    """The same calls on equally many hot keys in three apps: the first has called each of `ever` keys once, the second has
+    made as many calls on the hot keys only, the third is new.
 
-    The hot keys lie scattered over the file, and the app that used the many has all of that behind it: its memory,
-    its caches and its collector know them too. The first two keep equally many ended invocations, so that the keys are all
-    they differ in; beyond `Limits.max_retained`, a million, both forget an older one with each call. The new one shows what
-    that costs.
+    In the first app the hot keys lie scattered over the file, and its memory, its caches and its collector have seen all keys.
+    The first two apps keep equally many ended invocations, so that they differ only in the keys; beyond `Limits.max_retained`, a
+    million, both forget an older invocation with each call. The new app shows the cost of that.
     """
 
     name = "keys-ever"
@@ -69,7 +68,7 @@ class KeysEver:
 
 
 async def use(app: App, names: list[str], who: str, progress: Progress) -> None:
-    """Call each of them once. Equal names are far apart."""
+    """Call each name once. Equal names are far apart."""
     share = -(-len(names) // FILLS)
     for part in range(FILLS):
         mine = names[part * share : (part + 1) * share]

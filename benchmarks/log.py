@@ -1,4 +1,4 @@
-"""How large does the write-ahead log get under full load, also beside a long reader, and what does it cost a start?"""
+"""How large does the write-ahead log get under full load, also beside a long reader, and how much does it slow a start?"""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from benchmarks.measure import Progress, in_new_process, run
 from benchmarks.options import Options, Result
 from benchmarks.throughput import rounded
 
-TEXT_BYTES = 4000  # that each call writes
-SHORT_MB = 64.0  # below which the log counts as short again
+TEXT_BYTES = 4000  # written by each call
+SHORT_MB = 64.0  # a smaller log counts as short again
 PATIENCE_S = 30.0
 LOOK_EVERY_S = 0.1
 STARTS = 3
@@ -38,7 +38,7 @@ class Note(VirtualObject):
 
 
 class Load:
-    """Callers that write for as long as they are let. `calls` counts those that were answered."""
+    """Callers that write until `end`. `calls` counts the answered calls."""
 
     def __init__(self, app: App, callers: int) -> None:
         self.calls = 0
@@ -56,7 +56,7 @@ class Load:
 
 
 async def under_load(path: str, callers: int, seconds: int, held: int) -> Result:
-    """Write for `seconds`; a reader keeps a snapshot for `held` of them, and then the log is looked at until it is short."""
+    """Write for `seconds`; a reader keeps a snapshot for `held` seconds, and then the log is watched until it is short."""
 
     def log_mb() -> float:
         return os.path.getsize(path + "-wal") / 1e6
@@ -92,7 +92,7 @@ async def under_load(path: str, callers: int, seconds: int, held: int) -> Result
 
 
 async def leave_log(path: str, megabytes: int) -> None:
-    """Leave a log of that size, as a process that is killed does."""
+    """Leave a log of that size, as a killed process does."""
     store = SqliteStore(path, copy_every=1 << 62, synchronous="OFF")
     await store.open()
     number = 0
@@ -141,7 +141,7 @@ def _start(path: str) -> Result:
 
 
 class Log:
-    """The two halves use files of their own; each start is one of a new process."""
+    """The two halves use separate files; each start happens in a new process."""
 
     name = "log"
     summary = "The log under full load, beside a reader that stays, and at a start after a kill"

@@ -1,4 +1,4 @@
-"""The facts without which a figure means nothing: what it was measured on, and with which versions."""
+"""The facts without which a figure means nothing: the machine and the versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def facts() -> dict[str, str | int | bool | None]:
 
 
 def rss_bytes() -> int:
-    """What this process holds in memory now; where only the peak is known, the peak."""
+    """The memory of this process now; the peak where only that is known."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

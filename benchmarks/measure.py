@@ -1,4 +1,4 @@
-"""How one round is measured, and how rounds of several sides alternate. Knows neither runtime nor floor."""
+"""How one round is measured, and how rounds of several sides alternate. Independent of runtime and floor."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from actors.storage import Batch, SqliteStore
 
 T = TypeVar("T")
 Operation = Callable[[Any], Awaitable[object]]
-Progress = Callable[[str], None]  # told what was done, once for each round
+Progress = Callable[[str], None]  # called once for each round, with a description
 
 ROUND_LIMIT_S = 30.0
 
 
 class MeasuredStore(SqliteStore):
-    """The real store, which also remembers what it has committed. Runtime and floor get one each, so its cost is equal.
+    """The real store, which also remembers its commits. Runtime and floor each get such a store, so the cost is equal.
 
-    While a round runs it keeps a reference to each batch, nothing more; rows and bytes are counted after the round.
+    During a round it only keeps a reference to each batch; rows and bytes are counted after the round.
     """
 
     def __init__(self, path: str) -> None:
@@ -81,7 +81,7 @@ class Figures:
 
 @dataclass(slots=True)
 class Side:
-    """One of the things compared: an operation, and the store it ends in."""
+    """One side of a comparison: an operation, and the store it writes to."""
 
     name: str
     store: MeasuredStore
@@ -103,9 +103,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 async def closed_loop(operation: Operation, items: Sequence[Any], callers: int) -> list[float]:
-    """Each caller takes the next item when its last one is answered. The latencies in seconds, in no order.
+    """Each caller takes the next item when its last item is answered. Returns the latencies in seconds, unordered.
 
-    Ends early, with fewer of them, after ROUND_LIMIT_S; raises TimeoutError if an operation is not answered at all.
+    Ends early, with fewer latencies, after ROUND_LIMIT_S; raises TimeoutError if an operation is not answered at all.
     """
     left = iter(items)
     latencies: list[float] = []
@@ -127,8 +127,8 @@ async def closed_loop(operation: Operation, items: Sequence[Any], callers: int) 
 
 
 async def measured(side: Side, items: Sequence[Any], callers: int) -> Figures:
-    """One round. CPU time is that of all threads of this process, SQLite's included."""
-    gc.collect()  # what an earlier round left is not charged to this one
+    """One round. CPU time includes all threads of this process, also SQLite's."""
+    gc.collect()  # garbage of an earlier round is not charged to this round
     side.store.account()
     cpu, start = time.process_time(), time.perf_counter()
     latencies = await closed_loop(side.operation, items, callers)
@@ -155,7 +155,7 @@ async def alternate(
     rounds: int,
     progress: Progress,
 ) -> None:
-    """Measure the sides in turn, `rounds` times, each time on the same items, so that what disturbs the machine hits all."""
+    """Measure the sides in turn, `rounds` times, each time on the same items, so that disturbances affect all sides."""
     for side in sides:
         await closed_loop(side.operation, warm_up, callers)
         progress(f"{side.name} warm")
@@ -167,11 +167,11 @@ async def alternate(
 
 
 def in_new_process(function: Callable[..., T], *arguments: Any) -> T:
-    """Call it in a process of its own, which no earlier scenario has left anything in."""
+    """Call the function in a new process, free of remains of earlier scenarios."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Under the launcher that people start their apps with; the floor gets it too."""
+    """Run `main` under the launcher that users start their apps with; the floor uses it too."""
     return actors.run(main())

@@ -1,4 +1,4 @@
-"""How much memory does an object hold that is idle but hot?"""
+"""How much memory does an idle object that is hot take?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AT_ONCE = 1000
 
 
 class Memory:
-    """Counters are called once each in a process of their own; what its resident memory grows by is divided by them.
+    """Each Counter is called once in a separate process; the growth of its resident memory is divided by their number.
 
-    That includes SQLite's cache of the pages they are stored in, at most 4 MiB, and whatever the allocator keeps.
+    The growth includes SQLite's cache of their pages, at most 4 MiB, and memory kept by the allocator.
     """
 
     name = "memory"

@@ -1,4 +1,4 @@
-"""The classes the scenarios call: small handlers, so that what is measured is the runtime around them."""
+"""The classes that the scenarios call: small handlers, so that the runtime dominates the measurement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counter(VirtualObject):
 
 
 class Front(VirtualObject):
-    """Calls a Counter and returns what it says: two invocations and a journal."""
+    """Calls a Counter and returns its answer: two invocations and a journal."""
 
     @handler
     async def add(self, ctx: Context, n: int) -> int:
@@ -32,7 +32,7 @@ class Front(VirtualObject):
 
 
 class Stepper(VirtualObject):
-    """One journaled side effect, an async function: it starts after one commit and its result waits for the next."""
+    """One journaled side effect, an async function: it starts after one commit, and its result waits for the next commit."""
 
     @handler
     async def work(self, ctx: Context, n: int) -> int:
@@ -44,9 +44,9 @@ async def double(n: int) -> int:
 
 
 class Approval(VirtualObject):
-    """Waits for an awakeable whose id leaves through `ctx.run`."""
+    """Waits for an awakeable whose id is handed out by `ctx.run`."""
 
-    outbox: ClassVar[dict[int, asyncio.Future[str]]] = {}  # stands for the world outside: ticket -> awakeable id
+    outbox: ClassVar[dict[int, asyncio.Future[str]]] = {}  # stands in for the outside world: ticket -> awakeable id
 
     @handler
     async def ask(self, ctx: Context, ticket: int) -> int:
@@ -60,7 +60,7 @@ async def hand_out(ticket: int, id: str) -> None:
 
 
 class Collector(VirtualObject):
-    """Holds a list that grows with each step, and one that is large from the start."""
+    """Holds a list that grows with each step, and another list that is large from the start."""
 
     results: list[str] = []
     big: list[str] = []
@@ -88,7 +88,7 @@ async def fetch(number: int) -> str:
 
 
 class Aircraft(VirtualObject):
-    """What one tail number has flown."""
+    """The flights of one tail number."""
 
     flights: int = 0
     miles: int = 0
@@ -101,7 +101,7 @@ class Aircraft(VirtualObject):
 
 
 class Airport(VirtualObject):
-    """What one origin has sent off."""
+    """The departures from one origin."""
 
     departures: int = 0
     delay_minutes: int = 0

@@ -16,7 +16,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`ops` is for each round; None lets the scenario choose, so that a round takes about a second."""
+    """`ops` is the number of operations in a round; with None the scenario chooses, for about a second per round."""
 
     callers: int = 64
     keys: int = 1000
@@ -32,14 +32,14 @@ class Options:
     megabytes: int = 400
 
     def ops_for(self, weight: float) -> int:
-        """`weight` is how many times quicker than this an operation of the scenario is than a counter call."""
+        """The operations of a round. `weight` is how many times quicker the scenario's operation is than a counter call."""
         if self.ops is not None:
             return self.ops
         return int(weight * max(min(20_000, 2000 + 300 * self.callers), 40 * self.callers))
 
 
 class Scenario(Protocol):
-    """One question. `asks` names the options that mean something to it, `quick` what a run of all uses."""
+    """One question. `asks` names the options that the scenario uses, `quick` the options in a run of all scenarios."""
 
     @property
     def name(self) -> str: ...

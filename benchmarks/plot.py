@@ -1,4 +1,4 @@
-"""The picture of a run: throughput beside the floor's, and where the latencies lie."""
+"""The plot of a run: throughput next to the floor's, and the latencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STYLE: Any = {  # matplotlib's stubs require each name as a literal
 
 
 def write_plot(results: Sequence[Result], path: Path) -> bool:
-    """Write a PNG of what was measured against the floor. False, and no file, if nothing was."""
+    """Write a PNG of the results that have a floor. False, and no file, if there are none."""
     compared = [result for result in results if "ratio_to_floor" in result]
     if not compared:
         return False

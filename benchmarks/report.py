@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.options import Result
 
-# (key, heading, format), in two tables because one would not fit into 80 columns
+# (key, heading, format), in two tables because a single table would not fit into 80 columns
 SPEED = (
     ("ops_per_s", "ops/s", "{:,.0f}"),
     ("floor_ops_per_s", "floor ops/s", "{:,.0f}"),
@@ -42,13 +42,13 @@ COST = (
 
 
 def write_json(results: Sequence[Result], path: Path) -> None:
-    """One object, or for several scenarios a list of them."""
+    """Write one JSON object, or a list of objects for several scenarios."""
     found = results[0] if len(results) == 1 else list(results)
     path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def tables(results: Sequence[Result]) -> Iterator[Table]:
-    """Speed and cost of everything measured against the floor, then what else each scenario found."""
+    """Speed and cost of all results with a floor, then the other figures of each scenario."""
     compared = [result for result in results if "ratio_to_floor" in result]
     if compared:
         yield _comparison("Speed: medians of alternating rounds; ratios are to the floor", SPEED, compared)
@@ -80,7 +80,7 @@ def _comparison(title: str, columns: tuple[tuple[str, str, str], ...], results: 
 
 
 def _shown(result: Result) -> set[str]:
-    """Keys that need no row of their own: in the tables above, or for programs only."""
+    """Keys without a row of their own: they are in the tables above, or for programs only."""
     shown = {"scenario", *machine.facts()}
     if "ratio_to_floor" in result:
         shown |= {"callers", "ops", "rounds", "ratios_of_rounds", "cpu_ratio_to_floor"}

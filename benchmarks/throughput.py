@@ -33,7 +33,7 @@ QUICK = Options(rounds=3, ops=4000)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The items of a run: all of them once to warm up, then one draw for each round. `keys` counts distinct objects."""
+    """The items of a run: all items once to warm up, then one draw for each round. `keys` counts distinct objects."""
 
     warm_up: Sequence[Any]
     draw: Callable[[], Sequence[Any]]
@@ -134,7 +134,7 @@ def counter_on_floor(floor: Floor) -> Operation:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """`operation` is the runtime's side; None measures a second floor, which shows how far the machine itself varies."""
+    """`operation` is the runtime's side; None measures a second floor, which shows how much the machine itself varies."""
 
     name: str
     summary: str
@@ -142,7 +142,7 @@ class Throughput:
     work: Callable[[int, int], Work] = random_keys
     on_floor: Callable[[Floor], Operation] = counter_on_floor
     weight: float = 1.0
-    against_counter: bool = False  # also measure counter calls of the same app, and give the cost in them
+    against_counter: bool = False  # also measure counter calls of the same app, as a unit of cost
     quick: tuple[Options, ...] = (QUICK,)
     asks: tuple[str, ...] = ("callers", "keys", "ops", "rounds")
 
@@ -198,7 +198,7 @@ async def floor_side(path: Path, stack: AsyncExitStack, operation: Callable[[Flo
 
 
 def result(name: str, options: Options, own: Figures, floor: Figures) -> Result:
-    """The JSON object of a scenario that was measured against the floor."""
+    """The JSON object of a scenario measured against the floor."""
     found: Result = {"scenario": name, "callers": options.callers, "keys": options.keys}
     found |= {figure: rounded(value) for figure, value in asdict(own).items()}
     found |= {
@@ -218,7 +218,7 @@ def result(name: str, options: Options, own: Figures, floor: Figures) -> Result:
 
 
 def cost_in(own: Figures, name: str, other: Figures) -> Result:
-    """How many operations of `other` one of `own` costs, in time and in CPU time."""
+    """How many operations of `other` an operation of `own` costs, in time and in CPU time."""
     return {
         f"{name}_ops_per_s": rounded(other.ops_per_s),
         f"cost_in_{name}_calls": rounded(other.ops_per_s / own.ops_per_s),

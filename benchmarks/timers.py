@@ -1,4 +1,4 @@
-"""What does it cost to have many pending timers, to open their file, and how late do those fire that are due?"""
+"""What does it cost to keep many pending timers and to open their file, and how late do due timers fire?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from benchmarks.throughput import rounded
 
 FAR_MS = 30 * 86_400_000
 FAR_SPREAD_MS = 86_400_000
-SPREAD_MS = 1000  # those that are due, are due within this
-LEAD_S = 10.0  # for the first process to close the file and for the second to open it
-LEAD_S_PER_TIMER = 0.0005  # to write down those that are due
+SPREAD_MS = 1000  # all due timers are due within this time
+LEAD_S = 10.0  # for the first process to close the file and for the second process to open it
+LEAD_S_PER_TIMER = 0.0005  # to write the due timers
 PATIENCE_S = 60.0
 
 SLEEPS, SENDS = "sleeps", "sends"
@@ -29,7 +29,7 @@ KINDS = (SLEEPS, SENDS)
 
 
 class Lateness:
-    """Of each timer that has fired in this process, in milliseconds."""
+    """The lateness of each timer that has fired in this process, in milliseconds."""
 
     def __init__(self) -> None:
         self.found: list[float] = []
@@ -53,7 +53,7 @@ class Sleeper(VirtualObject):
 
     @handler
     async def sleep_until(self, ctx: Context, due_ms: int) -> None:
-        """Its timer is due at `due_ms`, exactly: the clock is read once more, in the same turn, by the sleep itself."""
+        """The timer is due at exactly `due_ms`: the sleep itself reads the clock again, in the same turn."""
         now_ms = round(ctx.now().timestamp() * 1000)
         await ctx.sleep(max(due_ms - now_ms, 0) / 1000)
         Sleeper.lateness.add(due_ms)
@@ -65,12 +65,12 @@ class Sleeper(VirtualObject):
 
 
 class Timers:
-    """One process leaves `count` timers in a file, each of a key of its own, and ends. `due` of them are due within one
-    second, soon after a second process has opened the file; the rest a month later. Lateness is when the handler went on
-    minus when its timer was due."""
+    """One process leaves `count` timers in a file, each with its own key, and ends. `due` timers are due within one second,
+    soon after a second process has opened the file; the others are due a month later. Lateness is the time at which the
+    handler went on minus the time at which its timer was due."""
 
     name = "timers"
-    summary = "Leave many timers pending; open their file anew, answer a call, see how late those due in one second are"
+    summary = "Leave many timers pending; open their file anew, answer a call, measure how late the due timers fire"
     asks = ("count", "due", "kind")
     quick = (Options(count=10_000, due=1000),)
 
@@ -100,7 +100,7 @@ def _reopen(path: str, due: int, first_due_ms: int, created: float) -> Result:
 async def leave_pending(
     path: str, count: int, due: int, kind: str = SLEEPS, lead_s: float = LEAD_S
 ) -> tuple[int, Result]:
-    """Leave `count` timers, and when the first of the `due` ones among them that are due soon is due."""
+    """Leave `count` timers, `due` of them due soon; returns when the first of these is due."""
     random = Random(1)
     async with App(Sleeper, Waiter, storage=f"sqlite:///{path}") as app:
 
@@ -123,7 +123,7 @@ async def leave_pending(
 
 
 async def reopen(path: str, due: int, first_due_ms: int, created: float) -> Result:
-    """`created` is when this process was asked for, by the wall clock."""
+    """`created` is when the parent started this process, by the wall clock."""
     lateness = Sleeper.lateness = Lateness()
     start = time.perf_counter()
     async with App(Sleeper, Waiter, storage=f"sqlite:///{path}") as app:
@@ -136,7 +136,7 @@ async def reopen(path: str, due: int, first_due_ms: int, created: float) -> Resu
         await asyncio.sleep((first_due_ms + SPREAD_MS - _now_ms()) / 1000)
         async with asyncio.timeout(PATIENCE_S):
             await lateness.of(due)
-        await asyncio.sleep(0.1)  # whatever fires twice, or too early, has its chance
+        await asyncio.sleep(0.1)  # timers that fire twice, or too early, get a chance to do so
         rss, peak = machine.rss_bytes(), peak_rss_bytes()
         assert len(lateness.found) == due, f"{len(lateness.found):,} timers fired, {due:,} were due"
     ordered = sorted(lateness.found)

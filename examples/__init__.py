@@ -1,1 +1,1 @@
-"""Programs that use the framework as its users would. Each says at its top how to run it."""
+"""Programs that use the framework as its users would. Each module docstring says how to run the program."""

@@ -1,15 +1,15 @@
-"""An order that waits for a person, and does not mind being killed meanwhile.
+"""An order that waits for a person, and survives being killed meanwhile.
 
-Copy this file anywhere. It needs nothing but `pip install virtual-actors`, and keeps its data in the current folder:
+Copy this file anywhere. It requires only `pip install virtual-actors`, and keeps its data in the current folder:
 
     python orders.py place o-1 3      order three books; the request for approval goes to outbox.txt and to the screen
-                                      now it waits: press Ctrl-C, or kill -9 it, or pull the plug
-    python orders.py waiting          what waits for an approval, and since when
+                                      now the order waits: press Ctrl-C, or use kill -9, or pull the plug
+    python orders.py waiting          which orders wait for an approval, and since when
     python orders.py approve prom_1...  the id is in the mail; the order goes on where it was, and completes
-    python orders.py refuse prom_1...   or it ends as refused, and nothing is reserved
-    python orders.py show o-1         the order as it is now
+    python orders.py refuse prom_1...   or the order ends as refused, and nothing is reserved
+    python orders.py show o-1         the current state of the order
 
-    sqlite3 orders.db 'SELECT * FROM journal'    every step it took
+    sqlite3 orders.db 'SELECT * FROM journal'    every step of the order
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUTBOX = Path("outbox.txt")
 
 
 class Order(VirtualObject):
-    """Keyed by order number. One message at a time changes it; while it waits, it can still be looked at."""
+    """Keyed by order number. One message at a time changes an order; a waiting order can still be read."""
 
     status: str = "new"
     quantity: int = 0
@@ -38,10 +38,10 @@ class Order(VirtualObject):
         self.status = "waiting for approval"
 
         approval = ctx.awakeable(str)
-        # A recorded step: once its result is on disk, no restart sends this mail again.
+        # A recorded step: once its result is on disk, this mail is not sent again after a restart.
         await ctx.run(send_mail, "boss", f"Order {ctx.key}: {quantity} books. The id to approve it: {approval.id}")
         try:
-            approver = await approval  # for a minute or a month, in this process or in a later one
+            approver = await approval  # for a minute or a month, in this process or a later process
             left = await ctx.object(Stock, "books").reserve(quantity)
         except TerminalError as refusal:
             self.status = f"refused: {refusal.message}"
@@ -56,12 +56,12 @@ class Order(VirtualObject):
 
     @handler
     async def finished(self) -> str:
-        """Like `look`, but it queues behind the checkout, and so answers when that is over."""
+        """Like `look`, but queued behind the checkout, so it returns when the checkout is over."""
         return f"{self.quantity} books, {self.status}"
 
 
 class Stock(VirtualObject):
-    """Keyed by article. Two orders never get the same item, without any lock in sight."""
+    """Keyed by article. Two orders never get the same item, without an explicit lock."""
 
     items: int = 100
 
@@ -74,7 +74,7 @@ class Stock(VirtualObject):
 
 
 class Mailer(VirtualObject):
-    """Keyed by addressee. Orders send to it one way: they do not wait for a mail server."""
+    """Keyed by addressee. Orders send one-way messages to a Mailer: they do not wait for a mail server."""
 
     delivered: int = 0
 
@@ -85,11 +85,11 @@ class Mailer(VirtualObject):
 
     @handler
     async def idle(self) -> None:
-        """Answers when all messages sent before are delivered."""
+        """Returns when all earlier messages are delivered."""
 
 
 def send_mail(to: str, text: str) -> None:
-    """Stands for a mail server."""
+    """Stands in for a mail server."""
     with OUTBOX.open("a", encoding="utf-8") as outbox:
         outbox.write(f"to {to}: {text}\n")
     say(f"[mail to {to}] {text}")

@@ -30,7 +30,7 @@ def main() -> int:
         console.print(str(error), style="red", markup=False)
         return 1
     except KeyboardInterrupt:
-        console.print("Interrupted. With --database FILE the same command goes on where it was.")
+        console.print("Interrupted. With --database FILE the same command continues where it stopped.")
         return 130
 
 
@@ -45,7 +45,7 @@ def _run(console: Console, flights: list[Flight], database: Path, arguments: arg
 
         def on_kill(pid: int, taken: int, durable: int) -> None:
             progress.console.print(
-                f"Process {pid} was killed (SIGKILL) at flight {taken:,}, with {durable:,} on disk. Another one goes on."
+                f"Process {pid} was killed (SIGKILL) at flight {taken:,}, with {durable:,} on disk. Another process goes on."
             )
 
         if arguments.kill:
@@ -91,7 +91,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.flights", description=__doc__)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N flights (default: all 336,776)")
     parser.add_argument("--kill", action="store_true", help="kill the process with SIGKILL in the middle and go on")
-    parser.add_argument("--database", type=Path, metavar="FILE", help="keep the database, and go on with it next time")
+    parser.add_argument(
+        "--database", type=Path, metavar="FILE", help="keep the database, and continue with it next time"
+    )
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from examples.flights.flight import Flight
 
 
 class Aircraft(VirtualObject):
-    """Keyed by tail number. The last place and the longest pause come out right only if the order of flights does."""
+    """Keyed by tail number. The last place and the longest pause are right only if the flights arrive in order."""
 
     flights: int = 0
     cancelled: int = 0
@@ -40,5 +40,5 @@ class Aircraft(VirtualObject):
 
     @handler
     async def caught_up(self) -> int:
-        """Number of flights. A call queues behind all messages sent before it, so when it answers they are done."""
+        """Number of flights. The call queues behind all earlier messages, so when it returns they are done."""
         return self.flights

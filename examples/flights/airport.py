@@ -8,12 +8,12 @@ from examples.flights.flight import Flight
 
 
 class Airport(VirtualObject):
-    """Keyed by airport code. The streak and the last tail numbers come out right only if the order of flights does."""
+    """Keyed by airport code. The streak and the last tail numbers are right only if the flights arrive in order."""
 
     departures: int = 0
     arrivals: int = 0
     cancelled: int = 0
-    missed: int = 0  # flights that were to arrive here and did not
+    missed: int = 0  # flights that should have arrived here but did not
     punctual_streak: int = 0
     longest_punctual_streak: int = 0
     last_departed: str | None = None
@@ -45,5 +45,5 @@ class Airport(VirtualObject):
 
     @handler
     async def caught_up(self) -> int:
-        """Departures and arrivals so far; answers when everything sent before is done."""
+        """Departures and arrivals so far; returns when all earlier messages are done."""
         return self.departures + self.arrivals

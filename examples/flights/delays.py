@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LATE = 15  # minutes; the limit the US Department of Transportation counts by
+LATE = 15  # minutes; the limit used by the US Department of Transportation
 
 
 @dataclass
 class Delays:
-    """Running figures over delays in minutes; an early flight has a negative one."""
+    """Running figures over delays in minutes; the delay of an early flight is negative."""
 
     flights: int = 0
     late: int = 0

@@ -1,7 +1,7 @@
-"""What the final state must be, computed from the flights in plain Python, without objects, messages or increments.
+"""The expected final state, computed from the flights in plain Python, without objects, messages or increments.
 
-Nothing here is shared with the handlers but the flights themselves: each figure is taken from the whole list of an
-aircraft's or an airport's flights at once. Values are what JSON text of the state holds.
+Only the flights themselves are shared with the handlers: each figure is computed from the whole list of an aircraft's or
+an airport's flights at once. Values are those in the JSON text of the state.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def expected_state(flights: list[Flight]) -> Objects:
 
 
 def expected_messages(flights: list[Flight]) -> dict[str, int]:
-    """How often each handler is to be invoked by the feed."""
+    """How often the feed must invoke each handler."""
     return {
         "fly": sum(flight.tailnum is not None for flight in flights),
         "depart": len(flights),

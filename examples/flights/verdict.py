@@ -1,4 +1,4 @@
-"""The comparison: every field of every object as it is in the database, against the direct computation."""
+"""The comparison of every field of every object in the database with the direct computation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES: dict[str, type[VirtualObject]] = {"Feed": Feed, "Aircraft": Aircraft, "
 
 @dataclass(frozen=True)
 class Difference:
-    """One field that is not what it must be."""
+    """One field that differs from the expected value."""
 
     where: str
     expected: Any
@@ -34,7 +34,7 @@ class Difference:
 
 @dataclass
 class Verdict:
-    """`objects` and `fields` count what was compared, by class; `messages` by handler."""
+    """`objects` and `fields` count the compared objects and fields by class; `messages` counts messages by handler."""
 
     objects: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Verdict:
 
 
 def judge(path: Path, flights: list[Flight]) -> Verdict:
-    """Read the database through its public views, as any SQLite tool could, and compare all of it."""
+    """Read the database through its public views, as any SQLite tool could, and compare everything."""
     verdict = Verdict()
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         compare_state(verdict, expected_state(flights), _stored_state(connection))

@@ -1,8 +1,8 @@
-"""The process that owns the database: serves the objects, and sends them what they have not had yet.
+"""The process that owns the database: serves the objects, and sends them the flights not taken yet.
 
     python -m examples.flights.worker FILE [LIMIT]
 
-It prints a JSON object a line, so that the one who started it can follow, and may be killed at any time.
+It prints its progress as JSON lines for the parent process, and may be killed at any time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from examples.flights.feed import Feed
 from examples.flights.flight import Flight, read_flights
 
 SLICE = 200  # flights in one message to the feed
-AHEAD = 4  # slices on their way at once, so that the objects work while the disk does
+AHEAD = 4  # slices under way at once, so that objects and disk work at the same time
 
 
 async def send_flights(app: App, flights: list[Flight]) -> None:
-    """Send what the feed has not taken yet, and return when all objects have dealt with it."""
+    """Send the flights that the feed has not taken yet, and return when all objects have processed them."""
     feed = app.object(Feed, "new-york")
     taken = await feed.position()
     if taken > len(flights):
-        sys.exit(f"This database has {taken:,} flights already, more than the {len(flights):,} asked for.")
+        sys.exit(f"This database already has {taken:,} flights, more than the requested {len(flights):,}.")
     report(event="resumed", taken=taken)
     under_way: deque[Call[int]] = deque()
     for start in range(taken, len(flights), SLICE):
@@ -57,7 +57,7 @@ def report(**facts: object) -> None:
 async def main(path: str, limit: int | None) -> None:
     flights = read_flights(limit)
     try:
-        limits = Limits(max_retained=None)  # in the end every message is counted, and they are more than a million
+        limits = Limits(max_retained=None)  # all messages are counted in the end, more than a million
         async with App(Feed, Aircraft, Airport, storage=f"sqlite:///{path}", limits=limits) as app:
             await send_flights(app, flights)
     except (StorageError, AppNotRunning) as error:

@@ -38,7 +38,7 @@ def test_a_checkout_is_compared_with_itself() -> None:
     ("words", "said"),
     [
         (["counter", "--callers", "0"], "0 is not in the range"),
-        (["http", "--ops", "8", "--rounds", "3"], "name the --callers and --keys"),
+        (["http", "--ops", "8", "--rounds", "3"], "Give the --callers and --keys"),
     ],
 )
 def test_what_cannot_be_compared_is_said(words: list[str], said: str) -> None:

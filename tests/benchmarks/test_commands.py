@@ -143,4 +143,4 @@ def test_a_missing_extra_is_named_with_the_way_to_install_it(missing: str) -> No
     folder = Path(cli.__file__).parents[1]
     ended = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert f"need {missing}" in ended.stderr and "virtual-actors[bench]" in ended.stderr
+    assert f"require {missing}" in ended.stderr and "virtual-actors[bench]" in ended.stderr
