@@ -54,7 +54,7 @@ class CronLine:
         while True:
             due_ms = int(next(times).timestamp()) * 1000
             # A fixed local time that occurs twice, when the clocks go back, is due the first time; asked between the two
-            # times, cronsim still returns the second.
+            # times, cronsim returns the first time again.
             if due_ms > ms:
                 return due_ms
 
