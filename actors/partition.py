@@ -279,7 +279,8 @@ class Partition(Ledger):
     ) -> Invocation:
         """Take a message in, as part of the open batch. `check_room` has said that it can be."""
         # Only a keyless service has no key: each of its invocations has a mailbox of its own.
-        invocation = Invocation(seq, target, key or own_key(seq), args_text, args, self.clock.now_ms())
+        now_ms = self.turn_ms if self._in_turn else self.clock.now_ms()
+        invocation = Invocation(seq, target, key or own_key(seq), args_text, args, now_ms)
         if seq + 1 != self._next:  # its number was given out before: its place in the mailbox is the current one
             invocation.position = self.next_number()
         invocation.parent = parent
@@ -492,7 +493,9 @@ class Partition(Ledger):
         if invocation.mode == KEYLESS and invocation.handler is not None:
             mailbox = self._own_mailbox(invocation)
         else:
-            mailbox = self.mailbox(invocation.service, invocation.key)
+            objects = self._objects.get(invocation.service)  # `mailbox`, for an object in memory
+            known = objects.get(invocation.key) if objects is not None else None
+            mailbox = known if known is not None else self.mailbox(invocation.service, invocation.key)
         invocation.mailbox = mailbox
         if mailbox.state is None:
             if mailbox.arrivals is None:

@@ -230,7 +230,9 @@ class Commands(Recorder):
                     return self._placed(entry, Message(target, key, text, values, options))
                 seq = host.next_number()
                 entry = self.record(Kind.CALL, name, text, seq)
-                headers = host.headers_for(options.headers, caller)
+                headers = options.headers
+                if host.watcher is not None or caller.extras is not None:
+                    headers = host.headers_for(headers, caller)
                 child = host.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
                     host.called(caller, child, self.told)
