@@ -26,6 +26,7 @@ from actors.client import ClientCall, ClientHandle, KeyedCall, KeyedHandle, done
 from actors.clock import Clock, SystemClock
 from actors.daemon_threads import DaemonThreads
 from actors.entry import Outside, check_entry
+from actors.env import Env
 from actors.errors import (
     AppNotRunning,
     BadArguments,
@@ -35,9 +36,11 @@ from actors.errors import (
 )
 from actors.http_options import HttpOptions
 from actors.journal.entries import Kind
+from actors.journal.ids import IdMint
 from actors.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
 from actors.model.bound_handler import BoundHandler, refuse_ambiguous
 from actors.model.calls import Call, InvocationHandle
+from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition, ServiceDefinition, definition_of, key_for
 from actors.model.durations import milliseconds, remaining
 from actors.model.futures import mark_seen
@@ -55,11 +58,11 @@ from actors.operations import Operations
 from actors.partition import Partition
 from actors.recovery import Recovery
 from actors.restarts import checked_keep
-from actors.state_access import StateInfo, encoded, patch_state, read_state
+from actors.state_access import StateInfo, encoded
 from actors.storage import RUN, DatabaseInUse, InvocationRow, SqliteStore, Status
 from actors.storage.port import Store
 from actors.storage.sqlite.lock import held
-from actors.watching import Watcher
+from actors.watching import Counts, Watcher
 
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
@@ -194,23 +197,21 @@ class App:
         executor: Executor | None = self._executor or self._threads
         if executor is None:
             executor = self._threads = DaemonThreads(STEP_THREADS, "actors-step")
-        partition = Partition(
-            self._services,
-            store,
-            loop,
+        env = Env(
+            IdMint(bytes(32)),  # until the file says which
             self._clock,
             self._random,
-            executor,
-            self._retry,
             self._limits,
-            self._tell_paused if self._on_paused is not None else None,
+            self._retry,
             self._watcher,
-            _weakly(self._has_stopped),
+            before.env.counts if before is not None else Counts(),
+            self._tell_paused if self._on_paused is not None else None,
             self._debug,
         )
+        partition = Partition(env, Catalog(self._services), store, loop, executor, _weakly(self._has_stopped))
         if before is not None:
-            partition.counts, partition.paused_here = before.counts, before.paused_here
-        secret = before.secret if before is not None else None
+            partition.residents.paused_here.update(before.residents.paused_here)
+        secret = before.steps.secret if before is not None else None
         try:
             opened = await store.open(secret)
         except DatabaseInUse as error:
@@ -348,7 +349,7 @@ class App:
         end_of_loop, self._end_of_loop = self._end_of_loop, None
         if end_of_loop is not None:
             await end_of_loop.aclose()
-        partition.closing = True
+        partition.background.closing = True
         partition.halt(
             AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
         )
@@ -369,18 +370,18 @@ class App:
             threads, self._threads = self._threads, None
             if threads is not None:
                 threads.shutdown(wait=False, cancel_futures=True)
-            left_steps.closed(partition.secret)
+            left_steps.closed(partition.steps.secret)
             await partition.store.close()
 
     def _executing(self) -> list[str]:
         """The steps whose functions run, or wait for a thread."""
-        return [str(step) for step in self._partition.executing] if self._partition is not None else []
+        return [str(step) for step in self._partition.steps.executing] if self._partition is not None else []
 
     async def _drain(self, timeout_s: float) -> None:
         """Begin no step any more: the next start does. Those that run may end, and their results are recorded."""
         if self._partition is not None:
-            self._partition.draining = True
-            running = [step.executing for step in self._partition.executing if step.executing is not None]
+            self._partition.steps.draining = True
+            running = [step.executing for step in self._partition.steps.executing if step.executing is not None]
             if running and timeout_s > 0:
                 await asyncio.wait(running, timeout=timeout_s)
 
@@ -392,6 +393,7 @@ class App:
             if task is not asyncio.current_task():
                 task.cancel()
         await partition.loader.stop()
+        await partition.background.stop()
         await partition.left()
         if partition.committer.failed is not None:
             await partition.committer.settled()
@@ -461,12 +463,12 @@ class App:
 
         The key of a Service is "". Raises UnknownService or UnknownHandler.
         """
-        target = self._running().handler(service, name)
+        target = self._running().catalog.handler(service, name)
         return BoundHandler(self, target, key_for(target, key))
 
     def call(self, service: str, key: str, handler: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
         """Call by name; the key of a Service is "". Raises UnknownService, UnknownHandler or BadArguments at once."""
-        target = self._running().handler(service, handler)
+        target = self._running().catalog.handler(service, handler)
         return self.dispatch_call(target, key_for(target, key), args, kwargs, DEFAULT_OPTIONS)
 
     def send(
@@ -480,7 +482,7 @@ class App:
         **kwargs: Any,
     ) -> InvocationHandle[Any]:
         """Send one way by name, after `delay` if given. If the handler has a parameter `delay`, use `app.handler(...).send(...)`."""
-        target = self._running().handler(service, handler)
+        target = self._running().catalog.handler(service, handler)
         if delay is not None:
             refuse_ambiguous(target, "delay")
         options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
@@ -503,7 +505,7 @@ class App:
                 )
             if options.idempotency_key is not None or target.once:
                 return KeyedCall(self._task(self._call_placed(Message(target, key, text, values, options))))
-        invocation, future = partition.accept_call(target, key, text, values, options.headers)
+        invocation, future = partition.intake.accept_call(target, key, text, values, options.headers)
         return ClientCall(self, partition, invocation, future)
 
     def dispatch_send(
@@ -511,14 +513,14 @@ class App:
     ) -> InvocationHandle[Any]:
         partition = self._running()
         if partition.stopped:
-            partition.check_running()
+            partition.background.check_running()
         text, values = target.encode(args, kwargs)
         if options.idempotency_key is not None or target.once:
             return KeyedHandle(self, self._task(self._place(Message(target, key, text, values, options))))
-        partition.check_room(target, key, text, options.headers)
-        seq = partition.next_number()
-        headers = partition.headers_for(options.headers, None)
-        invocation = partition.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
+        partition.intake.check_room(target, key, text, options.headers)
+        seq = partition.ledger.next_number()
+        headers = partition.intake.headers_for(options.headers, None)
+        invocation = partition.intake.accept(target, key, text, values, headers, seq, None, None, options.delay_ms)
         accepted: asyncio.Future[None] = partition.loop.create_future()
         partition.committer.reply(accepted, invocation, False, invocation.dirty_in)
         return ClientHandle(self, partition, seq, accepted)
@@ -538,10 +540,10 @@ class App:
         partition = self._running()
 
         def accept() -> Invocation:
-            partition.check_room(message.target, message.key, message.args_text, message.options.headers)
+            partition.intake.check_room(message.target, message.key, message.args_text, message.options.headers)
             if waits:
-                partition.check_in_flight()
-            return partition.accept_message(message, partition.next_number(), None)
+                partition.intake.check_in_flight()
+            return partition.intake.accept_message(message, partition.ledger.next_number(), None)
 
         async with partition.committer.gated(changes=True) as gate:
             seq, new = await partition.placements.place(message, accept)
@@ -693,7 +695,7 @@ class App:
 
     async def _operate(self, id: str, operation: Callable[[Operations, int], Coroutine[Any, Any, T]]) -> T:
         partition = self._running()
-        partition.check_running()
+        partition.background.check_running()
         seq = partition.ids.read_invocation(id)
         async with partition.committer.gated(changes=True) as gate:
             # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
@@ -704,7 +706,7 @@ class App:
 
     async def state(self, cls: type[VirtualObject] | str, key: str) -> StateInfo:
         """The durable state of one object or workflow, by class or name. Raises UnknownService, BadKey or WrongKind."""
-        return await read_state(self._running(), self._stateful(cls), key)
+        return await self._running().state.read(self._stateful(cls), key)
 
     async def patch_state(
         self,
@@ -726,7 +728,7 @@ class App:
         partition, definition = self._running(), self._stateful(cls)
         changes = encoded(definition, set or {}, clear)
         # In a task of its own: a claim on a workflow must not be given up in the middle.
-        return await done(self._task(patch_state(partition, definition, key, changes, if_tag, undeclared)))
+        return await done(self._task(partition.state.patch(definition, key, changes, if_tag, undeclared)))
 
     def _stateful(self, cls: type[VirtualObject] | str) -> ServiceDefinition:
         if not isinstance(cls, str):
@@ -791,8 +793,8 @@ class App:
 
     async def _result(self, seq: int) -> Any:
         partition = self._running()
-        partition.check_running()
-        invocation = partition.open.get(seq)
+        partition.background.check_running()
+        invocation = partition.residents.open.get(seq)
         if invocation is None:
             async with partition.committer.gated():
                 await partition.committer.flushed()  # it may have ended in the batch that is still open
@@ -807,7 +809,7 @@ class App:
             async with partition.loader.holding(seq) as restored:
                 if restored is None:
                     return await self._result(seq)  # it ended meanwhile
-                partition.check_running()
+                partition.background.check_running()
                 _add_waiter(restored, future)
             return await future
         future = partition.loop.create_future()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from actors.alarms import Alarms
+from actors.attempt.invocation import Invocation
+from actors.background import Background
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import (
     AwakeableCompleted,
     AwakeableRejected,
@@ -16,13 +21,13 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal.entries import Kind
+from actors.loader import Loader
+from actors.progress import Progress
+from actors.residents import Residents
 from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
 from actors.storage import JournalRow
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation
-    from actors.partition import Partition
-    from actors.storage.port import Store
+from actors.storage.port import Store
+from actors.turns import Turns
 
 _UNKNOWN = "No open awakeable has this id. Its invocation has ended, or its record was removed; there is nothing left to complete."
 
@@ -58,26 +63,43 @@ class Payload:
 class Awakeables:
     """All of it may wait for a load; the completion itself is one step, in one batch with whatever caused it."""
 
-    def __init__(self, partition: Partition, store: Store) -> None:
-        self._partition = partition
+    def __init__(
+        self,
+        store: Store,
+        env: Env,
+        residents: Residents,
+        turns: Turns,
+        background: Background,
+        committer: Committer,
+        loader: Loader,
+        progress: Progress,
+        timers: Alarms,
+    ) -> None:
         self._store = store
+        self._limits = env.limits
+        self._open = residents.open
+        self._turns = turns
+        self._background = background
+        self._committer = committer
+        self._loader = loader
+        self._progress = progress
+        self._timers = timers
 
     async def complete(self, seq: int, index: int, payload: Payload) -> None:
         """Returns once the completion is durable. Raises UnknownAwakeable, AwakeableCompleted or BadArguments."""
-        partition = self._partition
-        partition.check_running()
+        self._background.check_running()
         invocation = self._waiting(seq, index)
         if invocation is None:
-            async with partition.committer.gated(changes=True):
+            async with self._committer.gated(changes=True):
                 await self.apply(seq, index, payload)
             return
         try:
             self._check_room(payload)
             self._apply_now(invocation, seq, index, payload)
         except TerminalError:
-            await partition.committer.flushed()  # as `gated`
+            await self._committer.flushed()  # as `gated`
             raise
-        await partition.committer.acknowledged()
+        await self._committer.acknowledged()
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
         """The same for a handler: its own command is completed in the very batch that completes the awakeable."""
@@ -87,20 +109,17 @@ class Awakeables:
             payload = Payload(Kind.COMPLETED, text=text)
         else:
             payload = Payload(Kind.FAILED, reason=ANY.decode(text))
-        task = self._partition.spawn(self._complete_for(caller, command, seq, index, payload))
-        self._partition.add_work(caller, command, task)
+        task = self._background.spawn(self._complete_for(caller, command, seq, index, payload))
+        self._progress.add_work(caller, command, task)
 
     async def _complete_for(self, caller: Invocation, command: int, seq: int, index: int, payload: Payload) -> None:
         try:
-            self._partition.check_running()
+            self._background.check_running()
             await self.apply(
-                seq, index, payload, lambda: self._partition.complete(caller, command, Kind.COMPLETED, None)
+                seq, index, payload, lambda: self._progress.complete(caller, command, Kind.COMPLETED, None)
             )
         except TerminalError as error:
-            self._partition.complete(caller, command, Kind.FAILED, failure_text(error))
-        except Exception as error:
-            if not self._partition.stopped:
-                self._partition.fail(error)
+            self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
 
     async def apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
         """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
@@ -111,13 +130,13 @@ class Awakeables:
             if then is not None:
                 then()
             return
-        async with self._partition.loader.holding(seq) as invocation:
+        async with self._loader.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
                 # While turns are held, it must have reached its wait before it is shown a completion that lets it go
                 # on.
-                if unknown or self._partition.held:
-                    await self._partition.loader.replayed(invocation, index)
+                if unknown or self._turns.held:
+                    await self._progress.replayed(invocation, index)
                 if not invocation.ended:
                     self._apply_now(invocation, seq, index, payload)
                     if then is not None:
@@ -129,13 +148,13 @@ class Awakeables:
 
     def _waiting(self, seq: int, index: int) -> Invocation | None:
         """Its invocation, if that can be told now: its handler is in memory, and says which type it waits for."""
-        invocation = self._partition.open.get(seq)
-        if invocation is None or invocation.attempt is None or self._partition.held:
+        invocation = self._open.get(seq)
+        if invocation is None or invocation.attempt is None or self._turns.held:
             return None
         return invocation if invocation.attempt.future(index) is not None else None
 
     def _check_room(self, payload: Payload) -> None:
-        longest = self._partition.limits.max_failure
+        longest = self._limits.max_failure
         if payload.reason is not None and len(payload.reason) > longest:
             raise PayloadTooLarge(
                 f"The reason takes {len(payload.reason):,} characters; max_failure of the app allows {longest:,}. The "
@@ -143,7 +162,6 @@ class Awakeables:
             )
 
     def _apply_now(self, invocation: Invocation, seq: int, index: int, payload: Payload) -> None:
-        partition = self._partition
         codec: Codec | None = None
         if invocation.attempt is not None and (future := invocation.attempt.future(index)) is not None:
             codec = future.codec
@@ -156,20 +174,20 @@ class Awakeables:
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
         if completion is None:
-            if len(text) > partition.max_payload and payload.kind == Kind.COMPLETED:
+            if len(text) > self._limits.max_payload and payload.kind == Kind.COMPLETED:
                 raise PayloadTooLarge(
                     f"The value takes {len(text):,} characters of JSON; max_payload of the app allows "
-                    f"{partition.max_payload:,}. The awakeable stays open."
+                    f"{self._limits.max_payload:,}. The awakeable stays open."
                 )
             if command.ref is not None:
-                partition.alarms.cancel(command.ref, seq, index)  # its deadline
-            partition.complete(invocation, index, payload.kind, text)
+                self._timers.cancel(command.ref, seq, index)  # its deadline
+            self._progress.complete(invocation, index, payload.kind, text)
         else:
             _check_same(completion.kind, completion.value, payload.kind, text, codec)
 
     async def _check_ended(self, seq: int, index: int, payload: Payload) -> None:
         """A completion for an invocation that is over: a repetition of the recorded one is fine, nothing else is."""
-        await self._partition.committer.flushed()
+        await self._committer.flushed()
         rows: list[JournalRow] = await self._store.journal(seq)
         if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
             raise UnknownAwakeable(_UNKNOWN)

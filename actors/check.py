@@ -20,6 +20,7 @@ from actors.attempt.invocation import changed_kind
 from actors.attempt.upgrades import migrated
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, short_reason
 from actors.journal.ids import IdMint
+from actors.model.catalog import Catalog
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import ObjectState
 from actors.rehearsal import Misfit, Rehearsals, Stage
@@ -153,7 +154,7 @@ class Check:
         self._item = item
         opened = await self._snapshot.open()
         try:
-            stage = Stage(self._services, self._snapshot, self._limits, opened.secret)
+            stage = Stage(Catalog(self._services), self._limits, opened.secret)
             self._ids = stage.ids
             self._rehearsals = Rehearsals(stage, self._timeout_s, self._monotonic)
             await self._refuse_wrong_file()

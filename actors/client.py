@@ -5,23 +5,32 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from actors.attempt.invocation import Invocation
 from actors.entry import check_loop
 from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
 from actors.model.futures import is_cancelled
+from actors.partition import Partition
 from actors.storage import Status
-
-if TYPE_CHECKING:
-    from actors.app import App
-    from actors.attempt.invocation import Invocation
-    from actors.partition import Partition
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _this_thread = threading.get_ident
+
+
+class Owner(Protocol):
+    """The app that a handle belongs to: the handle outlives a partition that has stopped."""
+
+    def _running(self) -> Partition: ...
+
+    async def _result(self, seq: int) -> Any:
+        """The outcome of the invocation, once it is durable."""
+        ...
+
+    async def cancel(self, id: str) -> None: ...
 
 
 class ClientCall(AwaitedOutside, Call[R]):
@@ -32,7 +41,7 @@ class ClientCall(AwaitedOutside, Call[R]):
 
     __slots__ = ("_app", "_awaited", "_first", "_invocation", "_partition")
 
-    def __init__(self, app: App, partition: Partition, invocation: Invocation, future: asyncio.Future[R]) -> None:
+    def __init__(self, app: Owner, partition: Partition, invocation: Invocation, future: asyncio.Future[R]) -> None:
         self._app = app
         self._partition = partition
         self._invocation = invocation
@@ -73,7 +82,7 @@ class ClientHandle(InvocationHandle[R]):
 
     __slots__ = ("_accepted", "_app", "_ids", "_partition", "_seq")
 
-    def __init__(self, app: App, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
+    def __init__(self, app: Owner, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
         self._app = app
         self._seq = seq
         self._accepted = accepted
@@ -116,7 +125,7 @@ class KeyedHandle(InvocationHandle[R]):
 
     __slots__ = ("_app", "_ids", "_placed")
 
-    def __init__(self, app: App, placed: asyncio.Task[tuple[int, bool]]) -> None:
+    def __init__(self, app: Owner, placed: asyncio.Task[tuple[int, bool]]) -> None:
         self._app = app
         self._ids = app._running().ids
         self._placed = placed
@@ -160,11 +169,11 @@ class KeyedHandle(InvocationHandle[R]):
         await self._app.cancel(self.id)
 
 
-async def _output(app: App, seq: int) -> Any:
+async def _output(app: Owner, seq: int) -> Any:
     partition = app._running()
-    partition.check_running()
+    partition.background.check_running()
     async with partition.committer.gated():
-        if seq not in partition.open:
+        if seq not in partition.residents.open:
             await partition.committer.flushed()
             row = await partition.store.invocation(seq)
             if row is None or row.status >= Status.SUCCEEDED:

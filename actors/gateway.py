@@ -38,7 +38,7 @@ from actors.model.names import checked_key
 from actors.model.options import Options, checked_idempotency_key
 from actors.overview import overview
 from actors.serde import Codec
-from actors.state_access import StateInfo, patch_state, with_cleared
+from actors.state_access import StateInfo, with_cleared
 from actors.storage import RUN, InvocationRow, Status
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Gateway:
         app = self._app
         partition, definition = self._partition(), app._stateful(service)
         changes = with_cleared({**texts}, clear)
-        return await done(app._task(patch_state(partition, definition, key, changes, if_tag, undeclared)))
+        return await done(app._task(partition.state.patch(definition, key, changes, if_tag, undeclared)))
 
     @property
     def max_payload(self) -> int:
@@ -152,13 +152,13 @@ class Gateway:
 
     def _partition(self) -> Partition:
         partition = self._app._running()
-        partition.check_running()
+        partition.background.check_running()
         return partition
 
     def target(self, service: str, key: str, handler: str) -> HandlerDefinition:
         """The handler. Raises UnknownService, UnknownHandler, BadKey, WrongKind, or PrivateHandler."""
         try:
-            target = self._partition().handler(service, handler)
+            target = self._partition().catalog.handler(service, handler)
         except UnknownHandler:
             known = self.services[service].handlers.values()
             public = ", ".join(sorted(one.name for one in known if not one.private)) or "none"
@@ -175,7 +175,7 @@ class Gateway:
         partition = self._app._partition
         if partition is None:
             return {}
-        counts, committer = partition.counts, partition.committer
+        counts, committer = partition.env.counts, partition.committer
         return {
             "actors_app_running": (
                 "gauge",
@@ -204,12 +204,12 @@ class Gateway:
             "actors_steps_running": (
                 "gauge",
                 "Steps that are being executed, or wait for it.",
-                len(partition.executing),
+                len(partition.steps.executing),
             ),
             "actors_invocations_paused": ("counter", "Invocations that were paused.", counts.paused),
             "actors_commits": ("counter", "Transactions handed to the database.", committer.handed_over),
-            "actors_invocations_in_memory": ("gauge", "Open invocations in memory.", len(partition.open)),
-            "actors_handlers_waiting": ("gauge", "Handlers in memory that wait.", len(partition.residence.waiting)),
+            "actors_invocations_in_memory": ("gauge", "Open invocations in memory.", len(partition.residents.open)),
+            "actors_handlers_waiting": ("gauge", "Handlers in memory that wait.", len(partition.eviction.waiting)),
             "actors_invocations_kept": (
                 "gauge",
                 "Ended invocations kept, without those under a key.",
@@ -276,7 +276,7 @@ class Gateway:
         """Accept a call without an idempotency key. What it raises refuses it, and then nothing has happened."""
         partition = self._partition()
         text, values = target.encode(args, dict(kwargs))
-        return BegunCall(partition, target, *partition.accept_call(target, key, text, values, headers))
+        return BegunCall(partition, target, *partition.intake.accept_call(target, key, text, values, headers))
 
     async def send(
         self,
@@ -292,16 +292,16 @@ class Gateway:
         partition = self._partition()
         text, values = target.encode(args, dict(kwargs))
         options = Options(delay_ms, headers, idempotency_key)
-        due_ms = partition.clock.due_ms(delay_ms) if delay_ms else None
+        due_ms = partition.env.clock.due_ms(delay_ms) if delay_ms else None
         if idempotency_key is not None or target.once:
             seq, new = await self._place(target, key, text, values, options)
             return Acceptance(partition.ids.invocation(seq), new, due_ms if new else None)
-        partition.check_room(target, key, text, headers)
-        seq = partition.next_number()
-        headers = partition.headers_for(headers, None)
-        invocation = partition.accept(target, key, text, values, headers, seq, None, None, delay_ms)
+        partition.intake.check_room(target, key, text, headers)
+        seq = partition.ledger.next_number()
+        headers = partition.intake.headers_for(headers, None)
+        invocation = partition.intake.accept(target, key, text, values, headers, seq, None, None, delay_ms)
         due_ms = invocation.position if delay_ms else None
-        await partition.durable(invocation)
+        await partition.intake.durable(invocation)
         return Acceptance(partition.ids.invocation(seq), True, due_ms)
 
     async def _place(
@@ -361,7 +361,7 @@ class Gateway:
         except TerminalError:
             pass  # the outcome is read from its row; if there is none, that says so
         except OutcomePending:
-            if partition.closing:  # asking again, by the id or under the key, does nothing twice
+            if partition.background.closing:  # asking again, by the id or under the key, does nothing twice
                 raise AppNotRunning("The app was closed before this was answered. Try again when it runs.") from None
             raise
         found = await self._output(seq)
@@ -372,7 +372,7 @@ class Gateway:
     async def _output(self, seq: int) -> Outcome | None:
         partition = self._partition()
         async with partition.committer.gated():
-            if seq in partition.open:
+            if seq in partition.residents.open:
                 return None
             await partition.committer.flushed()
             row = await partition.store.invocation(seq)
@@ -464,6 +464,6 @@ def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
 
 def _shown(partition: Partition, failure: TerminalError | None) -> TerminalError | None:
     """The failure as it goes out: tracebacks stay here, unless the app has debug now."""
-    if isinstance(failure, ProgrammingError) and not partition.debug:
+    if isinstance(failure, ProgrammingError) and not partition.env.debug:
         return ProgrammingError(failure.message, failure.code)
     return failure

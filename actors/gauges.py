@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from actors.alarms import Alarms
+from actors.clock import Clock
 from actors.storage import Figures, Status, StorageError
-
-if TYPE_CHECKING:
-    from actors.partition import Partition
+from actors.storage.port import Store
 
 _SHARE = 20  # how much longer what was read is good for than reading it took
 _OPEN = range(Status.SUCCEEDED)
@@ -31,18 +31,30 @@ class Gauge(NamedTuple):
 class Gauges:
     """One per partition. A reader waits `patience_s` for the file at most, and else gets what was read before."""
 
-    def __init__(self, partition: Partition, patience_s: float = 0.5) -> None:
-        self._partition = partition
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        services: Iterable[str],
+        timers: Alarms,
+        patience_s: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._loop = loop
+        self._services = list(services)
+        self._timers = timers
         self._patience_s = patience_s
         self._figures: Figures | None = None
         self._read_at = self._good_until = 0.0  # in time of the loop
         self._reading: asyncio.Task[None] | None = None
 
     async def _read(self) -> None:
-        loop = self._partition.loop
+        loop = self._loop
         began = loop.time()
         try:
-            self._figures = await self._partition.store.figures()
+            self._figures = await self._store.figures()
         except StorageError:  # the app stops, or has stopped
             self._figures = None
         finally:
@@ -52,7 +64,7 @@ class Gauges:
 
     async def read(self) -> list[Gauge]:
         """All of them; without those of the file if that could not be read yet, or cannot be."""
-        loop = self._partition.loop
+        loop = self._loop
         if self._reading is None and loop.time() >= self._good_until:
             self._reading = loop.create_task(self._read())
         if self._reading is not None:
@@ -61,7 +73,7 @@ class Gauges:
             _gauge(
                 "actors_timer_lag_seconds",
                 "How late the next timer is, in seconds.",
-                self._partition.alarms.late_ms() / 1000,
+                self._timers.late_ms() / 1000,
             )
         ]
         if self._figures is not None:
@@ -76,7 +88,7 @@ class Gauges:
         return gauges
 
     def _of_file(self, figures: Figures) -> Iterable[Gauge]:
-        services, now_ms = self._partition.services, self._partition.clock.now_ms()
+        services, now_ms = self._services, self._clock.now_ms()
         counted: dict[tuple[str, ...], float] = {
             (service, Status.NAMES[status]): 0.0 for service in services for status in _OPEN
         }

@@ -99,7 +99,7 @@ class InvocationInfo:
 
 async def steps_of(partition: Partition, row: InvocationRow) -> tuple[StepInfo, ...]:
     """The steps of an invocation that have no answer; of one that has ended, those that are still being executed."""
-    executed = {step.index: step.status for step in partition.executing if step.seq == row.seq}
+    executed = {step.index: step.status for step in partition.steps.executing if step.seq == row.seq}
     if row.status >= Status.SUCCEEDED and not executed:
         return ()
     found: list[StepInfo] = []

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
-from actors.attempt.invocation import Invocation
-from actors.committer import refuse
-from actors.errors import AppNotRunning
-from actors.storage import ObjectRecord, Status, StorageError
+from actors.attempt.invocation import Invocation, Mailbox
+from actors.background import Background
+from actors.committer import Committer, refuse
+from actors.env import Env
+from actors.errors import AppNotRunning, short_reason
+from actors.eviction import Eviction
+from actors.journal.ids import IdMint
+from actors.journal.journal import Journal
+from actors.ledger import Ledger
+from actors.model.catalog import Catalog
+from actors.model.definitions import ServiceDefinition
+from actors.model.object_state import ObjectState
+from actors.residents import Residents
+from actors.storage import OWN_KEY, RUN, Flag, InvocationRow, JournalRow, Mode, ObjectRecord, Status, StorageError
 from actors.storage.port import Store
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Mailbox
-    from actors.partition import Partition
+from actors.turns import Turns
 
 OBJECTS_PER_READ = 250
-TURNS_TO_REPLAY = 20  # of the loop, for a handler that is replayed to where it waits
+KEYLESS = Mode.KEYLESS
+_BLOCKED = Status.BLOCKED
 
 
 class Holding:
@@ -34,7 +41,7 @@ class Holding:
 
     async def __aenter__(self) -> Invocation | None:
         self._held = await self._loader.hold(self._seq)
-        return self._loader._partition.open.get(self._seq)
+        return self._loader._open.get(self._seq)
 
     async def __aexit__(self, *_: object) -> None:
         self._loader.unpin(self._held)
@@ -44,43 +51,149 @@ class Loader:
     """Objects that are asked for are loaded in this order, those of invocations with them. A read sees every batch handed
     over before it."""
 
-    def __init__(self, partition: Partition, store: Store) -> None:
-        self._partition = partition
+    check_queued: Callable[[Invocation], None]  # a message with a waiter stands behind another one
+    deliver: Callable[[Mailbox, Invocation], None]
+    state_of: Callable[[Mailbox, ObjectRecord], ObjectState]
+
+    def __init__(
+        self,
+        env: Env,
+        catalog: Catalog,
+        store: Store,
+        residents: Residents,
+        ledger: Ledger,
+        turns: Turns,
+        background: Background,
+        committer: Committer,
+        eviction: Eviction,
+    ) -> None:
+        self._ids = env.ids
+        self._services = catalog.services
         self._store = store
+        self._residents = residents
+        self._open = residents.open
+        self._ledger = ledger
+        self._turns = turns
+        self._background = background
+        self._committer = committer
+        self._eviction = eviction
+        self._entering: list[Invocation] | None = None
         self._cold: list[Mailbox] = []
         self._waiting: dict[Mailbox, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._wanted: dict[int, list[asyncio.Future[list[Mailbox]]]] = {}  # waiters for pinned mailboxes
         self._finding: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[None]] = set()
         self._restoring = asyncio.Lock()
         self._left: set[tuple[str, str]] = set()  # objects evicted since the read of `_hold` was requested
 
+    def mailbox(self, service: str, key: str) -> Mailbox:
+        """The object's mailbox; a cold one starts to load."""
+        mailbox = self._residents.known(service, key)
+        if mailbox is None:
+            mailbox = self._residents.enter(service, key)
+            self.request(mailbox)
+        return mailbox
+
     def request(self, mailbox: Mailbox) -> None:
-        """Load this object soon; `Partition.loaded` gets its record."""
+        """Load this object soon; its record is read with others'."""
         self._cold.append(mailbox)
-        if self._task is None and not self._partition.stopped:
-            self._task = self._partition.spawn(self._load())
+        if self._task is None and not self._background.stopped:
+            self._task = self._turns.spawn(self._load())
+
+    def restore(self, row: InvocationRow, journal: list[JournalRow] | None) -> Invocation:
+        """Bring a stored open invocation into memory, asleep."""
+        invocation = restored(row, journal, self._services, self._ids)
+        if self._residents.absent_waiters:
+            invocation.waiters = self._residents.absent_waiters.pop(row.seq, None)
+        self._open[row.seq] = invocation
+        return invocation
+
+    def _arrived(self, mailbox: Mailbox, record: ObjectRecord) -> None:
+        """The object is in memory: queue what was stored, then what arrived meanwhile, and wake what can run."""
+        mailbox.state = self.state_of(mailbox, record)
+        for row in record.invocations:
+            if row.seq in self._open or row.status == Status.SCHEDULED:
+                continue  # in memory already, among the arrivals; or not in the mailbox before its time
+            if mailbox.gone is not None and row.seq in mailbox.gone:
+                continue  # it has ended since the row was read
+            self.resume(mailbox, self.restore(row, record.journal.get(row.seq)))
+        current = mailbox.current
+        if current is not None and current.journal is not None and not current.has(Flag.APART):
+            mailbox.state.catch_up(current.journal)
+        mailbox.gone = None
+        arrivals, mailbox.arrivals = mailbox.arrivals, None
+        mailbox.length -= len(arrivals or ())
+        for invocation in arrivals or ():
+            if invocation.ended:
+                continue
+            self.deliver(mailbox, invocation)
+            if not invocation.shared and not invocation.dirty_in:
+                self._ledger.mark(invocation)
+        if mailbox.key[0] == OWN_KEY and mailbox.current is None:
+            self._eviction.over(mailbox)  # its invocation has ended while it was asked for
+        else:
+            self._eviction.entered(mailbox)
+
+    @contextlib.contextmanager
+    def entering(self) -> Iterator[None]:
+        """Objects come into memory together, without an await: cycles of waits are looked for when all of them are there."""
+        queued: list[Invocation] = []
+        self._entering = queued
+        try:
+            yield
+        finally:
+            self._entering = None
+        for invocation in queued:
+            self.check_queued(invocation)
+
+    def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
+        """Give a stored invocation its place, and run it unless it waits for something that will wake it.
+
+        One that is paused, but not by an operator, gets one more attempt: the process that loads it first may run fixed
+        code.
+        """
+        invocation.mailbox = mailbox
+        if invocation.status in (Status.BLOCKED, Status.BACKING_OFF) or (
+            invocation.status == Status.PAUSED
+            and (invocation.has(Flag.HELD) or invocation.seq in self._residents.paused_here)
+        ):
+            if invocation.shared:
+                mailbox.readers += 1
+                self._eviction.sleeps(invocation)
+                return
+            if mailbox.current is None:
+                mailbox.current = invocation
+                return
+        elif invocation.status == Status.PAUSED:
+            invocation.status = Status.PENDING
+        self.deliver(mailbox, invocation)
+
+    def queued(self, invocation: Invocation) -> None:
+        """A message with a waiter stands behind another one: the waits may close a cycle."""
+        if self._entering is not None:
+            self._entering.append(invocation)
+        else:
+            self.check_queued(invocation)
 
     async def recover(self, keys: Sequence[tuple[str, str]]) -> None:
         """Wake what can run, a slice at a time, so that new calls are not kept waiting behind a large backlog."""
         for start in range(0, len(keys), OBJECTS_PER_READ):
-            if self._partition.stopped:
+            if self._background.stopped:
                 return
-            slice_ = [self._partition.mailbox(*key) for key in keys[start : start + OBJECTS_PER_READ]]
+            slice_ = [self.mailbox(*key) for key in keys[start : start + OBJECTS_PER_READ]]
             try:
                 await self.loaded(slice_)
             except (StorageError, AppNotRunning):
                 return  # the app has stopped, and its callers were notified
-            await self._partition.turn_taken()
+            await self._turns.turn_taken()
 
     async def loaded(self, mailboxes: Iterable[Mailbox]) -> None:
         """Return once all of them are in memory."""
-        self._partition.check_running()
+        self._background.check_running()
         waiting = []
         for mailbox in mailboxes:
             if mailbox.state is None:
-                future: asyncio.Future[None] = self._partition.loop.create_future()
+                future: asyncio.Future[None] = self._turns.loop.create_future()
                 self._waiting.setdefault(mailbox, []).append(future)
                 waiting.append(future)
         if waiting:
@@ -95,17 +208,16 @@ class Loader:
 
     async def hold(self, seq: int) -> list[Mailbox]:
         """What `holding` pins; the caller unpins it."""
-        partition = self._partition
-        partition.check_running()
-        found = partition.open.get(seq)
+        self._background.check_running()
+        found = self._open.get(seq)
         if found is not None:
             held = [found.mailbox] if found.mailbox is not None else []
             _pin(held)
             return held
-        future: asyncio.Future[list[Mailbox]] = partition.loop.create_future()
+        future: asyncio.Future[list[Mailbox]] = self._turns.loop.create_future()
         self._wanted.setdefault(seq, []).append(future)
         if self._finding is None:
-            self._finding = partition.spawn(self._find())
+            self._finding = self._turns.spawn(self._find())
         try:
             return await future
         except asyncio.CancelledError:
@@ -113,33 +225,11 @@ class Loader:
                 self.unpin(future.result())
             raise
 
-    async def replayed(self, invocation: Invocation, index: int) -> None:
-        """Replay an invocation that waits, and is held here, until it has asked for the command: then its type is known.
-
-        An invocation that backs off or is paused is left alone, and the type stays unknown.
-        """
-        partition = self._partition
-        if invocation.attempt is None:
-            partition.revive(invocation)
-        attempt = invocation.attempt
-        try:
-            turns = TURNS_TO_REPLAY
-            while turns:
-                if invocation.attempt is None or invocation.attempt.future(index) is not None:
-                    return
-                if not invocation.attempt.settling:
-                    turns -= 1
-                await partition.turn_taken()
-                await asyncio.sleep(0)  # it may let the loop go first on its way
-        finally:
-            if attempt is not None:
-                partition.replayed(attempt)
-
     @contextlib.asynccontextmanager
     async def holding_objects(self, keys: Iterable[tuple[str, str]]) -> AsyncIterator[list[Mailbox]]:
         """The objects with these (service, key) are in memory until the block ends."""
-        self._partition.check_running()
-        held = [self._partition.mailbox(service, key) for service, key in keys]
+        self._background.check_running()
+        held = [self.mailbox(service, key) for service, key in keys]
         _pin(held)
         try:
             await self.loaded(held)
@@ -162,19 +252,18 @@ class Loader:
         Nothing may be restored from a row that is out of date. Only this method restores what is not part of a cold
         object, one call at a time, and what was cold when the read was asked for has not changed when it is answered.
         """
-        partition = self._partition
         held: list[Mailbox] = []
         async with self._restoring:
             # What ended in a batch that the store does not have yet looks open in the database.
             ending = {
                 invocation.seq
-                for batch in partition.committer.unseen()
+                for batch in self._committer.unseen()
                 for invocation in batch.invocations
                 if invocation.ended
             }
             cold: list[int] = []
             for seq in dict.fromkeys(seqs):
-                found = partition.open.get(seq)
+                found = self._open.get(seq)
                 if found is None:
                     if seq not in ending:
                         cold.append(seq)
@@ -184,28 +273,30 @@ class Loader:
             try:
                 self._left.clear()
                 places, records = await self._store.load_objects_of(cold) if cold else ([], {})
-                with partition.entering():
+                with self.entering():
                     for address, record in records.items():
-                        if partition.known(*address) is None and address not in self._left and not partition.stopped:
-                            mailbox = partition.enter(*address)
+                        if (
+                            self._residents.known(*address) is None
+                            and address not in self._left
+                            and not self._background.stopped
+                        ):
+                            mailbox = self._residents.enter(*address)
                             held.append(mailbox)
                             _pin([mailbox])
-                            partition.loaded(mailbox, record)
+                            self._arrived(mailbox, record)
                 scheduled = [place.seq for place in places if place.status == Status.SCHEDULED]
                 rows = await self._store.invocations(scheduled) if scheduled else {}
                 for seq, service, key, shared, _ in places:
-                    found = partition.open.get(seq)
+                    found = self._open.get(seq)
                     if found is None and seq in rows:
-                        partition.restore(rows[seq], None)
+                        self.restore(rows[seq], None)
                         continue
                     if found is not None and found.mailbox is None:
                         continue
-                    mailbox = partition.mailbox(
-                        service, key
-                    )  # one that is out of date, or was asked for, is on its way
+                    mailbox = self.mailbox(service, key)  # one that is out of date, or was asked for, is on its way
                     held.append(mailbox)
                     _pin([mailbox])
-                    if shared and mailbox.state is not None and seq not in partition.open:
+                    if shared and mailbox.state is not None and seq not in self._open:
                         await self._restore_reader(seq, mailbox)
             except BaseException:
                 self.unpin(held)
@@ -226,38 +317,27 @@ class Loader:
         for mailbox in held:
             mailbox.pins -= 1
             if not mailbox.pins:
-                self._partition.residence.released(mailbox)
+                self._eviction.released(mailbox)
 
     async def _restore_reader(self, seq: int, mailbox: Mailbox) -> None:
         """A reader is evicted alone, while its object, pinned here, stays. It may have ended since its row was read."""
-        partition = self._partition
-        await partition.committer.flushed()
-        if seq in partition.open:
+        await self._committer.flushed()
+        if seq in self._open:
             return
         journal = await self._store.journal(seq)
         row = await self._store.invocation(seq)
-        if row is not None and row.status < Status.SUCCEEDED and seq not in partition.open:
-            partition.resume(mailbox, partition.restore(row, journal))
+        if row is not None and row.status < Status.SUCCEEDED and seq not in self._open:
+            self.resume(mailbox, self.restore(row, journal))
 
-    def spawn(self, seqs: Iterable[int], then: Callable[[], None]) -> None:
+    def hold_while(self, seqs: Iterable[int], then: Callable[[], None]) -> None:
         """Hold these invocations in memory, in the background, while `then` is called. A storage failure stops the partition."""
 
         async def run() -> None:
-            try:
-                async with self.holding_all(seqs):
-                    if not self._partition.stopped:
-                        then()
-            except Exception as error:
-                if not self._partition.stopped:
-                    self._partition.fail(error)
+            async with self.holding_all(seqs):
+                if not self._background.stopped:
+                    then()
 
-        self.background(run())
-
-    def background(self, what: object) -> None:
-        """Run a coroutine until it ends or the partition stops."""
-        task: asyncio.Task[None] = self._partition.spawn(what)  # type: ignore[arg-type]
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._background.run(run())
 
     def abandon(self, error: BaseException) -> None:
         """Nothing will be loaded any more: every waiter for a load gets `error`."""
@@ -272,9 +352,7 @@ class Loader:
 
     async def stop(self) -> None:
         tasks = [
-            task
-            for task in (self._task, self._finding, *self._background)
-            if task is not None and task is not asyncio.current_task()
+            task for task in (self._task, self._finding) if task is not None and task is not asyncio.current_task()
         ]
         for task in tasks:
             task.cancel()
@@ -288,13 +366,13 @@ class Loader:
                 try:
                     held = await self._hold(wanted)
                 except BaseException as error:
-                    stopped = self._partition.failure if not isinstance(error, Exception) else None
+                    stopped = self._background.failure if not isinstance(error, Exception) else None
                     for futures in wanted.values():
                         for future in futures:
                             refuse(future, stopped or error)
                     raise
                 for seq, futures in wanted.items():
-                    found = self._partition.open.get(seq)
+                    found = self._open.get(seq)
                     for future in futures:
                         if not future.done():
                             own = [found.mailbox] if found is not None and found.mailbox is not None else []
@@ -303,25 +381,25 @@ class Loader:
                 self.unpin(held)
             self._finding = None
         except Exception as error:
-            if not self._partition.stopped:
-                self._partition.fail(error)
+            if not self._background.stopped:
+                self._background.fail(error)
 
     async def _load(self) -> None:
         try:
             while self._cold:
                 asked, self._cold = self._cold[:OBJECTS_PER_READ], self._cold[OBJECTS_PER_READ:]
                 records = await self._store.load_objects([(mailbox.service, mailbox.key) for mailbox in asked])
-                with self._partition.entering():
+                with self.entering():
                     for mailbox, record in zip(asked, records, strict=True):
                         self._loaded(mailbox, record)
             self._task = None
         except Exception as error:
-            self._partition.fail(error)
+            self._background.fail(error)
 
     def _loaded(self, mailbox: Mailbox, record: ObjectRecord) -> None:
-        if self._partition.stopped:
+        if self._background.stopped:
             return
-        self._partition.loaded(mailbox, record)
+        self._arrived(mailbox, record)
         for future in self._waiting.pop(mailbox, ()):
             if not future.done():
                 future.set_result(None)
@@ -330,3 +408,24 @@ class Loader:
 def _pin(mailboxes: Iterable[Mailbox]) -> None:
     for mailbox in mailboxes:
         mailbox.pins += 1
+
+
+def restored(
+    row: InvocationRow, journal: list[JournalRow] | None, services: Mapping[str, ServiceDefinition], ids: IdMint
+) -> Invocation:
+    """A stored open invocation. Without a handler if its class has none for it, or if its journal cannot be read."""
+    definition = services.get(row.service)
+    handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
+    if handler is not None and (row.shared == KEYLESS) != (handler.mode == KEYLESS):
+        handler = None
+    try:
+        entries, unreadable = Journal.restored(journal) if journal else None, None
+    except Exception as error:  # whatever a damaged row may raise
+        entries, handler = None, None
+        unreadable = f"The journal of {ids.invocation(row.seq)} cannot be read: {short_reason(error)}. Kill it."
+    invocation = Invocation.restored(row, handler, entries)
+    if entries is not None and row.status == _BLOCKED:
+        entries.passed = len(entries.completions)  # it was shown all of them, and waits for another one
+    if unreadable is not None:
+        invocation.more().reason = unreadable
+    return invocation

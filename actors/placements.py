@@ -13,18 +13,24 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING
 
+from actors.attachments import Attachments
+from actors.attempt.invocation import Invocation
+from actors.background import Background
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.failures import Failures
+from actors.intake import Intake
 from actors.journal.entries import Kind
+from actors.ledger import Ledger
+from actors.model.definitions import HandlerDefinition
 from actors.model.futures import is_cancelled
 from actors.model.message import Claim, Message
 from actors.model.names import address
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation
-    from actors.model.definitions import HandlerDefinition
-    from actors.partition import Partition
+from actors.model.options import Options
+from actors.progress import Progress
+from actors.storage.port import Store
 
 Lane = tuple[int, str, str]
 
@@ -32,8 +38,32 @@ Lane = tuple[int, str, str]
 class Placements:
     """Finds the invocation a key stands for, or accepts it. Of several at the same time only one is accepted."""
 
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
+    called: Callable[
+        [Invocation, Invocation, bool], None
+    ]  # a call was accepted; handed in by the wiring, as `final` is
+    final: Callable[[TerminalError, Invocation, HandlerDefinition, str, Options], bool]
+
+    def __init__(
+        self,
+        store: Store,
+        env: Env,
+        ledger: Ledger,
+        background: Background,
+        committer: Committer,
+        progress: Progress,
+        intake: Intake,
+        attachments: Attachments,
+        failures: Failures,
+    ) -> None:
+        self._store = store
+        self._ids = env.ids
+        self._ledger = ledger
+        self._background = background
+        self._committer = committer
+        self._progress = progress
+        self._intake = intake
+        self._attachments = attachments
+        self._failures = failures
         # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) when that is known.
         self._claims: dict[Claim, asyncio.Future[tuple[int, str]]] = {}
         # By (caller, service, key): the placements under way, by command, in order. Each waits for the one before it.
@@ -44,8 +74,7 @@ class Placements:
 
         `accept` is called, in the same step in which none was found, to take the message in.
         """
-        partition = self._partition
-        partition.check_running()
+        self._background.check_running()
         claim = message.claim
         while (pending := self._claims.get(claim)) is not None:
             try:
@@ -55,19 +84,19 @@ class Placements:
                     raise
                 continue  # the one that looked for it was cancelled, not this one
             self._check_same(message, args)
-            await partition.committer.acknowledged(partition.ids.invocation(seq))
+            await self._committer.acknowledged(self._ids.invocation(seq))
             return seq, False
-        pending = self._claims[claim] = partition.loop.create_future()
+        pending = self._claims[claim] = asyncio.get_running_loop().create_future()
         try:
-            row = await partition.store.find(*claim)
+            row = await self._store.find(*claim)
             if row is not None:
                 pending.set_result((row.seq, row.args))
                 self._check_same(message, row.args)
                 return row.seq, False
-            partition.check_running()
+            self._background.check_running()
             invocation = accept()
             pending.set_result((invocation.seq, message.args_text))
-            await partition.durable(invocation)  # from now on the store finds it
+            await self._intake.durable(invocation)  # from now on the store finds it
             return invocation.seq, True
         except BaseException as error:
             if not isinstance(error, Exception):
@@ -103,9 +132,9 @@ class Placements:
             for claim in dict.fromkeys(claims):
                 while (pending := self._claims.get(claim)) is not None:
                     await asyncio.wait([pending])
-                self._claims[claim] = self._partition.loop.create_future()
+                self._claims[claim] = asyncio.get_running_loop().create_future()
                 stack.callback(self._look_again, claim)
-            self._partition.check_running()
+            self._background.check_running()
             yield
 
     def _look_again(self, claim: Claim) -> None:
@@ -133,9 +162,9 @@ class Placements:
             tasks = self.lanes.setdefault(lane, {})
             before = next(reversed(tasks.values()), None)
             placing = self._place_for(caller, command, kind, message, told, number, before)
-            task = tasks[command] = self._partition.spawn(placing)
+            task = tasks[command] = self._background.spawn(placing)
             task.add_done_callback(functools.partial(self._placed, lane, tasks, command))
-            self._partition.add_work(caller, command, task)
+            self._progress.add_work(caller, command, task)
 
     def _placed(self, lane: Lane, tasks: dict[int, asyncio.Task[None]], command: int, _: object) -> None:
         tasks.pop(command, None)
@@ -160,22 +189,21 @@ class Placements:
         number: int | None,
         before: asyncio.Task[None] | None,
     ) -> None:
-        partition = self._partition
 
         def accept() -> Invocation:
-            if kind == Kind.CALL and caller.seq in partition.stopping:
+            if kind == Kind.CALL and caller.seq in self._progress.stopping:
                 raise asyncio.CancelledError  # no caller will wait for it
             if message.idempotency_key is not None:
-                partition.check_room(message.target, message.key, message.args_text, message.options.headers)
+                self._intake.check_room(message.target, message.key, message.args_text, message.options.headers)
             # Else there was room when it was sent: now the handler would not hear of a refusal.
-            seq = number if number is not None else partition.next_number()
-            partition.place(caller, command, seq)
-            partition.work_ended(caller, command)
-            accepted = partition.accept_message(
+            seq = number if number is not None else self._ledger.next_number()
+            self._progress.place(caller, command, seq)
+            self._progress.work_ended(caller, command)
+            accepted = self._intake.accept_message(
                 message, seq, caller, caller.seq if kind == Kind.CALL else None, command
             )
             if kind == Kind.CALL:
-                partition.operations.called(caller, accepted, told)
+                self.called(caller, accepted, told)
             return accepted
 
         try:
@@ -187,17 +215,17 @@ class Placements:
             while True:
                 seq, new = await self.place(message, accept)
                 if not new and kind == Kind.SEND:
-                    partition.place(caller, command, seq)
-                    partition.work_ended(caller, command)
-                elif not new and not await partition.attachments.attach(caller, command, seq, placed=True):
+                    self._progress.place(caller, command, seq)
+                    self._progress.work_ended(caller, command)
+                elif not new and not await self._attachments.attach(caller, command, seq, placed=True):
                     continue  # forgotten since it was found: now the key is free
                 return
         except TerminalError as error:
-            if partition.final(error, caller, message.target, message.key, message.options):
-                partition.complete(caller, command, Kind.FAILED, failure_text(error))
+            if self.final(error, caller, message.target, message.key, message.options):
+                self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
             else:
                 self._push_back(caller, (caller.seq, message.target.service.name, message.key))
-                partition.message_pushed_back(caller, command, error)
-        except Exception as error:
-            if not partition.stopped:
-                partition.fail(error)
+                if caller.work is not None:
+                    caller.work.pop(command, None)
+                if caller.attempt is not None:  # the next attempt places it again
+                    self._failures.pushed_back(caller, error)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from actors.attempt.invocation import Invocation
+from actors.background import Background
+from actors.env import Env
 from actors.errors import (
     BadArguments,
     PayloadTooLarge,
@@ -19,15 +22,15 @@ from actors.errors import (
     failure_text,
 )
 from actors.journal.entries import Kind
+from actors.journal.journal import Journal
+from actors.ledger import Ledger
+from actors.loader import Loader
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import ObjectState
+from actors.progress import Progress
+from actors.residents import Residents
 from actors.serde import ANY, Codec, codec_named
 from actors.storage import ObjectRecord, Status
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation
-    from actors.journal.journal import Journal
-    from actors.partition import Partition
 
 
 class Completion(NamedTuple):
@@ -65,8 +68,21 @@ class WorkflowState(ObjectState):
 class Promises:
     """What handlers of a workflow ask of its promises. Their object is in memory: they run on it."""
 
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
+    def __init__(
+        self,
+        env: Env,
+        residents: Residents,
+        ledger: Ledger,
+        background: Background,
+        loader: Loader,
+        progress: Progress,
+    ) -> None:
+        self._limits = env.limits
+        self._open = residents.open
+        self._ledger = ledger
+        self._background = background
+        self._loader = loader
+        self._progress = progress
 
     def wait(self, invocation: Invocation, index: int, name: str) -> None:
         """Complete the command with the promise's completion, now or when there is one."""
@@ -77,13 +93,13 @@ class Promises:
         if found is None:
             state.waiters.setdefault(name, set()).add((invocation.seq, index))
         else:
-            self._partition.complete(invocation, index, *found)
+            self._progress.complete(invocation, index, *found)
 
     def peek(self, invocation: Invocation, index: int, name: str) -> None:
         """Complete the command with what there is now."""
         if not invocation.begun(index):
             found = _state(invocation).completed.get(name)
-            self._partition.complete(invocation, index, *(found or (Kind.COMPLETED, None)))
+            self._progress.complete(invocation, index, *(found or (Kind.COMPLETED, None)))
 
     def complete_for(self, caller: Invocation, index: int, name: str, kind: int, text: str, codec: Codec) -> None:
         """Complete a promise for a handler, whose own command is completed in the same batch."""
@@ -91,18 +107,18 @@ class Promises:
             return
         wanted = Completion(Kind.COMPLETED, text)
         if kind == Kind.REJECT_PROMISE:
-            reason, longest = ANY.decode(text), self._partition.limits.max_failure
+            reason, longest = ANY.decode(text), self._limits.max_failure
             if len(reason) > longest:
                 refusal = PayloadTooLarge(
                     f"The reason takes {len(reason):,} characters; max_failure of the app allows {longest:,}. The promise "
                     "stays open."
                 )
-                self._partition.complete(caller, index, Kind.FAILED, failure_text(refusal))
+                self._progress.complete(caller, index, Kind.FAILED, failure_text(refusal))
                 return
             wanted = Completion(Kind.FAILED, failure_text(PromiseRejected(reason or "rejected without a reason")))
         if self._unready(_state(caller), name, wanted):
-            working = self._partition.spawn(self._complete(caller, index, name, wanted, codec))
-            self._partition.add_work(caller, index, working)
+            working = self._background.spawn(self._complete(caller, index, name, wanted, codec))
+            self._progress.add_work(caller, index, working)
         else:
             self._complete_now(caller, index, name, wanted, codec)
 
@@ -116,7 +132,7 @@ class Promises:
 
     def _unready(self, state: WorkflowState, name: str, wanted: Completion) -> set[Waiter]:
         """Those who wait and are not in memory, or not with their code, unless their recorded type is known and accepts it."""
-        open_ones, found = self._partition.open, set[Waiter]()
+        open_ones, found = self._open, set[Waiter]()
         for seq, index in state.waiters.get(name, ()):
             invocation = open_ones.get(seq)
             if invocation is None or (invocation.status in _ASKS and not _accepts(invocation, index, wanted)):
@@ -125,31 +141,24 @@ class Promises:
 
     async def _complete(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
         """The same with waiters that are not ready: they come back first. The caller's end cancels this."""
-        partition = self._partition
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                asked: set[Waiter] = set()  # and are held; one that is not here all the same has ended
-                while unready := self._unready(_state(caller), name, wanted) - asked:
-                    asked |= unready
-                    await stack.enter_async_context(partition.loader.holding_all(seq for seq, _ in unready))
-                    for seq, at in unready:
-                        if (waiting := partition.open.get(seq)) is not None:
-                            await partition.loader.replayed(waiting, at)
-                self._complete_now(caller, index, name, wanted, codec)
-        except Exception as error:
-            if not partition.stopped:
-                partition.fail(error)
+        async with contextlib.AsyncExitStack() as stack:
+            asked: set[Waiter] = set()  # and are held; one that is not here all the same has ended
+            while unready := self._unready(_state(caller), name, wanted) - asked:
+                asked |= unready
+                await stack.enter_async_context(self._loader.holding_all(seq for seq, _ in unready))
+                for seq, at in unready:
+                    if (waiting := self._open.get(seq)) is not None:
+                        await self._progress.replayed(waiting, at)
+            self._complete_now(caller, index, name, wanted, codec)
 
     def _complete_now(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
         """Without an await: all of it is in one batch."""
-        partition, state = self._partition, _state(caller)
+        state = _state(caller)
         found = state.completed.get(name)
         refusal: PromiseCompleted | BadArguments | None = None
         waiting: list[tuple[Invocation, int]] = []
         if found is None:
-            waiting = [
-                (partition.open[seq], at) for seq, at in sorted(state.waiters.get(name, ())) if seq in partition.open
-            ]
+            waiting = [(self._open[seq], at) for seq, at in sorted(state.waiters.get(name, ())) if seq in self._open]
             refusal = _refused_by(waiting, name, wanted)
         elif found.kind != wanted.kind or (found.text != wanted.text and not codec.equal(found.text, wanted.text)):
             refusal = PromiseCompleted(
@@ -157,26 +166,24 @@ class Promises:
                 "completion stands."
             )
         if refusal is not None:
-            partition.complete(caller, index, Kind.FAILED, failure_text(refusal))
+            self._progress.complete(caller, index, Kind.FAILED, failure_text(refusal))
             return
         if found is None:
             state.completed[name] = wanted
             state.waiters.pop(name, None)
             self._store(caller, name, wanted)
             for invocation, at in waiting:
-                partition.complete(invocation, at, *wanted)
-        partition.complete(caller, index, Kind.COMPLETED, None)
+                self._progress.complete(invocation, at, *wanted)
+        self._progress.complete(caller, index, Kind.COMPLETED, None)
 
     def _store(self, caller: Invocation, name: str, wanted: Completion) -> None:
-        partition, mailbox = self._partition, caller.mailbox
+        mailbox = caller.mailbox
         assert mailbox is not None
-        batch = partition.committer.batch
         # Without a run it may be one before it, or one after its end: the clean-up finds out.
         unclaimed = int(mailbox.current is None)
         failed = int(wanted.kind == Kind.FAILED)
-        row = (caller.service, caller.key, name, failed, wanted.text, partition.now_ms(), unclaimed)
-        batch.workflows.append(("completed", row))
-        partition.touch()
+        row = (caller.service, caller.key, name, failed, wanted.text, self._ledger.now_ms(), unclaimed)
+        self._ledger.workflow(mailbox, ("completed", row))
 
 
 _ASKS = (Status.BLOCKED, Status.RUNNING)  # its code is there, or comes back: it asks for the promise on its way

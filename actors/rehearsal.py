@@ -10,14 +10,13 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 from actors.attempt import raised
 from actors.attempt.attempt import Attempt
 from actors.attempt.branches import see_tasks
+from actors.attempt.cleanup import all_ended
 from actors.attempt.invocation import Invocation, Mailbox
 from actors.attempt.ports import Host
 from actors.clock import SystemClock
@@ -31,21 +30,17 @@ from actors.errors import (
 )
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
+from actors.loader import restored
+from actors.model.catalog import Catalog
 from actors.model.definitions import ServiceDefinition
+from actors.model.inside import inside
 from actors.model.limits import Limits
 from actors.model.object_state import ObjectState
-from actors.model.retry import RetryPolicy
-from actors.partition import Partition
 from actors.serde import Codec
 from actors.storage import Flag, InvocationRow, JournalRow, Status
-from actors.storage.port import Store
+from actors.turns import Turns
 
 PROMPT_TURNS = 50  # of the loop, in which a handler's own tasks get as far as they can without waiting
-
-
-class _Refusal(Executor):
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("a rehearsal runs no step")
 
 
 class _Given:
@@ -57,13 +52,48 @@ class _Given:
 _GIVEN = _Given()
 
 
-class Stage(Partition):
-    """A partition on which nothing takes effect: nothing enters its batch, and no timer, loader or step is ever asked for."""
+def _nothing(*_: Any) -> None: ...
 
-    def __init__(self, services: dict[str, ServiceDefinition], store: Store, limits: Limits, secret: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(services, store, loop, SystemClock(), Random(0), _Refusal(), RetryPolicy(), limits, None, None)
-        self.ids = self.host.ids = IdMint(secret)  # type: ignore[misc]
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a rehearsal sets nothing going")
+
+
+class Stage:
+    """A host on which nothing takes effect: there is no batch, and no timer, loader or step is ever asked for."""
+
+    def __init__(self, catalog: Catalog, limits: Limits, secret: bytes) -> None:
+        self.failure: BaseException | None = None
+        self.ids = IdMint(secret)
+        self.clock = SystemClock()
+        self.limits = limits
+        self.max_payload = limits.max_payload
+        self.watcher = None
+        self.services = catalog.services
+        self.handler, self.definition = catalog.handler, catalog.definition
+        self.loop = asyncio.get_running_loop()
+        turns = self.turns = Turns(self.loop, self.clock, self.label, lambda: None, self._failed)
+        self.variables = turns.variables
+        self.variables.run(inside.set, self)
+        self.make_ready, self.run_now, self.call_soon, self.now_ms = (
+            turns.make_ready,
+            turns.run_now,
+            turns.call_soon,
+            turns.now_ms,
+        )
+        self.open: dict[int, Invocation] = {}
+        self.waiting: dict[Any, Any] = {}
+        self.leaving: set[Any] = set()
+        self.lanes: dict[Any, Any] = {}
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+
+    def label(self, invocation: Invocation) -> str:
+        return f"{invocation.address} ({self.ids.invocation(invocation.seq)})"
+
+    def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None:
+        self.clock.call_at(due_ms, callback)
 
     def next_number(self) -> int:
         return 0
@@ -75,6 +105,38 @@ class Stage(Partition):
     def write_behind(self, mailbox: Mailbox) -> None: ...
 
     def write_entry(self, invocation: Invocation, entry: Entry) -> None: ...
+
+    def check_room(self, *_: Any, **__: Any) -> None: ...
+
+    def under_way(self, *_: Any) -> bool:
+        return False
+
+    # Asked for with each replay; what is recorded has its answer, or waits for it.
+    wait_promise: Callable[..., Any] = staticmethod(_nothing)
+    peek_promise: Callable[..., Any] = staticmethod(_nothing)
+    complete_promise: Callable[..., Any] = staticmethod(_nothing)
+
+    committer: Any = None
+    waits: Callable[..., Any] = staticmethod(_never)
+    add_timer: Callable[..., Any] = staticmethod(_never)
+    start_step: Callable[..., Any] = staticmethod(_never)
+    complete: Callable[..., Any] = staticmethod(_never)
+    complete_awakeable: Callable[..., Any] = staticmethod(_never)
+    attach: Callable[..., Any] = staticmethod(_never)
+    cancel: Callable[..., Any] = staticmethod(_never)
+    final: Callable[..., Any] = staticmethod(_never)
+    headers_for: Callable[..., Any] = staticmethod(_never)
+    accept: Callable[..., Any] = staticmethod(_never)
+    called: Callable[..., Any] = staticmethod(_never)
+    place_message: Callable[..., Any] = staticmethod(_never)
+    hold_while: Callable[..., Any] = staticmethod(_never)
+    unpin: Callable[..., Any] = staticmethod(_never)
+    finish: Callable[..., Any] = staticmethod(_never)
+    end: Callable[..., Any] = staticmethod(_never)
+    attempt_failed: Callable[..., Any] = staticmethod(_never)
+    pushed_back: Callable[..., Any] = staticmethod(_never)
+    pause: Callable[..., Any] = staticmethod(_never)
+    trace_mistake: Callable[..., Any] = staticmethod(_never)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +283,7 @@ class Rehearsals:
     ) -> Misfit | None:
         """Replay one invocation of an object that holds `texts`; what does not fit, or None."""
         stage = self._stage
-        invocation = stage.restore(row, list(journal))
+        invocation = stage.open[row.seq] = restored(row, list(journal), stage.services, stage.ids)
         try:
             if invocation.journal is not None:
                 # Nothing that was begun is begun again: each command without an answer counts as under way.
@@ -229,13 +291,13 @@ class Rehearsals:
             state = ObjectState(definition, dict(texts))
             if invocation.journal is not None and not invocation.has(Flag.APART):
                 state.catch_up(invocation.journal)
-            attempt = Rehearsal(stage.host, invocation, state)
+            attempt = Rehearsal(stage, invocation, state)
             try:
                 stage.make_ready(attempt)  # it is a task of its own, so it cannot be run inside of this one
                 await self._over(attempt)
             finally:
                 attempt.close()
-                await stage.left()
+                await all_ended(stage.leaving)
             return attempt.misfit
         finally:
             del stage.open[row.seq]

@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from actors.awakeables import Payload
+from actors.awakeables import Awakeables, Payload
+from actors.background import Background
+from actors.clock import Cancellable
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import BadArguments, TerminalError, failure_text, short_reason
 from actors.journal.entries import Kind
+from actors.ledger import Ledger
+from actors.operations import Operations
 from actors.restarts import checked_keep
 from actors.storage import RequestRow
-
-if TYPE_CHECKING:
-    from actors.clock import Cancellable
-    from actors.partition import Partition
+from actors.storage.port import Store
 
 log = logging.getLogger("actors")
 
@@ -34,8 +37,24 @@ _OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
 class Requests:
     """Looks for requests each `every_ms`, from `begin` to `stop`."""
 
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
+    def __init__(
+        self,
+        env: Env,
+        store: Store,
+        ledger: Ledger,
+        background: Background,
+        committer: Committer,
+        awakeables: Awakeables,
+        operations: Operations,
+    ) -> None:
+        self._ids = env.ids
+        self._clock = env.clock
+        self._store = store
+        self._ledger = ledger
+        self._background = background
+        self._committer = committer
+        self._awakeables = awakeables
+        self._operations = operations
         self._every_ms = 0
         self._alarm: Cancellable | None = None
 
@@ -51,23 +70,17 @@ class Requests:
 
     def _arm(self) -> None:
         if self._every_ms:
-            clock = self._partition.clock
-            self._alarm = clock.call_at(clock.due_ms(self._every_ms), self._ring)
+            self._alarm = self._clock.call_at(self._clock.due_ms(self._every_ms), self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
-        if not self._partition.stopped:
-            self._partition.loader.background(self._look())
+        if not self._background.stopped:
+            self._background.run(self._look())
 
     async def _look(self) -> None:
-        partition = self._partition
-        try:
-            taken = await partition.store.take_requests(partition.clock.now_ms() - KEEP_ANSWERS_MS)
-            if taken:
-                await self.apply(taken, left=False)
-        except Exception as error:
-            if not partition.stopped:
-                partition.fail(error)
+        taken = await self._store.take_requests(self._clock.now_ms() - KEEP_ANSWERS_MS)
+        if taken:
+            await self.apply(taken, left=False)
         self._arm()
 
     async def apply(self, requests: Sequence[RequestRow], *, left: bool = True) -> None:
@@ -78,7 +91,7 @@ class Requests:
         """
         for request in requests:
             await self._apply(request, logging.WARNING if left else logging.INFO)
-        await self._partition.committer.flushed()
+        await self._committer.flushed()
 
     async def _apply(self, request: RequestRow, level: int) -> None:
         try:
@@ -89,9 +102,8 @@ class Requests:
         except TerminalError as error:
             self._answer(request, refusal=error, level=level)
         except Exception as error:
-            partition = self._partition
-            partition.check_running()
-            if partition.committer.failed is not None:
+            self._background.check_running()
+            if self._committer.failed is not None:
                 raise
             log.exception("A request of the command line failed: %s of %s", request.operation, request.target)
             self._answer(
@@ -99,26 +111,25 @@ class Requests:
             )
 
     async def _operate(self, request: RequestRow) -> None:
-        partition, operation = self._partition, request.operation
+        operation = request.operation
         if operation not in _OPERATIONS:
             raise BadArguments(f"The operation {operation!r} is not known. Use a command line of the app's release.")
-        seq = partition.ids.read_invocation(request.target)
+        seq = self._ids.read_invocation(request.target)
         if operation == "restart":
             keep: Any = _decoded(request.argument) if request.argument is not None else 0
-            await partition.operations.restart(
+            await self._operations.restart(
                 seq,
                 checked_keep(keep),
-                lambda restarted: self._answer(request, {"invocation": partition.ids.invocation(restarted.seq)}),
+                lambda restarted: self._answer(request, {"invocation": self._ids.invocation(restarted.seq)}),
             )
         elif operation == "purge":
-            await partition.operations.purge(seq, lambda: self._answer(request))
+            await self._operations.purge(seq, lambda: self._answer(request))
         else:
-            await getattr(partition.operations, operation)(seq)
+            await getattr(self._operations, operation)(seq)
             self._answer(request)  # no await of these operations comes after their effect: it is in the open batch
 
     async def _complete(self, request: RequestRow) -> None:
-        partition = self._partition
-        seq, index = partition.ids.read_awakeable(request.target)
+        seq, index = self._ids.read_awakeable(request.target)
         if request.operation == "resolve":
             payload = Payload(Kind.COMPLETED, text=_compact(request.argument))
         else:
@@ -126,7 +137,7 @@ class Requests:
             if not isinstance(reason, str):
                 raise BadArguments(f"reject requires the reason as a str, got {type(reason).__name__}.")
             payload = Payload(Kind.FAILED, reason=reason)
-        await partition.awakeables.apply(seq, index, payload, lambda: self._answer(request))
+        await self._awakeables.apply(seq, index, payload, lambda: self._answer(request))
 
     def _answer(
         self,
@@ -135,10 +146,8 @@ class Requests:
         refusal: TerminalError | None = None,
         level: int = logging.INFO,
     ) -> None:
-        partition = self._partition
         text = failure_text(refusal) if refusal else msgspec.json.encode({"ok": True, **(result or {})}).decode()
-        partition.committer.batch.answered.append((text, partition.clock.now_ms(), request.number))
-        partition.touch()
+        self._ledger.answered(text, self._clock.now_ms(), request.number)
         log.log(
             level,
             "Request of the command line: %s of %s. %s",

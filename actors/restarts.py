@@ -22,21 +22,18 @@ awakeables begin anew with the replay, sleeps and deadlines get timers, awakeabl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from actors.alarms import Alarms
+from actors.attempt.invocation import Invocation
 from actors.attempt.upgrades import record_version
 from actors.errors import BadArguments, CannotKeep
 from actors.journal.entries import WRITES, Kind, describe
+from actors.journal.ids import IdMint
 from actors.journal.journal import Journal, after, found_by, left
-from actors.storage import Flag
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation
-    from actors.journal.ids import IdMint
-    from actors.model.definitions import HandlerDefinition
-    from actors.model.object_state import ObjectState
-    from actors.partition import Partition
-    from actors.storage import InvocationRow, JournalRow
+from actors.ledger import Ledger
+from actors.model.definitions import HandlerDefinition
+from actors.model.object_state import ObjectState
+from actors.storage import Flag, InvocationRow, JournalRow
 
 
 def checked_keep(keep: int) -> int:
@@ -132,19 +129,19 @@ class Prefix:
                 raise self._refusal(entry.idx, why, otherwise)
         self._as_it_is = True
 
-    def copy(self, partition: Partition, invocation: Invocation) -> None:
+    def copy(self, ledger: Ledger, timers: Alarms, ids: IdMint, invocation: Invocation) -> None:
         """Give all of it to a new invocation that was accepted in this very step."""
         extras = invocation.more()
         extras.flags |= Flag.CONTINUES
         # What it draws from ctx.random must be what the one drew that has executed the first of these commands.
         extras.restart_of = self._row.restart_of if self._row.flags & Flag.CONTINUES else self._row.seq
-        names = self._names(partition.ids, invocation.seq)
+        names = self._names(ids, invocation.seq)
         placed = {row.ref for row in self.entries if row.kind == Kind.PLACED}
         numbers: dict[int, str] = {}  # of messages that were not placed before the end: each restart may place its own
         for row in self.entries:
             if row.kind == Kind.SEND and row.ref is None and row.value and row.before and row.idx not in placed:
-                number = partition.next_number()
-                names[partition.ids.invocation(int(row.before))] = partition.ids.invocation(number)
+                number = ledger.next_number()
+                names[ids.invocation(int(row.before))] = ids.invocation(number)
                 numbers[row.idx] = str(number)
         journal = invocation.journal = Journal()
         old_texts, texts = dict(self._initial), dict(self._initial)
@@ -161,14 +158,14 @@ class Prefix:
             ref = row.ref
             if kind == Kind.RUN:
                 ref = before = None  # how often the old one has failed: the new one has its policy before it
-            partition.write_entry(invocation, journal.append(kind, name, value, ref, before, row.at_ms))
+            ledger.write_entry(invocation, journal.append(kind, name, value, ref, before, row.at_ms))
         for entry in journal.commands:
             if (
                 entry.kind in (Kind.SLEEP, Kind.AWAKEABLE)
                 and entry.ref is not None
                 and entry.idx not in journal.completed
             ):
-                partition.alarms.add(entry.ref, invocation, entry.idx)
+                timers.add(entry.ref, invocation, entry.idx)
         handler = invocation.handler
         if handler is not None and handler.atomic:  # the state is as it was found, and stays so until the outcome
             if journal.writes():
@@ -178,10 +175,10 @@ class Prefix:
             assert invocation.mailbox is not None and invocation.mailbox.state is not None
             state = invocation.mailbox.state
             if state.foreign:  # the object has no state now
-                record_version(partition, invocation, state)
+                record_version(ledger, invocation, state)
             stored, text = state.stored, _renamed_text(text, names)
             if stored.get(name) != text:
-                partition.write_state(invocation, name, text)
+                ledger.write_state(invocation, name, text)
                 if text is None:
                     del stored[name]
                 else:

@@ -5,11 +5,13 @@ it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from actors.clock import Cancellable
-    from actors.partition import Partition
+from actors.background import Background
+from actors.clock import Cancellable
+from actors.committer import Committer
+from actors.env import Env
+from actors.ledger import Ledger
+from actors.storage.port import Store
 
 SLICE = 500
 
@@ -20,8 +22,19 @@ class Retention:
     Those accepted under an idempotency key stay for `keyed_ms`, however many they are: their outcome was promised.
     """
 
-    def __init__(self, partition: Partition, keep_ms: int | None, keep_count: int | None, keyed_ms: int | None) -> None:
-        self._partition = partition
+    purge_keyed: Callable[
+        [Sequence[int]], Awaitable[object]
+    ]  # runs of workflows; handed in by the wiring, as `expire` is
+    expire: Callable[[int], Awaitable[int | None]]  # promises that no run has claimed
+
+    def __init__(self, env: Env, store: Store, ledger: Ledger, background: Background, committer: Committer) -> None:
+        limits = env.limits
+        self._clock = env.clock
+        self._store = store
+        self._ledger = ledger
+        self._background = background
+        self._committer = committer
+        keep_ms, keyed_ms, keep_count = limits.retention_ms, limits.idempotency_retention_ms, limits.max_retained
         self._keep_ms = keep_ms
         self._keep_count = keep_count
         self._keyed_ms = keyed_ms
@@ -45,7 +58,7 @@ class Retention:
         if self.count > self.limit and not self._sweeping:
             self._begin(self._trim)
         if self._alarm is None and self._shortest_ms is not None:
-            self._alarm = self._partition.clock.call_at(self._partition.now_ms() + self._shortest_ms, self._ring)
+            self._alarm = self._clock.call_at(self._ledger.now_ms() + self._shortest_ms, self._ring)
             self.armed = True
 
     def stop(self) -> None:
@@ -55,11 +68,8 @@ class Retention:
     def purge(self, seqs: Sequence[int], keyed: bool) -> None:
         if not keyed:
             self.count -= len(seqs)
-        batch = self._partition.committer.batch
-        batch.purged.extend([(seq,) for seq in seqs])
         self._purges += 1
-        self._purged_in = batch.number
-        self._partition.touch()
+        self._purged_in = self._ledger.purged(seqs)
 
     def sweep(self) -> None:
         """Forget what is due, in the background."""
@@ -69,16 +79,15 @@ class Retention:
             self._begin(self._sweep)
 
     def _begin(self, work: Callable[[], Awaitable[None]]) -> None:
-        if not self._partition.stopped:
+        if not self._background.stopped:
             self._sweeping = True
-            self._partition.loader.background(self._guarded(work))
+            self._background.run(self._guarded(work))
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:
-            if not self._partition.stopped:
-                self._partition.fail(error)
+            self._background.failed(error)
         finally:
             self._sweeping = False
         if self._due:
@@ -87,27 +96,26 @@ class Retention:
 
     async def _trim(self) -> None:
         """There are too many."""
-        await self._partition.committer.flushed()  # what has been counted is there to be found
+        await self._committer.flushed()  # what has been counted is there to be found
         before = -1
         while self.count > self.limit and self.count != before:  # or the count is wrong, and there is nothing to forget
             before = self.count
             await self._sweep_slice(keyed=False, keep_ms=None)
 
     async def _sweep(self) -> None:
-        partition = self._partition
         next_due = [
             await self._sweep_kind(keyed=False, keep_ms=self._keep_ms),
             await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
-            None if self._keyed_ms is None else await partition.workflows.expire(self._keyed_ms),
+            None if self._keyed_ms is None else await self.expire(self._keyed_ms),
         ]
         # Without one, the alarm of what has ended meanwhile stays.
         due = min((at for at in next_due if at is not None), default=None)
-        if due is not None and not partition.stopped:
+        if due is not None and not self._background.stopped:
             self.stop()
             # No later than what ends right now is due, which need not be the same kind: it finds an alarm that is set.
             assert self._shortest_ms is not None
-            due = min(due, partition.clock.now_ms() + self._shortest_ms)
-            self._alarm = partition.clock.call_at(due, self._ring)
+            due = min(due, self._clock.now_ms() + self._shortest_ms)
+            self._alarm = self._clock.call_at(due, self._ring)
             self.armed = True
 
     def _ring(self) -> None:
@@ -124,16 +132,16 @@ class Retention:
 
     async def _sweep_slice(self, *, keyed: bool, keep_ms: int | None) -> list[int] | None:
         """Forget the oldest that are due. When those that it has looked at and left ended; None if there may be more."""
-        partition, committer = self._partition, self._partition.committer
+        committer = self._committer
         if self._purged_in > committer.handed_over:  # else they would be found once more
             await committer.flushed()
-        oldest = await partition.store.ended(SLICE, keyed)
+        oldest = await self._store.ended(SLICE, keyed)
         purges = self._purges
         # So that it goes with the batch of those whom this wakes too: they would wait for one of its own.
         await committer.flushed()
         if purges != self._purges:
             return None
-        latest = None if keep_ms is None else partition.clock.now_ms() - keep_ms
+        latest = None if keep_ms is None else self._clock.now_ms() - keep_ms
         surplus = 0 if keyed or self._keep_count is None else self.count - self._keep_count
         gone = [
             seq
@@ -141,7 +149,7 @@ class Retention:
             if place < surplus or (latest is not None and ended_ms <= latest)
         ]
         if gone and keyed:
-            await partition.workflows.purge(gone)
+            await self.purge_keyed(gone)
         elif gone:
             self.purge(gone, keyed)
         return [ended_ms for _, ended_ms in oldest[len(gone) :]] if len(gone) < SLICE else None

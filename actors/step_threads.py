@@ -10,13 +10,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actors.clock import Cancellable, Clock
 from actors.model.inside import inside_step
-
-if TYPE_CHECKING:
-    from actors.steps import Step
 
 log = logging.getLogger("actors")
 
@@ -32,7 +29,7 @@ class Execution:
 
     job: Future[Any]
 
-    def __init__(self, step: Step, function: Callable[[], Any], queued_ms: int) -> None:
+    def __init__(self, step: object, function: Callable[[], Any], queued_ms: int) -> None:
         self.step = step
         self.function = function
         self.queued_ms = queued_ms

@@ -12,11 +12,14 @@ import contextvars
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from actors import failures, left_steps
+from actors import left_steps
 from actors.attempt import raised
-from actors.attempt.invocation import StepWork
+from actors.attempt.invocation import Invocation, StepWork
+from actors.background import Background
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import (
     InvocationCancelled,
     PayloadTooLarge,
@@ -26,19 +29,78 @@ from actors.errors import (
     failure_text,
     short_reason,
 )
+from actors.failures import Failures, programming_error
 from actors.journal.entries import Entry, Kind
 from actors.journal.tries import Tries
+from actors.ledger import Ledger
 from actors.model.futures import mark_seen
 from actors.model.inside import inside_step
 from actors.model.result_types import unwrapped
 from actors.model.retry import RetryPolicy
+from actors.progress import Progress
 from actors.serde import Codec, packing
-from actors.step_threads import Execution
+from actors.step_threads import Execution, StepThreads
 from actors.storage import Flag, Status
 
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation
-    from actors.partition import Partition
+
+class Steps:
+    """Starts the steps of a partition, and knows those that are being executed."""
+
+    __slots__ = (
+        "background",
+        "committer",
+        "draining",
+        "env",
+        "executing",
+        "failures",
+        "ledger",
+        "loop",
+        "progress",
+        "secret",
+        "threads",
+    )
+
+    def __init__(
+        self,
+        env: Env,
+        loop: asyncio.AbstractEventLoop,
+        ledger: Ledger,
+        background: Background,
+        committer: Committer,
+        progress: Progress,
+        failures: Failures,
+        threads: StepThreads,
+    ) -> None:
+        self.env = env
+        self.loop = loop
+        self.ledger = ledger
+        self.background = background
+        self.committer = committer
+        self.progress = progress
+        self.failures = failures
+        self.threads = threads
+        self.executing: set[Step] = set()  # the steps whose functions are being executed, or wait for a thread
+        self.draining = False  # no step begins any more
+        self.secret = bytes(32)  # the secret of the file, which identifies it under any path
+
+    def start(
+        self,
+        invocation: Invocation,
+        index: int,
+        function: Callable[[], Any],
+        codec: Codec | None,
+        policy: RetryPolicy | None,
+    ) -> None:
+        """Execute a step once everything before it is durable, unless an earlier attempt's execution still runs."""
+        if invocation.work is None or index not in invocation.work:
+            step = Step(self, invocation, index, function, codec, policy, contextvars.copy_context())
+            self.progress.add_work(invocation, index, step)
+            step.schedule()
+
+    def stop(self) -> list[str]:
+        """The app stops. The steps whose functions go on all the same."""
+        self.threads.stop()
+        return [str(step) for step in list(self.executing) if step.abandon()]
 
 
 class Step(StepWork):
@@ -57,8 +119,8 @@ class Step(StepWork):
         "_function",
         "_invocation",
         "_joined",
-        "_partition",
         "_policy",
+        "_steps",
         "_variables",
         "executing",
         "index",
@@ -67,7 +129,7 @@ class Step(StepWork):
 
     def __init__(
         self,
-        partition: Partition,
+        steps: Steps,
         invocation: Invocation,
         index: int,
         function: Callable[[], Any],
@@ -75,7 +137,7 @@ class Step(StepWork):
         policy: RetryPolicy | None,
         variables: contextvars.Context,
     ) -> None:
-        self._partition = partition
+        self._steps = steps
         self._invocation = invocation
         self.index = index
         self._function = function
@@ -88,7 +150,7 @@ class Step(StepWork):
         self.withdrawn = False
 
     def __str__(self) -> str:
-        return f"step {self._name()} of {self._partition.label(self._invocation)}"
+        return f"step {self._name()} of {self._steps.env.label(self._invocation)}"
 
     @property
     def seq(self) -> int:
@@ -107,63 +169,63 @@ class Step(StepWork):
         policy = self._policy
         tries = self._tries() if policy is not None else None
         if policy is None or tries is None or not tries.failed:
-            self._partition.committer.gate(self.start)
+            self._steps.committer.gate(self.start)
             return
-        partition = self._partition
+        steps = self._steps
         if self._told_cancelled():
-            partition.loop.call_soon(self._give_up_cancelled)  # the handler that asks for it is running
+            steps.loop.call_soon(self._give_up_cancelled)  # the handler that asks for it is running
         elif policy.max_attempts is not None and tries.failed >= policy.max_attempts:  # by the policy of older code
-            partition.loop.call_soon(self._give_up, tries)
+            steps.loop.call_soon(self._give_up, tries)
         else:
             # Further off than the policy allows: the clock was ahead when that was planned.
-            latest = partition.clock.due_ms(round(policy.max_interval * 1000))
-            partition.wake_at(min(tries.next_ms or 0, latest), self._due)
+            latest = steps.env.clock.due_ms(round(policy.max_interval * 1000))
+            steps.progress.wake_at(min(tries.next_ms or 0, latest), self._due)
 
     def _due(self) -> None:
         if not self._over():
-            self._partition.committer.gate(self.start)  # its last failure must be on disk, too
+            self._steps.committer.gate(self.start)  # its last failure must be on disk, too
 
     def start(self) -> bool:
         """Run the function. Called once all it depends on is durable. Whether it has begun on the loop: it may be over soon."""
-        partition = self._partition
-        if self._over() or partition.draining or self._cancelled_meanwhile():
+        steps = self._steps
+        if self._over() or steps.draining or self._cancelled_meanwhile():
             return False
         try:
-            left = left_steps.join(self._key(), partition.loop)
+            left = left_steps.join(self._key(), steps.loop)
             if left is not None:
                 self._join(left)
                 return False
             function = self._function
-            if partition.watcher is not None:
-                function = partition.watcher.step(self._invocation, self._name(), function)
+            if steps.env.watcher is not None:
+                function = steps.env.watcher.step(self._invocation, self._name(), function)
             # Each try begins with the variables of the handler, and no two threads can enter one context at once.
             variables = self._variables.copy() if self._policy is not None else self._variables
             if is_async(function):
-                self._begun(partition.loop.create_task(_no_stop_async(function), context=variables))
+                self._begun(steps.loop.create_task(_no_stop_async(function), context=variables))
             else:
-                execution = Execution(self, function, partition.clock.now_ms())
-                partition.step_threads.submit(execution, variables.run)
+                execution = Execution(self, function, steps.env.clock.now_ms())
+                steps.threads.submit(execution, variables.run)
                 self._execution = execution
-                self._begun(asyncio.wrap_future(execution.job, loop=partition.loop))
+                self._begun(asyncio.wrap_future(execution.job, loop=steps.loop))
         except Exception as error:  # arguments that do not fit, for example
-            partition.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
+            steps.loop.call_soon(self._failed, error)  # the handler that asked for it may still be running
         return self._execution is None and self.executing is not None
 
     def _join(self, job: left_steps.Job) -> None:
         """Wait for an execution that was begun before the app was started again, instead of beginning one beside it."""
-        partition = self._partition
+        steps = self._steps
         self._joined = True
         if isinstance(job, asyncio.Task):
             self._begun(job)
             return
-        self._execution = execution = Execution(self, self._function, partition.clock.now_ms())
+        self._execution = execution = Execution(self, self._function, steps.env.clock.now_ms())
         execution.begun, execution.job = True, job
-        partition.step_threads.running.add(execution)
-        self._begun(asyncio.wrap_future(job, loop=partition.loop))
+        steps.threads.running.add(execution)
+        self._begun(asyncio.wrap_future(job, loop=steps.loop))
 
     def _begun(self, executing: asyncio.Future[Any]) -> None:
         self.executing = executing
-        self._partition.executing.add(self)
+        self._steps.executing.add(self)
         executing.add_done_callback(self._done)
 
     # --- stopping ---------------------------------------------------------------------------------------------------------
@@ -192,13 +254,13 @@ class Step(StepWork):
         else:
             assert isinstance(executing, asyncio.Task)
             job = executing
-            if self._partition.closing or self._invocation.ended:
+            if self._steps.background.closing or self._invocation.ended:
                 job.cancel()
         left_steps.leave(self._key(), job)
         return not job.done()
 
     def _key(self) -> left_steps.Key:
-        return self._partition.secret, self._invocation.seq, self.index
+        return self._steps.secret, self._invocation.seq, self.index
 
     def withdraw(self) -> bool:
         """No new execution. Whether one is under way; then its result still counts."""
@@ -236,7 +298,7 @@ class Step(StepWork):
         return Tries.of(command.ref, command.before) if command is not None else Tries()
 
     def _over(self) -> bool:
-        return self.withdrawn or self._invocation.ended or self._partition.stopped
+        return self.withdrawn or self._invocation.ended or self._steps.background.stopped
 
     def _cancelled_meanwhile(self) -> bool:
         """Whether it has failed before and its invocation was cancelled since; then `told_cancelled` gives it up."""
@@ -256,14 +318,14 @@ class Step(StepWork):
     # --- results ------------------------------------------------------------------------------------------------------------
 
     def _done(self, running: asyncio.Future[Any]) -> None:
-        partition = self._partition
+        steps = self._steps
         execution, self._execution, self.executing = self._execution, None, None
-        partition.executing.discard(self)
+        steps.executing.discard(self)
         if execution is not None:
-            partition.step_threads.running.discard(execution)
+            steps.threads.running.discard(execution)
         if self._over():
             mark_seen(running)
-            partition.step_left(self._invocation, self.index)
+            steps.progress.step_left(self._invocation, self.index)
             return
         error = (
             asyncio.CancelledError("the step was cancelled from inside") if running.cancelled() else running.exception()
@@ -283,28 +345,28 @@ class Step(StepWork):
                     "The step returned a coroutine. Pass ctx.run the async function itself, not a wrapper of it."
                 )
             text = packing.pack(value) if self._codec is None else self._codec.encode(value)
-            if len(text) > partition.limits.max_payload:
+            if len(text) > steps.env.limits.max_payload:
                 raise PayloadTooLarge(
                     f"The step's result takes {len(text):,} characters; max_payload of the app allows "
-                    f"{partition.limits.max_payload:,}. Let the step store the result elsewhere and return a "
+                    f"{steps.env.limits.max_payload:,}. Let the step store the result elsewhere and return a "
                     "reference to it."
                 )
         except TerminalError as refused:
-            partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
+            steps.progress.complete(self._invocation, self.index, Kind.FAILED, failure_text(refused))
             return
         except Exception as broken:  # a method of the value's own class, for example
             self._failed(broken)
             return
-        partition.complete(self._invocation, self.index, Kind.COMPLETED, text)
+        steps.progress.complete(self._invocation, self.index, Kind.COMPLETED, text)
 
     def _failed(self, error: BaseException) -> None:
         if self._over():
             return
-        partition, invocation = self._partition, self._invocation
+        steps, invocation = self._steps, self._invocation
         terminal = raised.terminal(error)
         if terminal is not None:
-            partition.complete(
-                invocation, self.index, Kind.FAILED, failure_text(terminal, partition.limits.max_failure)
+            steps.progress.complete(
+                invocation, self.index, Kind.FAILED, failure_text(terminal, steps.env.limits.max_failure)
             )
             return
         policy = self._policy
@@ -316,52 +378,54 @@ class Step(StepWork):
             with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
-            failures.step_failed(partition, invocation, self.index, error)
+            steps.failures.step_failed(invocation, self.index, error)
             return
-        now = partition.clock.now_ms()
+        now = steps.env.clock.now_ms()
         tries = self._tries().once_more(now, raised.reason_of(error))
-        partition.counts.failed_steps += 1
+        steps.env.counts.failed_steps += 1
         if policy.exhausted(tries.failed, now - tries.since_ms):
             self._record(tries)
             self._give_up(tries, short_reason(raised.principal(error)))
             return
-        if failures.mistaken(partition, tries.failed, error):
+        if steps.failures.mistaken(tries.failed, error):
             self._record(tries)
-            wrong = failures.programming_error(error, tries.error)
-            failures.step_given_up(partition, invocation, self._name(), tries.failed, tries.error)
-            partition.complete(invocation, self.index, Kind.FAILED, failure_text(wrong, partition.limits.max_failure))
+            wrong = programming_error(error, tries.error)
+            steps.failures.step_given_up(invocation, self._name(), tries.failed, tries.error)
+            steps.progress.complete(
+                invocation, self.index, Kind.FAILED, failure_text(wrong, steps.env.limits.max_failure)
+            )
             return
-        delay_ms = policy.delay_ms(tries.failed, partition.rng)
-        next_ms = partition.clock.due_ms(delay_ms)
+        delay_ms = policy.delay_ms(tries.failed, steps.env.rng)
+        next_ms = steps.env.clock.due_ms(delay_ms)
         self._record(tries.at(next_ms))
-        failures.step_failed_again(partition, invocation, self._name(), tries.failed, delay_ms / 1000, tries.error)
+        steps.failures.step_failed_again(invocation, self._name(), tries.failed, delay_ms / 1000, tries.error)
         if invocation.status == Status.PAUSED:
             self.withdrawn = True
-            partition.work_ended(invocation, self.index)
+            steps.progress.work_ended(invocation, self.index)
         elif self._told_cancelled():
             self._give_up_cancelled()
         else:
-            partition.wake_at(next_ms, self._due)
+            steps.progress.wake_at(next_ms, self._due)
 
     def _record(self, tries: Tries) -> None:
         command = self._command()
         if command is not None:
             tries.write(command)
-            self._partition.write_tries(self._invocation, command)
+            self._steps.ledger.write_tries(self._invocation, command)
 
     def _give_up(self, tries: Tries, last: str | None = None) -> None:
         if self._over():
             return
         last = tries.error.rstrip().rpartition("\n")[2] if last is None else last
         exhausted = RetriesExhausted(f"The step failed {tries.failed} times; the last error was {last}.")
-        failures.step_given_up(self._partition, self._invocation, self._name(), tries.failed, tries.error)
-        self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
+        self._steps.failures.step_given_up(self._invocation, self._name(), tries.failed, tries.error)
+        self._steps.progress.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
 
     def _give_up_cancelled(self) -> None:
         if self._over():
             return
         stopped = InvocationCancelled(f"The step {self._name()} is not tried again: its invocation was cancelled.")
-        self._partition.complete(self._invocation, self.index, Kind.FAILED, failure_text(stopped))
+        self._steps.progress.complete(self._invocation, self.index, Kind.FAILED, failure_text(stopped))
 
 
 async def _no_stop_async(function: Callable[[], Any]) -> Any:

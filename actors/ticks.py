@@ -12,19 +12,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from actors.attempt.invocation import Invocation, own_key
+from actors.background import Background
+from actors.clock import Cancellable
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import InvocationCancelled, TickSkipped
+from actors.intake import Intake
+from actors.loader import Loader
+from actors.model.catalog import Catalog
 from actors.model.cron import due_of, line_of
+from actors.model.definitions import Schedule
 from actors.model.names import address
+from actors.progress import Progress
+from actors.retention import Retention
 from actors.storage import Flag, InvocationRow, Status
-from actors.timers import DELIVER
-
-if TYPE_CHECKING:
-    from actors.clock import Cancellable
-    from actors.model.definitions import Schedule
-    from actors.partition import Partition
+from actors.storage.port import Store
 
 log = logging.getLogger("actors")
 
@@ -85,11 +89,30 @@ class _Series:
 class Ticks:
     """Places, delivers, skips and withdraws the ticks of a partition."""
 
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
+    def __init__(
+        self,
+        env: Env,
+        catalog: Catalog,
+        store: Store,
+        background: Background,
+        committer: Committer,
+        loader: Loader,
+        progress: Progress,
+        intake: Intake,
+        retention: Retention,
+    ) -> None:
+        self._ids = env.ids
+        self._clock = env.clock
+        self._store = store
+        self._background = background
+        self._committer = committer
+        self._loader = loader
+        self._progress = progress
+        self._intake = intake
+        self._retention = retention
         self._series = {
             schedule.identity: _Series(schedule)
-            for service in partition.services.values()
+            for service in catalog.services.values()
             for schedule in service.schedules
         }
         self._of: dict[int, _Series] = {}  # by seq of each open tick
@@ -99,13 +122,12 @@ class Ticks:
 
     async def open(self) -> None:
         """Read the open ticks, before any timer fires."""
-        self._found = await self._partition.store.ticks()
+        self._found = await self._store.ticks()
         await self._read_taken(self._series.values())
 
     def begin(self) -> None:
         """Make the ticks that were read those of the schedules as they are now."""
-        partition = self._partition
-        now_ms = partition.clock.now_ms()
+        now_ms = self._clock.now_ms()
         found, self._found = self._found, []
         for row in found:
             assert row.idempotency_key is not None
@@ -127,7 +149,7 @@ class Ticks:
                 row.idempotency_key,
                 "no schedule of this app places it" if series is None else "of the clock or the rules of its zone",
             )
-            self._withdraw(partition.restore(row, None))
+            self._withdraw(self._loader.restore(row, None))
         for series in self._series.values():
             if series.pending is None:
                 self._place(series, series.first(now_ms))
@@ -139,19 +161,18 @@ class Ticks:
 
     def due(self, tick: Invocation) -> None:
         """The time of a pending tick has come: deliver it or skip it, and place the next one."""
-        partition = self._partition
         series = self._of[tick.seq]
-        schedule, due_ms, now_ms = series.schedule, tick.position, partition.clock.now_ms()
+        schedule, due_ms, now_ms = series.schedule, tick.position, self._clock.now_ms()
         reason: str | None = None
         if series.running is not None:
-            reason = f"the tick before it, {partition.ids.invocation(series.running)}, has not ended"
+            reason = f"the tick before it, {self._ids.invocation(series.running)}, has not ended"
         elif schedule.misfire == "skip" and series.missed(due_ms, now_ms):
             reason = f"it is {(now_ms - due_ms) / 1000:,.1f} s late, and its schedule says misfire='skip'"
         series.pending = None
         self._place(series, series.next(due_ms, now_ms))
         if reason is not None:
             log.warning("%s: the tick of %s is skipped: %s.", series, schedule.line.local(due_ms).isoformat(), reason)
-            partition.end(tick, TickSkipped(f"Skipped: {reason}."))
+            self._progress.end(tick, TickSkipped(f"Skipped: {reason}."))
             return
         if now_ms - due_ms > GRACE_MS:
             log.info("%s: the tick of %s runs late.", series, schedule.line.local(due_ms).isoformat())
@@ -159,7 +180,7 @@ class Ticks:
         # It was placed by what the class was then.
         tick.args_text, tick.args = schedule.args_text, None
         tick.shared, tick.mode = schedule.handler.shared, schedule.handler.mode
-        partition.deliver_scheduled(tick)
+        self._intake.deliver_scheduled(tick)
 
     def ended(self, tick: Invocation) -> None:
         """A tick has its outcome. One that ends before its time is followed by the next one all the same."""
@@ -171,14 +192,14 @@ class Ticks:
         elif series.pending == tick.seq:
             series.pending = None
             # If the clock was wrong when it was placed, so is its successor, and will be found to be.
-            self._place(series, series.next(series.due_ms, self._partition.clock.now_ms()), series.placed_ms)
+            self._place(series, series.next(series.due_ms, self._clock.now_ms()), series.placed_ms)
 
     # --- placing and withdrawing --------------------------------------------------------------------------------------
 
     def _place(self, series: _Series, due_ms: int, placed_ms: int = 0) -> None:
         """Make the tick of this due time pending. `placed_ms` is when that was decided, if not now."""
-        partition, schedule = self._partition, series.schedule
-        seq, now_ms = partition.next_number(), max(placed_ms, partition.clock.now_ms())
+        schedule = series.schedule
+        seq, now_ms = self._intake.next_number(), max(placed_ms, self._clock.now_ms())
         tick = Invocation(seq, schedule.handler, schedule.key or own_key(seq), schedule.args_text, None, now_ms)
         extras = tick.more()
         extras.flags = Flag.TICK
@@ -186,10 +207,7 @@ class Ticks:
         extras.headers = json.dumps({"schedule-due": schedule.line.local(due_ms).isoformat()})
         tick.status = Status.SCHEDULED
         tick.position = due_ms
-        partition.open[seq] = tick
-        partition.mark(tick)
-        partition.alarms.add(due_ms, tick, DELIVER)
-        partition.residence.scheduled(tick)
+        self._intake.accept_later(tick, due_ms)
         self._pends(series, seq, due_ms, now_ms)
 
     def _pends(self, series: _Series, seq: int, due_ms: int, placed_ms: int) -> None:
@@ -198,25 +216,23 @@ class Ticks:
 
     def _withdraw(self, tick: Invocation) -> None:
         """Take a pending tick back. No trace of it stays: its due time may come back, with the schedule."""
-        partition = self._partition
         series = self._of.pop(tick.seq, None)
         if series is not None:
             series.pending = None
-        partition.end(tick, InvocationCancelled("The schedule of this tick was changed or removed."))
-        partition.retention.purge([tick.seq], keyed=False)
+        self._progress.end(tick, InvocationCancelled("The schedule of this tick was changed or removed."))
+        self._retention.purge([tick.seq], keyed=False)
 
     # --- a clock that was wrong -----------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
         pending = [series.due_ms for series in self._series.values() if series.pending is not None]
-        if pending and not self._partition.stopped:
-            clock = self._partition.clock
-            self._alarm = clock.call_at(max(min(pending), clock.now_ms() + LOOK_EVERY_MS), self._look)
+        if pending and not self._background.stopped:
+            self._alarm = self._clock.call_at(max(min(pending), self._clock.now_ms() + LOOK_EVERY_MS), self._look)
 
     def _look(self) -> None:
         """Look for ticks that were placed at a time which is far from having come."""
         self._arm()
-        now_ms = self._partition.clock.now_ms()
+        now_ms = self._clock.now_ms()
         ahead = [
             series
             for series in self._series.values()
@@ -224,38 +240,34 @@ class Ticks:
         ]
         if ahead and not self._correcting:
             self._correcting = True
-            self._partition.loader.background(self._correct(ahead))
+            self._background.run(self._correct(ahead))
 
     async def _correct(self, ahead: list[_Series]) -> None:
-        partition = self._partition
         try:
-            await partition.committer.flushed()
+            await self._committer.flushed()
             await self._read_taken(ahead)
             for series in ahead:
                 series.taken.discard(series.due_ms)
-                if series.fits(partition.clock.now_ms()):
-                    series.placed_ms = partition.clock.now_ms()  # looked at
+                if series.fits(self._clock.now_ms()):
+                    series.placed_ms = self._clock.now_ms()  # looked at
                 elif series.pending is not None:
                     await self._place_anew(series, series.pending)
-        except Exception as error:
-            if not partition.stopped:
-                partition.fail(error)
         finally:
             self._correcting = False
 
     async def _place_anew(self, series: _Series, seq: int) -> None:
-        async with self._partition.loader.holding(seq) as tick:
+        async with self._loader.holding(seq) as tick:
             if tick is None or series.pending != seq:
                 return  # it was due, or cancelled, meanwhile: the next one was placed by the new time
             log.warning("%s: the clock was set back, so its next tick is placed anew.", series)
             self._withdraw(tick)
-            self._place(series, series.first(self._partition.clock.now_ms()))
+            self._place(series, series.first(self._clock.now_ms()))
 
     async def _read_taken(self, asked: Iterable[_Series]) -> None:
         wanted = list(asked)
-        after_ms = self._partition.clock.now_ms() - GRACE_MS - 1000
+        after_ms = self._clock.now_ms() - GRACE_MS - 1000
         if wanted:
-            for place, tick_key in await self._partition.store.tick_keys(list(_ranges(wanted, after_ms))):
+            for place, tick_key in await self._store.tick_keys(list(_ranges(wanted, after_ms))):
                 wanted[place].taken.add(due_of(tick_key))
 
 

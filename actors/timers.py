@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from actors.clock import Cancellable
-
-if TYPE_CHECKING:
-    from actors.partition import Partition
+from actors.background import Background
+from actors.clock import Cancellable, Clock
+from actors.committer import Committer
+from actors.storage.port import Store
 
 RETRY = -1  # `index` of the timer that starts the next attempt
 DELIVER = -2  # `index` of the timer that puts a delayed message into its mailbox
@@ -29,11 +28,23 @@ class Timers:
     its way there, and is read when the heap runs low.
     """
 
-    def __init__(self, partition: Partition, on_due: Callable[[list[Timer]], None]) -> None:
-        self._partition = partition
-        self._clock = partition.clock
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        committer: Committer,
+        background: Background,
+        most: int,
+        longest_retry_ms: int,
+        on_due: Callable[[list[Timer]], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._committer = committer
+        self._background = background
+        self._longest_retry_ms = longest_retry_ms
         self._on_due = on_due
-        self._most = partition.limits.max_timers
+        self._most = most
         self._read_size = max(1, self._most // 3)  # read from disk at once, and left in memory when there are too many
         self._heap: list[Timer] = []
         self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled ones too
@@ -110,7 +121,7 @@ class Timers:
         if self._heap:
             self._alarm = self._clock.call_at(self._heap[0][0], self._ring)
         if self._horizon is not None and len(self._heap) < max(1, self._read_size // 2) and self._reading is None:
-            self._reading = self._partition.spawn(self._read_on())
+            self._reading = self._background.spawn(self._read_on())
 
     def _ring(self) -> None:
         self._alarm = None
@@ -128,24 +139,20 @@ class Timers:
 
     def _overlong_retries(self, now: int) -> list[Timer]:
         """Retries that are further off than any policy says: the clock was ahead when they were planned. They are due."""
-        latest = now + self._partition.longest_retry_ms
+        latest = now + self._longest_retry_ms
         found = sorted(timer for timer in self._live.values() if timer[3] == RETRY and timer[0] > latest)
         for timer in found:
             del self._live[timer[2], timer[3]]
         return found
 
     async def _read_on(self) -> None:
-        try:
-            await self._partition.committer.flushed()  # so that the read sees all that was added before
-            await self._read()
-        except Exception as error:
-            if not self._partition.stopped:
-                self._partition.fail(error)
+        await self._committer.flushed()  # so that the read sees all that was added before
+        await self._read()
 
     async def _read(self) -> None:
         horizon = self._horizon
         assert horizon is not None
-        found = await self._partition.store.timers(horizon, self._read_size)
+        found = await self._store.timers(horizon, self._read_size)
         rows: list[Timer] = [(row.due_ms, row.seq, row.invocation, row.idx) for row in found]
         if self._horizon != horizon:  # trimmed meanwhile: what was read lies behind the horizon, or is known
             rows = []

@@ -1,8 +1,4 @@
-"""Turns of the event loop: each runs every handler that can go on, then hands the open batch over.
-
-These classes declare what `Partition` is made of; its constructor sets all of it. They are bases and not parts because
-everything here is on the way of every message.
-"""
+"""Turns of the event loop: each runs every handler that can go on, then hands the open batch over."""
 
 from __future__ import annotations
 
@@ -12,16 +8,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from actors.attempt.invocation import Invocation, Running
 from actors.clock import Clock
-from actors.committer import Committer
-from actors.journal.entries import Entry
-from actors.journal.ids import IdMint
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Mailbox
 
 T = TypeVar("T")
 
@@ -29,7 +19,6 @@ log = logging.getLogger("actors")
 
 SLOW_S = 0.5  # a turn that takes longer is worth a warning
 STEPS_PER_TURN = 512  # then a batch is handed over, and other callbacks of the loop get their chance
-NUMBERS_RESERVED = 1_000_000  # see next_number
 
 
 class Mark:
@@ -46,42 +35,92 @@ class Mark:
 
 
 class Turns:
-    """Runs what can go on."""
+    """The queue of attempts that can go on. `after` is called when a turn has ended, `on_error` with an internal error.
 
-    loop: asyncio.AbstractEventLoop
-    clock: Clock
-    committer: Committer
-    ids: IdMint
-    turn_ms: int
-    _ready: deque[Running | Mark]
-    _revived: list[Running]
-    _turn_scheduled: bool
-    _in_turn: bool
-    _held: bool
-    variables: contextvars.Context
+    While `held`, no code goes on, apart from replays: what was asked for before this start is done first.
+    """
 
-    def fail(self, error: BaseException) -> None:
-        """An internal error: stop at once."""
-        raise NotImplementedError
+    __slots__ = (
+        "_after",
+        "_clock",
+        "_label",
+        "_on_error",
+        "held",
+        "in_turn",
+        "loop",
+        "ready",
+        "revived",
+        "scheduled",
+        "turn_ms",
+        "variables",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        label: Callable[[Invocation], str],
+        after: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.loop = loop
+        self._clock = clock
+        self._label = label
+        self._after = after
+        self._on_error = on_error
+        self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
+        self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
+        self.ready: deque[Running | Mark] = deque()
+        self.revived: list[Running] = []  # while turns are held
+        self.scheduled = self.in_turn = self.held = False
+
+    def hold(self) -> None:
+        """No code goes on until `release`."""
+        self.held = self.scheduled = True
+
+    def release(self) -> None:
+        self.held = False
+        self.revived.clear()
+        self.schedule()
+
+    def hold_back(self, attempt: Running) -> None:
+        """While turns are held: this attempt is only replayed, to where it waits."""
+        if self.held:
+            self.ready.remove(attempt)
+            self.revived.append(attempt)
+
+    def replayed(self, attempt: Running) -> None:
+        """It was revived and waits again: from now on a completion runs it in an ordinary turn."""
+        if attempt in self.revived:
+            self.revived.remove(attempt)
+            if attempt.scheduled and attempt not in self.ready:
+                self.ready.append(attempt)
+
+    def stop(self) -> None:
+        """Nothing goes on any more. Who waits for a turn is let go."""
+        for waiting in self.ready:
+            if isinstance(waiting, Mark):
+                waiting.run()
+        self.ready.clear()
 
     def make_ready(self, attempt: Running) -> None:
-        self._ready.append(attempt)
-        if not self._turn_scheduled:
-            self._schedule_turn()
+        self.ready.append(attempt)
+        if not self.scheduled:
+            self.schedule()
 
     def touch(self) -> None:
-        if not self._turn_scheduled:
-            self._schedule_turn()
+        if not self.scheduled:
+            self.schedule()
 
-    def _schedule_turn(self) -> None:
-        self._turn_scheduled = True
+    def schedule(self) -> None:
+        self.scheduled = True
         self.loop.call_soon(self._turn, context=self.variables)
 
     def _turn(self) -> None:
-        ready = self._ready
+        ready = self.ready
         left = STEPS_PER_TURN
-        self.turn_ms = self.clock.now_ms()
-        self._in_turn = True
+        self.turn_ms = self._clock.now_ms()
+        self.in_turn = True
         began, last = perf_counter(), None
         try:
             while ready and left:
@@ -91,14 +130,14 @@ class Turns:
             if last is not None and (seconds := perf_counter() - began) > SLOW_S:
                 self._was_slow(last, seconds, STEPS_PER_TURN - left)
         except Exception as error:  # an internal error: what handlers raise does not come this far
-            self.fail(error)
+            self._on_error(error)
         finally:
-            self._in_turn = False
-            self.committer.kick()
+            self.in_turn = False
+            self._after()
             if ready:
                 self.loop.call_soon(self._turn, context=self.variables)
             else:
-                self._turn_scheduled = False
+                self.scheduled = False
 
     def run_now(self, attempt: Running, run: Callable[[], None]) -> None:
         """Let one handler go on within this callback of the loop.
@@ -108,20 +147,20 @@ class Turns:
         """
         if attempt.ended:
             return
-        if self._held and attempt not in self._revived:
+        if self.held and attempt not in self.revived:
             self.call_soon(self.run_now, attempt, run)
             return
-        nested = self._in_turn
-        self.turn_ms = self.clock.now_ms()
-        self._in_turn = True
+        nested = self.in_turn
+        self.turn_ms = self._clock.now_ms()
+        self.in_turn = True
         try:
             run()
         except Exception as error:  # an internal error
-            self.fail(error)
+            self._on_error(error)
         finally:
-            self._in_turn = nested
+            self.in_turn = nested
             if not nested:
-                self.committer.kick()
+                self._after()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task of the runtime's own, also if a handler is the cause: it is none of that handler's tasks."""
@@ -133,7 +172,7 @@ class Turns:
 
     def _was_slow(self, last: Running | Mark, seconds: float, count: int) -> None:
         """Handlers share the loop with everything else: say so when one holds it."""
-        who = self.label(last.invocation) if not isinstance(last, Mark) else "a handler"
+        who = self._label(last.invocation) if not isinstance(last, Mark) else "a handler"
         if count > 1:
             who = f"One or more of {count:,} handlers, the last of them {who},"
         log.warning(
@@ -145,102 +184,27 @@ class Turns:
 
     def now_ms(self) -> int:
         """The time to record: within a turn that of its beginning."""
-        return self.turn_ms if self._in_turn else self.clock.now_ms()
+        return self.turn_ms if self.in_turn else self._clock.now_ms()
 
     async def turn_taken(self) -> None:
         """Return when every handler that can go on now has done so."""
-        if self._held:
+        if self.held:
             mark = Mark(self.loop.create_future())
             self.loop.call_soon(self._replay_revived, mark, context=self.variables)
             await mark.passed
-        elif self._ready:
+        elif self.ready:
             mark = Mark(self.loop.create_future())
-            self._ready.append(mark)
+            self.ready.append(mark)
             await mark.passed
 
     def _replay_revived(self, mark: Mark) -> None:
         """While turns are held, at the start: no code goes on, but what was revived is replayed to where it waits."""
-        again = [attempt for attempt in self._revived if attempt.scheduled]  # some let the loop go first on their way
+        again = [attempt for attempt in self.revived if attempt.scheduled]  # some let the loop go first on their way
         try:
             for attempt in again:
-                if attempt in self._ready:
-                    self._ready.remove(attempt)
+                if attempt in self.ready:
+                    self.ready.remove(attempt)
                 attempt.run()
         except Exception as error:
-            self.fail(error)
+            self._on_error(error)
         mark.run()
-
-    def label(self, invocation: Invocation) -> str:
-        return f"{invocation.address} ({self.ids.invocation(invocation.seq)})"
-
-
-class Ledger(Turns):
-    """Writes into the open batch."""
-
-    _next: int
-    _reserve_at: int
-
-    def next_number(self) -> int:
-        """A number never given out before, not even by a process that crashed before it wrote anything down.
-
-        The file holds a bound far above; it is raised, in an ordinary batch, long before it is reached.
-        """
-        number = self._next
-        self._next = number + 1
-        if number >= self._reserve_at:
-            self._reserve_at = number + NUMBERS_RESERVED // 2
-            self.committer.batch.reserve_to = number + NUMBERS_RESERVED
-            self.touch()
-        return number
-
-    def mark(self, invocation: Invocation) -> None:
-        """The invocation's row of the end of this batch is to be written."""
-        batch = self.committer.batch
-        if invocation.dirty_in != batch.number:
-            invocation.dirty_in = batch.number
-            batch.invocations.append(invocation)
-            if not self._turn_scheduled:
-                self._schedule_turn()
-
-    def write_state(self, invocation: Invocation, name: str, text: str | None) -> None:
-        batch = self.committer.batch
-        batch.state[invocation.service, invocation.key, name] = text
-        mailbox = invocation.mailbox
-        assert mailbox is not None
-        mailbox.written_in = batch.number
-        if mailbox.state is not None and mailbox.state.behind is not None:
-            mailbox.state.behind.pop(name, None)
-
-    def write_behind(self, mailbox: Mailbox) -> None:
-        """The rows of its state are to be up to date with this batch."""
-        state, batch = mailbox.state, self.committer.batch
-        if state is not None and state.behind is not None:
-            behind, state.behind = state.behind, None
-            for name in behind:
-                batch.state[mailbox.service, mailbox.key, name] = state.stored.get(name)
-                mailbox.written_in = batch.number
-            self.touch()
-
-    def write_tries(self, invocation: Invocation, entry: Entry) -> None:
-        """A step has failed: the entry of its command holds how often."""
-        batch = self.committer.batch
-        if invocation.shared:
-            self.mark(invocation)
-        else:
-            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
-        batch.tries[invocation.seq, entry.idx] = (entry.ref, entry.before, invocation.seq, entry.idx)
-        self.touch()
-
-    def write_entry(self, invocation: Invocation, entry: Entry) -> None:
-        batch = self.committer.batch
-        if invocation.shared:
-            # A journal needs its invocation, and a shared call may not have been written yet; nor may it be evicted
-            # before its journal is written.
-            self.mark(invocation)
-        else:
-            invocation.mailbox.written_in = batch.number  # type: ignore[union-attr]
-        batch.journal.append(
-            (invocation.seq, entry.idx, entry.kind, entry.name, entry.ref, entry.value, entry.before, entry.at_ms)
-        )
-        if not self._turn_scheduled:
-            self._schedule_turn()

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from actors.attempt.invocation import Invocation, Mailbox
+from actors.committer import Committer
+from actors.env import Env
 from actors.errors import UnknownInvocation, WrongStatus
+from actors.intake import Intake
+from actors.ledger import Ledger
+from actors.loader import Loader
+from actors.model.catalog import Catalog
+from actors.model.definitions import HandlerDefinition
 from actors.model.message import run_claim
-from actors.model.object_state import VERSION_NAME, ObjectState
+from actors.model.object_state import VERSION_NAME
+from actors.placements import Placements
 from actors.promises import WorkflowState
-from actors.storage import RUN, Status
-
-if TYPE_CHECKING:
-    from actors.attempt.invocation import Invocation, Mailbox
-    from actors.model.definitions import HandlerDefinition
-    from actors.partition import Partition
-    from actors.storage import InvocationRow, ObjectRecord, PromiseRow
-    from actors.storage.records import WorkflowFact
+from actors.retention import Retention
+from actors.storage import RUN, InvocationRow, PromiseRow, Status
+from actors.storage.port import Store
 
 SLICE = 500  # promises looked at in one go
 
@@ -29,19 +32,30 @@ SLICE = 500  # promises looked at in one go
 class Workflows:
     """All that needs the run of a key to stay what it is holds the key's claim meanwhile, and its object in memory."""
 
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
-
-    # --- loading ----------------------------------------------------------------------------------------------------------
-
-    def loaded(self, mailbox: Mailbox, record: ObjectRecord) -> ObjectState:
-        definition = self._partition.services.get(mailbox.service)
-        if definition is not None and definition.kind == "workflow":
-            return WorkflowState(definition, record)
-        return ObjectState(definition, record.state)
+    def __init__(
+        self,
+        env: Env,
+        catalog: Catalog,
+        store: Store,
+        ledger: Ledger,
+        committer: Committer,
+        loader: Loader,
+        intake: Intake,
+        placements: Placements,
+        retention: Retention,
+    ) -> None:
+        self._env = env
+        self._services = catalog.services
+        self._store = store
+        self._ledger = ledger
+        self._committer = committer
+        self._loader = loader
+        self._intake = intake
+        self._placements = placements
+        self._retention = retention
 
     def _is_workflow(self, service: str) -> bool:
-        definition = self._partition.services.get(service)
+        definition = self._services.get(service)
         return definition is not None and definition.kind == "workflow"
 
     # --- forgetting -------------------------------------------------------------------------------------------------------
@@ -52,23 +66,22 @@ class Workflows:
         How many: one that a restart has replaced is left alone, also if that was before this call. `then` is called in the
         batch, if there is any.
         """
-        partition = self._partition
-        found = await partition.store.keyed(seqs)
+        found = await self._store.keyed(seqs)
         runs = [(service, key) for _, service, key, is_run in found if is_run]
-        async with partition.placements.alone(run_claim(*run) for run in runs):
+        async with self._placements.alone(run_claim(*run) for run in runs):
             if runs:
-                await partition.committer.flushed()
-                found = await partition.store.keyed(seqs)
+                await self._committer.flushed()
+                found = await self._store.keyed(seqs)
                 runs = [(service, key) for _, service, key, is_run in found if is_run]
             seqs = [seq for seq, *_ in found]
-            async with partition.loader.holding_objects(runs) as held:
+            async with self._loader.holding_objects(runs) as held:
                 for mailbox in held:
                     self._forget(mailbox)
-                partition.retention.purge(seqs, keyed=True)
+                self._retention.purge(seqs, keyed=True)
                 if then is not None and seqs:
                     then()
             if runs:
-                await partition.committer.acknowledged()  # from now on the store finds no run
+                await self._committer.acknowledged()  # from now on the store finds no run
         return len(seqs)
 
     def _forget(self, mailbox: Mailbox) -> None:
@@ -76,32 +89,23 @@ class Workflows:
 
         If the class is an object's by now, the state is its own.
         """
-        partition, state = self._partition, mailbox.state
+        state = mailbox.state
         assert state is not None
-        batch, address = partition.committer.batch, (mailbox.service, mailbox.key)
+        address = mailbox.service, mailbox.key
         if isinstance(state, WorkflowState):
             state.completed.clear()
-        self._record(mailbox, ("promises forgotten", address))
-        if mailbox.service not in partition.services or self._is_workflow(mailbox.service):
-            for name in (*state.stored, VERSION_NAME):
-                batch.state.pop((*address, name), None)
+        self._ledger.workflow(mailbox, ("promises forgotten", address))
+        if mailbox.service not in self._services or self._is_workflow(mailbox.service):
+            self._ledger.unwritten(mailbox, (*state.stored, VERSION_NAME))
             state.forget()
-            self._record(mailbox, ("state forgotten", address))
-
-    def _record(self, mailbox: Mailbox, *facts: WorkflowFact) -> None:
-        """Until they are with the disk the object stays in memory: what would be loaded is older."""
-        batch = self._partition.committer.batch
-        batch.workflows += facts
-        mailbox.written_in = batch.number
-        self._partition.touch()
+            self._ledger.workflow(mailbox, ("state forgotten", address))
 
     async def expire(self, keep_ms: int) -> int | None:
         """Forget the promises of `keep_ms` ago that no run has claimed. When the next one is due, or None."""
-        partition = self._partition
         while True:
-            await partition.committer.flushed()
-            latest = partition.clock.now_ms() - keep_ms
-            found = await partition.store.unclaimed_promises(SLICE)
+            await self._committer.flushed()
+            latest = self._env.clock.now_ms() - keep_ms
+            found = await self._store.unclaimed_promises(SLICE)
             due = [row for row, _ in found if row.completed_ms <= latest]
             if due:
                 await self._expire(due)
@@ -109,25 +113,24 @@ class Workflows:
                 return found[len(due)][0].completed_ms + keep_ms if len(due) < len(found) else None
 
     async def _expire(self, due: Sequence[PromiseRow]) -> None:
-        partition = self._partition
         names: dict[tuple[str, str], set[str]] = defaultdict(set)
         for row in due:
             names[row.service, row.key].add(row.name)
-        async with partition.placements.alone(run_claim(*address) for address in names):
-            await partition.committer.flushed()
+        async with self._placements.alone(run_claim(*address) for address in names):
+            await self._committer.flushed()
             # No more than there were, and in the same order, unless a run was purged meanwhile.
-            again = await partition.store.unclaimed_promises(len(due))
-            async with partition.loader.holding_objects(names) as held:
+            again = await self._store.unclaimed_promises(len(due))
+            async with self._loader.holding_objects(names) as held:
                 states = {(mailbox.service, mailbox.key): (mailbox, mailbox.state) for mailbox in held}
                 for row, has_run in again:
                     if row.name not in names.get((row.service, row.key), ()):
                         continue
                     mailbox, state = states[row.service, row.key]
                     fact = "claimed" if has_run else "expired"
-                    self._record(mailbox, (fact, (row.service, row.key, row.name)))
+                    self._ledger.workflow(mailbox, (fact, (row.service, row.key, row.name)))
                     if not has_run and isinstance(state, WorkflowState):
                         state.completed.pop(row.name, None)
-            await partition.committer.flushed()
+            await self._committer.flushed()
 
     # --- running again ----------------------------------------------------------------------------------------------------
 
@@ -138,29 +141,28 @@ class Workflows:
 
         `then` is called in the batch that accepts it.
         """
-        partition = self._partition
-        async with partition.placements.alone([run_claim(row.service, row.key)]):
-            await partition.committer.flushed()
-            if await partition.store.invocation(seq) is None:
+        async with self._placements.alone([run_claim(row.service, row.key)]):
+            await self._committer.flushed()
+            if await self._store.invocation(seq) is None:
                 raise UnknownInvocation()
-            current = await partition.store.find(row.service, row.key, target.name, RUN)
+            current = await self._store.find(row.service, row.key, target.name, RUN)
             if current is not None and current.status < Status.SUCCEEDED:
                 raise WrongStatus(
                     f"The workflow {row.service}/{row.key} is already running "
-                    f"({partition.ids.invocation(current.seq)}). Cancel or kill that invocation first."
+                    f"({self._env.ids.invocation(current.seq)}). Cancel or kill that invocation first."
                 )
-            async with partition.loader.holding_objects([(row.service, row.key)]) as (mailbox,):
+            async with self._loader.holding_objects([(row.service, row.key)]) as (mailbox,):
                 self._forget(mailbox)
                 if current is not None:  # it is kept, as one of many
-                    self._record(mailbox, ("replaced", (current.seq,)))
-                    partition.retention.count += 1
-                number = partition.next_number()
-                invocation = partition.accept(
+                    self._ledger.workflow(mailbox, ("replaced", (current.seq,)))
+                    self._retention.count += 1
+                number = self._ledger.next_number()
+                invocation = self._intake.accept(
                     target, row.key, row.args, None, None, number, None, None, idempotency_key=RUN
                 )
                 extras = invocation.more()
                 extras.headers, extras.restart_of = row.headers, row.restart_of or seq
                 if then is not None:
                     then(invocation)
-            await partition.durable(invocation)  # from now on the store finds this run
+            await self._intake.durable(invocation)  # from now on the store finds this run
         return invocation

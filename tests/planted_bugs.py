@@ -35,13 +35,13 @@ BUGS = [
     Bug(
         "a cycle is not looked for once more when the object that closes it has left memory",
         "actors/deadlocks.py",
-        "        if self._partition.open.get(waiting.seq) is not waiting:",
+        "        if self._open.get(waiting.seq) is not waiting:",
         "        if False:",
     ),
     Bug(
         "readers that come back with their object stay",
-        "actors/partition.py",
-        "                self.residence.sleeps(invocation)\n",
+        "actors/loader.py",
+        "                self._eviction.sleeps(invocation)\n",
         "",
     ),
     Bug(
@@ -53,7 +53,7 @@ BUGS = [
     Bug(
         "while turns are held, a plain type is a reason not to replay",
         "actors/awakeables.py",
-        "if unknown or self._partition.held:",
+        "if unknown or self._turns.held:",
         "if unknown:",
     ),
     Bug(
@@ -143,8 +143,8 @@ BUGS = [
     Bug(
         "the log promises more attempts than a mistake has",
         "actors/failures.py",
-        "    if mistaken(partition, DEBUG_ATTEMPTS, error):\n        attempts =",
-        "    if False:\n        attempts =",
+        "        if self.mistaken(DEBUG_ATTEMPTS, error):\n            attempts =",
+        "        if False:\n            attempts =",
     ),
     Bug(
         "a dump is another program's database to commands that read",
@@ -274,7 +274,7 @@ BUGS = [
     ),
     Bug(
         "a key may be longer than max_key in a call from outside",
-        "actors/partition.py",
+        "actors/intake.py",
         "            or len(key) > self._max_key\n",
         "",
     ),
@@ -287,7 +287,7 @@ BUGS = [
     Bug(
         "what a step fails with has no limit",
         "actors/steps.py",
-        "failure_text(terminal, partition.limits.max_failure)",
+        "failure_text(terminal, steps.env.limits.max_failure)",
         "failure_text(terminal)",
     ),
     Bug(
@@ -353,7 +353,7 @@ BUGS = [
     Bug(
         "state is written under a key that is too long",
         "actors/state_access.py",
-        "    partition.check_key(key)\n",
+        "        self._intake.check_key(key)\n",
         "",
     ),
     Bug(
@@ -377,18 +377,18 @@ BUGS = [
     Bug(
         "an object is loaded from what was read before it was last in memory",
         "actors/loader.py",
-        "if partition.known(*address) is None and address not in self._left and",
-        "if partition.known(*address) is None and",
+        "                            and address not in self._left\n",
+        "",
     ),
     Bug(
         "what a handler asked for before it was told of its cancellation is spared",
-        "actors/operations.py",
+        "actors/cancellation.py",
         "        if not told and caller.has(Flag.CANCELLED):",
         "        if not told and caller.has(Flag.CANCELLED) and not (caller.journal and caller.journal.cancelled):",
     ),
     Bug(
         "what a handler asks for after it was told of its cancellation is cancelled too",
-        "actors/operations.py",
+        "actors/cancellation.py",
         "        if not told and caller.has(Flag.CANCELLED):",
         "        if caller.has(Flag.CANCELLED):",
     ),
@@ -448,13 +448,13 @@ BUGS = [
     ),
     Bug(
         "a caller of the batch whose commit failed is told to ask again",
-        "actors/partition.py",
+        "actors/intake.py",
         "        if invocation.stored_status < 0:  # the store was never given it",
         "        if True:",
     ),
     Bug(
         "what the store was never given is called pending",
-        "actors/partition.py",
+        "actors/intake.py",
         "        if invocation.stored_status < 0:  # the store was never given it",
         "        if False:",
     ),
@@ -473,8 +473,8 @@ BUGS = [
     Bug(
         "an app that closes tells that a call goes on before that is written",
         "actors/partition.py",
-        "                if self.closing and invocation.recorded:",
-        "                if self.closing and invocation.recorded and refuse(future, _goes_on('x')) is None:",
+        "                if background.closing and invocation.recorded:",
+        "                if background.closing and invocation.recorded and refuse(future, _goes_on('x')) is None:",
     ),
     Bug(
         "what does not pass by itself is tried again for ever",
@@ -503,8 +503,8 @@ BUGS = [
     Bug(
         "a paused invocation is tried again when the app recovers",
         "actors/app.py",
-        "partition.counts, partition.paused_here = before.counts, before.paused_here",
-        "partition.counts = before.counts",
+        "            partition.residents.paused_here.update(before.residents.paused_here)\n",
+        "            pass\n",
     ),
     Bug(
         "the server stays when its app cannot recover",
@@ -624,7 +624,7 @@ BUGS = [
     Bug(
         "an async step is cancelled by an outage",
         "actors/steps.py",
-        "            if self._partition.closing or self._invocation.ended:\n                job.cancel()",
+        "            if self._steps.background.closing or self._invocation.ended:\n                job.cancel()",
         "            job.cancel()",
     ),
     Bug(
@@ -636,7 +636,7 @@ BUGS = [
     Bug(
         "a server that ends begins more steps",
         "actors/steps.py",
-        "self._over() or partition.draining",
+        "self._over() or steps.draining",
         "self._over()",
     ),
     Bug(
@@ -648,14 +648,14 @@ BUGS = [
     Bug(
         "a caller whose handler was evicted is told to ask again",
         "actors/partition.py",
-        "refuse(future, _goes_on(id) if self.closing else may_have_been_done(error, id))",
+        "refuse(future, _goes_on(id) if background.closing else may_have_been_done(error, id))",
         "refuse(future, error)",
     ),
     Bug(
         "an app that nothing refers to is held by its timers",
         "actors/app.py",
-        "            _weakly(self._has_stopped),\n",
-        "            self._has_stopped,\n",
+        "executor, _weakly(self._has_stopped))",
+        "executor, self._has_stopped)",
     ),
     Bug(
         "a cell of an interactive session cannot be run again",
@@ -695,9 +695,9 @@ BUGS = [
     ),
     Bug(
         "what came back from disk repeats its lines",
-        "actors/partition.py",
-        "            restored.passed = len(restored.completions)",
-        "            restored.passed = -1",
+        "actors/loader.py",
+        "        entries.passed = len(entries.completions)",
+        "        entries.passed = -1",
     ),
     Bug(
         "a restart leaves what was written with the outcome",
@@ -743,20 +743,20 @@ BUGS = [
     ),
     Bug(
         "a message that was placed late has its place by the number it was given when it was sent",
-        "actors/partition.py",
-        "        if seq + 1 != self._next:",
+        "actors/intake.py",
+        "        if seq + 1 != self._ledger.next:",
         "        if False:",
     ),
     Bug(
         "what fails for good loses what it has sent and is not placed yet",
-        "actors/partition.py",
-        "        if self.placements.sending([invocation]):",
+        "actors/progress.py",
+        "        if self.sending([invocation]):",
         "        if False:",
     ),
     Bug(
         "a kill returns before what it has killed has ended",
         "actors/operations.py",
-        "as invocation, self._partition.sent(self._tree(invocation)):",
+        "as invocation, self._progress.sent(self._tree(invocation)):",
         "as invocation:",
     ),
     Bug(
@@ -785,8 +785,8 @@ BUGS = [
     ),
     Bug(
         "a delayed message is due up to a millisecond early",
-        "actors/partition.py",
-        "due_ms = invocation.position = self.clock.due_ms(delay_ms)",
+        "actors/intake.py",
+        "due_ms = invocation.position = self._clock.due_ms(delay_ms)",
         "due_ms = invocation.position = invocation.accepted_ms + delay_ms",
     ),
     Bug(
@@ -797,14 +797,14 @@ BUGS = [
     ),
     Bug(
         "a full mailbox is final for a handler that has not said so",
-        "actors/partition.py",
+        "actors/deadlocks.py",
         "if not isinstance(error, MailboxFull) or options.fail_when_full:",
         "if True:",
     ),
     Bug(
         "a handler waits for room in a mailbox that waits for it",
-        "actors/partition.py",
-        "        return self.deadlocks.waits_for(target.service.name, key, sender)",
+        "actors/deadlocks.py",
+        "        return self.waits_for(target.service.name, key, sender)",
         "        return False",
     ),
     Bug(
@@ -816,19 +816,19 @@ BUGS = [
     Bug(
         "a message under a key from outside goes into a full mailbox",
         "actors/app.py",
-        "            partition.check_room(message.target, message.key, message.args_text, message.options.headers)\n",
+        "            partition.intake.check_room(message.target, message.key, message.args_text, message.options.headers)\n",
         "",
     ),
     Bug(
         "a paused invocation goes on executing its step",
         "actors/operations.py",
-        "            self._partition.withdraw_steps(invocation)\n",
+        "            self._progress.withdraw_steps(invocation)\n",
         "",
     ),
     Bug(
         "an invocation that its policy pauses goes on executing its steps",
         "actors/failures.py",
-        "    partition.withdraw_steps(invocation)\n",
+        "        self._progress.withdraw_steps(invocation)\n",
         "",
     ),
     Bug(
@@ -858,8 +858,8 @@ BUGS = [
     Bug(
         "a step that failed is tried at once after a restart",
         "actors/steps.py",
-        "partition.wake_at(min(tries.next_ms or 0, latest), self._due)",
-        "partition.wake_at(0, self._due)",
+        "steps.progress.wake_at(min(tries.next_ms or 0, latest), self._due)",
+        "steps.progress.wake_at(0, self._due)",
     ),
     Bug(
         "a restart that keeps a step keeps its failures",
@@ -869,14 +869,14 @@ BUGS = [
     ),
     Bug(
         "two steps of one key run at the same time after a kill",
-        "actors/partition.py",
+        "actors/progress.py",
         "            if invocation.work is not None:\n                self._hold_key(invocation)",
         "            if invocation.work is not None:\n                self._pass_on(invocation)",
     ),
     Bug(
         "a step that does not end holds its key without limit",
-        "actors/partition.py",
-        "        self.wake_at(self.clock.due_ms(grace_ms), let_go)\n",
+        "actors/progress.py",
+        "        self.wake_at(self._clock.due_ms(grace_ms), let_go)\n",
         "",
     ),
     Bug(
@@ -906,13 +906,13 @@ BUGS = [
     Bug(
         "a mistake in the code uses up the whole policy in an app with debug",
         "actors/failures.py",
-        "    return partition.debug and failed >= DEBUG_ATTEMPTS and",
-        "    return False and failed >= DEBUG_ATTEMPTS and",
+        "        return self._env.debug and failed >= DEBUG_ATTEMPTS and",
+        "        return False and failed >= DEBUG_ATTEMPTS and",
     ),
     Bug(
         "a traceback goes out of an app without debug",
         "actors/gateway.py",
-        "    if isinstance(failure, ProgrammingError) and not partition.debug:",
+        "    if isinstance(failure, ProgrammingError) and not partition.env.debug:",
         "    if False:",
     ),
     Bug(
@@ -930,8 +930,8 @@ BUGS = [
     Bug(
         "two timers of the same instant are swapped",
         "actors/alarms.py",
-        "timer = (due_ms, partition.next_number(), invocation.seq, index)",
-        "timer = (due_ms, -partition.next_number(), invocation.seq, index)",
+        "timer = (due_ms, self._ledger.next_number(), invocation.seq, index)",
+        "timer = (due_ms, -self._ledger.next_number(), invocation.seq, index)",
     ),
     Bug(
         "an attempt resumes with the current instead of the initial state",
@@ -973,8 +973,8 @@ BUGS = [
     ),
     Bug(
         "a resume that was under way starts a handler in an app that has stopped",
-        "actors/partition.py",
-        "        if self.stopped or (self.stopping and invocation.seq in self.stopping):",
+        "actors/progress.py",
+        "        if self._background.stopped or (self.stopping and invocation.seq in self.stopping):",
         "        if self.stopping and invocation.seq in self.stopping:",
     ),
     Bug(
@@ -1093,62 +1093,60 @@ BUGS = [
     Bug(
         "a retry is forgotten by a crash",
         "actors/alarms.py",
-        "                partition.start(invocation)\n"
-        "                # The timer is gone with this batch: after a crash nothing else would wake it.\n"
-        "                partition.mark(invocation)\n",
-        "                partition.start(invocation)\n",
+        "                self._progress.start(invocation)\n                # The timer is gone with this batch: after a crash nothing else would wake it.\n                self._ledger.mark(invocation)\n",
+        "                self._progress.start(invocation)\n",
     ),
     Bug(
         "a completion does not wake a stored invocation",
-        "actors/partition.py",
-        "            invocation.status = _RUNNING\n            self.mark(invocation)\n",
+        "actors/progress.py",
+        "            invocation.status = _RUNNING\n            self._ledger.mark(invocation)\n",
         "            invocation.status = _RUNNING\n",
     ),
     Bug(
         "the completion of another's awakeable is forgotten by a crash",
         "actors/awakeables.py",
-        "self._partition.add_work(caller, command, task)",
+        "self._progress.add_work(caller, command, task)",
         "caller.seq = caller.seq",
     ),
     Bug(
         "a cancellation is told twice",
-        "actors/operations.py",
+        "actors/cancellation.py",
         "        if journal is None or journal.cancelled:\n",
         "        if journal is None:\n",
     ),
     Bug(
         "a cancellation is told before the calls are over",
-        "actors/operations.py",
+        "actors/cancellation.py",
         "        if not invocation.ended and not self.calls_left(invocation):\n",
         "        if not invocation.ended:\n",
     ),
     Bug(
         "a pause by an operator is forgotten by a restart",
-        "actors/partition.py",
-        "and (invocation.has(Flag.HELD) or invocation.seq in self.paused_here)",
-        "and invocation.seq in self.paused_here",
+        "actors/loader.py",
+        "and (invocation.has(Flag.HELD) or invocation.seq in self._residents.paused_here)",
+        "and invocation.seq in self._residents.paused_here",
     ),
     Bug(
         "an idempotency key is not looked for on disk",
         "actors/placements.py",
-        "row = await partition.store.find(*claim)",
+        "row = await self._store.find(*claim)",
         "row = None",
     ),
     Bug(
         "the state of an atomic handler stays when it fails",
         "actors/endings.py",
-        "        _roll_back(partition, invocation, journal)\n",
-        "        pass\n",
+        "            self._roll_back(invocation, journal)\n",
+        "            pass\n",
     ),
     Bug(
         "a cycle of waits is not looked for",
-        "actors/partition.py",
-        "                self.deadlocks.check_queued(invocation)\n",
+        "actors/intake.py",
+        "                self._loader.queued(invocation)\n",
         "                pass\n",
     ),
     Bug(
         "what is about to be used may leave memory",
-        "actors/residence.py",
+        "actors/eviction.py",
         "if mailbox.readers or mailbox.pins or mailbox.written_in > handed_over:",
         "if mailbox.readers or mailbox.written_in > handed_over:",
     ),
@@ -1257,7 +1255,7 @@ BUGS = [
     Bug(
         "an open sleep that a restart keeps gets no timer",
         "actors/restarts.py",
-        "                partition.alarms.add(entry.ref, invocation, entry.idx)\n",
+        "                timers.add(entry.ref, invocation, entry.idx)\n",
         "                pass\n",
     ),
     Bug(
@@ -1430,7 +1428,7 @@ BUGS = [
     ),
     Bug(
         "a large text is after a crash what its row says",
-        "actors/partition.py",
+        "actors/loader.py",
         "            mailbox.state.catch_up(current.journal)\n",
         "            pass\n",
     ),
@@ -1455,14 +1453,14 @@ BUGS = [
     Bug(
         "the row of a large text stays behind when the invocation ends",
         "actors/endings.py",
-        "        partition.write_behind(mailbox)\n",
-        "        pass\n",
+        "            self._ledger.write_behind(mailbox)\n",
+        "            pass\n",
     ),
     Bug(
         "the state that is asked for is that of the row",
         "actors/state_access.py",
-        "        partition.write_behind(mailbox)\n",
-        "        pass\n",
+        "            self._ledger.write_behind(mailbox)\n",
+        "            pass\n",
     ),
     Bug(
         "a migration takes rows of large texts for the state",
@@ -1569,14 +1567,13 @@ BUGS = [
     Bug(
         "a request is answered in a batch of its own",
         "actors/requests.py",
-        "            await getattr(partition.operations, operation)(seq)\n",
-        "            await getattr(partition.operations, operation)(seq)\n"
-        "            await partition.committer.flushed()\n",
+        "            await getattr(self._operations, operation)(seq)\n",
+        "            await getattr(self._operations, operation)(seq)\n            await self._committer.flushed()\n",
     ),
     Bug(
         "handlers go on at the start before what was asked for is done",
         "actors/partition.py",
-        "            self._held = self._turn_scheduled = True\n",
+        "            self.turns.hold()\n",
         "            pass\n",
     ),
     Bug(
@@ -1626,7 +1623,7 @@ BUGS = [
     Bug(
         "a cancelled tick is the last one of its schedule",
         "actors/ticks.py",
-        "            self._place(series, series.next(series.due_ms, self._partition.clock.now_ms()), series.placed_ms)\n",
+        "            self._place(series, series.next(series.due_ms, self._clock.now_ms()), series.placed_ms)\n\n",
         "            pass\n",
     ),
     Bug(
@@ -1638,14 +1635,14 @@ BUGS = [
     Bug(
         "the due time of a withdrawn tick stays taken",
         "actors/ticks.py",
-        "        partition.retention.purge([tick.seq], keyed=False)\n",
+        "        self._retention.purge([tick.seq], keyed=False)\n\n",
         "",
     ),
     Bug(
         "a promise is completed without those who wait for it",
         "actors/promises.py",
-        "                partition.complete(invocation, at, *wanted)\n",
-        "                partition.loop.call_later(0, partition.complete, invocation, at, *wanted)\n",
+        "                self._progress.complete(invocation, at, *wanted)\n",
+        "                self._loader._turns.loop.call_later(0, self._progress.complete, invocation, at, *wanted)\n",
     ),
     Bug(
         "who waits for a promise out of memory is not told",
@@ -1662,13 +1659,13 @@ BUGS = [
     Bug(
         "a run is restarted while another one looks for it",
         "actors/workflows.py",
-        "        async with partition.placements.alone([run_claim(row.service, row.key)]):\n",
-        "        async with partition.placements.alone([]):\n",
+        "        async with self._placements.alone([run_claim(row.service, row.key)]):\n",
+        "        async with self._placements.alone([]):\n",
     ),
     Bug(
         "the mailbox of a service outlives its invocation",
-        "actors/partition.py",
-        "        elif invocation.mode == KEYLESS:\n            self.residence.over(mailbox)\n",
+        "actors/progress.py",
+        "        elif invocation.mode == KEYLESS:\n            self._eviction.over(mailbox)\n\n",
         "",
     ),
     Bug(
@@ -1680,13 +1677,13 @@ BUGS = [
     Bug(
         "an object in memory does not see the state that was changed from outside",
         "actors/state_access.py",
-        "    state.renew(after, definition.version)  # and no handler goes on with the instance before\n",
+        "        state.renew(after, definition.version)  # and no handler goes on with the instance before\n",
         "",
     ),
     Bug(
         "an invocation of a service is not written when it is accepted",
-        "actors/partition.py",
-        "        self.mark(invocation)  # there is no load with which its row would be written\n",
+        "actors/intake.py",
+        "        self._ledger.mark(invocation)  # there is no load with which its row would be written\n",
         "",
     ),
     Bug(
@@ -1728,8 +1725,8 @@ BUGS = [
     Bug(
         "the cycle of a queued call is printed open",
         "actors/deadlocks.py",
-        "self._partition.end(waiting, _refusal(path))",
-        "self._partition.end(waiting, _refusal(path[1:]))",
+        "self._progress.end(waiting, _refusal(path))",
+        "self._progress.end(waiting, _refusal(path[1:]))",
     ),
     Bug(
         "a message says what something is no",

@@ -145,6 +145,12 @@ class CleanUp:
             self.waiter.set_result(None)
 
 
+async def all_ended(leaving: set[asyncio.Future[None]]) -> None:
+    """Return when these clean-ups have ended, and the branches of closed attempts. It takes bounded time."""
+    if leaving:
+        await asyncio.wait(leaving, timeout=CLEAN_UP_S)
+
+
 def _only_ended(error: BaseException) -> bool:
     """Whether this is the exception that closed the handler, perhaps wrapped by the task groups it went through."""
     if isinstance(error, BaseExceptionGroup):

@@ -27,6 +27,10 @@ class IdMint:
 
     def __init__(self, secret: bytes, partition: int = 0) -> None:
         self.partition = partition
+        self.begin(secret)
+
+    def begin(self, secret: bytes) -> None:
+        """From now on with this secret: it is read from the file when all parts are made."""
         self._invocations = _keyed(secret, b"invocation")
         self._awakeables = _keyed(secret, b"awakeable")
         self._numbers = _keyed(secret, b"random")

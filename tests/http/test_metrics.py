@@ -41,7 +41,10 @@ class Counter(VirtualObject):
 
 async def scraped(app: App) -> dict[tuple[str, ...], float]:
     if app._partition is not None:
-        app._partition.gauges = Gauges(app._partition, patience_s=30)  # one that has read nothing yet
+        partition = app._partition
+        store, clock, services = partition.store, partition.env.clock, partition.catalog.services
+        # One that has read nothing yet.
+        partition.gauges = Gauges(store, clock, partition.loop, services, partition.timers, patience_s=30)
     answer = await ask(app, "GET", "/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -207,10 +210,9 @@ class Dear(SimulatedStore):
         return await super().figures()
 
     def gauges(self) -> Gauges:
-        loop = SimpleNamespace(time=lambda: self.time, create_task=asyncio.create_task)
-        alarms = SimpleNamespace(late_ms=lambda: 0)
-        partition: Any = SimpleNamespace(loop=loop, services={}, clock=ManualClock(), alarms=alarms, store=self)
-        return Gauges(partition, patience_s=0)
+        loop: Any = SimpleNamespace(time=lambda: self.time, create_task=asyncio.create_task)
+        timers: Any = SimpleNamespace(late_ms=lambda: 0)
+        return Gauges(self, ManualClock(), loop, {}, timers, patience_s=0)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ async def test_a_replay_repeats_what_came_from_outside_before_a_completion() -> 
         partition = world.app._running()
         seq, index = partition.ids.read_awakeable(two.id)
         gates[0].set()
-        partition.complete(partition.open[seq], index, Kind.COMPLETED, '""')
+        partition.progress.complete(partition.residents.open[seq], index, Kind.COMPLETED, '""')
         await world.settle(3)
         assert happened == ["slow", "quick"]
         assert world.disk.query("SELECT entry FROM journal WHERE entry = 'unseen'")[:1] == [("unseen",)]
@@ -369,7 +369,7 @@ async def test_a_handler_stays_while_a_task_of_its_own_waits_for_something_outsi
         assert happened == ["before", "after"]
         await world.pass_time(10)
         assert await world.status(handle) == "blocked"
-        assert not world.app._running().open, "now it has left memory"
+        assert not world.app._running().residents.open, "now it has left memory"
 
 
 class Pieces(VirtualObject):

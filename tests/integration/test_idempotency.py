@@ -260,9 +260,9 @@ async def test_attaching_gives_the_outcome_of_an_invocation_somebody_else_began(
         if when in ("restarted between", "both cold"):
             await world.restart()
         if when == "suspended":
-            for waiting in list(world.app._running().residence.waiting):
-                world.app._running().residence.waiting.pop(waiting)
-                world.app._running().residence.suspend(waiting)
+            for waiting in list(world.app._running().eviction.waiting):
+                world.app._running().eviction.waiting.pop(waiting)
+                world.app._running().eviction.suspend(waiting)
         await world.pass_time(1)
         assert await world.app.invocation(attached.id).result() == 1
         assert await world.app.invocation(refused.id).result() == "terminal_error"

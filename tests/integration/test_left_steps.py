@@ -419,7 +419,7 @@ async def test_a_caller_whose_handler_was_evicted_learns_that_its_call_goes_on()
             await world.settle()
             await world.pass_time(120)
             await world.settle()
-            assert not world.app._running().open, "it is out of memory"
+            assert not world.app._running().residents.open, "it is out of memory"
             if stop == "close":
                 await world.app.close()
             else:

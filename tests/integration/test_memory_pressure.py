@@ -300,7 +300,9 @@ async def test_what_is_killed_in_the_mailbox_while_its_object_comes_and_goes_nev
         assert await outcome(world.app.invocation(queued.id)) is InvocationKilled
         await world.app.kill(holds.id)
         await world.settle(10)
-        assert ran == [] and not [open for open in world.app._running().open.values() if open.handler_name == "quick"]
+        assert ran == [] and not [
+            open for open in world.app._running().residents.open.values() if open.handler_name == "quick"
+        ]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -327,7 +329,7 @@ async def test_a_message_for_later_that_is_cancelled_answers_whoever_asks_and_wh
         assert [one.done() for one in asked] == [True] * 16
         assert {one.result() for one in asked} == {InvocationCancelled}
         await world.pass_time(2000)
-        assert ran == [] and not world.app._running().open
+        assert ran == [] and not world.app._running().residents.open
         assert world.disk.query("SELECT count(*) FROM timer") == [(0,)]
 
 
@@ -340,7 +342,7 @@ async def test_what_is_paused_is_not_tried_again_for_being_loaded_again_but_by_t
         for _ in range(5):
             for key in "xyz":
                 await world.app.object(Cell, key).look()
-            assert len(world.app._running()._objects["Cell"]) == 1, "it has left memory"
+            assert len(world.app._running().residents.objects["Cell"]) == 1, "it has left memory"
             await world.app.object(Cell, "p").look()
             await world.settle()
         info = await world.app.describe(handle.id)
@@ -364,11 +366,11 @@ async def test_readers_that_wait_leave_memory_when_there_are_too_many_or_they_wa
         await world.settle()
         await world.app.object(Cell, "z").put(1)
         await world.settle()
-        assert len(world.app._running().open) == 2
+        assert len(world.app._running().residents.open) == 2
         await world.pass_time(11)
         await world.app.object(Cell, "z").put(1)
         await world.settle()
-        assert len(world.app._running().open) == 0
+        assert len(world.app._running().residents.open) == 0
         for info in await world.app.awakeables():
             await world.app.resolve_awakeable(info.id, "seen")
         assert [await outcome(handle) for handle in handles] == ["seen"] * 10
@@ -421,7 +423,10 @@ async def test_callers_that_gave_up_waiting_are_let_go(memory: str) -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(handle.result(), 0.001)
         partition = world.app._running()
-        kept = [*partition.absent_waiters.values(), *(open.waiters or [] for open in partition.open.values())]
+        kept = [
+            *partition.residents.absent_waiters.values(),
+            *(open.waiters or [] for open in partition.residents.open.values()),
+        ]
         assert sum(map(len, kept)) == 0
         (info,) = await world.app.awakeables()
         await world.app.resolve_awakeable(info.id, "there")
@@ -531,7 +536,7 @@ async def test_a_reader_that_is_stopped_while_it_is_out_of_memory_leaves_the_hol
         await world.settle(5)
         holder = await world.app.object(Shelf, "a").hold.send()
         await world.settle(5)
-        assert world.app._running().open.get(world.app._running().ids.read_invocation(reader.id)) is None
+        assert world.app._running().residents.open.get(world.app._running().ids.read_invocation(reader.id)) is None
         await getattr(world.app, operation)(reader.id)
         with pytest.raises((InvocationKilled, InvocationCancelled)):
             await world.app.invocation(reader.id).result()
@@ -590,7 +595,7 @@ async def _leave_memory(world: World, key: str) -> None:
     for n in range(20):
         assert await world.app.object(Cell, f"other {n}").quick() == "quick"
         await world.settle()
-    assert world.app._running().known("Cell", key) is None
+    assert world.app._running().residents.known("Cell", key) is None
 
 
 # --- chains of waits that are out of memory ---------------------------------------------------------------------------
@@ -619,10 +624,10 @@ async def test_looking_for_cycles_among_what_is_out_of_memory_comes_to_an_end(ca
         rest = [await world.app.object(Link, f"b{n}").call.send("a") for n in range(callers)]
         await world.settle()
         await world.pass_time(10)
-        assert not world.app._running().open
+        assert not world.app._running().residents.open
         rest.append(await world.app.object(Link, "a").note.send())
         await world.settle(5)
-        assert not world.app._running().loader._background
+        assert not world.app._running().background._tasks
         for _ in range(callers + 1):
             for found in await world.app.awakeables():
                 await world.app.resolve_awakeable(found.id, "x")
@@ -655,7 +660,7 @@ async def test_readers_that_come_back_with_their_object_leave_again(how: str) ->
             await world.app.object(Cell, f"other {n}").quick()
             await world.pass_time(1)
         partition = world.app._running()
-        assert (len(partition.open), sum(map(len, partition._objects.values()))) == (0, 1)
+        assert (len(partition.residents.open), sum(map(len, partition.residents.objects.values()))) == (0, 1)
         for one in found:
             if how == "paused":
                 await world.app.resume(one.invocation_id)

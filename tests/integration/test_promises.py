@@ -181,7 +181,7 @@ async def test_whichever_way_it_waits_it_gets_the_completion(how: str, expected:
         if memory == "suspended":
             await world.pass_time(2)
             if how not in ("own", "unawaited"):
-                assert len(world.app._running().open) == 0
+                assert len(world.app._running().residents.open) == 0
         elif memory == "restarted":
             await world.restart()
         if memory != "before":
@@ -359,7 +359,7 @@ async def test_readers_that_left_memory_alone_are_told_too(seed: int | None, max
         await world.app.kill(gone.id)
         others = [await world.app.object(Gate, f"other{n}").wait.send("a") for n in range(3)]
         await world.settle(5)
-        assert len(world.app._running().open) <= 2
+        assert len(world.app._running().residents.open) <= 2
         results = await asyncio.gather(
             _gate(world).resolve("a", 1),
             _gate(world).resolve_any("a", 2),
@@ -432,7 +432,7 @@ async def test_who_has_ended_is_no_waiter_any_more() -> None:
             reader = await _gate(world).wait.send("a")
             await world.settle()
             await world.app.kill(reader.id)
-        state: Any = world.app._running()._objects["Gate"]["g"].state
+        state: Any = world.app._running().residents.objects["Gate"]["g"].state
         assert len(state.waiters["a"]) == 1
 
 

@@ -271,7 +271,7 @@ async def test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_the
     async with World(Asyncio, limits=Limits(max_objects=10)) as world:
         for n in range(100):
             await world.app.object(Asyncio, f"k{n}").second()
-        assert len(world.app._running()._objects["Asyncio"]) <= 13
+        assert len(world.app._running().residents.objects["Asyncio"]) <= 13
         for n in range(100):
             assert await world.app.object(Asyncio, f"k{n}").get() == ["second"]
 

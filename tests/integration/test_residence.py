@@ -68,7 +68,7 @@ class Sleeper(VirtualObject):
 def _in_memory(world: World) -> tuple[int, int]:
     """(objects, open invocations) in memory."""
     partition = world.app._running()
-    return len(partition._objects["Sleeper"]), len(partition.open)
+    return len(partition.residents.objects["Sleeper"]), len(partition.residents.open)
 
 
 async def _resolve_all(world: World) -> None:
@@ -163,7 +163,7 @@ async def test_more_timers_than_are_held_in_memory_fire_all_in_order() -> None:
         for info in cancelled[::2]:
             await world.app.cancel(info.id)
         gone = {n for n in range(200) if 199 - n < 20 and (199 - n) % 2 == 0}
-        assert len(world.app._running().alarms._timers._heap) <= 31
+        assert len(world.app._running().timers._timers._heap) <= 31
         await world.restart()
         for _ in range(120):
             await world.pass_time(1)

@@ -682,7 +682,7 @@ async def test_a_step_result_that_holds_a_moment_is_kept_as_it_is() -> None:
 
     ctx_id = ""
     async with World(Clocked) as w:
-        ctx_id = w.app._running().ids.invocation(w.app._running()._next)
+        ctx_id = w.app._running().ids.invocation(w.app._running().ledger.next)
         handle = await w.app.object(Clocked, "c").go.send()
         await w.settle()
         assert handle.id == ctx_id and await w.outcome(handle) == "2024-01-02 True"

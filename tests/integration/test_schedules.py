@@ -664,10 +664,10 @@ async def test_the_count_of_what_is_kept_includes_ticks() -> None:
 
 async def test_a_tick_that_waits_is_not_kept_in_memory() -> None:
     async with At("2026-03-01T10:00:30", Daily, Hourly, limits=Limits(max_timers=1, retention=None)) as world:
-        assert len(world.app._running().open) == 0
+        assert len(world.app._running().residents.open) == 0
         await world.until("2026-03-02T03:30:00")
         assert len(ran) == 18
-        assert len(world.app._running().open) == 0
+        assert len(world.app._running().residents.open) == 0
 
 
 async def test_nothing_is_written_for_an_app_without_schedules() -> None:

@@ -127,7 +127,7 @@ class Order(VirtualObject):
 def _in_memory(world: World) -> tuple[int, int]:
     """Invocations, and mailboxes of the service."""
     partition = world.app._running()
-    return len(partition.open), len(partition._objects["Mailer"])
+    return len(partition.residents.open), len(partition.residents.objects["Mailer"])
 
 
 async def test_many_run_at_once_and_none_waits_for_another() -> None:
@@ -194,7 +194,7 @@ async def test_an_idle_object_is_not_displaced_by_services_that_come_and_go() ->
         for n in range(20):
             await world.app.service(Mailer).quick(n)
         await world.settle()
-        assert list(world.app._running()._objects["Order"]) == ["o"]
+        assert list(world.app._running().residents.objects["Order"]) == ["o"]
 
 
 @pytest.mark.parametrize("written", [False, True])

@@ -347,7 +347,7 @@ async def test_a_paused_step_that_left_memory_goes_on_where_it_was() -> None:
         for number in range(10):
             await world.app.object(Order, f"other{number}").next()
         await world.settle()
-        assert world.app._running().known("Order", "o") is None
+        assert world.app._running().residents.known("Order", "o") is None
         await world.app.resume(sent.id)
         await _seconds(world, 10)
         assert await world.outcome(sent) is RetriesExhausted
@@ -605,4 +605,4 @@ async def test_a_step_that_is_withdrawn_from_the_queue_waits_no_more() -> None:
 async def test_real_threads_report_what_they_do(storage: str) -> None:
     async with App(Ledger, storage=storage) as app:
         assert await app.object(Ledger, "l").post("x") == "x"
-        assert not app._running().executing and not app._running().step_threads.running
+        assert not app._running().steps.executing and not app._running().step_threads.running

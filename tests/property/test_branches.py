@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy
+from actors.model.catalog import Catalog
 from actors.rehearsal import Misfit, Rehearsals, Stage
 from tests.property import trees
 from tests.property.trees import Echo, Tree, changed
@@ -94,7 +95,7 @@ class Life:
         opened = await store.open()
         (record,) = await store.load_objects([("Tree", "k")])
         (row,) = record.invocations
-        stage = Stage(self.world.app._services, store, Limits(), opened.secret)
+        stage = Stage(Catalog(self.world.app._services), Limits(), opened.secret)
         rehearsals = Rehearsals(stage, 100, monotonic=itertools.count().__next__)
         try:
             return await rehearsals.replay(stage.services["Tree"], row, record.journal[row.seq], record.state)

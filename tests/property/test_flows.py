@@ -179,8 +179,8 @@ class Run:
         assert query("SELECT count(*) FROM timer") == [(0,)]
         assert query("SELECT count(*) FROM attachment") == [(0,)]
         partition = self.world.app._running()
-        assert not partition.open
-        assert not partition._objects["Helper"], "the mailbox of a service has outlived its invocation"
+        assert not partition.residents.open
+        assert not partition.residents.objects["Helper"], "the mailbox of a service has outlived its invocation"
         many = query("SELECT count(*) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL")
         assert [(partition.retention.count,)] == many
         promises = {

@@ -1,8 +1,7 @@
 """Who really waits for whom: an oracle that watches a partition and knows nothing of how the engine looks for cycles.
 
-What it sees. `Watched` is the partition the apps of a test use, and `WatchedResidence` its residence: subclasses that
-look before or after the inherited method does its work, and change nothing. The graph is made anew each time it is asked
-for, from the tables of the partition: `open`, each mailbox's `current`, and the raw entries of each journal (commands
+What it sees. The apps of a test are made of watched parts: subclasses that look before or after the inherited method does
+its work, and change nothing. The graph is made anew each time it is asked for, from the tables of the partition: `open`, each mailbox's `current`, and the raw entries of each journal (commands
 without completions), not the `waits` the engine keeps. What leaves memory is drawn at the moment it leaves: nothing
 about it can change before it is back. What a crash leaves behind is drawn from the disk, by SQL.
 
@@ -13,7 +12,7 @@ the engine refuses something for a deadlock, before that takes effect.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -21,9 +20,11 @@ from unittest.mock import patch
 from actors.attempt.invocation import Invocation, Mailbox
 from actors.deadlocks import Deadlocks
 from actors.errors import DeadlockError, TerminalError, failure_error
+from actors.eviction import Eviction
+from actors.intake import Intake
 from actors.journal.entries import Kind
-from actors.partition import Partition
-from actors.residence import Residence
+from actors.loader import Loader
+from actors.progress import Progress
 from actors.testing import Disk
 
 Graph = dict[int, set[int]]
@@ -51,9 +52,11 @@ def watching() -> Iterator[Record]:
     global record
     record = Record()
     with (
-        patch("actors.app.Partition", Watched),
-        patch("actors.partition.Residence", WatchedResidence),
+        patch("actors.partition.Eviction", WatchedEviction),
+        patch("actors.partition.Loader", WatchedLoader),
         patch("actors.partition.Deadlocks", WatchedDeadlocks),
+        patch("actors.partition.Intake", WatchedIntake),
+        patch("actors.partition.Progress", WatchedProgress),
     ):
         yield record
 
@@ -61,9 +64,9 @@ def watching() -> Iterator[Record]:
 # --- the graph ------------------------------------------------------------------------------------------------------------
 
 
-def graph_of(partition: Partition) -> Graph:
-    graph = {seq: waits for seq, waits in record.cold.items() if seq not in partition.open}
-    for seq, invocation in partition.open.items():
+def graph_of(open_ones: Mapping[int, Invocation]) -> Graph:
+    graph = {seq: waits for seq, waits in record.cold.items() if seq not in open_ones}
+    for seq, invocation in open_ones.items():
         mailbox = invocation.mailbox
         if mailbox is not None and not invocation.shared and mailbox.current is not invocation:
             graph[seq] = (
@@ -144,50 +147,54 @@ def label(invocation: Invocation) -> str:
 # --- the watchers ---------------------------------------------------------------------------------------------------------
 
 
-class WatchedResidence(Residence):
+class WatchedEviction(Eviction):
     def _forget(self, invocation: Invocation) -> None:
-        record.cold[invocation.seq] = graph_of(self._partition)[invocation.seq]
+        record.cold[invocation.seq] = graph_of(self._residents.open)[invocation.seq]
         super()._forget(invocation)
 
 
-class WatchedDeadlocks(Deadlocks):
-    looking = False
-
-    def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
-        self.looking = True
-        super().check_queued(waiting, loaded)
-        self.looking = False
-
-    def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
-        graph = graph_of(self._partition)
-        closes = target in graph and reaches(graph, target, caller.seq)
-        if not loaded:
-            record.counts["attachments"] += 1
-            record.counts["attachments that close a cycle"] += closes
-        self.looking = True
-        super().check_attached(caller, index, target, loaded)
-        self.looking = False
-
-
-class Watched(Partition):
-    ending = False  # its own completion of the caller's command passes the refusal on
-
+class WatchedLoader(Loader):
     def restore(self, row: Any, journal: Any) -> Invocation:
         invocation = super().restore(row, journal)
         record.cold.pop(invocation.seq, None)
         return invocation
 
-    def _deliver(self, mailbox: Mailbox, invocation: Invocation) -> None:
+
+class WatchedDeadlocks(Deadlocks):
+    def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
+        with self._looking():
+            super().check_queued(waiting, loaded)
+
+    def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
+        graph = graph_of(self._open)
+        closes = target in graph and reaches(graph, target, caller.seq)
+        if not loaded:
+            record.counts["attachments"] += 1
+            record.counts["attachments that close a cycle"] += closes
+        with self._looking():
+            super().check_attached(caller, index, target, loaded)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        progress = self._progress
+        assert isinstance(progress, WatchedProgress)
+        progress.looking = True
+        yield
+        progress.looking = False
+
+
+class WatchedIntake(Intake):
+    def deliver(self, mailbox: Mailbox, invocation: Invocation) -> None:
         """A message joins a queue, or need not."""
-        holder, before = mailbox.current, graph_of(self)
-        super()._deliver(mailbox, invocation)
+        holder, before = mailbox.current, graph_of(self._open)
+        super().deliver(mailbox, invocation)
         if invocation.shared or holder is None:
             return
         record.counts["joins"] += 1
         if reaches(before, holder.seq, invocation.seq):
             record.counts["joins that close a cycle"] += 1
-            after = graph_of(self)
-            hidden = set(before) - set(self.open)
+            after = graph_of(self._open)
+            hidden = set(before) - set(self._open)
             if not invocation.ended and reaches(after, holder.seq, invocation.seq):
                 # Refused later, once what is out of memory is there; in the end, if it is not.
                 in_memory = {seq: waits for seq, waits in after.items() if seq not in hidden}
@@ -196,12 +203,17 @@ class Watched(Partition):
         elif invocation.ended:
             record.problems.append(f"{label(invocation)} was ended as it joined, but closes no cycle")
 
+
+class WatchedProgress(Progress):
+    looking = False  # for a cycle
+    ending = False  # its own completion of the caller's command passes the refusal on
+
     def end(self, invocation: Invocation, error: TerminalError) -> None:
         if isinstance(error, DeadlockError):
             record.counts["calls refused"] += 1
             mailbox = invocation.mailbox
             holder = mailbox.current if mailbox is not None else None
-            if holder is None or holder is invocation or invocation.seq not in self.open:
+            if holder is None or holder is invocation or invocation.seq not in self._open:
                 record.problems.append(f"{label(invocation)} was refused ({error}), but waits for nobody")
             else:
                 self._check_refusal(error.message, invocation)
@@ -210,8 +222,7 @@ class Watched(Partition):
         self.ending = False
 
     def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
-        looking = isinstance(self.deadlocks, WatchedDeadlocks) and self.deadlocks.looking and not self.ending
-        if looking and kind == Kind.FAILED and isinstance(value, str):
+        if self.looking and not self.ending and kind == Kind.FAILED and isinstance(value, str):
             error = failure_error(value)
             if isinstance(error, DeadlockError):
                 record.counts["attachments refused"] += 1
@@ -220,8 +231,8 @@ class Watched(Partition):
 
     def _check_refusal(self, message: str, refused: Invocation) -> None:
         """The printed cycle is there at this moment, from `refused` to `refused`."""
-        graph = graph_of(self)
+        graph = graph_of(self._open)
         names = message.removeprefix("Deadlock: ").partition(". Each invocation waits")[0].split(" -> ")
-        labels = {seq: label(one) for seq, one in self.open.items()}
+        labels = {seq: label(one) for seq, one in self._open.items()}
         if len(names) < 2 or not walk_exists(graph, labels, names, refused.seq, refused.seq):
             record.problems.append(f"a false alarm: {names}; the waits are {graph}, of {labels}")

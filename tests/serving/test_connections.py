@@ -138,7 +138,7 @@ async def test_a_pipelined_head_is_as_limited_as_the_first_one() -> None:
 
 
 def waiters(server: Running) -> int:
-    return sum(len(one.waiters or ()) for one in server.app._running().open.values())
+    return sum(len(one.waiters or ()) for one in server.app._running().residents.open.values())
 
 
 @pytest.mark.parametrize("way", ["a call", "a call under a key", "attached"])

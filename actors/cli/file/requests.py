@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from actors.cancellation import ended_already, not_ended
 from actors.cli.file.database import Database
 from actors.errors import TerminalError, UnknownAwakeable
 from actors.journal.entries import Kind
-from actors.operations import ended_already, not_ended
 from actors.storage import Status
 
 LOOK_EVERY = 0.03  # seconds between two polls for answers

@@ -7,28 +7,42 @@ this process gets it all the same.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
+from actors.attempt.invocation import Invocation, Mailbox, Running
+from actors.background import Background
+from actors.clock import Cancellable
+from actors.committer import Committer
+from actors.env import Env
+from actors.residents import Residents
 from actors.storage import Mode, Status
-
-if TYPE_CHECKING:
-    from actors.attempt.attempt import Attempt
-    from actors.attempt.invocation import Invocation, Mailbox
-    from actors.clock import Cancellable
-    from actors.partition import Partition
+from actors.turns import Turns
 
 
-class Residence:
-    """`max_objects` idle objects and `max_waiting` waiting handlers stay; a handler that has waited `suspend_after_ms` goes."""
+class Eviction:
+    """`max_objects` idle objects and `max_waiting` waiting handlers stay; a handler that has waited `suspend_after_ms` goes.
 
-    def __init__(self, partition: Partition, max_objects: int, max_waiting: int, suspend_after_ms: int) -> None:
-        self._partition = partition
-        self._max_objects = max_objects
-        self._max_waiting = max_waiting
-        self._suspend_after_ms = suspend_after_ms
+    `evicted` is called with each object that has left; the wiring hands it in.
+    """
+
+    evicted: Callable[[Mailbox], None]
+
+    def __init__(
+        self, env: Env, residents: Residents, turns: Turns, background: Background, committer: Committer
+    ) -> None:
+        limits = env.limits
+        self._clock = env.clock
+        self._residents = residents
+        self._turns = turns
+        self._background = background
+        self._committer = committer
+        self._max_objects = limits.max_objects
+        self._max_waiting = limits.max_waiting
+        self._suspend_after_ms = limits.suspend_after_ms
         self._circle: deque[Mailbox] = deque()
         # Since when, oldest first. Only those that wait for completions: nothing in this process is about to wake them.
-        self.waiting: dict[Attempt, int] = {}
+        self.waiting: dict[Any, int] = {}
         self._leaving: deque[Invocation] = deque()
         self._scheduled: deque[Invocation] = deque()
         self._over: deque[Mailbox] = deque()
@@ -75,7 +89,7 @@ class Residence:
 
     def _evict(self, mailbox: Mailbox) -> bool:
         """Forget an object that is idle, or whose invocation sleeps. False if it cannot leave yet."""
-        handed_over = self._partition.committer.handed_over
+        handed_over = self._committer.handed_over
         current = mailbox.current
         if mailbox.readers or mailbox.pins or mailbox.written_in > handed_over:
             return False
@@ -91,21 +105,22 @@ class Residence:
         while (invocation := mailbox.pop()) is not None:
             self._forget(invocation)
         mailbox.state = mailbox.current = None
-        self._partition.forget(mailbox)
+        self._residents.forget(mailbox)
+        self.evicted(mailbox)
         return True
 
     def _forget(self, invocation: Invocation) -> None:
-        del self._partition.open[invocation.seq]
+        del self._residents.open[invocation.seq]
         if invocation.waiters is not None:
-            self._partition.absent_waiters[invocation.seq] = invocation.waiters
+            self._residents.absent_waiters[invocation.seq] = invocation.waiters
             invocation.waiters = None
 
     # --- handlers that wait -----------------------------------------------------------------------------------------------
 
-    def waits(self, attempt: Attempt) -> None:
+    def waits(self, attempt: Running) -> None:
         """A handler has begun to wait. `waiting` holds it until it goes on or ends."""
         waiting = self.waiting
-        waiting[attempt] = self._partition.turn_ms
+        waiting[attempt] = self._turns.turn_ms
         if len(waiting) > self._max_waiting:
             self._suspend_oldest()
         if self._alarm is None:
@@ -113,12 +128,12 @@ class Residence:
 
     def _arm(self) -> None:
         self._alarm = None
-        if self.waiting and not self._partition.stopped:
+        if self.waiting and not self._background.stopped:
             due = next(iter(self.waiting.values())) + self._suspend_after_ms
-            self._alarm = self._partition.clock.call_at(due, self._suspend_long_ones)
+            self._alarm = self._clock.call_at(due, self._suspend_long_ones)
 
     def _suspend_long_ones(self) -> None:
-        latest = self._partition.clock.now_ms() - self._suspend_after_ms
+        latest = self._clock.now_ms() - self._suspend_after_ms
         while self.waiting and next(iter(self.waiting.values())) <= latest:
             self._suspend_oldest()
         self._arm()
@@ -128,7 +143,7 @@ class Residence:
         del self.waiting[oldest]
         self.suspend(oldest)
 
-    def suspend(self, attempt: Attempt) -> None:
+    def suspend(self, attempt: Running) -> None:
         """Take a waiting handler's code out of memory, and its object too. What it waits for brings both back."""
         if attempt.scheduled:
             return  # it is about to go on
@@ -146,11 +161,11 @@ class Residence:
 
     def handed_over(self) -> None:
         """A batch is with the disk: let go what waited for that."""
-        handed_over = self._partition.committer.handed_over
+        handed_over = self._committer.handed_over
         scheduled = self._scheduled
         while scheduled and scheduled[0].dirty_in <= handed_over:
             invocation = scheduled.popleft()
-            if invocation.status == Status.SCHEDULED and invocation.seq in self._partition.open:
+            if invocation.status == Status.SCHEDULED and invocation.seq in self._residents.open:
                 self._forget(invocation)
         for _ in range(len(self._over)):
             mailbox = self._over.popleft()
@@ -170,8 +185,8 @@ class Residence:
     def _leave(self, invocation: Invocation) -> bool:
         """Let a sleeping invocation go, with its object. True if it is gone, or stays because it does not sleep any more."""
         mailbox = invocation.mailbox
-        handed_over = self._partition.committer.handed_over
-        if mailbox is None or mailbox.state is None or invocation.seq not in self._partition.open:
+        handed_over = self._committer.handed_over
+        if mailbox is None or mailbox.state is None or invocation.seq not in self._residents.open:
             return True
         if invocation.attempt is not None or invocation.work or invocation.status not in _ASLEEP:
             # A step that an attempt before has begun: it ends, and then nothing else would look again.
