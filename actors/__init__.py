@@ -1,5 +1,8 @@
 """Durable virtual objects, services and workflows as classes, on a journal in SQLite."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from actors.errors import ActorsError, TerminalError
 from actors.model.context import Context
 from actors.model.fields import field
@@ -11,8 +14,10 @@ from actors.model.schedules import schedule
 from actors.model.service import Service
 from actors.model.virtual_object import VirtualObject
 from actors.model.workflow import Workflow
-from actors.runner import run
-from actors.transport.served import App
+
+if TYPE_CHECKING:
+    from actors.app.runner import run
+    from actors.transport.served import App
 
 __all__ = [
     "ActorsError",
@@ -31,3 +36,19 @@ __all__ = [
     "schedule",
     "shared",
 ]
+
+
+# Loaded on first use: a module of classes needs no engine, no driver and no HTTP.
+_LATER = {"App": "actors.transport.served", "run": "actors.app.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.errors import DefinitionError, TerminalError
-from actors.storage import ActorsError
+from actors.storage.errors import ActorsError
 from actors.transport.http.replies import error_reply
 from actors.transport.served import App
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from actors.engine.steps import is_async
+from actors.engine.watching import trace_headers
 from actors.errors import short_reason
-from actors.steps import is_async
-from actors.storage import Status as Stored
-from actors.watching import trace_headers
+from actors.storage.records import Status as Stored
 
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation

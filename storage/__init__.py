@@ -7,6 +7,9 @@ It imports the standard library, aiosqlite, msgspec and itself, and makes one pr
 if __name__ != "actors.storage":  # a second copy of these modules would split the error classes
     raise ImportError("import this package as 'actors.storage'")
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from actors.storage.errors import (
     ActorsError,
     DatabaseForeign,
@@ -37,8 +40,10 @@ from actors.storage.records import (
     Status,
     TimerRow,
 )
-from actors.storage.sqlite.store import SqliteStore
-from actors.storage.sqlite.visitor import Visitor
+
+if TYPE_CHECKING:
+    from actors.storage.sqlite.store import SqliteStore
+    from actors.storage.sqlite.visitor import Visitor
 
 __all__ = [
     "ActorsError",
@@ -70,3 +75,15 @@ __all__ = [
     "TimerRow",
     "Visitor",
 ]
+
+
+# Loaded on first use: who reads records only does not load the driver.
+_LATER = {"SqliteStore": "actors.storage.sqlite.store", "Visitor": "actors.storage.sqlite.visitor"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(module), name)
+    return found

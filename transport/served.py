@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.app import App as Runtime
+from actors.app.app import App as Runtime
+from actors.app.gateway import Gateway
 from actors.errors import DefinitionError
-from actors.gateway import Gateway
 from actors.transport.http.ingress import Ingress
 from actors.transport.http.replies import Header, Reply
 from actors.transport.http.requests import Receive, Scope, Send

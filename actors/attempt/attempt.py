@@ -42,7 +42,7 @@ from actors.model.futures import DurableFuture, Sleep, mark_seen
 from actors.model.instances import set_attempt
 from actors.model.object_state import ObjectState, refuse_changes
 from actors.model.virtual_object import Served
-from actors.storage import Flag, Status
+from actors.storage.records import Flag, Status
 
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation, Mailbox

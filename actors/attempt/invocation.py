@@ -13,7 +13,7 @@ from actors.model.definitions import HandlerDefinition
 from actors.model.futures import JournaledFuture
 from actors.model.names import address
 from actors.model.object_state import ObjectState
-from actors.storage import OWN_KEY, Flag, InvocationRow, Mode, Status
+from actors.storage.records import OWN_KEY, Flag, InvocationRow, Mode, Status
 
 MISSING: Any = object()
 

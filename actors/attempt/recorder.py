@@ -26,7 +26,7 @@ from actors.model.futures import DurableFuture, JournaledFuture
 from actors.model.inside import inside_step
 from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec
-from actors.storage import Flag
+from actors.storage.records import Flag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from actors.journal.entries import Entry, unpacked_state
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
 from actors.model.virtual_object import Served
-from actors.storage import Flag
+from actors.storage.records import Flag
 
 
 def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest: int) -> None:

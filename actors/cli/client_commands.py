@@ -24,7 +24,7 @@ from actors.errors import BadArguments, ServerUnreachable, TerminalError
 from actors.model.options import Options
 from actors.model.retry import RetryPolicy
 from actors.serde import ANY
-from actors.storage import ActorsError
+from actors.storage.errors import ActorsError
 from actors.storage.sqlite.reading import query
 from actors.transport.client import Client, calls
 from actors.transport.client.calls import Accepted, Answer, Ask

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from actors import run
-from actors.check import TIMEOUT_S
+from actors.check.checking import TIMEOUT_S
 from actors.cli.check.checking import BadUsage, CheckFailed, Checking
 from actors.cli.check.report import as_json, progress_on, show
 from actors.cli.client_commands import add_people

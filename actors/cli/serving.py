@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from actors import left_steps, run
-from actors.app import DEBUG_VARIABLE
+from actors import run
+from actors.app.app import DEBUG_VARIABLE
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.target import BadTarget, load_app
+from actors.engine import left_steps
 from actors.errors import AppNotRunning, DefinitionError
-from actors.storage import StorageError
+from actors.storage.errors import StorageError
 from actors.transport.served import App
 from actors.transport.server.sockets import CannotListen, bound, bound_to_path
 

@@ -37,7 +37,7 @@ from actors.journal.differences import (
     undone,
 )
 from actors.journal.entries import WRITES, Entry, Kind, packed_state, taken, unpacked_state
-from actors.storage import JournalRow
+from actors.storage.records import JournalRow
 
 _idx = attrgetter("idx")
 # A global is read at half the cost of a class attribute.

@@ -13,7 +13,7 @@ from actors.model.migrations import Migrations
 from actors.model.names import checked_key
 from actors.model.retry import RetryPolicy
 from actors.serde import Codec, join, split
-from actors.storage import Mode
+from actors.storage.records import Mode
 
 Kind = Literal["object", "service", "workflow"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import BadArguments
-from actors.storage import RUN
+from actors.storage.records import RUN
 
 if TYPE_CHECKING:
     from actors.model.definitions import HandlerDefinition

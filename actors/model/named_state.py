@@ -10,7 +10,7 @@ from actors.model.definitions import HandlerDefinition
 from actors.model.journaling import Journaling
 from actors.model.names import check_name
 from actors.serde import ANY, codec_for
-from actors.storage import Mode
+from actors.storage.records import Mode
 
 T = TypeVar("T")
 

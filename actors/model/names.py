@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.errors import BadArguments, BadKey, DefinitionError
 from actors.serde.type_names import shortened
-from actors.storage import OWN_KEY
+from actors.storage.records import OWN_KEY
 
 
 def check_name(name: str, what: str) -> None:

@@ -12,7 +12,7 @@ from actors.model.definitions import HandlerDefinition, Schedule, ServiceDefinit
 from actors.model.handlers import Declared, Handler
 from actors.model.names import checked_key
 from actors.model.spelling import refuse_unknown
-from actors.storage import Mode
+from actors.storage.records import Mode
 
 H = TypeVar("H", bound=Handler[Any, Any, Any])
 

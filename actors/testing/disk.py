@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from actors.storage import Batch, OpenedDatabase, SqliteStore, StorageError
+from actors.storage.errors import StorageError
+from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
+from actors.storage.sqlite.store import SqliteStore
 
 
 class SimulatedCrash(StorageError):

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import App, Context, RetryPolicy, Service, TerminalError, VirtualObject, handler
-from actors.gauges import Gauges
+from actors.engine.operating.gauges import Gauges
 from actors.storage import Figures
 from actors.testing import Disk, ManualClock, SimulatedStore
 from tests.http.asgi import ask

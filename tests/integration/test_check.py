@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Service, TerminalError, VirtualObject, Workflow, handler, migration, schedule, shared
-from actors.check import MOST_TIMEOUTS, OBJECTS_PER_PAGE, Check, Finding, Report, check
+from actors.check.checking import MOST_TIMEOUTS, OBJECTS_PER_PAGE, Check, Finding, Report, check
+from actors.check.rehearsal import Misfit
 from actors.errors import DefinitionError
-from actors.rehearsal import Misfit
 from actors.storage import DatabaseForeign, DatabaseInUse, DatabaseTooNew, SqliteStore, StorageError
 from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from actors.storage.sqlite.snapshot import Snapshot, take

@@ -13,10 +13,10 @@ import pydantic
 import pytest
 
 from actors import Context, TerminalError, VirtualObject, Workflow, handler, shared
+from actors.engine.operating.state_access import StateInfo
 from actors.errors import BadArguments, DefinitionError, SerializationError
 from actors.http_options import HttpOptions
 from actors.serde.pydantic_models import encode_model
-from actors.state_access import StateInfo
 from tests.http.asgi import ask
 from tests.world import World
 

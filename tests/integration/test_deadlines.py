@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import Context, VirtualObject, handler
-from actors.clock import SystemClock
+from actors.engine.clock import SystemClock
 from actors.errors import BadArguments, DurableTimeout
 from tests.world import World, outcome
 

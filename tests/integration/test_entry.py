@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from actors import App, Context, RetryPolicy, Service, TerminalError, VirtualObject, handler
+from actors.app.gateway import Gateway
 from actors.errors import MisusedApp
-from actors.gateway import Gateway
 from tests.http.asgi import ask
 from tests.world import World
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
+from actors.app.gateway import Gateway
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
-from actors.gateway import Gateway
 from actors.model.message import Message
 from actors.model.options import Options
 from tests.world import World, limits, outcome

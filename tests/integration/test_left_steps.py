@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from actors import App, Context, RetryPolicy, VirtualObject, handler, left_steps
+from actors import App, Context, RetryPolicy, VirtualObject, handler
+from actors.engine import left_steps
 from actors.errors import OutcomePending
 from actors.testing import Disk, ManualClock
 from tests.integration.test_recovery import locked

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from actors import App, Context, VirtualObject, handler, shared
+from actors.app.gateway import Gateway
+from actors.app.recovery import LONGEST_PAUSE_MS
 from actors.errors import AppNotRunning, DefinitionError, OutcomePending, StorageError, UnknownInvocation
-from actors.gateway import Gateway
-from actors.recovery import LONGEST_PAUSE_MS
 from actors.storage import DatabaseForeign, DatabaseInUse, OwnershipLost, StorageFull
 from tests.http.asgi import ask
 from tests.world import World

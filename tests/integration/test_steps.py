@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import App, Context, Limits, RetryPolicy, VirtualObject, handler, shared
+from actors.app.gateway import Gateway
 from actors.errors import DefinitionError, InvocationCancelled, InvocationKilled, ObjectBusy, RetriesExhausted
-from actors.gateway import Gateway
 from actors.journal.tries import Tries
 from tests.held_executor import HeldExecutor
 from tests.world import World, limits, outcome

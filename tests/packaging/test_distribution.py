@@ -94,7 +94,7 @@ def test_the_sdist_holds_what_a_build_needs(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "actors/py.typed", "actors/app.py"} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "actors/py.typed", "actors/app/app.py"} <= names
     assert {"storage/sqlite/store.py", "transport/__init__.py"} <= names
 
 

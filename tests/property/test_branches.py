@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy
+from actors.check.rehearsal import Misfit, Rehearsals, Stage
 from actors.model.catalog import Catalog
-from actors.rehearsal import Misfit, Rehearsals, Stage
 from tests.property import trees
 from tests.property.trees import Echo, Tree, changed
 from tests.world import World

@@ -18,13 +18,13 @@ from typing import Any
 from unittest.mock import patch
 
 from actors.attempt.invocation import Invocation, Mailbox
-from actors.deadlocks import Deadlocks
+from actors.engine.intake import Intake
+from actors.engine.memory.eviction import Eviction
+from actors.engine.memory.loader import Loader
+from actors.engine.progress import Progress
+from actors.engine.waits.deadlocks import Deadlocks
 from actors.errors import DeadlockError, TerminalError, failure_error
-from actors.eviction import Eviction
-from actors.intake import Intake
 from actors.journal.entries import Kind
-from actors.loader import Loader
-from actors.progress import Progress
 from actors.testing import Disk
 
 Graph = dict[int, set[int]]
@@ -52,11 +52,11 @@ def watching() -> Iterator[Record]:
     global record
     record = Record()
     with (
-        patch("actors.partition.Eviction", WatchedEviction),
-        patch("actors.partition.Loader", WatchedLoader),
-        patch("actors.partition.Deadlocks", WatchedDeadlocks),
-        patch("actors.partition.Intake", WatchedIntake),
-        patch("actors.partition.Progress", WatchedProgress),
+        patch("actors.engine.partition.Eviction", WatchedEviction),
+        patch("actors.engine.partition.Loader", WatchedLoader),
+        patch("actors.engine.partition.Deadlocks", WatchedDeadlocks),
+        patch("actors.engine.partition.Intake", WatchedIntake),
+        patch("actors.engine.partition.Progress", WatchedProgress),
     ):
         yield record
 

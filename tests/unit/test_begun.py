@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors.begun import Begun
+from actors.engine.begun import Begun
 
 
 async def noted(steps: list[str], waits_for: asyncio.Future[None] | None = None, error: str | None = None) -> None:

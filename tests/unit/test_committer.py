@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.committer import Committer
+from actors.engine.committer import Committer
 from actors.errors import OutcomePending
 from actors.storage import Batch, DatabaseReplaced
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from actors.daemon_threads import DaemonThreads
+from actors.engine.daemon_threads import DaemonThreads
 
 
 @contextlib.contextmanager

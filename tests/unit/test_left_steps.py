@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors import left_steps
+from actors.engine import left_steps
 
 SECRET = b"file"
 

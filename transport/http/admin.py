@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.app.gateway import Gateway
+from actors.app.overview import facts
+from actors.engine.operating.state_access import StateInfo
 from actors.errors import BadArguments
-from actors.gateway import Gateway
-from actors.overview import facts
-from actors.state_access import StateInfo
 from actors.transport.http.replies import Header, Reply, json_reply, refusal, wrong_method
 from actors.transport.http.requests import Request
 from actors.transport.http.routes import BadRoute

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from actors.app.gateway import arguments, value_of
 from actors.errors import BadArguments, SerializationError
-from actors.gateway import arguments, value_of
 from actors.model.definitions import HandlerDefinition
 
 ARGUMENTS = "application/vnd.actors.arguments+json"  # {"positional": [value, ...], "named": {name: value}}

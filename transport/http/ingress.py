@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar, assert_never
 
+from actors.app.gateway import Gateway
 from actors.errors import AppNotRunning, BadArguments, OutcomePending, TerminalError
-from actors.gateway import Gateway
 from actors.http_options import Cors, HttpOptions
 from actors.model.definitions import HandlerDefinition
 from actors.transport.http.access import Access

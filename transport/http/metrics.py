@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from actors.durations import Durations
-from actors.gateway import Gateway
-from actors.gauges import Gauge
+from actors.app.gateway import Gateway
+from actors.engine.durations import Durations
+from actors.engine.operating.gauges import Gauge
 from actors.transport.http.replies import Reply, refusal
 
 

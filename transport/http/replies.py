@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from actors.app.gateway import Acceptance, Outcome
 from actors.errors import ActorsError, AppNotRunning, OutcomePending, StorageError, TerminalError
-from actors.gateway import Acceptance, Outcome
 from actors.transport.http.routes import BadRoute
 
 Header = tuple[bytes, bytes]

@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 
 from actors import App
-from actors.check import Check, Page, file_of
+from actors.check.checking import Check, Page, file_of
+from actors.check.rehearsal import Misfit
 from actors.cli.target import BadTarget, load_app
 from actors.errors import DefinitionError
-from actors.rehearsal import Misfit
-from actors.storage import DatabaseInUse, StorageError
+from actors.storage.errors import DatabaseInUse, StorageError
 from actors.storage.sqlite.snapshot import Snapshot, take
 
 NUMBER = struct.Struct("=q")

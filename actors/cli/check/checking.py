@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from actors.check import Report, timeouts_of
+from actors.check.checking import Report, timeouts_of
+from actors.check.rehearsal import Misfit
 from actors.cli.check.check_worker import NUMBER, Orders, Told, Watched
 from actors.cli.show.streams import typed
-from actors.rehearsal import Misfit
 
 LOOK_EVERY_S = 0.05
 GRACE_S = 1.0  # beyond the time limit; the process itself reports a replay that only waits

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from actors.check import KINDS, Finding, Report
+from actors.check.checking import KINDS, Finding, Report
 from actors.cli.show.layout import Page, count, safe
 from actors.model.names import address
 

@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 
 from actors import run
+from actors.app.listing import statuses_of
 from actors.cli.file.database import Database, database_file, moment_text, visiting
 from actors.cli.file.requests import Request, Verdict, ask
 from actors.cli.file.tables import show_awakeables, show_invocation, show_invocations, show_requests
@@ -24,8 +25,8 @@ from actors.cli.file.waits import waits_of
 from actors.cli.show.layout import Page
 from actors.cli.show.streams import typed
 from actors.errors import BadArguments
-from actors.listing import statuses_of
-from actors.storage import ActorsError, InvocationRow, Status
+from actors.storage.errors import ActorsError
+from actors.storage.records import InvocationRow, Status
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

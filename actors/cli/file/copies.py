@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from actors.cli.file.database import database_file
-from actors.storage import ActorsError
+from actors.storage.errors import ActorsError
 from actors.storage.sqlite.backup import Progress as Tell
 from actors.storage.sqlite.backup import backup as back_up
 from actors.storage.sqlite.backup import restore as put_back

@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from actors.app import database_path
+from actors.app.app import database_path
 from actors.cli.show.timeline import Line, decoded
 from actors.errors import BadId, DefinitionError, UnknownInvocation
 from actors.journal.ids import IdMint
 from actors.model.names import address
-from actors.storage import Flag, InvocationRow, Mode, Status, Visitor
+from actors.storage.records import Flag, InvocationRow, Mode, Status
+from actors.storage.sqlite.visitor import Visitor
 
 Facts = dict[str, Any]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from actors.cancellation import ended_already, not_ended
 from actors.cli.file.database import Database
+from actors.engine.cancellation import ended_already, not_ended
 from actors.errors import TerminalError, UnknownAwakeable
 from actors.journal.entries import Kind
-from actors.storage import Status
+from actors.storage.records import Status
 
 LOOK_EVERY = 0.03  # seconds between two polls for answers
 

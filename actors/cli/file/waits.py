@@ -8,7 +8,7 @@ from actors.cli.file.database import Database, Facts, moment_text
 from actors.cli.show.timeline import Line
 from actors.journal.tries import Tries
 from actors.model.names import address
-from actors.storage import InvocationRow, Mode, Status
+from actors.storage.records import InvocationRow, Mode, Status
 
 
 async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:

@@ -1,0 +1,1 @@
+"""A process: the app, the way in by name, and what callers hold."""

@@ -1,0 +1,89 @@
+"""One invocation as an operator sees it: what is recorded of it, and its journal, as JSON types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.app.listing import InvocationInfo, steps_of
+from actors.errors import UnknownInvocation
+from actors.serde import packing
+from actors.storage.records import InvocationRow, Mode, Status
+
+if TYPE_CHECKING:
+    from actors.engine.partition import Partition
+    from actors.journal.ids import IdMint
+
+
+async def overview(partition: Partition, id: str, after: int, limit: int) -> dict[str, Any]:
+    """The facts, and up to `limit` entries of the journal beyond position `after`; `journal_more` tells whether there are others.
+
+    Position 0 is the input. Values are as they were stored. Raises BadId or UnknownInvocation.
+    """
+    seq = partition.ids.read_invocation(id)
+    async with partition.committer.gated():
+        await partition.committer.flushed()
+        row = await partition.store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation()
+        story = await partition.store.story(seq, after, limit + 1)
+        steps = await steps_of(partition, row)
+    return {
+        **facts(InvocationInfo.of(row, partition.ids)),
+        **_contents(row, partition.ids),
+        "steps": [replace(step, error=_last_line(step.error)) for step in steps],
+        "journal": [_entry(line, partition.ids) for line in story[:limit]],
+        "journal_more": len(story) > limit,
+    }
+
+
+_CONTENTS = ("steps", "arguments", "result", "headers", "called_by")  # of one invocation alone: see `overview`
+
+
+def facts(info: InvocationInfo) -> dict[str, Any]:
+    """What lists show. Of `reason` the last line, which is the error: its traceback is for the command line and the log."""
+    shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name not in _CONTENTS}
+    shown["reason"] = _last_line(info.reason)
+    return shown
+
+
+def _last_line(text: str | None) -> str | None:
+    return text.strip().rpartition("\n")[2] if text is not None else None
+
+
+def _contents(row: InvocationRow, ids: IdMint) -> dict[str, Any]:
+    outcome = _raw(row.outcome)
+    return {
+        "mode": Mode.NAMES[row.shared],
+        "arguments": _raw(row.args),
+        "headers": _raw(row.headers) or {},
+        "called_by": ids.invocation(row.parent) if row.parent is not None else None,
+        "result": outcome if row.status == Status.SUCCEEDED else None,
+        "failure": outcome if row.status == Status.FAILED else None,
+    }
+
+
+def _entry(line: tuple[Any, ...], ids: IdMint) -> dict[str, Any]:
+    at, position, entry, name, completes, called, value, due = line
+    return {
+        "position": position,
+        "at": at,
+        "entry": entry,
+        "name": name,
+        "completes": completes,
+        "called": ids.invocation(called) if called is not None else None,
+        "value": _value(value),
+        "due": due,
+    }
+
+
+def _value(text: str | None) -> Any:
+    if text is not None and text.startswith("msgpack:"):  # the result of a step that declares no type
+        return packing.unpack(bytes.fromhex(text.removeprefix("msgpack:")))
+    return _raw(text)
+
+
+def _raw(text: str | None) -> Any:
+    return None if text is None else msgspec.Raw(text.encode())

@@ -1,0 +1,203 @@
+"""Cancellation: first the calls that an invocation has made, then the invocation itself, once, before the answer of the last call.
+
+Promise: a cancelled invocation is notified by InvocationCancelled at its next await, and what it asks for afterwards is its own.
+One that has not begun ends at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from actors.attempt.invocation import Invocation, StepWork
+from actors.engine.background import Background
+from actors.engine.committer import Committer
+from actors.engine.ledger import Ledger
+from actors.engine.memory.loader import Loader
+from actors.engine.memory.residents import Residents
+from actors.engine.progress import Progress
+from actors.engine.timers import Timers
+from actors.errors import InvocationCancelled, TerminalError, UnknownInvocation, WrongStatus, failure_text
+from actors.journal.entries import Kind
+from actors.journal.journal import Journal
+from actors.storage.port import Store
+from actors.storage.records import Flag, InvocationRow, Status
+
+
+class Cancellation:
+    """For operators, for handlers, and for operations, which must find an invocation together with its calls."""
+
+    def __init__(
+        self,
+        store: Store,
+        residents: Residents,
+        ledger: Ledger,
+        background: Background,
+        committer: Committer,
+        loader: Loader,
+        progress: Progress,
+        timers: Timers,
+    ) -> None:
+        self._store = store
+        self._open = residents.open
+        self._ledger = ledger
+        self._background = background
+        self._committer = committer
+        self._loader = loader
+        self._progress = progress
+        self._timers = timers
+
+    async def cancel(self, seq: int) -> None:
+        """Ask an invocation to end: those it calls first, then InvocationCancelled at its next await. Once."""
+        async with self.with_calls(seq) as invocation:
+            self._cancel(invocation)
+
+    def begin_cancel(self, caller: Invocation, command: int, seq: int) -> None:
+        """Cancel an invocation for a handler, whose own command is completed in the same batch."""
+        self._progress.add_work(caller, command, self._background.spawn(self.cancel_for(caller, command, seq)))
+
+    async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
+        """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""
+        try:
+            async with self.with_calls(seq) as invocation:
+                self._cancel(invocation)
+                self._progress.complete(caller, command, Kind.COMPLETED, None)
+        except WrongStatus:  # it has ended
+            self._progress.complete(caller, command, Kind.COMPLETED, None)
+        except TerminalError as error:
+            self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
+
+    def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
+        """A handler has made a call. If it asked for that before it was told of its cancellation, the call is cancelled too."""
+        if not told and caller.has(Flag.CANCELLED):
+            self._cancel(child)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, seq: int) -> AsyncIterator[Invocation]:
+        async with self._loader.holding(seq) as invocation:
+            if invocation is None:
+                raise ended_already((await self.row(seq)).status)
+            yield invocation
+
+    async def row(self, seq: int) -> InvocationRow:
+        await self._committer.flushed()
+        row = await self._store.invocation(seq)
+        if row is None:
+            raise UnknownInvocation()
+        return row
+
+    async def ended_row(self, seq: int) -> InvocationRow:
+        row = await self.row(seq)
+        if row.status < Status.SUCCEEDED:
+            raise not_ended()
+        return row
+
+    @contextlib.asynccontextmanager
+    async def with_calls(self, seq: int) -> AsyncIterator[Invocation]:
+        """The invocation, in memory together with all that wait for it and everything it calls, all the way down."""
+        async with contextlib.AsyncExitStack() as stack:
+            invocation = await stack.enter_async_context(self.opened(seq))
+            asked: set[int] = set()
+            while True:
+                wanted, chain = set[int](), [invocation]
+                if invocation.parent is not None and invocation.parent not in self._open:
+                    wanted.add(invocation.parent)
+                while chain:
+                    for called in calls_of(chain.pop()).values():
+                        child = self._open.get(called)
+                        if child is None:
+                            wanted.add(called)
+                        else:
+                            chain.append(child)
+                if not wanted - asked:  # what was asked for, is held, and is not here, has ended
+                    break
+                asked |= wanted
+                await stack.enter_async_context(self._loader.holding_all(wanted))
+            if invocation.ended:
+                raise ended_already(invocation.status)
+            yield invocation
+
+    def _cancel(self, invocation: Invocation) -> None:
+        if invocation.ended or invocation.has(Flag.CANCELLED):
+            return
+        invocation.more().flags |= Flag.CANCELLED
+        self._ledger.mark(invocation)
+        if not _started(invocation):
+            self._progress.end(invocation, InvocationCancelled())
+            return
+        for called in calls_of(invocation).values():
+            child = self._open.get(called)
+            if child is not None and child.parent == invocation.seq:
+                self._cancel(child)
+        if invocation.journal is None:
+            invocation.journal = Journal()
+        if not invocation.ended and not self.calls_left(invocation):
+            self.tell_cancelled(invocation)
+
+    def calls_left(self, invocation: Invocation, answered: int | None = None) -> bool:
+        """Whether a call it made is not over yet, apart from the one that is being answered."""
+        for index, seq in calls_of(invocation).items():
+            if index == answered:
+                continue
+            child = self._open.get(seq)
+            if child is not None:
+                if child.parent == invocation.seq:
+                    return True
+            else:
+                command = invocation.journal.command(index) if invocation.journal is not None else None
+                if command is not None and command.ref is not None:
+                    return True  # out of memory: had it ended, this call would have its answer
+        return False
+
+    def tell_cancelled(self, invocation: Invocation) -> None:
+        """Put the cancellation among what the handler gets to know; a stopped one gets an attempt, so that it can."""
+        journal = invocation.journal
+        if journal is None or journal.cancelled:
+            return
+        self._progress.tell(invocation, journal.append(Kind.CANCELLED, None, None, None, None, self._ledger.now_ms()))
+        for piece in list((invocation.work or {}).values()):
+            if isinstance(piece, StepWork):
+                piece.told_cancelled()
+        if invocation.status in (Status.PAUSED, Status.BACKING_OFF):
+            self.go_on(invocation)
+
+    def go_on(self, invocation: Invocation) -> None:
+        extras = invocation.more()
+        extras.flags &= ~Flag.HELD
+        extras.attempts, extras.failing_since_ms, extras.reason = 0, None, None
+        self._timers.cancel_retry(invocation.seq)
+        if _started(invocation):
+            self._progress.start(invocation)
+        else:
+            invocation.status = Status.PENDING
+        self._ledger.mark(invocation)
+
+
+def ended_already(status: int) -> WrongStatus:
+    return WrongStatus(f"The invocation has ended already: it {Status.NAMES[status]}.")
+
+
+def not_ended() -> WrongStatus:
+    return WrongStatus("The invocation has not ended. Cancel or kill it first.")
+
+
+def calls_of(invocation: Invocation) -> dict[int, int]:
+    """Index of the command: seq of the invocation, for each call it made that has no answer."""
+    journal = invocation.journal
+    if journal is None:
+        return {}
+    return {
+        index: seq
+        for index, seq in journal.waits.items()
+        if (command := journal.command(index)) is not None and command.kind == Kind.CALL
+    }
+
+
+def _started(invocation: Invocation) -> bool:
+    """Whether it is the one that holds its object, or a reader: not in a queue, not scheduled."""
+    mailbox = invocation.mailbox
+    if mailbox is None or mailbox.state is None:
+        return False
+    if invocation.attempt is not None and not invocation.attempt.begun and invocation.journal is None:
+        return False  # its first turn is yet to come
+    return invocation.shared or mailbox.current is invocation

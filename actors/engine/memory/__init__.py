@@ -1,0 +1,1 @@
+"""What is in memory, what comes into it, and what leaves it."""

@@ -1,0 +1,1 @@
+"""What operators, schedules and time do to invocations and objects."""

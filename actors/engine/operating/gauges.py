@@ -1,0 +1,130 @@
+"""What an app is like at this moment, for alerts: how much is open, how long it waits, how late timers are, how large the file is.
+
+Promise: reading it changes nothing, and holds up nothing. What has to be read from the file is read beside the commits, and
+so seldom that it takes a twentieth of one core at most; `age` says how old it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from actors.engine.clock import Clock
+from actors.engine.timers import Timers
+from actors.storage.errors import StorageError
+from actors.storage.port import Store
+from actors.storage.records import Figures, Status
+
+_SHARE = 20  # how much longer what was read is good for than reading it took
+_OPEN = range(Status.SUCCEEDED)
+
+
+class Gauge(NamedTuple):
+    """`values` are by the values of `labels`, in their order."""
+
+    name: str
+    what: str
+    labels: tuple[str, ...]
+    values: dict[tuple[str, ...], float]
+
+
+class Gauges:
+    """One per partition. A reader waits `patience_s` for the file at most, and else gets what was read before."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        services: Iterable[str],
+        timers: Timers,
+        patience_s: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._loop = loop
+        self._services = list(services)
+        self._timers = timers
+        self._patience_s = patience_s
+        self._figures: Figures | None = None
+        self._read_at = self._good_until = 0.0  # in time of the loop
+        self._reading: asyncio.Task[None] | None = None
+
+    async def _read(self) -> None:
+        loop = self._loop
+        began = loop.time()
+        try:
+            self._figures = await self._store.figures()
+        except StorageError:  # the app stops, or has stopped
+            self._figures = None
+        finally:
+            self._reading = None
+            self._read_at = loop.time()
+            self._good_until = self._read_at + _SHARE * (self._read_at - began)
+
+    async def read(self) -> list[Gauge]:
+        """All of them; without those of the file if that could not be read yet, or cannot be."""
+        loop = self._loop
+        if self._reading is None and loop.time() >= self._good_until:
+            self._reading = loop.create_task(self._read())
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=self._patience_s)
+        gauges = [
+            _gauge(
+                "actors_timer_lag_seconds",
+                "How late the next timer is, in seconds.",
+                self._timers.late_ms() / 1000,
+            )
+        ]
+        if self._figures is not None:
+            gauges += self._of_file(self._figures)
+            gauges.append(
+                _gauge(
+                    "actors_figures_age_seconds",
+                    "Age of the gauges that are read from the file.",
+                    loop.time() - self._read_at,
+                )
+            )
+        return gauges
+
+    def _of_file(self, figures: Figures) -> Iterable[Gauge]:
+        services, now_ms = self._services, self._clock.now_ms()
+        counted: dict[tuple[str, ...], float] = {
+            (service, Status.NAMES[status]): 0.0 for service in services for status in _OPEN
+        }
+        oldest = dict.fromkeys(services, 0.0)
+        for service, status, number, accepted_ms in figures.open:
+            counted[service, Status.NAMES[status]] = number
+            if accepted_ms is not None:
+                oldest[service] = max(0, now_ms - accepted_ms) / 1000
+        yield Gauge("actors_open_invocations", "Invocations that have not ended.", ("service", "status"), counted)
+        for name, what, values in (
+            (
+                "actors_oldest_pending_seconds",
+                "Age of the oldest message in a mailbox, not counting delayed messages.",
+                oldest,
+            ),
+            (
+                "actors_open_awakeables",
+                "Awakeables that have not been completed.",
+                {**dict.fromkeys(services, 0), **figures.awakeables},
+            ),
+            (
+                "actors_deepest_mailbox",
+                "Messages in the fullest mailbox.",
+                {**dict.fromkeys(services, 0), **figures.deepest},
+            ),
+        ):
+            yield Gauge(name, what, ("service",), _by_service(values))
+        if figures.file_bytes is not None:
+            yield _gauge("actors_database_bytes", "Size of the database file.", figures.file_bytes)
+            yield _gauge("actors_log_bytes", "Size of the write-ahead log beside it.", figures.log_bytes or 0)
+
+
+def _gauge(name: str, what: str, value: float) -> Gauge:
+    return Gauge(name, what, (), {(): value})
+
+
+def _by_service(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(service,): value for service, value in values.items()}

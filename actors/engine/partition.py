@@ -1,0 +1,275 @@
+"""One partition: the deterministic state machine that owns a share of the objects and one database file.
+
+Everything here happens on one event loop, in turns. A turn runs every handler that can go on, as far as it can, and
+appends what they did to the open batch; then the batch is handed to the disk. This module makes the parts and joins them:
+no part knows more than what its constructor is given, and the few arrows that lead up are handed in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from actors.attempt.branches import TaskFactory, see_tasks
+from actors.attempt.cleanup import all_ended
+from actors.attempt.invocation import Invocation, Mailbox, ids_of
+from actors.engine.background import Background
+from actors.engine.cancellation import Cancellation
+from actors.engine.committer import Committer, may_have_been_done, refuse
+from actors.engine.endings import Endings
+from actors.engine.env import Env
+from actors.engine.failures import Failures
+from actors.engine.host import PartitionHost
+from actors.engine.intake import Intake
+from actors.engine.ledger import Ledger
+from actors.engine.memory.eviction import Eviction
+from actors.engine.memory.loader import Loader
+from actors.engine.memory.residents import Residents
+from actors.engine.operating.gauges import Gauges
+from actors.engine.operating.operations import Operations, Restarting
+from actors.engine.operating.operator_requests import Requests
+from actors.engine.operating.retention import Retention
+from actors.engine.operating.runs import Runs
+from actors.engine.operating.state_access import StateAccess
+from actors.engine.operating.ticks import Ticks
+from actors.engine.progress import Progress
+from actors.engine.step_threads import StepThreads
+from actors.engine.steps import Steps
+from actors.engine.timer_queue import TimerQueue
+from actors.engine.timers import Timers
+from actors.engine.turns import Turns
+from actors.engine.waits.attachments import Attachments
+from actors.engine.waits.awakeables import Awakeables
+from actors.engine.waits.deadlocks import Deadlocks
+from actors.engine.waits.idempotency import Placements
+from actors.engine.waits.promises import Promises, WorkflowState
+from actors.errors import OutcomePending
+from actors.model.catalog import Catalog
+from actors.model.inside import inside
+from actors.model.object_state import ObjectState
+from actors.model.retry import RetryPolicy
+from actors.storage.port import Store
+from actors.storage.records import ObjectRecord, OpenedDatabase
+
+
+class Partition:
+    """See the module. Seams are arguments: store, clock, random numbers, executor, loop."""
+
+    def __init__(
+        self,
+        env: Env,
+        catalog: Catalog,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        executor: Executor,
+        on_stopped: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self.env = env
+        self.ids, self.limits = env.ids, env.limits
+        clock = env.clock
+        self.catalog = catalog
+        self.store = store
+        self.loop = loop
+        self.thread = threading.get_ident()  # the one that runs the loop
+        self._on_stopped = on_stopped
+        self._announced = False
+        self._tasks: TaskFactory | None = None
+        self.leaving: set[asyncio.Future[None]] = set()  # clean-ups of closed handlers that have not ended
+        self.steps_left: list[str] = []  # those whose functions go on although it has stopped
+        residents = self.residents = Residents(catalog.services)
+
+        turns = self.turns = Turns(loop, clock, env.label, self._turn_over, self.fail)
+        turns.variables.run(inside.set, self)
+        background = self.background = Background(turns.spawn, self._failed)
+        committer = self.committer = Committer(store, loop, background.fail, self._handed_over, self.unanswered)
+        ledger = self.ledger = Ledger(committer, turns)
+
+        eviction = self.eviction = Eviction(env, residents, turns, background, committer)
+        loader = self.loader = Loader(env, catalog, store, residents, ledger, turns, background, committer, eviction)
+        progress = self.progress = Progress(env, catalog, residents, ledger, turns, background, committer, eviction)
+        intake = self.intake = Intake(env, catalog, residents, ledger, turns, background, committer, loader, progress)
+        timers = self.timers = Timers(env, residents, ledger, background, eviction, loader, progress, intake)
+        timers.begin(
+            TimerQueue(
+                store,
+                clock,
+                committer,
+                background,
+                env.limits.max_timers,
+                _longest_retry_ms(catalog, env.retry),
+                timers.timers_due,
+            )
+        )
+        failures = self.failures = Failures(env, residents, ledger, committer, eviction, progress)
+        threads = self.step_threads = StepThreads(executor, clock)
+        steps = self.steps = Steps(env, loop, ledger, background, committer, progress, failures, threads)
+
+        deadlocks = self.deadlocks = Deadlocks(residents, progress, loader)
+        attachments = self.attachments = Attachments(store, ledger, background, committer, loader, progress, deadlocks)
+        placements = self.placements = Placements(
+            store, env, ledger, background, committer, progress, intake, attachments, failures
+        )
+        awakeables = self.awakeables = Awakeables(
+            store, env, residents, turns, background, committer, loader, progress, timers
+        )
+        promises = self.promises = Promises(env, residents, ledger, background, loader, progress)
+        cancellation = self.cancellation = Cancellation(
+            store, residents, ledger, background, committer, loader, progress, timers
+        )
+
+        retention = self.retention = Retention(env, store, ledger, background, committer)
+        workflows = self.runs = Runs(env, catalog, store, ledger, committer, loader, intake, placements, retention)
+        restarting = Restarting(env, catalog, store, ledger, loader, intake, timers, cancellation, workflows)
+        operations = self.operations = Operations(
+            residents, ledger, eviction, progress, timers, cancellation, restarting, workflows, retention
+        )
+        self.requests = Requests(env, store, ledger, background, committer, awakeables, operations)
+        ticks = self.ticks = Ticks(env, catalog, store, background, committer, loader, progress, intake, retention)
+        self.state = StateAccess(env, store, residents, ledger, background, committer, loader, intake, placements)
+        self.gauges = Gauges(store, clock, loop, catalog.services, timers)
+        endings = Endings(env, residents, ledger, timers, attachments, promises, ticks)
+
+        host = self.host = PartitionHost(env, catalog, residents, self.leaving)
+        host.writes(ledger, committer)
+        host.runs(turns, eviction, loader)
+        host.goes_on(progress, failures)
+        host.sends(intake, placements, deadlocks, cancellation)
+        host.asks(timers, steps, awakeables, promises, attachments)
+
+        # The arrows that lead up.
+        eviction.evicted = loader.left
+        loader.deliver = intake.deliver
+        loader.state_of = self._state_of
+        loader.check_queued = deadlocks.check_queued
+        progress.host = host
+        progress.pause = failures.pause
+        progress.calls_left = cancellation.calls_left
+        progress.tell_cancelled = cancellation.tell_cancelled
+        progress.clean_up = endings.clean_up
+        progress.finish_rare = endings.finish_rare
+        progress.undelivered = endings.undelivered
+        progress.retention = retention
+        progress.sending = placements.sending
+        progress.hold_while = loader.hold_while
+        progress.holding = loader.holding
+        intake.deliver_later = timers.deliver_later
+        timers.tick_due = ticks.due
+        failures.add_timer = timers.add
+        placements.called = cancellation.called
+        placements.final = deadlocks.final
+        retention.purge_keyed = workflows.purge
+        retention.expire = workflows.expire
+
+    async def begin(self, opened: OpenedDatabase) -> None:
+        """Start from what the database says is to be done."""
+        self.see_tasks()
+        self.steps.secret = opened.secret
+        self.ids.begin(opened.secret)
+        self.turns.variables.run(ids_of.set, self.ids)
+        self.ledger.begin(opened.next_number)
+        if opened.requests:
+            self.turns.hold()
+        await self.ticks.open()
+        await self.timers.open()
+        self.retention.begin(opened.ended)
+        self.ticks.begin()
+        if opened.settled:
+            self.background.run(self.attachments.settle(opened.settled))
+        if opened.requests:
+            await self.requests.apply(opened.requests)
+            self.turns.release()
+
+    def see_tasks(self) -> None:
+        """From now on, until it is halted, the tasks that handlers start are known."""
+        self._tasks = see_tasks(self.loop)
+
+    async def left(self) -> None:
+        """Return when what the handlers that were closed await in their clean-up is done. It takes bounded time."""
+        await all_ended(self.leaving)
+
+    def _state_of(self, mailbox: Mailbox, record: ObjectRecord) -> ObjectState:
+        definition = self.catalog.services.get(mailbox.service)
+        if definition is not None and definition.kind == "workflow":
+            return WorkflowState(definition, record)
+        return ObjectState(definition, record.state)
+
+    def _turn_over(self) -> None:
+        self.committer.kick()
+
+    def _handed_over(self) -> None:
+        self.eviction.handed_over()
+
+    # --- the end of the partition -----------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> bool:
+        return self.background.stopped
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self.background.failure
+
+    def fail(self, error: BaseException) -> None:
+        """An internal error: stop at once. What was acknowledged is on disk."""
+        self.background.fail(error)
+
+    def _failed(self, failure: BaseException) -> None:
+        first, self._announced = not self._announced, True
+        self.committer.abandon(failure)
+        self.halt(failure)
+        if first and self._on_stopped is not None:
+            self._on_stopped(failure)
+
+    def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
+        """See Intake.unanswered."""
+        return self.intake.unanswered(invocation, error)
+
+    def halt(self, error: BaseException) -> None:
+        """Leave all handlers where they are. A caller who waits gets `error`, or OutcomePending if the call goes on."""
+        background, open_ones = self.background, self.residents.open
+        background.stopped = True
+        background.failure = background.failure or error
+        self.timers.stop()
+        self.eviction.stop()
+        self.retention.stop()
+        self.requests.stop()
+        self.ticks.stop()
+        self.steps_left = self.steps.stop()
+        self.loader.abandon(error)
+        self.turns.stop()
+        for invocation in list(open_ones.values()):
+            for piece in (invocation.work or {}).values():
+                piece.cancel()
+            self.progress.close_attempt(invocation)
+            for future in invocation.waiters or ():
+                if background.closing and invocation.recorded:  # that it goes on is true once what is open is written
+                    self.committer.reply(
+                        future, invocation, _goes_on(self.ids.invocation(invocation.seq)), invocation.dirty_in
+                    )
+                else:
+                    refuse(future, self.unanswered(invocation, error))
+            invocation.waiters = None
+        if self._tasks is not None:
+            self._tasks.release(self.loop)
+            self._tasks = None
+        for seq, futures in self.residents.absent_waiters.items():  # what was evicted is on disk
+            id = self.ids.invocation(seq)
+            for future in futures:
+                refuse(future, _goes_on(id) if background.closing else may_have_been_done(error, id))
+        self.residents.absent_waiters.clear()
+
+
+def _longest_retry_ms(catalog: Catalog, retry: RetryPolicy) -> int:
+    """How far off a retry can be at most."""
+    policies = [handler.retry for service in catalog.services.values() for handler in service.handlers.values()]
+    return round(1000 * max(policy.max_interval for policy in (retry, *policies) if policy is not None))
+
+
+def _goes_on(id: str) -> OutcomePending:
+    return OutcomePending(
+        "The app was closed before this call had its outcome. It goes on when the app starts again: attach to "
+        f"its id, {id}, instead of repeating the request.",
+        id,
+    )

@@ -1,0 +1,393 @@
+"""How invocations get on: their handlers are started, their commands answered, their outcomes recorded and passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from actors.attempt.attempt import Attempt
+from actors.attempt.invocation import MISSING, Invocation, StepWork, Work, changed_kind
+from actors.attempt.ports import Host
+from actors.engine.background import Background
+from actors.engine.committer import Committer
+from actors.engine.env import Env
+from actors.engine.ledger import Ledger
+from actors.engine.memory.eviction import Eviction
+from actors.engine.memory.residents import Residents
+from actors.engine.turns import Turns
+from actors.errors import DefinitionError, TerminalError, UnknownHandler, UnknownService, failure_text
+from actors.journal.entries import Entry, Kind
+from actors.journal.journal import Journal
+from actors.model.catalog import Catalog
+from actors.storage.records import Flag, Mode, Status
+
+log = logging.getLogger("actors")
+
+# A global is read at half the cost of a class attribute.
+_RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
+
+KEYLESS = Mode.KEYLESS
+TURNS_TO_REPLAY = 20  # of the loop, for a handler that is replayed to where it waits
+
+
+class Ended(Protocol):
+    """Counts ended invocations, those under a key apart."""
+
+    count: int
+    limit: float
+    armed: bool  # whether the next look at them is arranged, or none is needed
+
+    def look(self) -> None: ...
+
+
+class Progress:
+    """All of it happens within a turn, or between turns, without an await: in one batch.
+
+    What stands above is handed in by the wiring, once: see `partition`.
+    """
+
+    __slots__ = (
+        "_background",
+        "_catalog",
+        "_clock",
+        "_committer",
+        "_counts",
+        "_env",
+        "_eviction",
+        "_ledger",
+        "_open",
+        "_turns",
+        "_watcher",
+        "calls_left",
+        "clean_up",
+        "finish_rare",
+        "hold_while",
+        "holding",
+        "host",
+        "pause",
+        "retention",
+        "sending",
+        "stopping",
+        "tell_cancelled",
+        "undelivered",
+    )
+
+    host: Host  # of the attempts
+    pause: Callable[[Invocation, str, BaseException], None]
+    calls_left: Callable[[Invocation, int], bool]  # whether a call is not over yet, apart from the one that is answered
+    tell_cancelled: Callable[[Invocation], None]
+    clean_up: Callable[[Invocation, Journal], None]  # of an ended invocation with a journal
+    finish_rare: Callable[[Invocation], None]  # of an ended invocation with extras
+    undelivered: Callable[[Invocation], None]  # it has ended before its time came
+    retention: Ended
+    sending: Callable[[Iterable[Invocation]], list[asyncio.Task[None]]]  # what is being placed for these
+    hold_while: Callable[[Iterable[int], Callable[[], None]], None]
+    holding: Callable[[int], AbstractAsyncContextManager[Invocation | None]]
+
+    def __init__(
+        self,
+        env: Env,
+        catalog: Catalog,
+        residents: Residents,
+        ledger: Ledger,
+        turns: Turns,
+        background: Background,
+        committer: Committer,
+        eviction: Eviction,
+    ) -> None:
+        self._env = env
+        self._catalog = catalog
+        self._clock = env.clock
+        self._counts = env.counts
+        self._watcher = env.watcher
+        self._open = residents.open
+        self._ledger = ledger
+        self._turns = turns
+        self._background = background
+        self._committer = committer
+        self._eviction = eviction
+        self.stopping: set[int] = set()  # about to end without their code, once what they have sent is placed
+
+    def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
+        """Record the answer to a command, once, and let the handler see it."""
+        journal = invocation.journal
+        if invocation.ended or journal is None or index in journal.completed:
+            return
+        if invocation.work is not None:
+            invocation.work.pop(index, None)
+        extras = invocation.extras
+        if extras is not None and extras.flags & Flag.CANCELLED and not self.calls_left(invocation, index):
+            self.tell_cancelled(invocation)  # before the answer of the last of its calls
+        self.tell(invocation, journal.append(kind, None, value, index, None, self._ledger.now_ms()))
+
+    def tell(self, invocation: Invocation, entry: Entry) -> None:
+        """Store a completion just appended to the journal, and wake the handler if it waits."""
+        self._ledger.write_entry(invocation, entry)
+        status = invocation.status
+        # One that has just been woken for something else may still count as blocked on disk.
+        if status == _BLOCKED or (status == _RUNNING and invocation.stored_status == _BLOCKED):
+            invocation.status = _RUNNING
+            self._ledger.mark(invocation)
+            if invocation.attempt is None:
+                self.start(invocation)
+        if invocation.attempt is not None:
+            invocation.attempt.wake()
+
+    def withdraw_steps(self, invocation: Invocation) -> None:
+        """It is paused: no step of it is executed any more. One that is being executed stays, for the next attempt."""
+        for index, piece in list((invocation.work or {}).items()):
+            if isinstance(piece, StepWork) and not piece.withdraw():
+                self.work_ended(invocation, index)
+
+    def step_left(self, invocation: Invocation, index: int) -> None:
+        """A step that was still being executed when its invocation ended is over: the key goes on."""
+        if invocation.ended and invocation.work is not None and not self._background.stopped:
+            invocation.work.pop(index, None)
+            if not invocation.work:
+                self._pass_on(invocation)
+
+    def add_work(self, invocation: Invocation, index: int, work: Work) -> None:
+        """This process is about to complete a command of the invocation; `complete` ends that."""
+        if invocation.status == Status.BLOCKED or invocation.stored_status == Status.BLOCKED:
+            invocation.status = Status.RUNNING  # a crash must wake it
+            self._ledger.mark(invocation)
+        if invocation.work is None:
+            invocation.work = {}
+        invocation.work[index] = work
+
+    def work_ended(self, invocation: Invocation, index: int) -> None:
+        """What this process had to do is done, although the command has no answer yet."""
+        if invocation.work is not None:
+            invocation.work.pop(index, None)
+        if invocation.attempt is not None:
+            invocation.attempt.wake()
+
+    def place(self, caller: Invocation, index: int, seq: int) -> None:
+        """Record which invocation a message with an idempotency key became."""
+        journal = caller.journal
+        if not caller.ended and journal is not None:
+            self.tell(
+                caller,
+                journal.append(Kind.PLACED, None, str(seq), index, None, self._ledger.now_ms()),
+            )
+
+    def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None:
+        """Call back at `due_ms`, or when the clock is set back meanwhile. In memory only."""
+        seen_ms = self._clock.now_ms()
+
+        def check() -> None:
+            if not self._background.stopped:
+                if seen_ms <= self._clock.now_ms() < due_ms:
+                    self._clock.call_at(due_ms, check)
+                else:
+                    callback()
+
+        self._clock.call_at(due_ms, check)
+
+    def start(self, invocation: Invocation) -> None:
+        handler = invocation.handler
+        if handler is None:
+            self._pause_unknown(invocation)
+            return
+        if self._background.stopped or (self.stopping and invocation.seq in self.stopping):
+            return  # a resume, for example, that was still looking for it when the app stopped
+        invocation.status = _RUNNING
+        assert invocation.mailbox is not None and invocation.mailbox.state is not None
+        attempt = invocation.attempt = Attempt(self.host, invocation, invocation.mailbox.state)
+        self._turns.make_ready(attempt)
+
+    def _pause_unknown(self, invocation: Invocation) -> None:
+        reason = changed_kind(invocation.service, invocation.mode)
+        try:
+            if (self._catalog.handler(invocation.service, invocation.handler_name).mode == KEYLESS) == (
+                invocation.mode == KEYLESS
+            ):
+                reason = (
+                    invocation.extras.reason if invocation.extras is not None else None
+                ) or reason  # see `restore`
+        except (UnknownService, UnknownHandler) as error:
+            reason = str(error)
+        self.pause(invocation, reason, DefinitionError(reason))
+
+    def _revive(self, invocation: Invocation) -> None:
+        """Replay a loaded invocation that waits, so that its futures, and their types, are there again."""
+        if invocation.attempt is None and invocation.status == Status.BLOCKED:
+            self.start(invocation)
+            if invocation.attempt is not None:
+                self._turns.hold_back(invocation.attempt)
+
+    async def replayed(self, invocation: Invocation, index: int) -> None:
+        """Replay an invocation that waits, and is held here, until it has asked for the command: then its type is known.
+
+        An invocation that backs off or is paused is left alone, and the type stays unknown.
+        """
+        if invocation.attempt is None:
+            self._revive(invocation)
+        attempt = invocation.attempt
+        try:
+            turns = TURNS_TO_REPLAY
+            while turns:
+                if invocation.attempt is None or invocation.attempt.future(index) is not None:
+                    return
+                if not invocation.attempt.settling:
+                    turns -= 1
+                await self._turns.turn_taken()
+                await asyncio.sleep(0)  # it may let the loop go first on its way
+        finally:
+            if attempt is not None:
+                self._turns.replayed(attempt)
+
+    # --- how an invocation ends -------------------------------------------------------------------------------------------
+
+    def end(self, invocation: Invocation, error: TerminalError) -> None:
+        """Fail an invocation without its code. Its caller must be in memory. What it has sent is spared."""
+        self.close_attempt(invocation)
+        if self.sending([invocation]):
+            self._background.run(self._end_sent(invocation.seq, error))
+            return
+        if invocation.parent is not None and invocation.parent not in self._open:
+            both = [invocation.seq, invocation.parent]
+            self.hold_while(both, functools.partial(self._end_loaded, invocation.seq, error))
+            return
+        self.finish(invocation, Status.FAILED, failure_text(error))
+
+    async def _end_sent(self, seq: int, error: TerminalError) -> None:
+        async with self.holding(seq) as invocation:
+            if invocation is not None:
+                async with self.sent([invocation]):
+                    if not invocation.ended:
+                        self.end(invocation, error)
+
+    @contextlib.asynccontextmanager
+    async def sent(self, senders: list[Invocation]) -> AsyncIterator[None]:
+        """Their code is stopped, and what they have sent is placed. In the block they are ended."""
+        if not self.sending(senders):
+            yield
+            return
+        self.stopping.update(sender.seq for sender in senders)
+        try:
+            for sender in senders:
+                self.close_attempt(sender)
+            await asyncio.wait(self.sending(senders))
+            yield
+        finally:
+            self.stopping.difference_update(sender.seq for sender in senders)
+
+    def _end_loaded(self, seq: int, error: TerminalError) -> None:
+        invocation = self._open.get(seq)  # it may have been evicted and loaded again meanwhile
+        if invocation is None:
+            return
+        if invocation.parent not in self._open:
+            invocation.parent = None  # the caller has ended
+        self.close_attempt(invocation)
+        self.finish(invocation, Status.FAILED, failure_text(error))
+
+    def close_attempt(self, invocation: Invocation) -> None:
+        attempt, invocation.attempt = invocation.attempt, None
+        if attempt is not None:
+            attempt.close()
+
+    def finish(self, invocation: Invocation, status: int, outcome: str, value: Any = MISSING) -> None:
+        """The outcome: recorded, passed on to all callers that wait, and the mailbox goes on."""
+        invocation.status = status
+        invocation.outcome = outcome
+        invocation.value = value
+        invocation.attempt = None
+        invocation.ended_ms = self._turns.turn_ms if self._turns.in_turn else self._clock.now_ms()
+        mailbox = invocation.mailbox
+        batch = self._committer.batch
+        written_in = batch.number
+        if invocation.shared and invocation.stored_status < 0 and not invocation.dirty_in:
+            # A read leaves no row; its reply waits for what it has read.
+            written_in = mailbox.written_in  # type: ignore[union-attr]
+        else:
+            retention, extras = self.retention, invocation.extras
+            if extras is None or extras.idempotency_key is None or extras.flags & Flag.TICK:
+                retention.count += 1
+            if status == _SUCCEEDED:
+                self._counts.succeeded += 1
+            else:
+                self._counts.failed += 1
+            if self._watcher is not None:
+                self._watcher.ended(invocation)
+            if retention.count > retention.limit or not retention.armed:
+                retention.look()
+            if invocation.dirty_in != written_in:
+                invocation.dirty_in = written_in
+                batch.invocations.append(invocation)
+                if not self._turns.scheduled:  # it ended between turns: nothing else would write it
+                    self._turns.schedule()
+        if invocation.waiters is not None:
+            if written_in == batch.number:
+                batch.answers.append(invocation)
+            else:
+                for future in invocation.waiters:
+                    self._committer.reply(future, invocation, True, written_in)
+        del self._open[invocation.seq]
+        if invocation.journal is not None:
+            self.clean_up(invocation, invocation.journal)
+        if invocation.parent is not None:
+            parent, index = self._open.get(invocation.parent), invocation.parent_index
+            if parent is not None and index is not None:
+                self.complete(parent, index, Kind.COMPLETED if status == _SUCCEEDED else Kind.FAILED, outcome)
+        if invocation.extras is not None:
+            self.finish_rare(invocation)
+        if mailbox is None:  # its time has not come
+            self.undelivered(invocation)
+            return
+        mailbox.written_in = written_in
+        if mailbox.state is None:  # it is among the arrivals of an object that is being loaded
+            mailbox.remove(invocation)
+        elif invocation.shared:
+            mailbox.readers -= 1
+        elif mailbox.current is invocation:
+            if invocation.work is not None:
+                self._hold_key(invocation)
+            elif mailbox.first is not None or invocation.mode == KEYLESS:
+                self._pass_on(invocation)
+            else:
+                mailbox.current = None
+        else:
+            mailbox.remove(invocation)
+
+    def _pass_on(self, invocation: Invocation) -> None:
+        """Start the next invocation of the mailbox."""
+        mailbox = invocation.mailbox
+        assert mailbox is not None
+        invocation.work = None
+        mailbox.current = None
+        following = mailbox.pop()
+        if following is not None:
+            mailbox.current = following
+            if following.status != _PAUSED:
+                self.start(following)
+        elif invocation.mode == KEYLESS:
+            self._eviction.over(mailbox)
+
+    def _hold_key(self, invocation: Invocation) -> None:
+        """The invocation has ended, but one of its steps has not: the next invocation of the key waits for that step,
+        for a limited time.
+        """
+        steps = ", ".join(str(step) for step in (invocation.work or {}).values())
+        grace_ms = self._env.limits.step_grace_ms
+
+        def let_go() -> None:
+            if invocation.work is not None:
+                log.warning(
+                    "%s is still being executed %g s after its invocation ended. The next invocation of the object starts "
+                    "beside it now. Limits.step_grace sets how long it waits.",
+                    steps,
+                    grace_ms / 1000,
+                )
+                self._pass_on(invocation)
+
+        log.info(
+            "%s is still being executed after its invocation ended; the next invocation of the object waits for it.",
+            steps,
+        )
+        self.wake_at(self._clock.due_ms(grace_ms), let_go)
