@@ -502,7 +502,7 @@ BUGS = [
     ),
     Bug(
         "a paused invocation is tried again when the app recovers",
-        "actors/app/app.py",
+        "actors/app/life.py",
         "            partition.residents.paused_here.update(before.residents.paused_here)\n",
         "            pass\n",
     ),
@@ -562,7 +562,7 @@ BUGS = [
     ),
     Bug(
         "an app cannot start while another one starts on another thread",
-        "actors/app/app.py",
+        "actors/app/life.py",
         "for reference in _apps.copy() if",
         "for reference in _apps if",
     ),
@@ -653,13 +653,13 @@ BUGS = [
     ),
     Bug(
         "an app that nothing refers to is held by its timers",
-        "actors/app/app.py",
+        "actors/app/life.py",
         "executor, _weakly(self._has_stopped))",
         "executor, self._has_stopped)",
     ),
     Bug(
         "a cell of an interactive session cannot be run again",
-        "actors/app/app.py",
+        "actors/app/life.py",
         'hasattr(sys, "ps1")',
         'hasattr(sys, "none")',
     ),
@@ -815,7 +815,7 @@ BUGS = [
     ),
     Bug(
         "a message under a key from outside goes into a full mailbox",
-        "actors/app/app.py",
+        "actors/app/gateway.py",
         "            partition.intake.check_room(message.target, message.key, message.args_text, message.options.headers)\n",
         "",
     ),
@@ -899,7 +899,7 @@ BUGS = [
     ),
     Bug(
         "on_paused counts as a part of the handler that is paused",
-        "actors/app/app.py",
+        "actors/app/life.py",
         "        self._outside.copy().run(self._tell_paused_outside, invocation)",
         "        self._tell_paused_outside(invocation)",
     ),

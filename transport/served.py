@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.app.app import App as Runtime
-from actors.app.gateway import Gateway
 from actors.errors import DefinitionError
 from actors.transport.http.ingress import Ingress
 from actors.transport.http.replies import Header, Reply
@@ -68,7 +67,7 @@ class App(Runtime):
     def _served(self) -> Ingress:
         ingress = self._ingress
         if ingress is None:
-            ingress = self._ingress = Ingress(Gateway(self), self.http)
+            ingress = self._ingress = Ingress(self._gateway, self.http)
         return ingress
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-import msgspec
-
-from actors.app.handles import done
-from actors.app.overview import overview
-from actors.engine.operating.state_access import StateInfo, with_cleared
+from actors.app.figures import figures
+from actors.app.operators import Operators
+from actors.app.partitions import Partitions, done
+from actors.attempt.invocation import Invocation, outcome_of
+from actors.engine.durations import Durations
+from actors.engine.operating.gauges import Gauge
+from actors.engine.partition import Partition
 from actors.engine.waits.awakeables import Payload
 from actors.errors import (
     ActorsError,
     AppNotRunning,
-    BadArguments,
+    NotReady,
     OutcomePending,
     PrivateHandler,
     ProgrammingError,
-    SerializationError,
     TerminalError,
     UnknownHandler,
     UnknownInvocation,
@@ -34,23 +36,14 @@ from actors.errors import (
     failure_error,
 )
 from actors.journal.entries import Kind
-from actors.model.definitions import HandlerDefinition, key_for
+from actors.model.definitions import HandlerDefinition, ServiceDefinition, key_for
 from actors.model.message import Message
 from actors.model.names import checked_key
 from actors.model.options import Options, checked_idempotency_key
 from actors.serde import Codec
 from actors.storage.records import RUN, InvocationRow, Status
 
-if TYPE_CHECKING:
-    from actors.app.app import App
-    from actors.attempt.invocation import Invocation
-    from actors.engine.durations import Durations
-    from actors.engine.operating.gauges import Gauge
-    from actors.engine.partition import Partition
-    from actors.model.definitions import ServiceDefinition
-
-_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,56 +102,39 @@ class BegunCall:
 
 
 class Gateway:
-    """Requests of one app. Any number of them may be under way; one that is cancelled cancels no invocation."""
+    """Requests of one app. Any number of them may be under way; one that is cancelled cancels no invocation.
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    `recoveries` says how often the app was started again.
+    """
+
+    def __init__(self, partitions: Partitions, operators: Operators, recoveries: Callable[[], int]) -> None:
+        self.partitions = partitions
+        self.operators = operators
+        self.cancel: Callable[[str], Awaitable[None]] = functools.partial(operators.operate, "cancel")
+        self._recoveries = recoveries
 
     @property
     def services(self) -> Mapping[str, ServiceDefinition]:
-        return self._app._services
-
-    @property
-    def app(self) -> App:
-        """What operators ask for is asked of the app itself."""
-        return self._app
-
-    async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
-        """All that is known of an invocation, and its journal beyond position `after`. Raises BadId or UnknownInvocation."""
-        return await overview(self._partition(), id, after, limit)
-
-    async def patch_state(
-        self, service: str, key: str, texts: dict[str, str], clear: list[str], if_tag: str | None, undeclared: bool
-    ) -> StateInfo:
-        """`App.patch_state` with values as JSON texts. Raises as that does."""
-        app = self._app
-        partition, definition = self._partition(), app._stateful(service)
-        changes = with_cleared({**texts}, clear)
-        return await done(app._task(partition.state.patch(definition, key, changes, if_tag, undeclared)))
+        return self.partitions.catalog.services
 
     @property
     def max_payload(self) -> int:
         """How many characters of JSON are accepted."""
-        return self._app._limits.max_payload
+        return self.partitions.limits.max_payload
 
     def running(self) -> bool:
         """Whether requests can be answered now."""
-        partition = self._app._partition
+        partition = self.partitions.current
         return partition is not None and not partition.stopped
 
     def check_running(self) -> None:
         """Raises AppNotRunning."""
-        self._partition()
-
-    def _partition(self) -> Partition:
-        partition = self._app._running()
-        partition.background.check_running()
-        return partition
+        self.partitions.running()
 
     def target(self, service: str, key: str, handler: str) -> HandlerDefinition:
         """The handler. Raises UnknownService, UnknownHandler, BadKey, WrongKind, or PrivateHandler."""
         try:
-            target = self._partition().catalog.handler(service, handler)
+            target = self.partitions.running().catalog.handler(service, handler)
         except UnknownHandler:
             known = self.services[service].handlers.values()
             public = ", ".join(sorted(one.name for one in known if not one.private)) or "none"
@@ -172,59 +148,17 @@ class Gateway:
 
     def figures(self) -> dict[str, tuple[str, str, float]]:
         """By name: "counter" or "gauge", the help text, and the current value. Empty while the app is not running."""
-        partition = self._app._partition
-        if partition is None:
-            return {}
-        counts, committer = partition.env.counts, partition.committer
-        return {
-            "actors_app_running": (
-                "gauge",
-                "1 while the app runs, 0 while it has stopped.",
-                0 if partition.stopped else 1,
-            ),
-            "actors_app_recoveries": (
-                "counter",
-                "How often the app was started again after its database had failed.",
-                self._app._recoveries.count,
-            ),
-            "actors_invocations_succeeded": ("counter", "Invocations that returned.", counts.succeeded),
-            "actors_invocations_failed": ("counter", "Invocations that ended as a failure.", counts.failed),
-            "actors_attempts_failed": ("counter", "Attempts that failed and are tried again.", counts.failed_attempts),
-            "actors_steps_failed": (
-                "counter",
-                "Executions of steps that failed under a retry policy of their own.",
-                counts.failed_steps,
-            ),
-            "actors_steps_waited_long": (
-                "counter",
-                "Executions of steps that waited for a thread for more than a second.",
-                partition.step_threads.waited_long,
-            ),
-            "actors_steps_queued": ("gauge", "Steps that wait for a thread.", len(partition.step_threads.waiting())),
-            "actors_steps_running": (
-                "gauge",
-                "Steps that are being executed, or wait for it.",
-                len(partition.steps.executing),
-            ),
-            "actors_invocations_paused": ("counter", "Invocations that were paused.", counts.paused),
-            "actors_commits": ("counter", "Transactions handed to the database.", committer.handed_over),
-            "actors_invocations_in_memory": ("gauge", "Open invocations in memory.", len(partition.residents.open)),
-            "actors_handlers_waiting": ("gauge", "Handlers in memory that wait.", len(partition.eviction.waiting)),
-            "actors_invocations_kept": (
-                "gauge",
-                "Ended invocations kept, without those under a key.",
-                partition.retention.count,
-            ),
-        }
+        partition = self.partitions.current
+        return figures(partition, self._recoveries()) if partition is not None else {}
 
     def commit_durations(self) -> Durations | None:
         """How long commits took. None while the app does not run."""
-        partition = self._app._partition
+        partition = self.partitions.current
         return partition.committer.durations if partition is not None else None
 
     async def gauges(self) -> list[Gauge]:
         """What the app is like now. Nothing while it does not run."""
-        partition = self._app._partition
+        partition = self.partitions.current
         return await partition.gauges.read() if partition is not None and not partition.stopped else []
 
     # --- calls and sends --------------------------------------------------------------------------------------------------
@@ -274,7 +208,7 @@ class Gateway:
         headers: dict[str, str] | None,
     ) -> BegunCall:
         """Accept a call without an idempotency key. What it raises refuses it, and then nothing has happened."""
-        partition = self._partition()
+        partition = self.partitions.of_key(target.service.name, key)
         text, values = target.encode(args, dict(kwargs))
         return BegunCall(partition, target, *partition.intake.accept_call(target, key, text, values, headers))
 
@@ -289,7 +223,7 @@ class Gateway:
         delay_ms: int,
     ) -> Acceptance:
         """Accept a message one way, durably. Raises BadArguments or whatever else refuses it."""
-        partition = self._partition()
+        partition = self.partitions.of_key(target.service.name, key)
         text, values = target.encode(args, dict(kwargs))
         options = Options(delay_ms, headers, idempotency_key)
         due_ms = partition.env.clock.due_ms(delay_ms) if delay_ms else None
@@ -315,20 +249,19 @@ class Gateway:
     ) -> tuple[int, bool]:
         if options.idempotency_key is not None:
             checked_idempotency_key(options.idempotency_key)
-        app = self._app
         # In a task of its own: a client that hangs up must not stop other requests under the same key.
-        placing = app._place(Message(target, key, text, values, options), waits)
-        return await done(app._task(placing), repeatable=True)
+        placing = self.place(Message(target, key, text, values, options), waits)
+        return await done(self.partitions.task(placing), repeatable=True)
 
     # --- outcomes ---------------------------------------------------------------------------------------------------------
 
     async def attach(self, id: str) -> Outcome:
         """Wait for the outcome of an invocation. Raises BadId or UnknownInvocation."""
-        return await self._outcome(self._partition().ids.read_invocation(id))
+        return await self._outcome(self.partitions.running().ids.read_invocation(id))
 
     async def output(self, id: str) -> Outcome | None:
         """The outcome, or None while there is none. Raises BadId or UnknownInvocation."""
-        return await self._output(self._partition().ids.read_invocation(id))
+        return await self._output(self.partitions.running().ids.read_invocation(id))
 
     async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> str:
         """The id of the invocation that was accepted under an idempotency key. Raises UnknownInvocation, or as `target` does."""
@@ -346,18 +279,13 @@ class Gateway:
         return await self._find(run, checked_key(key), RUN)
 
     async def _find(self, target: HandlerDefinition, key: str, idempotency_key: str) -> str:
-        partition = self._partition()
-        async with partition.committer.gated():
-            await partition.committer.flushed()
-            row = await partition.store.find(target.service.name, key, target.name, idempotency_key)
-            if row is None:
-                raise UnknownInvocation("No invocation was accepted under this key, or it is no longer kept.")
-            return partition.ids.invocation(row.seq)
+        self.partitions.running()
+        return self.partitions.running().ids.invocation(await self.found(target, key, idempotency_key))
 
     async def _outcome(self, seq: int) -> Outcome:
-        partition = self._partition()
+        partition = self.partitions.running()
         try:
-            await self._app._result(seq)
+            await self.result(seq)
         except TerminalError:
             pass  # the outcome is read from its row; if there is none, that says so
         except OutcomePending:
@@ -370,7 +298,7 @@ class Gateway:
         return found
 
     async def _output(self, seq: int) -> Outcome | None:
-        partition = self._partition()
+        partition = self.partitions.running()
         async with partition.committer.gated():
             if seq in partition.residents.open:
                 return None
@@ -383,12 +311,12 @@ class Gateway:
             return self._of_row(row)
 
     def _of_row(self, row: InvocationRow) -> Outcome:
-        partition = self._partition()
+        partition = self.partitions.running()
         definition = self.services.get(row.service)
         handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
         expires_ms = None
         if row.idempotency_key is not None and row.ended_ms is not None:
-            kept_ms = self._app._limits.idempotency_retention_ms
+            kept_ms = self.partitions.limits.idempotency_retention_ms
             expires_ms = row.ended_ms + kept_ms if kept_ms is not None else None
         return Outcome(
             partition.ids.invocation(row.seq),
@@ -397,6 +325,88 @@ class Gateway:
             handler.returns if handler is not None else None,
             expires_ms,
         )
+
+    # --- invocations ------------------------------------------------------------------------------------------------------
+
+    async def place(self, message: Message, waits: bool = False) -> tuple[int, bool]:
+        """`waits` for a call, whose caller waits for its outcome."""
+        partition = self.partitions.entered()
+
+        def accept() -> Invocation:
+            partition.intake.check_room(message.target, message.key, message.args_text, message.options.headers)
+            if waits:
+                partition.intake.check_in_flight()
+            return partition.intake.accept_message(message, partition.ledger.next_number(), None)
+
+        async with partition.committer.gated(changes=True) as gate:
+            seq, new = await partition.placements.place(message, accept)
+            gate.id = partition.ids.invocation(seq)
+            return seq, new
+
+    async def call_placed(self, message: Message) -> Any:
+        while True:
+            seq, new = await self.place(message, waits=True)
+            try:
+                return await self.result(seq)
+            except UnknownInvocation:
+                if new or await self.partitions.entered().store.invocation(seq) is not None:
+                    raise  # what it ended with
+                # It was forgotten since it was found: now its key is free.
+
+    async def result(self, seq: int) -> Any:
+        partition = self.partitions.entered()
+        partition.background.check_running()
+        invocation = partition.residents.open.get(seq)
+        if invocation is None:
+            async with partition.committer.gated():
+                await partition.committer.flushed()  # it may have ended in the batch that is still open
+                row = await partition.store.invocation(seq)
+                if row is None:
+                    raise UnknownInvocation()
+            if row.status >= Status.SUCCEEDED:
+                definition = self.services.get(row.service)
+                handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition else None
+                return outcome_of(handler, row.status, row.outcome)
+            future: asyncio.Future[Any] = partition.loop.create_future()
+            async with partition.loader.holding(seq) as restored:
+                if restored is None:
+                    return await self.result(seq)  # it ended meanwhile
+                partition.background.check_running()
+                _add_waiter(restored, future)
+            return await future
+        future = partition.loop.create_future()
+        _add_waiter(invocation, future)
+        return await future
+
+    async def output_value(self, seq: int) -> Any:
+        """The outcome, without waiting for it. Raises NotReady, or as `result` does."""
+        partition = self.partitions.running()
+        async with partition.committer.gated():
+            if seq not in partition.residents.open:
+                await partition.committer.flushed()
+                row = await partition.store.invocation(seq)
+                if row is None or row.status >= Status.SUCCEEDED:
+                    return await self.result(seq)
+            raise NotReady()
+
+    async def made_awakeable(self, id: str) -> int:
+        """The number of the invocation that made an awakeable. Raises BadId or UnknownInvocation."""
+        partition, seq, _ = self.partitions.of_awakeable(id)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            if await partition.store.invocation(seq) is None:
+                raise UnknownInvocation()
+        return seq
+
+    async def found(self, target: HandlerDefinition, key: str, under: str) -> int:
+        """The number of the invocation that was accepted under an idempotency key, or of the run. Raises UnknownInvocation."""
+        partition = self.partitions.entered()
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            row = await partition.store.find(target.service.name, key, target.name, under)
+            if row is None:
+                raise UnknownInvocation("No invocation was accepted under this key, or it is no longer kept.")
+            return row.seq
 
     # --- awakeables -------------------------------------------------------------------------------------------------------
 
@@ -409,57 +419,22 @@ class Gateway:
         await self._complete(id, Payload(Kind.FAILED, reason=reason))
 
     async def _complete(self, id: str, payload: Payload) -> None:
-        partition = self._partition()
-        seq, index = partition.ids.read_awakeable(id)
+        self.partitions.running()
+        partition, seq, index = self.partitions.of_awakeable(id)
         await partition.awakeables.complete(seq, index, payload)
 
 
-def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and named arguments in a request's body. Raises BadArguments.
+def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
+    if invocation.waiters is None:
+        invocation.waiters = []
+    waiters = invocation.waiters
+    waiters.append(future)
 
-    One parameter takes the whole body as its value, several an object of their names, or an array; without a body all have
-    their defaults. A parameter of type bytes takes the body as it is.
-    """
-    if target.arity == 1 and target.codecs[0].type is bytes:
-        return (body,), {}
-    if not body.strip():
-        return (), {}
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise BadArguments(f"{target.target}: the body is not UTF-8: {error}.") from None
-    if target.arity == 1:
-        return (value_of(target, 0, text),), {}
-    if target.arity == 0:
-        if text.strip() in ("null", "{}", "[]"):
-            return (), {}
-        raise BadArguments(f"{target.target} takes no arguments: send an empty body.")
-    try:
-        if text.lstrip().startswith("["):
-            values = _raw_array.decode(text)
-            if len(values) <= target.arity:
-                return tuple(value_of(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
-            raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
-        named = _raw_object.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadArguments(
-            f"{target.target} takes several arguments: send a JSON object of {', '.join(target.names)}, or an array. {error}."
-        ) from None
-    places = {name: place for place, name in enumerate(target.names)}
-    unknown = [name for name in named if name not in places]
-    if unknown:
-        raise BadArguments(
-            f"{target.target} has no parameter {unknown[0]!r}. Its parameters: {', '.join(target.names)}."
-        )
-    return (), {name: value_of(target, places[name], bytes(raw).decode()) for name, raw in named.items()}
+    def forget(future: asyncio.Future[Any]) -> None:
+        if future.cancelled() and future in waiters:  # the caller has gone
+            waiters.remove(future)
 
-
-def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
-    """The argument at this place, from JSON. Raises BadArguments."""
-    try:
-        return target.codecs[place].decode(text)
-    except SerializationError as error:
-        raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None
+    future.add_done_callback(forget)
 
 
 def _shown(partition: Partition, failure: TerminalError | None) -> TerminalError | None:

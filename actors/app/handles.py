@@ -5,32 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from actors.app.entry import check_loop
+from actors.app.gateway import Gateway
+from actors.app.partitions import done
 from actors.attempt.invocation import Invocation
 from actors.engine.partition import Partition
-from actors.errors import AppNotRunning, MisusedFuture, NotReady, OutcomePending
+from actors.errors import MisusedFuture
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
-from actors.model.futures import is_cancelled
-from actors.storage.records import Status
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _this_thread = threading.get_ident
-
-
-class Owner(Protocol):
-    """The app that a handle belongs to: the handle outlives a partition that has stopped."""
-
-    def _running(self) -> Partition: ...
-
-    async def _result(self, seq: int) -> Any:
-        """The outcome of the invocation, once it is durable."""
-        ...
-
-    async def cancel(self, id: str) -> None: ...
 
 
 class ClientCall(AwaitedOutside, Call[R]):
@@ -39,10 +27,12 @@ class ClientCall(AwaitedOutside, Call[R]):
     Cancelling a waiter cancels its future, so every waiter gets its own.
     """
 
-    __slots__ = ("_app", "_awaited", "_first", "_invocation", "_partition")
+    __slots__ = ("_awaited", "_first", "_gateway", "_invocation", "_partition")
 
-    def __init__(self, app: Owner, partition: Partition, invocation: Invocation, future: asyncio.Future[R]) -> None:
-        self._app = app
+    def __init__(
+        self, gateway: Gateway, partition: Partition, invocation: Invocation, future: asyncio.Future[R]
+    ) -> None:
+        self._gateway = gateway
         self._partition = partition
         self._invocation = invocation
         self._awaited: asyncio.Future[R] | None = future  # for the first await
@@ -57,7 +47,7 @@ class ClientCall(AwaitedOutside, Call[R]):
     async def _again(self) -> R:
         invocation = self._invocation
         if not invocation.ended:
-            result: R = await self._app._result(invocation.seq)
+            result: R = await self._gateway.result(invocation.seq)
             return result
         if not self._first.done() or self._first.cancelled() or self._first.exception() is not None:
             await self._partition.committer.flushed()  # of the life it has ended in: a commit that failed says so
@@ -80,10 +70,10 @@ class KeyedCall(AwaitedOutside, Call[R]):
 class ClientHandle(InvocationHandle[R]):
     """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
 
-    __slots__ = ("_accepted", "_app", "_ids", "_partition", "_seq")
+    __slots__ = ("_accepted", "_gateway", "_ids", "_partition", "_seq")
 
-    def __init__(self, app: Owner, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
-        self._app = app
+    def __init__(self, gateway: Gateway, partition: Partition, seq: int, accepted: asyncio.Future[None] | None) -> None:
+        self._gateway = gateway
         self._seq = seq
         self._accepted = accepted
         self._ids = partition.ids
@@ -107,27 +97,27 @@ class ClientHandle(InvocationHandle[R]):
 
     async def result(self) -> R:
         """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is not kept any more."""
-        result: R = await self._app._result(self._seq)
+        result: R = await self._gateway.result(self._seq)
         return result
 
     async def output(self) -> R:
         """The outcome, without waiting for it. Raises NotReady, or UnknownInvocation if it is not kept any more."""
-        output: R = await _output(self._app, self._seq)
+        output: R = await self._gateway.output_value(self._seq)
         return output
 
     async def cancel(self) -> None:
         """Ask it to end: `App.cancel` with its id."""
-        await self._app.cancel(self.id)
+        await self._gateway.cancel(self.id)
 
 
 class KeyedHandle(InvocationHandle[R]):
     """A send under an idempotency key. Await it, then `id` and `previously_accepted` are known."""
 
-    __slots__ = ("_app", "_ids", "_placed")
+    __slots__ = ("_gateway", "_ids", "_placed")
 
-    def __init__(self, app: Owner, placed: asyncio.Task[tuple[int, bool]]) -> None:
-        self._app = app
-        self._ids = app._running().ids
+    def __init__(self, gateway: Gateway, placed: asyncio.Task[tuple[int, bool]]) -> None:
+        self._gateway = gateway
+        self._ids = gateway.partitions.entered().ids
         self._placed = placed
 
     @property
@@ -154,47 +144,16 @@ class KeyedHandle(InvocationHandle[R]):
     async def result(self) -> R:
         """The outcome of the invocation the key stands for."""
         seq, _ = await done(self._placed, repeatable=True)
-        result: R = await self._app._result(seq)
+        result: R = await self._gateway.result(seq)
         return result
 
     async def output(self) -> R:
         """The same without waiting for it. Raises NotReady."""
         seq, _ = await done(self._placed, repeatable=True)
-        output: R = await _output(self._app, seq)
+        output: R = await self._gateway.output_value(seq)
         return output
 
     async def cancel(self) -> None:
         """Ask it to end: `App.cancel` with its id."""
         await self
-        await self._app.cancel(self.id)
-
-
-async def _output(app: Owner, seq: int) -> Any:
-    partition = app._running()
-    partition.background.check_running()
-    async with partition.committer.gated():
-        if seq not in partition.residents.open:
-            await partition.committer.flushed()
-            row = await partition.store.invocation(seq)
-            if row is None or row.status >= Status.SUCCEEDED:
-                return await app._result(seq)
-        raise NotReady()
-
-
-async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
-    """The task's result. The task goes on if its caller is cancelled; it is cancelled only when the app closes.
-
-    Then the caller may simply ask again if the request is `repeatable`, that is, has no effect twice.
-    """
-    check_loop(task.get_loop())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if task.cancelled() and not is_cancelled():
-            if repeatable:
-                raise AppNotRunning("The app was closed before this was done. Try again when it runs.") from None
-            raise OutcomePending(
-                "The app was closed before this request was answered, so it may have been done or not. Check when the app runs "
-                "again."
-            ) from None
-        raise
+        await self._gateway.cancel(self.id)

@@ -134,7 +134,7 @@ class Check:
         timeouts: Counter[tuple[str, str]] | None = None,
     ) -> None:
         self._services = app._services
-        self._limits = app._limits
+        self._limits = app._partitions.limits
         self._snapshot = snapshot
         self._timeout_s = timeout_s
         self._monotonic = monotonic
@@ -313,7 +313,7 @@ async def check(app: App, path: str | None = None, *, timeout_s: float = TIMEOUT
 
 def file_of(app: App, path: str | None) -> str:
     """The file to check. Raises DefinitionError if neither the app nor `path` names a file."""
-    found = path if path is not None else app._path
+    found = path if path is not None else app._life.path
     if found == ":memory:":
         raise DefinitionError("This app keeps its records in memory only. Name the file to check.")
     return found

@@ -81,7 +81,7 @@ class Serving:
         app = load_app(self.target)
         self.logs.after_import()
         if self.db is not None:
-            if app._store is not None:
+            if app._life.store is not None:
                 raise DefinitionError(f"{self.target} has a store of its own: App(store=...). --db cannot change it.")
             app.store_in(self.db if "://" in self.db else f"sqlite:///{self.db}")
         await app.start()
@@ -118,7 +118,7 @@ async def _keep_running(app: App, server: Server) -> None:
 def announcement(app: App, sockets: Sequence[socket.socket]) -> str:
     """The line that says what is served, where, and from which file."""
     places = " and ".join(_url(listening) for listening in sockets)
-    stored = "its own store" if app._store is not None else app._path
+    stored = "its own store" if app._life.store is not None else app._life.path
     return f"Serving {', '.join(app._services)} at {places} from {stored}. Ctrl-C stops it."
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from actors import App, Context, RetryPolicy, Service, TerminalError, VirtualObject, handler
-from actors.app.gateway import Gateway
 from actors.errors import MisusedApp
 from tests.http.asgi import ask
 from tests.world import World
@@ -285,7 +284,7 @@ async def test_a_request_on_the_loop_of_another_thread_is_refused() -> None:
         told: list[Any] = []
         await asyncio.to_thread(lambda: told.append(asyncio.run(ask(world.app, "POST", "/Target/t/add"))))
         assert (told[0].status, told[0].json["error"], done) == (500, "misused_app", [])
-        assert Gateway(world.app).running()
+        assert world.app._gateway.running()
         await kept["call"], await kept["keyed call"]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
-from actors.app.gateway import Gateway
 from actors.errors import BadArguments, DeadlockError, IdempotencyMismatch, MisusedFuture, UnknownInvocation
 from actors.model.message import Message
 from actors.model.options import Options
@@ -181,7 +180,7 @@ async def test_a_placement_that_is_cancelled_with_the_one_before_it_ends(storage
         target = Payment.__actors__.handlers["charge"]
         text, values = target.encode((1.0,), {})
         message = Message(target, "p", text, values, Options(idempotency_key="k"))
-        placing = [asyncio.ensure_future(app._place(message, False)) for _ in range(3)]
+        placing = [asyncio.ensure_future(app._gateway.place(message, False)) for _ in range(3)]
         await asyncio.sleep(0)  # the first of them looks for the key in the file
         for task in placing:
             task.cancel()
@@ -358,7 +357,7 @@ async def _by_handler(world: World) -> Any:
 
 
 async def _by_gateway(world: World) -> Any:
-    gateway = Gateway(world.app)
+    gateway = world.app._gateway
     outcome = await gateway.call(gateway.target("Tally", "t", "add"), "t", (1,), {}, None, "k")
     return json.loads(outcome.text)
 

@@ -82,7 +82,7 @@ async def test_an_app_may_start_on_another_thread_during_the_search(storage: str
             return str(self) == other
 
     async with App(Counter, storage=storage) as app:
-        app._file = Looked(app._file)
+        app._life.file = Looked(app._life.file)
         with pytest.raises(DatabaseInUse):
             await App(Counter, storage=storage).start()
     assert others

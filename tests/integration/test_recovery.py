@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from actors import App, Context, VirtualObject, handler, shared
-from actors.app.gateway import Gateway
 from actors.app.recovery import LONGEST_PAUSE_MS
 from actors.errors import AppNotRunning, DefinitionError, OutcomePending, StorageError, UnknownInvocation
 from actors.storage import DatabaseForeign, DatabaseInUse, OwnershipLost, StorageFull
@@ -137,7 +136,7 @@ async def test_an_app_that_waits_to_start_again_says_so_over_http() -> None:
 
 
 def _figures(world: World) -> set[str]:
-    return {f"{name} {value}" for name, (_, _, value) in Gateway(world.app).figures().items()}
+    return {f"{name} {value}" for name, (_, _, value) in world.app._gateway.figures().items()}
 
 
 async def test_figures_count_on_over_a_recovery() -> None:

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import App, Context, Limits, RetryPolicy, VirtualObject, handler, shared
-from actors.app.gateway import Gateway
 from actors.errors import DefinitionError, InvocationCancelled, InvocationKilled, ObjectBusy, RetriesExhausted
 from actors.journal.tries import Tries
 from tests.held_executor import HeldExecutor
@@ -549,7 +548,7 @@ def test_step_grace_is_a_duration(wrong: Any) -> None:
 
 
 async def _figures(world: World) -> dict[str, float]:
-    return {name: value for name, (_, _, value) in Gateway(world.app).figures().items() if "steps" in name}
+    return {name: value for name, (_, _, value) in world.app._gateway.figures().items() if "steps" in name}
 
 
 @pytest.mark.expects_log("2 steps have waited for a thread for more than a second, step <lambda> of Ledger/k2/post")

@@ -91,7 +91,7 @@ def test_a_subclass_of_app_may_have_options_of_its_own() -> None:
         def __init__(self, *classes: Any, colour: str, **others: Any) -> None:
             super().__init__(*classes, **others)
 
-    assert Own(Counter, colour="red", storage="sqlite://")._path == ":memory:"
+    assert Own(Counter, colour="red", storage="sqlite://")._life.path == ":memory:"
     with pytest.raises(DefinitionError, match="storage"):
         Own(Counter, colour="red", storage=5)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from actors.app.gateway import Gateway
 from actors.app.overview import facts
-from actors.engine.operating.state_access import StateInfo
+from actors.engine.operating.state_access import StateInfo, with_cleared
 from actors.errors import BadArguments
 from actors.transport.http.replies import Header, Reply, json_reply, refusal, wrong_method
 from actors.transport.http.requests import Request
@@ -39,6 +39,7 @@ class AdminRoutes:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._operators = gateway.operators
 
     async def reply(self, request: Request, segments: tuple[str, ...]) -> Reply:
         """Raises BadRoute or TerminalError."""
@@ -63,7 +64,7 @@ class AdminRoutes:
         asked = request.query("service", "key", "handler", "status", "limit", "before", several=("status",))
         limit = _number(asked, "limit", 100, 1, PAGE)
         statuses = [name for value in asked.get("status", ()) for name in value.split(",")]
-        found = await self._gateway.app.invocations(
+        found = await self._operators.invocations(
             service=_one(asked, "service"),
             key=_one(asked, "key"),
             handler=_one(asked, "handler"),
@@ -77,32 +78,31 @@ class AdminRoutes:
     async def _show(self, request: Request, id: str) -> Reply:
         asked = request.query("after", "limit")
         limit = _number(asked, "limit", PAGE, 1, PAGE)
-        found = await self._gateway.overview(id, _number(asked, "after", -1, -1, 2**31), limit)
+        found = await self._operators.overview(id, _number(asked, "after", -1, -1, 2**31), limit)
         return Reply(200, _encode(found), json_reply(200, None).headers)
 
     async def _operate(self, request: Request, id: str, operation: str) -> Reply:
-        app = self._gateway.app
         if refused := _from_a_form(request):
             return refused
         if await request.body(self._gateway.max_payload):
             raise BadArguments(f"{operation} takes no body. Pass its options in the query.")
         asked = request.query(*(["keep"] if operation == "restart" else []))
         if operation == "restart":
-            handle = await app.restart(id, keep=_number(asked, "keep", 0, 0, 2**31))
-            return json_reply(200, {"id": handle.id, "restarted_from": id})
-        await getattr(app, operation)(id)
+            restarted = await self._operators.restart(id, keep=_number(asked, "keep", 0, 0, 2**31))
+            return json_reply(200, {"id": restarted, "restarted_from": id})
+        await self._operators.operate(operation, id)
         return json_reply(202 if operation == "cancel" else 200, {"id": id})
 
     async def _awakeables(self, request: Request) -> Reply:
         limit = _number(request.query("limit"), "limit", 100, 1, PAGE)
-        found = await self._gateway.app.awakeables(limit + 1)
+        found = await self._operators.awakeables(limit + 1)
         return json_reply(200, {"awakeables": found[:limit], "more": len(found) > limit})
 
     async def _state(self, request: Request, service: str, key: str) -> Reply:
-        app = self._gateway.app
         request.query()
+        definition = self._operators.stateful(service)
         if request.method == "GET":
-            return _state_reply(await app.state(service, key))
+            return _state_reply(await self._operators.state(definition, key))
         if request.content_type not in ("application/json", "application/merge-patch+json"):
             return _wrong_type("Send a change of state as application/json.")
         try:
@@ -115,7 +115,8 @@ class AdminRoutes:
         tag = request.header(b"if-match")
         if tag is not None:
             tag = tag.strip().strip('"')
-        return _state_reply(await self._gateway.patch_state(service, key, texts, body.clear, tag, body.undeclared))
+        changes = with_cleared({**texts}, body.clear)
+        return _state_reply(await self._operators.patch_state(definition, key, changes, tag, body.undeclared))
 
 
 def _state_reply(info: StateInfo) -> Reply:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from actors.app.gateway import arguments, value_of
 from actors.errors import BadArguments, SerializationError
 from actors.model.definitions import HandlerDefinition
 
@@ -23,6 +22,8 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True):
     named: dict[str, msgspec.Raw] = {}
 
 
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 _arguments = msgspec.json.Decoder(Arguments)
 _words = msgspec.json.Decoder(list[str])
 _quoted = msgspec.json.Encoder().encode
@@ -98,3 +99,51 @@ def _meant(target: HandlerDefinition, place: int, word: str) -> Any:
         return codec.decode(word)
     except SerializationError:
         return value_of(target, place, _quoted(word).decode())
+
+
+def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named arguments in a request's body. Raises BadArguments.
+
+    One parameter takes the whole body as its value, several an object of their names, or an array; without a body all have
+    their defaults. A parameter of type bytes takes the body as it is.
+    """
+    if target.arity == 1 and target.codecs[0].type is bytes:
+        return (body,), {}
+    if not body.strip():
+        return (), {}
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadArguments(f"{target.target}: the body is not UTF-8: {error}.") from None
+    if target.arity == 1:
+        return (value_of(target, 0, text),), {}
+    if target.arity == 0:
+        if text.strip() in ("null", "{}", "[]"):
+            return (), {}
+        raise BadArguments(f"{target.target} takes no arguments: send an empty body.")
+    try:
+        if text.lstrip().startswith("["):
+            values = _raw_array.decode(text)
+            if len(values) <= target.arity:
+                return tuple(value_of(target, place, bytes(raw).decode()) for place, raw in enumerate(values)), {}
+            raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
+        named = _raw_object.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadArguments(
+            f"{target.target} takes several arguments: send a JSON object of {', '.join(target.names)}, or an array. {error}."
+        ) from None
+    places = {name: place for place, name in enumerate(target.names)}
+    unknown = [name for name in named if name not in places]
+    if unknown:
+        raise BadArguments(
+            f"{target.target} has no parameter {unknown[0]!r}. Its parameters: {', '.join(target.names)}."
+        )
+    return (), {name: value_of(target, places[name], bytes(raw).decode()) for name, raw in named.items()}
+
+
+def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
+    """The argument at this place, from JSON. Raises BadArguments."""
+    try:
+        return target.codecs[place].decode(text)
+    except SerializationError as error:
+        raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None

@@ -1,0 +1,352 @@
+"""The life of an app: it opens its file, recovers from it, stops with it, and is closed.
+
+Promise: a file is given free by whatever has opened it: by `close`, with the event loop, or when nothing refers to the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import logging
+import os
+import sys
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from actors.app.entry import check_entry
+from actors.app.listing import InvocationInfo
+from actors.app.partitions import Partitions, done
+from actors.app.recovery import Recovery
+from actors.attempt.invocation import Invocation
+from actors.engine import left_steps
+from actors.engine.clock import Clock
+from actors.engine.daemon_threads import DaemonThreads
+from actors.engine.env import Env
+from actors.engine.partition import Partition
+from actors.engine.watching import Counts, Watcher
+from actors.errors import AppNotRunning
+from actors.journal.ids import IdMint
+from actors.model.futures import mark_seen
+from actors.model.retry import RetryPolicy
+from actors.storage.errors import DatabaseInUse
+from actors.storage.port import Store
+from actors.storage.records import InvocationRow
+from actors.storage.sqlite.lock import held
+from actors.storage.sqlite.store import SqliteStore
+
+log = logging.getLogger("actors")
+
+FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
+STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an app is made with, beside its classes and its limits."""
+
+    clock: Clock
+    rng: Random
+    retry: RetryPolicy
+    executor: Executor | None
+    watcher: Watcher | None
+    on_paused: Callable[[InvocationInfo], Any] | None
+    on_stopped: Callable[[BaseException], Any] | None
+    debug: bool
+
+
+class Life:
+    """Makes the partition of `partitions`, and a new one when the database has failed. `store` is the user's own, or None."""
+
+    def __init__(self, partitions: Partitions, options: Options, store: Store | None, path: str, poll_ms: int) -> None:
+        self._partitions = partitions
+        self._options = options
+        self.store = store
+        self.path = path
+        self.poll_ms = poll_ms
+        self.file: str | None = None  # which it has open, if that is known
+        self._outside = contextvars.Context()
+        self._threads: DaemonThreads | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
+        self._hooks: set[asyncio.Task[Any]] = set()  # what `on_stopped` has returned: it may start the app again
+        self.recoveries = Recovery(options.clock, lambda: getattr(self.store, "path", self.path), self._open_again)
+        self._recovering: asyncio.Task[None] | None = None
+        self._stops: asyncio.Event | None = None  # set when it has stopped by itself
+
+    async def start(self) -> None:
+        """Open the database and go on with everything that was open. Raises StorageError or a subclass."""
+        if self._partitions.current is not None:
+            raise AppNotRunning("This app is already running.")
+        self._stops = asyncio.Event()
+        self._outside = contextvars.copy_context()
+        await self._open(None)
+        self._end_of_loop = self._close_with_the_loop()
+        await anext(self._end_of_loop)
+
+    async def _open(self, before: Partition | None) -> None:
+        """`before` is the partition of the same file that has stopped, if there was one."""
+        store: Store = self.store or SqliteStore(self.path)
+        loop = asyncio.get_running_loop()
+        executor: Executor | None = self._options.executor or self._threads
+        if executor is None:
+            executor = self._threads = DaemonThreads(STEP_THREADS, "actors-step")
+        env = Env(
+            IdMint(bytes(32)),  # until the file says which
+            self._options.clock,
+            self._options.rng,
+            self._partitions.limits,
+            self._options.retry,
+            self._options.watcher,
+            before.env.counts if before is not None else Counts(),
+            self._tell_paused if self._options.on_paused is not None else None,
+            self._options.debug,
+        )
+        partition = Partition(env, self._partitions.catalog, store, loop, executor, _weakly(self._has_stopped))
+        if before is not None:
+            partition.residents.paused_here.update(before.residents.paused_here)
+        secret = before.steps.secret if before is not None else None
+        try:
+            opened = await store.open(secret)
+        except DatabaseInUse as error:
+            if error.pid != os.getpid() or not await self._former_closed(error.path):
+                raise
+            opened = await store.open(secret)
+        self.file = getattr(store, "path", None)
+        _apps.add(weakref.ref(self, _apps.discard))
+        try:
+            await partition.begin(opened)
+            if partition.failure is not None:
+                raise partition.failure
+        except BaseException:
+            partition.halt(AppNotRunning("The app could not start."))
+            await store.close()
+            raise
+        self._partitions.current = partition
+        partition.requests.begin(self.poll_ms)
+        self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
+
+    async def _former_closed(self, path: str) -> bool:
+        """Whether an App that this process made before, on this file, has given it free: a cell of a notebook is run again.
+
+        One that nothing refers to any more closes by itself. In an interactive session the last cell, or its traceback, may
+        still refer to it, and the new one takes its place.
+        """
+        former = [reference for reference in _apps.copy() if _has_opened(reference(), path) and reference() is not self]
+        gc.collect()
+        for reference in former:
+            app = reference()
+            if app is None:
+                for _ in range(FORGOTTEN_CLOSES_S * 100):
+                    if not held(path):
+                        return True
+                    await asyncio.sleep(0.01)
+            elif (
+                hasattr(sys, "ps1")
+                and app._partitions.current is not None
+                and app._partitions.current.loop is asyncio.get_running_loop()
+            ):
+                log.warning("Closed the earlier App on %s: the new one takes its place.", path)
+                await app.close()
+                return True
+        return False
+
+    async def recover(self) -> None:
+        """Start again after the app has stopped because its database failed. All open invocations go on.
+
+        It tries until the file can be used, with pauses of up to two seconds. References and handles stay valid. Concurrent
+        callers share one recovery; it goes on if their await is cancelled, and `close` ends it. Does nothing while the app
+        runs. Raises a failure that lasts: the file is owned by another process, was replaced or is damaged, or an internal
+        error. Raises AppNotRunning if the app was not started, or is closed meanwhile.
+        """
+        partition = self._partitions.entered()
+        recovering = self._recovering
+        if recovering is None:
+            if not partition.stopped:
+                return
+            recovering = self._recovering = partition.loop.create_task(self._recover(partition))
+            recovering.add_done_callback(self._recovered)
+        await done(recovering, repeatable=True)
+
+    async def _recover(self, partition: Partition) -> None:
+        assert partition.failure is not None
+        if self.store is None and self.path == ":memory:":
+            raise partition.failure  # it is all there is
+        await self._leave(partition)
+        try:
+            await partition.store.close()
+        except Exception as error:  # what cannot be written cannot be closed in order; the file says what holds
+            log.warning("Closing the database %s after its failure failed too: %r", self.path, error)
+        await self.recoveries.run(partition.failure)
+
+    def _recovered(self, task: asyncio.Task[None]) -> None:
+        self._recovering = None
+        mark_seen(task)
+
+    async def _open_again(self) -> None:
+        await self._open(self._partitions.entered())
+
+    def _has_stopped(self, error: BaseException) -> None:
+        """The partition has stopped by itself."""
+        assert self._stops is not None
+        self._stops.set()
+        if self._options.on_stopped is not None:
+            asyncio.get_running_loop().call_soon(self._tell_stopped, error, context=self._outside.copy())
+
+    def _tell_stopped(self, error: BaseException) -> None:
+        assert self._options.on_stopped is not None
+        if self._partitions.current is None or not self._partitions.current.stopped:
+            return
+        try:
+            told = self._options.on_stopped(error)
+            if inspect.isawaitable(told):
+                task = self._partitions.current.loop.create_task(
+                    _logged(told, "on_stopped raised; the app stays stopped")
+                )
+                self._hooks.add(task)
+                task.add_done_callback(self._hooks.discard)
+        except Exception:
+            log.exception("on_stopped raised; the app stays stopped")
+
+    async def stopped(self) -> None:
+        """Return once the app has stopped by itself."""
+        assert self._stops is not None
+        while self._partitions.current is None or not self._partitions.current.stopped:
+            self._stops.clear()  # it may have been set by a start that did not succeed
+            await self._stops.wait()
+
+    async def _close_with_the_loop(self) -> AsyncGenerator[None, None]:
+        """asyncio ends what is suspended here along with the loop: one that was not closed would keep the process from ending."""
+        try:
+            yield
+        finally:
+            if self._partitions.current is not None:
+                log.warning(
+                    "The app on %s was not closed before its event loop ended, or before the last reference to it was dropped. Use "
+                    "'async with app:', or await app.close().",
+                    self.path,
+                )
+                self._end_of_loop = None
+                await self._close()  # the collector may have come here from a handler
+
+    async def close(self) -> None:
+        """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
+        partition = self._partitions.current
+        if partition is not None and not partition.loop.is_closed():
+            check_entry(partition)
+        await self._close()
+
+    async def _close(self) -> None:
+        recovering = self._recovering
+        if recovering is not None:
+            recovering.cancel()
+            await asyncio.wait([recovering])
+        partition, self._partitions.current = self._partitions.current, None
+        if partition is None:
+            return
+        end_of_loop, self._end_of_loop = self._end_of_loop, None
+        if end_of_loop is not None:
+            await end_of_loop.aclose()
+        partition.background.closing = True
+        partition.halt(
+            AppNotRunning("The app was closed before this call had its outcome. It goes on when the app starts again.")
+        )
+        if partition.steps_left:
+            log.info(
+                "The app on %s was closed while %d %s: %s. The next start executes them again, except those that still run in "
+                "this process.",
+                self.path,
+                len(partition.steps_left),
+                "step was running" if len(partition.steps_left) == 1 else "steps were running",
+                ", ".join(sorted(partition.steps_left)[:5]),
+            )
+        try:
+            await self._leave(partition)
+            if partition.committer.failed is None:
+                await partition.committer.flushed()
+        finally:
+            threads, self._threads = self._threads, None
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
+            left_steps.closed(partition.steps.secret)
+            await partition.store.close()
+
+    def executing(self) -> list[str]:
+        """The steps whose functions run, or wait for a thread."""
+        return (
+            [str(step) for step in self._partitions.current.steps.executing]
+            if self._partitions.current is not None
+            else []
+        )
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no step any more: the next start does. Those that run may end, and their results are recorded."""
+        if self._partitions.current is not None:
+            self._partitions.current.steps.draining = True
+            running = [
+                step.executing for step in self._partitions.current.steps.executing if step.executing is not None
+            ]
+            if running and timeout_s > 0:
+                await asyncio.wait(running, timeout=timeout_s)
+
+    async def _leave(self, partition: Partition) -> None:
+        """End what was done for a partition that has stopped."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+        self._partitions.cancel_tasks()
+        await partition.loader.stop()
+        await partition.background.stop()
+        await partition.left()
+        if partition.committer.failed is not None:
+            await partition.committer.settled()
+
+    def _tell_paused(self, invocation: Invocation) -> None:
+        assert self._options.on_paused is not None
+        if self._partitions.current is None or invocation.extras is None:
+            return
+        self._outside.copy().run(self._tell_paused_outside, invocation)
+
+    def _tell_paused_outside(self, invocation: Invocation) -> None:
+        """It may use the app, although what leads here began with a handler."""
+        assert self._options.on_paused is not None
+        try:
+            told = self._options.on_paused(
+                InvocationInfo.of(InvocationRow(*invocation.row()), self._partitions.entered().ids)
+            )
+            if inspect.isawaitable(told):
+                self._partitions.task(_logged(told, "on_paused raised; the invocation stays paused"))
+        except Exception:
+            log.exception("on_paused raised; the invocation stays paused")
+
+
+# The lives of Apps that have opened a file, unless nothing refers to them any more. Apps on other threads add themselves, which a WeakSet
+# cannot bear while it is looked through: a set is copied in one go.
+_apps: set[weakref.ref[Life]] = set()
+
+
+def _has_opened(app: Life | None, path: str) -> bool:
+    return app is not None and app.file == path
+
+
+def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
+    """Timers and tasks hold a partition as long as it runs. They must not hold the life of its App: one that nothing else refers to closes."""
+    reference = weakref.WeakMethod(method)
+
+    def call(error: BaseException) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(error)
+
+    return call
+
+
+async def _logged(told: Awaitable[Any], otherwise: str) -> None:
+    try:
+        await told
+    except Exception:
+        log.exception(otherwise)

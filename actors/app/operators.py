@@ -1,0 +1,129 @@
+"""What operators see and do: invocations by id, lists, the state of objects, open awakeables.
+
+Promise: what it returns is durable, and so is what it has done when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from actors.app.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
+from actors.app.overview import overview
+from actors.app.partitions import Partitions, done
+from actors.attempt.invocation import Invocation
+from actors.engine.operating.operations import Operations
+from actors.engine.operating.restarts import checked_keep
+from actors.engine.operating.state_access import StateInfo
+from actors.errors import UnknownInvocation, UnknownService
+from actors.model.definitions import ServiceDefinition
+
+T = TypeVar("T")
+
+
+class Operators:
+    """Requests of operators of one app."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self.partitions = partitions
+
+    async def describe(self, id: str) -> InvocationInfo:
+        """The record of an invocation: status, arguments, outcome, steps. Raises BadId or UnknownInvocation."""
+        partition, seq = self.partitions.of_invocation(id)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            row = await partition.store.invocation(seq)
+            if row is None:
+                raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+            info = InvocationInfo.of(row, partition.ids, await steps_of(partition, row))
+            return info.with_contents(row, partition.ids)
+
+    async def invocations(
+        self,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        handler: str | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[InvocationInfo]:
+        """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
+
+        An empty `key` selects invocations of Services. `before` is the id of the last invocation of the previous page.
+        Raises BadArguments for an unknown status.
+        """
+        partition = self.partitions.entered()
+        statuses = statuses_of(status)
+        last = 2**62 if before is None else partition.ids.read_invocation(before)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            rows = await partition.store.listed(service, key, handler, statuses, last, limit)
+            return [InvocationInfo.of(row, partition.ids) for row in rows]
+
+    async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
+        """All that is known of an invocation, and its journal beyond position `after`. Raises BadId or UnknownInvocation."""
+        return await overview(self.partitions.running(), id, after, limit)
+
+    async def operate(self, name: str, id: str) -> None:
+        """cancel, kill, pause, resume or purge: see `App`. Raises BadId, UnknownInvocation or WrongStatus."""
+        await self._operate(id, lambda operations, seq: getattr(operations, name)(seq))
+
+    async def restart(self, id: str, keep: int = 0) -> str:
+        """The id of the new invocation, once that is durable: see `App.restart`."""
+        checked_keep(keep)
+        invocation: Invocation = await self._operate(id, lambda operations, seq: operations.restart(seq, keep))
+        return self.partitions.entered().ids.invocation(invocation.seq)
+
+    async def _operate(self, id: str, operation: Callable[[Operations, int], Coroutine[Any, Any, T]]) -> T:
+        self.partitions.running()
+        partition, seq = self.partitions.of_invocation(id)
+        async with partition.committer.gated(changes=True) as gate:
+            # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
+            result = await done(self.partitions.task(operation(partition.operations, seq)))
+            if isinstance(result, Invocation):
+                gate.id = partition.ids.invocation(result.seq)
+            return result
+
+    def stateful(self, service: str) -> ServiceDefinition:
+        """The class of a service. Raises UnknownService."""
+        definition = self.partitions.catalog.services.get(service)
+        if definition is None:
+            raise UnknownService(f"No service {service[:100]!r} in this app. Add the class to App(...).")
+        return definition
+
+    async def state(self, definition: ServiceDefinition, key: str) -> StateInfo:
+        """The durable state of one object. Raises BadKey or WrongKind."""
+        return await self.partitions.entered().state.read(definition, key)
+
+    async def patch_state(
+        self,
+        definition: ServiceDefinition,
+        key: str,
+        changes: Mapping[str, str | None],
+        if_tag: str | None,
+        undeclared: bool,
+    ) -> StateInfo:
+        """`App.patch_state` with values as JSON texts. Raises as that does."""
+        patching = self.partitions.entered().state.patch(definition, key, changes, if_tag, undeclared)
+        # In a task of its own: a claim on a workflow must not be given up in the middle.
+        return await done(self.partitions.task(patching))
+
+    async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:
+        """The awakeables that wait for a completion, oldest first."""
+        partition = self.partitions.entered()
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            pending = await partition.store.pending_awakeables(limit)
+        return [
+            AwakeableInfo(
+                partition.ids.awakeable(seq, index),
+                partition.ids.invocation(seq),
+                service,
+                key,
+                handler,
+                moment(since_ms),
+                moment(deadline_ms) if deadline_ms is not None else None,
+            )
+            for seq, index, service, key, handler, since_ms, deadline_ms in pending
+        ]
