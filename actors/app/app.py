@@ -28,11 +28,7 @@ from actors.engine.clock import Clock, SystemClock
 from actors.engine.operating.state_access import StateInfo, encoded
 from actors.engine.partition import Partition
 from actors.engine.watching import Watcher
-from actors.errors import (
-    BadArguments,
-    DefinitionError,
-    UnknownService,
-)
+from actors.errors import BadArguments, DefinitionError, UnknownService
 from actors.http_options import HttpOptions
 from actors.model.bound_handler import BoundHandler, refuse_ambiguous
 from actors.model.calls import Call, InvocationHandle

@@ -33,7 +33,6 @@ from actors.errors import (
     UnknownInvocation,
     UnknownService,
     WrongKind,
-    failure_error,
 )
 from actors.journal.entries import Kind
 from actors.model.definitions import HandlerDefinition, ServiceDefinition, key_for
@@ -41,6 +40,7 @@ from actors.model.message import Message
 from actors.model.names import checked_key
 from actors.model.options import Options, checked_idempotency_key
 from actors.serde import Codec
+from actors.serde.failures import failure_error
 from actors.storage.records import RUN, InvocationRow, Status
 
 T = TypeVar("T")

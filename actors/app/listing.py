@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.errors import BadArguments, Failure, failure_of
+from actors.errors import BadArguments
 from actors.journal.tries import Tries
+from actors.serde.failures import Failure, failure_of
 from actors.storage.records import Flag, InvocationRow, Status
 
 if TYPE_CHECKING:

@@ -32,7 +32,6 @@ from actors.errors import (
     SerializationError,
     StateDecodeError,
     TerminalError,
-    failure_text,
 )
 from actors.journal.entries import Entry
 from actors.journal.journal import Journal
@@ -42,6 +41,7 @@ from actors.model.futures import DurableFuture, Sleep, mark_seen
 from actors.model.instances import set_attempt
 from actors.model.object_state import ObjectState, refuse_changes
 from actors.model.virtual_object import Served
+from actors.serde.failures import failure_text
 from actors.storage.records import Flag, Status
 
 if TYPE_CHECKING:

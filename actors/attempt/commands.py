@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.attempt.recorder import Recorder
-from actors.errors import TerminalError, failure_error, failure_text
+from actors.errors import TerminalError
 from actors.journal.entries import Entry, Kind
 from actors.model.calls import Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
@@ -21,6 +21,7 @@ from actors.model.options import Options
 from actors.model.retry import RetryPolicy
 from actors.model.sent_messages import PlacedMessage, SentMessage
 from actors.serde import ANY, Codec
+from actors.serde.failures import failure_error, failure_text
 
 _ANSWERED_ELSEWHERE = frozenset({Kind.CALL, Kind.ATTACH, Kind.RUN})
 

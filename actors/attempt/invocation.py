@@ -6,13 +6,14 @@ import asyncio
 import contextvars
 from typing import Any, Protocol
 
-from actors.errors import SerializationError, failure_error
+from actors.errors import SerializationError
 from actors.journal.ids import IdMint
 from actors.journal.journal import Journal
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import JournaledFuture
 from actors.model.names import address
 from actors.model.object_state import ObjectState
+from actors.serde.failures import failure_error
 from actors.storage.records import OWN_KEY, Flag, InvocationRow, Mode, Status
 
 MISSING: Any = object()

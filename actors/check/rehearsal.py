@@ -22,14 +22,7 @@ from actors.attempt.ports import Host
 from actors.engine.clock import SystemClock
 from actors.engine.memory.loader import restored
 from actors.engine.turns import Turns
-from actors.errors import (
-    ActorsError,
-    AttemptEnded,
-    DeterminismError,
-    SerializationError,
-    printable,
-    short_reason,
-)
+from actors.errors import ActorsError, AttemptEnded, DeterminismError, SerializationError, printable, short_reason
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog

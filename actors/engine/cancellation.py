@@ -17,9 +17,10 @@ from actors.engine.memory.loader import Loader
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timers import Timers
-from actors.errors import InvocationCancelled, TerminalError, UnknownInvocation, WrongStatus, failure_text
+from actors.errors import InvocationCancelled, TerminalError, UnknownInvocation, WrongStatus
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
+from actors.serde.failures import failure_text
 from actors.storage.port import Store
 from actors.storage.records import Flag, InvocationRow, Status
 

@@ -20,10 +20,11 @@ from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
 from actors.engine.memory.residents import Residents
 from actors.engine.turns import Turns
-from actors.errors import DefinitionError, TerminalError, UnknownHandler, UnknownService, failure_text
+from actors.errors import DefinitionError, TerminalError, UnknownHandler, UnknownService
 from actors.journal.entries import Entry, Kind
 from actors.journal.journal import Journal
 from actors.model.catalog import Catalog
+from actors.serde.failures import failure_text
 from actors.storage.records import Flag, Mode, Status
 
 log = logging.getLogger("actors")

@@ -30,7 +30,6 @@ from actors.errors import (
     RetriesExhausted,
     SerializationError,
     TerminalError,
-    failure_text,
     short_reason,
 )
 from actors.journal.entries import Entry, Kind
@@ -40,6 +39,7 @@ from actors.model.inside import inside_step
 from actors.model.result_types import unwrapped
 from actors.model.retry import RetryPolicy
 from actors.serde import Codec, packing
+from actors.serde.failures import failure_text
 from actors.storage.records import Flag, Status
 
 

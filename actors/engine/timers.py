@@ -16,8 +16,9 @@ from actors.engine.memory.loader import Loader
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timer_queue import DELIVER, RETRY, Timer, TimerQueue
-from actors.errors import DurableTimeout, failure_text
+from actors.errors import DurableTimeout
 from actors.journal.entries import Kind
+from actors.serde.failures import failure_text
 from actors.storage.records import Flag, Status
 
 LOADED_AT_ONCE = 1000  # cold invocations whose timers are due, brought into memory by one read

@@ -8,11 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Never, ParamSpec, TypeVar, overload
 
-from actors.errors import (
-    BadArguments,
-    DefinitionError,
-    WrongKind,
-)
+from actors.errors import BadArguments, DefinitionError, WrongKind
 from actors.journal.entries import Kind
 from actors.model.bound_handler import BoundHandler, refuse_ambiguous
 from actors.model.calls import Call, InvocationHandle

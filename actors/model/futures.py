@@ -11,11 +11,12 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError, failure_error
+from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError
 from actors.journal.entries import Entry, Kind
 from actors.model.calls import Call
 from actors.model.running import Running
 from actors.serde import Codec, packing
+from actors.serde.failures import failure_error
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

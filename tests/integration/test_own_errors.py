@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from actors import App, Context, TerminalError, VirtualObject, handler
-from actors.errors import failure_error, failure_text
+from actors.serde.failures import failure_error, failure_text
 from actors.transport.client import Client, SyncClient
 from tests.http.threaded import serving
 from tests.world import World

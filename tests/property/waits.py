@@ -23,8 +23,9 @@ from actors.engine.memory.eviction import Eviction
 from actors.engine.memory.loader import Loader
 from actors.engine.progress import Progress
 from actors.engine.waits.deadlocks import Deadlocks
-from actors.errors import DeadlockError, TerminalError, failure_error
+from actors.errors import DeadlockError, TerminalError
 from actors.journal.entries import Kind
+from actors.serde.failures import failure_error
 from actors.testing import Disk
 
 Graph = dict[int, set[int]]

@@ -17,13 +17,7 @@ import pytest
 
 from actors import App, Limits, TerminalError
 from actors.check import check
-from actors.errors import (
-    BadId,
-    IdempotencyMismatch,
-    InvocationCancelled,
-    InvocationKilled,
-    UnknownInvocation,
-)
+from actors.errors import BadId, IdempotencyMismatch, InvocationCancelled, InvocationKilled, UnknownInvocation
 from actors.handlers import InvocationHandle
 from actors.journal.entries import Kind
 from actors.model.virtual_object import Served

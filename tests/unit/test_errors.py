@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import errors
-from actors.errors import ActorsError, AttemptEnded, TerminalError, failure_error, failure_text
+from actors.errors import ActorsError, AttemptEnded, TerminalError
+from actors.serde.failures import failure_error, failure_text
 
 # The codes are part of the contract: clients, dashboards and stored journals know them.
 CODES = {

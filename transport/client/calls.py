@@ -23,11 +23,11 @@ from actors.errors import (
     ServerUnreachable,
     StorageError,
     UnexpectedAnswer,
-    failure_error,
 )
 from actors.model.definitions import HandlerDefinition
 from actors.model.options import Options, checked_idempotency_key
 from actors.serde import ANY, Codec, value_codec
+from actors.serde.failures import failure_error
 from actors.transport.http.arguments import ARGUMENTS
 from actors.transport.http.requests import is_passed_on
 

@@ -23,8 +23,9 @@ from actors.engine.ledger import Ledger
 from actors.engine.operating.operations import Operations
 from actors.engine.operating.restarts import checked_keep
 from actors.engine.waits.awakeables import Awakeables, Payload
-from actors.errors import BadArguments, TerminalError, failure_text, short_reason
+from actors.errors import BadArguments, TerminalError, short_reason
 from actors.journal.entries import Kind
+from actors.serde.failures import failure_text
 from actors.storage.port import Store
 from actors.storage.records import RequestRow
 

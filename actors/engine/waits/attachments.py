@@ -15,8 +15,9 @@ from actors.engine.ledger import Ledger
 from actors.engine.memory.loader import Loader
 from actors.engine.progress import Progress
 from actors.engine.waits.deadlocks import Deadlocks
-from actors.errors import UnknownInvocation, failure_text
+from actors.errors import UnknownInvocation
 from actors.journal.entries import Kind
+from actors.serde.failures import failure_text
 from actors.storage.port import Store
 from actors.storage.records import Flag, Status
 

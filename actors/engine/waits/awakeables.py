@@ -22,10 +22,10 @@ from actors.errors import (
     SerializationError,
     TerminalError,
     UnknownAwakeable,
-    failure_text,
 )
 from actors.journal.entries import Kind
 from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
+from actors.serde.failures import failure_text
 from actors.storage.port import Store
 from actors.storage.records import JournalRow
 

@@ -14,10 +14,11 @@ from actors.attempt.invocation import Invocation
 from actors.engine.memory.loader import Loader
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
-from actors.errors import DeadlockError, MailboxFull, TerminalError, failure_text
+from actors.errors import DeadlockError, MailboxFull, TerminalError
 from actors.journal.entries import Kind
 from actors.model.definitions import HandlerDefinition
 from actors.model.options import Options
+from actors.serde.failures import failure_text
 from actors.storage.records import Status
 
 

@@ -23,13 +23,14 @@ from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.progress import Progress
 from actors.engine.waits.attachments import Attachments
-from actors.errors import IdempotencyMismatch, SerializationError, TerminalError, failure_text
+from actors.errors import IdempotencyMismatch, SerializationError, TerminalError
 from actors.journal.entries import Kind
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import is_cancelled
 from actors.model.message import Claim, Message
 from actors.model.names import address
 from actors.model.options import Options
+from actors.serde.failures import failure_text
 from actors.storage.port import Store
 
 Lane = tuple[int, str, str]

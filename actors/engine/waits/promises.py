@@ -17,19 +17,13 @@ from actors.engine.ledger import Ledger
 from actors.engine.memory.loader import Loader
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
-from actors.errors import (
-    BadArguments,
-    PayloadTooLarge,
-    PromiseCompleted,
-    PromiseRejected,
-    SerializationError,
-    failure_text,
-)
+from actors.errors import BadArguments, PayloadTooLarge, PromiseCompleted, PromiseRejected, SerializationError
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec, codec_named
+from actors.serde.failures import failure_text
 from actors.storage.records import ObjectRecord, Status
 
 

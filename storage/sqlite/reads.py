@@ -1,0 +1,284 @@
+"""What is read of a file: the queries of the runtime, on any connection.
+
+All reads go through one connection in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any
+
+from actors.storage.errors import DatabaseReplaced, StorageError, translated
+from actors.storage.records import (
+    InvocationRow,
+    JournalRow,
+    ObjectRecord,
+    PlaceRow,
+    PromiseRow,
+    Status,
+    TimerRow,
+)
+from actors.storage.sqlite.database import AsyncConnection, rows
+
+_ASKED = (
+    "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+)
+# One row of JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it returns. Bytes come as
+# hexadecimal digits; the last column marks them.
+_STORED = f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
+    ON i.service = asked.service AND i.key = asked.key AND i.status < 6)
+SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
+        FROM asked CROSS JOIN object_state s ON s.service = asked.service AND s.key = asked.key),
+       (SELECT json_group_array(json_array({", ".join(InvocationRow._fields)})) FROM waiting),
+       (SELECT json_group_array(json_array(j.invocation, j.idx, j.kind, j.name, j.ref,
+               CASE typeof(j.value) WHEN 'blob' THEN hex(j.value) ELSE j.value END, j.before, j.at_ms,
+               typeof(j.value) = 'blob'))
+        FROM waiting CROSS JOIN journal_entry j ON j.invocation = waiting.seq),
+       (SELECT json_group_array(json_array({", ".join("p." + name for name in PromiseRow._fields)}))
+        FROM asked CROSS JOIN promise p ON p.service = asked.service AND p.key = asked.key)"""
+_OBJECTS = _ASKED.rstrip() + _STORED
+_OBJECTS_OF = (
+    "WITH place AS (SELECT i.seq, i.service, i.key, i.shared, i.status FROM json_each(?) wanted "
+    "CROSS JOIN invocation i ON i.seq = wanted.value AND i.status < 6), "
+    "asked AS (SELECT DISTINCT service, key FROM place WHERE status > 0)"
+    + _STORED
+    + ", (SELECT json_group_array(json_array(seq, service, key, shared, status)) FROM place)"
+)
+_ENDED = {
+    True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
+    "ORDER BY ended_ms, seq LIMIT ?",
+    # The first of either index; the caller puts them in order.
+    False: "SELECT * FROM (SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NULL "
+    "ORDER BY ended_ms, seq LIMIT ?) UNION ALL SELECT * FROM (SELECT seq, ended_ms FROM invocation "
+    "WHERE flags & 16 AND ended_ms >= 0 AND idempotency_key IS NOT NULL ORDER BY ended_ms, seq LIMIT ?)",
+}
+_KEYS_BETWEEN = (
+    "SELECT asked.key, i.idempotency_key FROM json_each(?) asked CROSS JOIN invocation i "
+    "ON {} AND i.service = json_extract(asked.value, '$[0]') AND i.handler = json_extract(asked.value, '$[2]') "
+    "AND i.idempotency_key > json_extract(asked.value, '$[3]') AND i.idempotency_key < json_extract(asked.value, '$[4]') "
+    "AND i.idempotency_key IS NOT NULL"
+)
+_TICK_KEYS = (
+    _KEYS_BETWEEN.format("i.key = json_extract(asked.value, '$[1]')")
+    + " UNION ALL "
+    + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
+)
+_by_position = attrgetter("position")
+_by_index = itemgetter(0, 1)  # invocation and idx
+
+
+class SqliteReads:
+    """A file that is read. A subclass connects: `_handle` is the connection, None while there is none."""
+
+    def __init__(self, path: str) -> None:
+        self.path: str = path if path == ":memory:" else os.path.realpath(path)
+        self._handle: AsyncConnection | None = None
+        self._lost: DatabaseReplaced | None = None  # why nothing more may be read
+
+    async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
+        """The record of each object, in the order of `keys`; an empty record for an object never used."""
+        (found,) = await self._read(_OBJECTS, (json.dumps(keys),))
+        records = {key: ObjectRecord() for key in keys}
+        _fill(records, *found)
+        return [records[key] for key in keys]
+
+    async def load_objects_of(self, seqs: Sequence[int]) -> tuple[list[PlaceRow], dict[tuple[str, str], ObjectRecord]]:
+        """The places of those invocations that are open, and their objects by (service, key).
+
+        A scheduled invocation is not in a mailbox yet, so its object is not loaded.
+        """
+        ((*found, of_seqs),) = await self._read(_OBJECTS_OF, (json.dumps(seqs),))
+        places = [PlaceRow._make(values) for values in json.loads(of_seqs)]
+        records = {(place.service, place.key): ObjectRecord() for place in places if place.status != Status.SCHEDULED}
+        _fill(records, *found)
+        return places, records
+
+    async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
+        """The next timers after `after`, a pair of due time and number, in the order in which they fire."""
+        found = await self._read(
+            "SELECT due_ms, seq, invocation, idx FROM timer WHERE (due_ms, seq) > (?, ?) ORDER BY due_ms, seq LIMIT ?",
+            (*after, limit),
+        )
+        return [TimerRow._make(values) for values in found]
+
+    async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]:
+        """The stored invocations with these numbers, by seq."""
+        found = await self._read(
+            "SELECT i.* FROM json_each(?) asked CROSS JOIN invocation i ON i.seq = asked.value",
+            (json.dumps(seqs),),
+        )
+        return {values[0]: InvocationRow._make(values) for values in found}
+
+    async def invocation(self, seq: int) -> InvocationRow | None:
+        return (await self.invocations([seq])).get(seq)
+
+    async def find(self, service: str, key: str, handler: str, idempotency_key: str) -> InvocationRow | None:
+        """The invocation that was accepted under this idempotency key.
+
+        An empty `key` means any invocation of a keyless service; an empty idempotency key (RUN) means the run of a workflow,
+        whatever the name of its handler was then.
+        """
+        condition, values = "service = ? AND key = ? AND idempotency_key = ?", [service, key, idempotency_key]
+        if not key:
+            condition, values[1] = "service = ? AND handler = ? AND idempotency_key = ? AND shared = 2", handler
+        elif idempotency_key:
+            condition, values = condition + " AND handler = ?", [*values, handler]
+        found = await self._read(f"SELECT * FROM invocation WHERE {condition}", values)
+        return InvocationRow(*found[0]) if found else None
+
+    async def keyed(self, seqs: Sequence[int]) -> list[tuple[int, str, str, bool]]:
+        """(seq, service, key, whether it is a workflow's run) of those invocations that have an idempotency key."""
+        found = await self._read(
+            "SELECT i.seq, i.service, i.key, i.idempotency_key = '' FROM json_each(?) asked "
+            "CROSS JOIN invocation i ON i.seq = asked.value WHERE i.idempotency_key IS NOT NULL",
+            (json.dumps(seqs),),
+        )
+        return [(seq, service, key, bool(is_run)) for seq, service, key, is_run in found]
+
+    async def unclaimed_promises(self, limit: int) -> list[tuple[PromiseRow, bool]]:
+        """The oldest completed promises without a known run, and whether their workflow has a run by now."""
+        found = await self._read(
+            "SELECT service, key, name, failed, value, completed_ms, EXISTS (SELECT 1 FROM invocation i WHERE "
+            "i.service = p.service AND i.key = p.key AND i.idempotency_key = '') FROM promise p WHERE unclaimed = 1 "
+            "ORDER BY completed_ms, service, key, name LIMIT ?",
+            (limit,),
+        )
+        return [(PromiseRow(*values[:6]), bool(values[6])) for values in found]
+
+    async def attached(self, target: int) -> list[tuple[int, int]]:
+        """(caller, index of its command) of all callers attached to `target`."""
+        found = await self._read("SELECT caller, caller_index FROM attachment WHERE target = ?", (target,))
+        return [(caller, index) for caller, index in found]
+
+    async def ended(self, limit: int, keyed: bool) -> list[tuple[int, int]]:
+        """(seq, ended_ms) of the invocations that ended first, either of those with an idempotency key or of all others.
+
+        Ticks of schedules count among the others.
+        """
+        found = await self._read(_ENDED[keyed], (limit,) if keyed else (limit, limit))
+        oldest = sorted((ended_ms, seq) for seq, ended_ms in found)[:limit]
+        return [(seq, ended_ms) for ended_ms, seq in oldest]
+
+    async def ticks(self) -> list[InvocationRow]:
+        """The open ticks of schedules."""
+        found = await self._read("SELECT * FROM invocation WHERE flags & 16 AND ended_ms IS NULL ORDER BY seq")
+        return [InvocationRow._make(row) for row in found]
+
+    async def tick_keys(self, ranges: Sequence[tuple[str, str, str, str, str]]) -> list[tuple[int, str]]:
+        """Idempotency keys of one handler of one object that lie between two texts.
+
+        A range is (service, key, handler, low, high); the result is (position in `ranges`, idempotency key). An empty key
+        means a keyless service.
+        """
+        asked = json.dumps(ranges)
+        return [(place, key) for place, key in await self._read(_TICK_KEYS, (asked, asked))]
+
+    async def listed(
+        self,
+        service: str | None,
+        key: str | None,
+        handler: str | None,
+        statuses: Sequence[int],
+        before: int,
+        limit: int,
+    ) -> list[InvocationRow]:
+        """Invocations that match, the newest first, from those numbered below `before`.
+
+        An empty `key` means invocations of keyless services; no other key does.
+        """
+        only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
+        seq = "+seq" if only_open else "seq"  # the plus keeps SQLite from walking down all invocations by number
+        conditions: list[str] = [f"{seq} < ?"]
+        values: list[Any] = [before]
+        for column, wanted in (("service", service), ("key", key), ("handler", handler)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
+                if column == "key":
+                    conditions[-1] = "shared != 2 AND key = ?" if wanted else "shared = 2 AND ? = ''"
+        if statuses:
+            conditions.append(f"status IN ({', '.join(map(str, statuses))})")
+        if only_open:
+            conditions.append("status < 6")  # so that SQLite uses the index of open invocations
+        found = await self._read(
+            f"SELECT * FROM invocation WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?", (*values, limit)
+        )
+        return [InvocationRow._make(row) for row in found]
+
+    async def state(self, service: str, key: str) -> dict[str, str]:
+        """The state of an object as JSON text by name, including the version of the state."""
+        found = await self._read("SELECT name, value FROM object_state WHERE service = ? AND key = ?", (service, key))
+        return dict(found)
+
+    async def story(self, seq: int, after: int = -1, limit: int = -1) -> list[tuple[Any, ...]]:
+        """(at, position, entry, name, completes, called, value, due) of the view `journal`, in order, after position `after`."""
+        return [
+            tuple(row)
+            for row in await self._read(
+                "SELECT at, position, entry, name, completes, called, value, due FROM journal WHERE invocation = ? "
+                "AND position > ? ORDER BY position LIMIT ?",
+                (seq, after, limit),
+            )
+        ]
+
+    async def journal(self, seq: int) -> list[JournalRow]:
+        found = await self._read("SELECT * FROM journal_entry WHERE invocation = ? ORDER BY idx", (seq,))
+        return [JournalRow._make(values) for values in found]
+
+    async def open_steps(self, seq: int) -> list[tuple[int, str | None, int | None, str | None]]:
+        """(position, name, ref, before) of the steps of an invocation that are not completed."""
+        found = await self._read(
+            "SELECT idx, name, ref, before FROM journal_entry WHERE invocation = ? AND kind = 3 AND idx NOT IN "
+            "(SELECT ref FROM journal_entry WHERE invocation = ? AND kind IN (20, 21)) ORDER BY idx",
+            (seq, seq),
+        )
+        return [(position, name, ref, before) for position, name, ref, before in found]
+
+    async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
+        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of open awakeables, oldest first."""
+        return [
+            tuple(values)
+            for values in await self._read(
+                "SELECT a.invocation, a.idx, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END, i.handler, a.at_ms, "
+                "a.ref FROM journal_entry a "
+                "JOIN invocation i ON i.seq = a.invocation WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS "
+                "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) "
+                "ORDER BY a.invocation, a.idx LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
+        if self._handle is None:
+            raise StorageError(f"{self.path} is closed.")
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return rows(await self._handle.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+
+def _fill(
+    records: dict[tuple[str, str], ObjectRecord], states: str, invocations: str, entries: str, promises: str
+) -> None:
+    """Fill the records of objects with the rows found by _STORED."""
+    for service, key, name, value in json.loads(states):
+        records[service, key].state[name] = value
+    started: dict[int, ObjectRecord] = {}
+    for row in sorted(map(InvocationRow._make, json.loads(invocations)), key=_by_position):
+        record = records[row.service, row.key]
+        record.invocations.append(row)
+        started[row.seq] = record
+    for *values, is_bytes in sorted(json.loads(entries), key=_by_index):
+        if is_bytes:
+            values[5] = bytes.fromhex(values[5])
+        entry = JournalRow._make(values)
+        started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
+    for values in json.loads(promises):
+        promise = PromiseRow._make(values)
+        records[promise.service, promise.key].promises.append(promise)
