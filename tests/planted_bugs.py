@@ -70,7 +70,7 @@ BUGS = [
     ),
     Bug(
         "a recorded value that a changed type refuses fails the handler",
-        "actors/attempt/recorder.py",
+        "actors/attempt/shown.py",
         "            changed = command.name != codec.name\n",
         "            changed = False\n",
     ),
@@ -130,15 +130,15 @@ BUGS = [
     ),
     Bug(
         "an error that arrives as another class is not warned about",
-        "actors/errors.py",
+        "actors/serde/failures.py",
         "    _LOST.add(cls)\n    log.warning(\n",
         "    _LOST.add(cls)\n    log.debug(\n",
     ),
     Bug(
         "an error that arrives as another class is warned about each time",
-        "actors/errors.py",
-        " or _is_old(arrives, cls) or cls in _LOST:\n",
-        " or _is_old(arrives, cls):\n",
+        "actors/serde/failures.py",
+        "    if arrives_as_itself(cls, code) or cls in _LOST:",
+        "    if arrives_as_itself(cls, code):",
     ),
     Bug(
         "the log promises more attempts than a mistake has",
@@ -154,7 +154,7 @@ BUGS = [
     ),
     Bug(
         "the constructor of an error is called again when it arrives",
-        "actors/errors.py",
+        "actors/serde/failures.py",
         "    error = cls.__new__(cls, failure.message)\n",
         "    error = cls(failure.message)\n",
     ),
@@ -280,7 +280,7 @@ BUGS = [
     ),
     Bug(
         "what a handler fails with has no limit",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "failure_text(error, self.host.limits.max_failure)",
         "failure_text(error)",
     ),
@@ -394,7 +394,7 @@ BUGS = [
     ),
     Bug(
         "a reader that is stopped takes the state of the holder of its object with it",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "        if not self.invocation.shared:  # a reader has",
         "        if self.snapshot is None:  # a reader has",
     ),
@@ -611,7 +611,7 @@ BUGS = [
     ),
     Bug(
         "a client that closes swallows the cancellation of its caller",
-        "transport/client/client.py",
+        "transport/client/connecting.py",
         "self._task.cancelled() and not is_cancelled()",
         "self._task.cancelled()",
     ),
@@ -701,7 +701,7 @@ BUGS = [
     ),
     Bug(
         "a restart leaves what was written with the outcome",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "        if changes is not None and invocation.journal is not None:\n",
         "        if False:\n",
     ),
@@ -719,7 +719,7 @@ BUGS = [
     ),
     Bug(
         "what an atomic handler wrote before its last await is lost when it succeeds",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "            changes = state.ahead(changes or {})\n",
         "            pass\n",
     ),
@@ -1028,7 +1028,7 @@ BUGS = [
     ),
     Bug(
         "a task group may not cancel a durable wait",
-        "actors/attempt/attempt.py",
+        "actors/attempt/task_face.py",
         "        if self.runs() or (self._branches is not None and self._branches.reacting):",
         "        if self.runs():",
     ),
@@ -1064,13 +1064,13 @@ BUGS = [
     ),
     Bug(
         "an invocation ends while anyio goes through the tasks it cancels",
-        "actors/attempt/attempt.py",
+        "actors/attempt/task_face.py",
         "            self.wake()\n\n    def cancel(self",
         "            self.run()\n\n    def cancel(self",
     ),
     Bug(
         "a handler's counter of cancellations stands still",
-        "actors/attempt/attempt.py",
+        "actors/attempt/task_face.py",
         "        self._insides().cancels += 1\n",
         "",
     ),
@@ -1446,7 +1446,7 @@ BUGS = [
     ),
     Bug(
         "the row of a large text stays behind when the attempt fails",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "            if self.state.behind is not None and self.invocation.mailbox is not None:\n",
         "            if False and self.invocation.mailbox is not None:\n",
     ),
@@ -1778,7 +1778,7 @@ BUGS = [
     ),
     Bug(
         "what is known of a large container stays when it fits no more",
-        "actors/model/object_state.py",
+        "actors/model/containers.py",
         "            del self.known[name]\n",
         "            pass\n",
     ),
@@ -1796,7 +1796,7 @@ BUGS = [
     ),
     Bug(
         "what is known of a large container outlives the invocation",
-        "actors/attempt/attempt.py",
+        "actors/attempt/ending.py",
         "            state.containers.known = None\n",
         "            pass\n",
     ),

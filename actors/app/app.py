@@ -7,9 +7,7 @@ import datetime
 import functools
 import inspect
 import logging
-import os
 import random as random_module
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -23,6 +21,7 @@ from actors.app.life import Life
 from actors.app.life import Options as LifeOptions
 from actors.app.listing import AwakeableInfo, InvocationInfo
 from actors.app.operators import Operators
+from actors.app.options import database_path, debugging, option, threads_only
 from actors.app.partitions import Partitions
 from actors.engine.clock import Clock, SystemClock
 from actors.engine.operating.state_access import StateInfo, encoded
@@ -59,7 +58,6 @@ _inside = inside.get
 # asyncio._get_running_loop asks the system for the process at each call: five times as slow.
 _this_thread = threading.get_ident
 
-DEBUG_VARIABLE = "ACTORS_DEBUG"
 POLL = 0.25  # seconds between two looks for requests of the command line: one read of an empty table
 
 
@@ -103,7 +101,7 @@ class App:
         on_stopped: Callable[[BaseException], Any] | None = None,
         debug: bool | None = None,
     ) -> None:
-        self.http = _option("http", http, HttpOptions)
+        self.http = option("http", http, HttpOptions)
         self._services: dict[str, ServiceDefinition] = {}
         for cls in classes:
             if isinstance(cls, (list, tuple, set)):
@@ -130,17 +128,17 @@ class App:
             raise DefinitionError("App(...) requires the classes it serves, for example App(Counter).")
         if on_stopped is not None and not callable(on_stopped):
             raise DefinitionError(f"App(on_stopped=...) requires a function that takes the error, got {on_stopped!r}.")
-        self._partitions = Partitions(Catalog(self._services), _option("limits", limits, Limits))
+        self._partitions = Partitions(Catalog(self._services), option("limits", limits, Limits))
         self._poll = poll
         options = LifeOptions(
             clock or SystemClock(),
             random or random_module.Random(),
-            _option("retry", retry, RetryPolicy),
-            _threads_only(executor),
+            option("retry", retry, RetryPolicy),
+            threads_only(executor),
             watcher,
             on_paused,
             on_stopped,
-            _debug(debug),
+            debugging(debug),
         )
         self._life = Life(self._partitions, options, store, "", 0)
         self.store_in(storage)
@@ -468,55 +466,3 @@ class App:
         if not isinstance(reason, str):
             raise BadArguments(f"reject_awakeable requires the reason as a str, got {type(reason).__name__}.")
         await self._gateway.reject(id, reason)
-
-
-def _threads_only(executor: Executor | None) -> Executor | None:
-    """The executor, if it can run the functions of steps, which cannot leave this process. Raises DefinitionError."""
-    if executor is not None and not isinstance(executor, Executor):
-        raise DefinitionError(f"App(executor=...) requires an Executor such as ThreadPoolExecutor(), got {executor!r}.")
-    for module, name in (("process", "ProcessPoolExecutor"), ("interpreter", "InterpreterPoolExecutor")):
-        loaded = sys.modules.get(f"concurrent.futures.{module}")  # importing it costs time, and it may not be needed
-        if loaded is not None and isinstance(executor, getattr(loaded, name)):
-            raise DefinitionError(
-                f"App(executor={name}(...)) cannot run steps: their functions stay in this process. Leave executor= out, and "
-                "in an async step await asyncio.get_running_loop().run_in_executor(pool, function, ...)."
-            )
-    return executor
-
-
-def _debug(given: bool | None) -> bool:
-    """The argument, or the value in the environment. Raises DefinitionError."""
-    if isinstance(given, bool):
-        return given
-    if given is not None:
-        raise DefinitionError(f"App(debug=...) requires True or False, got {given!r}.")
-    text = os.environ.get(DEBUG_VARIABLE, "")
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("", "0", "false", "no", "off"):
-        return False
-    raise DefinitionError(f"{DEBUG_VARIABLE}={text[:40]!r} is not a valid value. Use 1 or 0.")
-
-
-def _option(name: str, given: T | None, cls: type[T]) -> T:
-    """What was given, or the default. Raises DefinitionError for what is of another class."""
-    if given is not None and not isinstance(given, cls):
-        raise DefinitionError(f"App({name}=...) requires {cls.__name__}(...), got {given!r}.")
-    return given if given is not None else cls()
-
-
-def database_path(storage: str) -> str:
-    """The path in a storage URL, or ":memory:". Raises DefinitionError."""
-    prefix = "sqlite:///"
-    if storage == "sqlite://":
-        return ":memory:"
-    if isinstance(storage, str) and storage.startswith(prefix) and len(storage) > len(prefix):
-        return storage[len(prefix) :]
-    raise DefinitionError(
-        f"storage={storage!r} is not a valid storage URL. Use {_example(storage)!r}, or 'sqlite://' for memory only."
-    )
-
-
-def _example(storage: object) -> str:
-    plain = isinstance(storage, str) and storage and "://" not in storage
-    return f"sqlite:///{storage}" if plain else "sqlite:///file.db"

@@ -11,8 +11,10 @@ from actors.attempt.invocation import Invocation
 from actors.attempt.ports import Writes
 from actors.errors import StateDecodeError
 from actors.journal.entries import Entry, unpacked_state
+from actors.model.decoding import how_to_fix, materialize
 from actors.model.definitions import ServiceDefinition
-from actors.model.object_state import VERSION_NAME, ObjectState, how_to_mend, materialize, reader_of
+from actors.model.object_state import VERSION_NAME, ObjectState
+from actors.model.readers import reader_of
 from actors.model.virtual_object import Served
 from actors.storage.records import Flag
 
@@ -99,7 +101,7 @@ def migrated(
         names = [step.name for start, step in sorted(definition.migrations.steps.items()) if start >= version]
         raise StateDecodeError(
             f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit "
-            f"then: {str(error).removesuffix(how_to_mend(definition))}Fix the migration {' or '.join(names)}; the "
+            f"then: {str(error).removesuffix(how_to_fix(definition))}Fix the migration {' or '.join(names)}; the "
             "state is left as it is."
         ) from None
     return result

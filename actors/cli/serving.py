@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from actors import run
-from actors.app.app import DEBUG_VARIABLE
+from actors.app.options import DEBUG_VARIABLE
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.target import BadTarget, load_app
 from actors.engine import left_steps

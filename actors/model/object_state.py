@@ -24,14 +24,15 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, cast
 
-from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState
+from actors.errors import SerializationError, UndeclaredState
 from actors.journal.journal import Journal
+from actors.model.containers import ENCODED, Containers
+from actors.model.decoding import ABSENT, decoded, materialize
 from actors.model.definitions import ServiceDefinition
 from actors.model.fields import FieldDefinition
 from actors.model.instances import values_of
 from actors.model.virtual_object import Served
 from actors.serde.exactness import ATOMS
-from actors.serde.growing import KnownText
 from actors.serde.type_names import type_name
 
 _new = object.__new__
@@ -82,7 +83,7 @@ class ObjectState:
         self.texts = stored
         self.behind: dict[str, int] | None = None
         self.instance: Served | None = None
-        self._seen: list[Any] = []  # each field's value when it was last compared, _ABSENT without one
+        self._seen: list[Any] = []  # each field's value when it was last compared, ABSENT without one
         self._present = 0  # how many attributes the instance had then
         self.containers: Containers | None = None  # a class that has none, as most have, pays for one slot
 
@@ -106,7 +107,7 @@ class ObjectState:
             before = self.containers
             instance = self._made_with(Containers(before.fitting if before is not None else {}))
         values = values_of(instance)
-        self._seen = [values.get(field.name, _ABSENT) for field in definition.fields]
+        self._seen = [values.get(field.name, ABSENT) for field in definition.fields]
         self._present = len(values)
         return instance
 
@@ -121,23 +122,23 @@ class ObjectState:
             text = texts.get(name)
             if name not in definition.containers:
                 if text is not None:
-                    values[name] = _decoded(definition, field, text)
+                    values[name] = decoded(definition, field, text)
                 elif field.default_text is not None:
                     values[name] = field.default()
             elif text is not None:
                 fitting = containers.fitting.get(name)
                 known = before.held.get(name) if before is not None else None
                 if fitting is None or fitting[0] != text:
-                    known = text, _decoded(definition, field, text)
+                    known = text, decoded(definition, field, text)
                     again = field.codec.dump(known[1])
                     fitting = containers.fitting[name] = text, again if again != text else None
                 elif known is None or known[0] != text:
-                    known = text, _ENCODED
+                    known = text, ENCODED
                 if fitting[1] is not None:
                     containers.loaded_as(name, fitting[1])
                 containers.held[name] = known
             elif field.default_text is not None:
-                containers.held[name] = None, _ENCODED
+                containers.held[name] = None, ENCODED
         self.containers = containers
         return instance
 
@@ -145,12 +146,12 @@ class ObjectState:
         """Hold the containers that the handler before worked on back again: the next one gets what their texts hold."""
         containers.given = False
         for name, position in self._definition.containers.items():
-            value = values.get(name, _ABSENT)
-            if value is not _ABSENT and type(value) not in ATOMS:
+            value = values.get(name, ABSENT)
+            if value is not ABSENT and type(value) not in ATOMS:
                 del values[name]
-                self._seen[position] = _ABSENT
+                self._seen[position] = ABSENT
                 self._present -= 1
-                containers.held[name] = self.texts.get(name), _ENCODED
+                containers.held[name] = self.texts.get(name), ENCODED
 
     def held_back(self, instance: Any) -> Container[str]:
         if instance is not self.instance:
@@ -163,15 +164,15 @@ class ObjectState:
         values = values_of(instance)
         containers = self.containers
         if instance is not self.instance or containers is None:  # its attempt is over, and has left code running
-            text, value = self.stored.get(name), _ENCODED
+            text, value = self.stored.get(name), ENCODED
         elif name in values:
             containers.assigned(self._definition, field)
             self._present = -1  # it has not been compared yet, and may be deleted before it is
             return values[name]
         else:
             text, value = containers.held.pop(name)
-        if value is _ENCODED:
-            value = field.default() if text is None else _decoded(self._definition, field, text)
+        if value is ENCODED:
+            value = field.default() if text is None else decoded(self._definition, field, text)
         values[name] = value
         if instance is self.instance and containers is not None:
             self._seen[position] = value
@@ -259,10 +260,10 @@ class ObjectState:
         try:
             for position, field in enumerate(fields):
                 name = field.name
-                value = values.get(name, _ABSENT)
-                if value is seen[position] and (type(value) in ATOMS or value is _ABSENT):
+                value = values.get(name, ABSENT)
+                if value is seen[position] and (type(value) in ATOMS or value is ABSENT):
                     continue
-                if value is _ABSENT:  # deleted while another attribute was added, so that their number is the same
+                if value is ABSENT:  # deleted while another attribute was added, so that their number is the same
                     self._compare_all_anew()
                     return self.changes()
                 if gone is not None and name in gone:
@@ -321,7 +322,7 @@ class ObjectState:
         return True
 
     def _compare_all_anew(self) -> None:
-        self._seen = [_ABSENT] * len(self._seen)
+        self._seen = [ABSENT] * len(self._seen)
         self._present = -1
 
     def _irregular(self, values: dict[str, Any]) -> dict[str, str | None] | None:
@@ -345,7 +346,7 @@ class ObjectState:
                 if field.has_default:
                     values[field.name] = self._seen[position] = field.default()
                 else:
-                    self._seen[position] = _ABSENT
+                    self._seen[position] = ABSENT
                 if field.name in self.texts:
                     gone[field.name] = None
                 if containers is not None:
@@ -354,168 +355,3 @@ class ObjectState:
                         containers.known.pop(field.name, None)
         self._present = len(values)
         return gone or None
-
-
-_ABSENT: Any = object()
-_ENCODED: Any = object()  # a value that is not decoded yet
-
-
-class Containers:
-    """What a state knows of its fields whose values can change in place.
-
-    `held` are those that the instance has not got yet: their texts (None: the default), and their values if they are decoded
-    already. `given` tells whether the handler has got, or assigned, any. `fitting` are texts that are known to fit the class, and
-    what they would be written as if that is another text. `loaded` is what values loaded from another text than they would be
-    written as: an older class wrote it, for example. `known` are the large ones that a handler has changed, so that what it changes
-    next need not be encoded as a whole: it ends with the invocation. The last two are None as long as they hold nothing.
-    """
-
-    __slots__ = ("_loaded", "fitting", "given", "held", "known")
-
-    def __init__(self, fitting: dict[str, tuple[str, str | None]]) -> None:
-        self.held: dict[str, tuple[str | None, Any]] = {}
-        self.given = False
-        self.fitting = fitting
-        self._loaded: dict[str, str] | None = None
-        self.known: dict[str, KnownText] | None = None
-
-    def assigned(self, definition: ServiceDefinition, field: FieldDefinition) -> None:
-        """A container that is held back was given another value: it is not handed out any more."""
-        text, value = self.held.pop(field.name)
-        if text is not None and field.codec.floats:
-            self.has_loaded(field, text, _decoded(definition, field, text) if value is _ENCODED else value)
-
-    def has_loaded(self, field: FieldDefinition, text: str | None, value: Any) -> None:
-        """A container came from another text than it would be written as, if an int in it has become a float."""
-        if text is not None and field.codec.floats and (again := field.codec.dump(value)) != text:
-            self.loaded_as(field.name, again)
-
-    def loaded_as(self, name: str, again: str) -> None:
-        if self._loaded is None:
-            self._loaded = {}
-        self._loaded[name] = again
-
-    def loaded_text(self, name: str) -> str | None:
-        return self._loaded.get(name) if self._loaded is not None else None
-
-    def forget_loaded(self, name: str) -> None:
-        if self._loaded is not None:
-            self._loaded.pop(name, None)
-
-    def known_text(self, name: str, value: Any) -> str | None:
-        """The text of `value`, which restores it, if that can be told without encoding all of it."""
-        assert self.known is not None
-        known = self.known.get(name)
-        if known is None:
-            return None
-        text = known.text_of(value)
-        if text is None:
-            del self.known[name]
-        return text
-
-    def remember(self, field: FieldDefinition, value: Any, text: str) -> None:
-        """`text` was verified to restore `value`, a large one."""
-        known = KnownText.of(field.codec, value, text)
-        if known is not None:
-            if self.known is None:
-                self.known = {}
-            self.known[field.name] = known
-
-
-class _Snapshot:
-    """Holds back the containers of one reader, which shares nothing with anyone."""
-
-    __slots__ = ("_definition", "_held")
-
-    def __init__(self, definition: ServiceDefinition, held: dict[str, str | None]) -> None:
-        self._definition = definition
-        self._held = held
-
-    def held_back(self, instance: Any) -> Container[str]:
-        return self._held
-
-    def hand_out(self, instance: Any, name: str) -> Any:
-        field = self._definition.fields_by_name[name]
-        text = self._held.pop(name)
-        value = values_of(instance)[name] = field.default() if text is None else _decoded(self._definition, field, text)
-        return value
-
-    def hand_out_all(self, instance: Any) -> None:
-        for name in list(self._held):
-            self.hand_out(instance, name)
-
-
-def reader_of(state: ObjectState, texts: dict[str, str]) -> Served:
-    """What a shared handler reads: an instance of its own that holds `texts`. Raises StateDecodeError."""
-    definition, fitting = state._definition, state.containers.fitting if state.containers is not None else {}
-    held = {
-        name: texts.get(name)
-        for name in definition.containers
-        if (name in texts and name in fitting and fitting[name][0] == texts[name])
-        or (name not in texts and definition.fields_by_name[name].has_default)
-    }
-    if not held:
-        return materialize(definition, definition.reader, texts)
-    instance = materialize(definition, definition.reader, texts, held)
-    instance._actors_keeper = _Snapshot(definition, held)  # type: ignore[attr-defined]
-    return instance
-
-
-def materialize(
-    definition: ServiceDefinition, cls: type[Served], texts: dict[str, str], without: Container[str] = ()
-) -> Served:
-    """An instance of `cls` holding `texts`, defaults for the rest. Raises StateDecodeError."""
-    instance: Served = _new(cls)
-    values = values_of(instance)
-    for field in definition.fields:
-        if field.name in without:
-            continue
-        text = texts.get(field.name)
-        if text is not None:
-            values[field.name] = _decoded(definition, field, text)
-        elif field.default_text is not None:
-            values[field.name] = field.default()
-    return instance
-
-
-def _decoded(definition: ServiceDefinition, field: FieldDefinition, text: str) -> Any:
-    try:
-        return field.codec.decode(text)
-    except SerializationError as error:
-        raise StateDecodeError(
-            f"The stored state of {definition.cls.__qualname__}.{field.name} no longer fits its type: {error}. "
-            + how_to_mend(definition)
-        ) from None
-
-
-def how_to_mend(definition: ServiceDefinition) -> str:
-    """What to do about state that does not fit, unless a migration has made it."""
-    base = "Workflow" if definition.kind == "workflow" else "VirtualObject"
-    return (
-        "Change the annotation back, let it accept the stored form too, or raise the version: class "
-        f"{definition.cls.__name__}({base}, version={definition.version + 1}) with "
-        f"@migration(from_version={definition.version})."
-    )
-
-
-def refuse_changes(definition: ServiceDefinition, instance: Served, texts: dict[str, str]) -> None:
-    """Raise StateWriteRefused if a shared handler changed a container in place; assignments were refused at their line."""
-    for field in definition.fields:
-        value = values_of(instance).get(field.name, _ABSENT)
-        if value is _ABSENT or type(value) in ATOMS:
-            continue
-        before = texts.get(field.name, field.default_text)
-        codec = field.codec
-        try:
-            text = codec.dump(value)
-            unchanged = before is not None and (
-                # Stored may be another text than it would be written as now: an older class wrote it, for example.
-                codec.equal(text, before) or codec.equal(text, codec.dump(codec.decode(before)))
-            )
-        except SerializationError:
-            unchanged = False
-        if not unchanged:
-            raise StateWriteRefused(
-                f"{definition.cls.__qualname__}.{field.name} was changed in place in a shared handler; the change is not kept. "
-                "Shared handlers only read: copy the value first, or use @handler."
-            )

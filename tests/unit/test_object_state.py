@@ -22,8 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors import VirtualObject, field
 from actors.errors import SerializationError, StateDecodeError, StateWriteRefused, UndeclaredState, UnsetState
+from actors.model.decoding import materialize
 from actors.model.definitions import definition_of
-from actors.model.object_state import ObjectState, materialize, reader_of, refuse_changes
+from actors.model.object_state import ObjectState
+from actors.model.readers import reader_of, refuse_changes
 from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import socket
 from collections.abc import Awaitable, Callable, Generator
 from random import Random
 from types import TracebackType
@@ -16,10 +15,10 @@ from typing import Any, Never, Self, TypeVar
 
 from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
 from actors.model.bound_handler import BoundHandler
-from actors.model.calls import AwaitedOutside, Call, InvocationHandle
+from actors.model.calls import Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition, definition_of, key_for
 from actors.model.durations import milliseconds, remaining
-from actors.model.futures import is_cancelled, mark_seen
+from actors.model.futures import mark_seen
 from actors.model.names import checked_key
 from actors.model.options import Options, checked_headers
 from actors.model.references import keyed, keyless
@@ -30,6 +29,7 @@ from actors.model.virtual_object import VirtualObject
 from actors.serde import ANY, Codec, codec_for
 from actors.transport.client import calls
 from actors.transport.client.calls import Accepted, Answer, Ask, Operation
+from actors.transport.client.connecting import NO_TIMEOUT, RemoteCall, Shared, checked_url, headers_with, said, sockets
 
 try:
     import httpx
@@ -83,8 +83,8 @@ class Client:
         refuse_unknown(
             "Client(...)", unknown, ("token", "timeout", "retry", "uds", "app", "transport", "random", "sleep")
         )
-        self._url = _checked_url(url)
-        self._headers = _headers(token)
+        self._url = checked_url(url)
+        self._headers = headers_with(token)
         self._timeout = milliseconds(timeout, "timeout") / 1000 if timeout is not None else None
         if self._timeout == 0:
             raise BadArguments("timeout=0 leaves no time for an answer. Use seconds, or None for no limit.")
@@ -105,9 +105,9 @@ class Client:
             raise ClientClosed("This client is already in use. Make another client.")
         transport = self._transport
         if transport is None:
-            transport = httpx.ASGITransport(self._app) if self._app is not None else _sockets(self._uds)
+            transport = httpx.ASGITransport(self._app) if self._app is not None else sockets(self._uds)
         # The environment is ignored: a proxy configured there for the web must not be used for a server nearby.
-        self._http = httpx.AsyncClient(transport=transport, trust_env=False, timeout=_NO_TIMEOUT)
+        self._http = httpx.AsyncClient(transport=transport, trust_env=False, timeout=NO_TIMEOUT)
         return self
 
     async def __aexit__(
@@ -267,7 +267,7 @@ class Client:
             except (httpx.ConnectError, httpx.ConnectTimeout) as refused:
                 again = True  # nothing was sent
                 error = ServerUnreachable(
-                    f"No server answers at {self._url} ({_said(refused)}). "
+                    f"No server answers at {self._url} ({said(refused)}). "
                     + ("The earlier request may have been done." if sent else "Nothing was done.")
                     + " Start the server, or correct the URL."
                 )
@@ -276,14 +276,14 @@ class Client:
                 sent = True
                 unsent.clear()
                 error = ServerUnreachable(
-                    f"{self._url} closed the connection before it answered ({_said(broken)}). The request may "
+                    f"{self._url} closed the connection before it answered ({said(broken)}). The request may "
                     "have been done. "
                     + ("Ask again." if again else "With an idempotency key a repeated request is not done twice.")
                 )
             except httpx.InvalidURL as invalid:
                 raise BadArguments(f"The name cannot be part of a URL: {invalid}.") from None
             except httpx.DecodingError as unreadable:
-                return Answer(502, {}, f"the body cannot be decompressed: {_said(unreadable)}".encode())
+                return Answer(502, {}, f"the body cannot be decompressed: {said(unreadable)}".encode())
             failures += 1
             if not again or self._retry.exhausted(failures) or (pause_s or 0.0) > calls.LONGEST_PAUSE_S:
                 if answer is not None:
@@ -353,19 +353,6 @@ class NamedHandler:
         return NamedHandler(self._client, *self._target, options)
 
 
-class RemoteCall(AwaitedOutside, Call[R]):
-    """A call under way, sent when it was created. Awaiting it twice gives the same value."""
-
-    __slots__ = ("_shared",)
-
-    def __init__(self, task: asyncio.Task[R]) -> None:
-        self._shared = _Shared(task)
-
-    def __await__(self) -> Generator[Any, None, R]:
-        value: R = yield from self._shared.wait().__await__()
-        return value
-
-
 class RemoteHandle(InvocationHandle[R]):
     """An invocation on a server. Await the handle of a send: then the message is accepted, and the id is known."""
 
@@ -383,7 +370,7 @@ class RemoteHandle(InvocationHandle[R]):
         self._path = path
         self._codec = codec
         self._id = id
-        self._accepted = _Shared(accepted) if accepted is not None else None
+        self._accepted = Shared(accepted) if accepted is not None else None
         self._told: Accepted | None = None
 
     @property
@@ -433,77 +420,3 @@ class RemoteHandle(InvocationHandle[R]):
         """Request cancellation of the invocation: `Client.cancel` with its id."""
         await self._known()
         await self._client.cancel(self.id)
-
-
-class _Shared:
-    """A request that any number of awaits share. When the last of these awaits is cancelled, so is the request."""
-
-    __slots__ = ("_task", "_waiting")
-
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self._task = task
-        self._waiting = 0
-
-    async def wait(self) -> Any:
-        self._waiting += 1
-        try:
-            return await asyncio.shield(self._task)
-        except asyncio.CancelledError:
-            if self._task.cancelled() and not is_cancelled():
-                raise ClientClosed(
-                    "The request was given up: its last await was cancelled, or the client was closed. A call "
-                    "that the server has accepted goes on."
-                ) from None
-            if self._waiting == 1:
-                self._task.cancel()
-            raise
-        finally:
-            self._waiting -= 1
-
-
-_NO_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # `Client.ask` limits the whole request
-_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S)
-
-# A server that vanished silently is noticed within a minute, however long the call would take.
-_SOCKET = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-        if hasattr(socket, name)
-    ),
-]
-
-
-def _sockets(uds: str | None) -> httpx.AsyncBaseTransport:
-    if uds is not None:
-        return httpx.AsyncHTTPTransport(uds=uds, limits=_CONNECTIONS)
-    return httpx.AsyncHTTPTransport(limits=_CONNECTIONS, socket_options=_SOCKET)
-
-
-def _checked_url(url: str) -> str:
-    """`url` without a trailing slash. Raises BadArguments."""
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise BadArguments(f"url={url!r} is not a valid URL: {error}. Use http://localhost:8080.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadArguments(f"url={url!r} is not the URL of a web server. Use http://localhost:8080.")
-    if parsed.query or parsed.fragment:
-        raise BadArguments(f"url={url!r}: remove the query and the fragment.")
-    if parsed.userinfo:
-        raise BadArguments("url= must not hold a user name or a password. Pass a token as token=.")
-    return str(parsed).rstrip("/")
-
-
-def _headers(token: str | None) -> list[calls.Header]:
-    headers: list[calls.Header] = [(b"user-agent", b"virtual-actors")]
-    if token is not None:
-        if not token or not all("!" <= c <= "~" for c in token):
-            raise BadArguments("token= requires a str of visible ASCII characters without spaces.")
-        headers.append((b"authorization", f"Bearer {token}".encode()))
-    return headers
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__

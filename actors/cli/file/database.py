@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from actors.app.app import database_path
+from actors.app.options import database_path
 from actors.cli.show.timeline import Line, decoded
 from actors.errors import BadId, DefinitionError, UnknownInvocation
 from actors.journal.ids import IdMint

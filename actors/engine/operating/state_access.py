@@ -38,10 +38,11 @@ from actors.errors import (
     StateDecodeError,
     WrongKind,
 )
+from actors.model.decoding import materialize
 from actors.model.definitions import ServiceDefinition
 from actors.model.message import run_claim
 from actors.model.names import check_name, checked_key
-from actors.model.object_state import VERSION_NAME, ObjectState, materialize
+from actors.model.object_state import VERSION_NAME, ObjectState
 from actors.serde import ANY
 from actors.storage.port import Store
 from actors.storage.records import RUN
