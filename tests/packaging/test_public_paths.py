@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
+DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 LINE = re.compile(r"^ *from (actors[\w.]*) import ([\w, ]+?) *(?:#.*)?$", re.MULTILINE)
 
 # Released paths. A path is never taken out of this list without a deprecation.
