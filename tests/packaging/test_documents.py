@@ -98,7 +98,7 @@ def test_the_list_of_internals_names_every_page() -> None:
     assert set(LINK.findall((INTERNALS / "README.md").read_text(encoding="utf-8"))) - {"../../ARCHITECTURE.md"} == pages
 
 
-def test_modules_names_every_package() -> None:
+def test_the_page_of_modules_names_every_module() -> None:
     text = (INTERNALS / "modules.md").read_text(encoding="utf-8")
     known = {Path(path).stem for span in SPAN.findall(text) for path in span.split() if path}
     modules = {
