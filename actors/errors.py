@@ -82,7 +82,7 @@ def class_of(code: str) -> type[TerminalError]:
 
 
 def arrives_as_itself(cls: type[TerminalError], code: str) -> bool:
-    """Whether failures of `cls` arrive as that class, or as what it was before it was defined again."""
+    """Whether failures of `cls` arrive as that class, or as the class it has replaced."""
     arrives = class_of(code)
     return cls is arrives or _is_ours(cls) or _is_old(arrives, cls)
 
