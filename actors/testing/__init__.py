@@ -7,5 +7,6 @@ that a test controls.
 from actors.testing.clock import ManualClock
 from actors.testing.disk import Disk, SimulatedCrash, SimulatedStore
 from actors.testing.executor import InlineExecutor
+from actors.testing.world import World
 
-__all__ = ["Disk", "InlineExecutor", "ManualClock", "SimulatedCrash", "SimulatedStore"]
+__all__ = ["Disk", "InlineExecutor", "ManualClock", "SimulatedCrash", "SimulatedStore", "World"]

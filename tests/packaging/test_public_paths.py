@@ -35,7 +35,7 @@ RELEASED = {
     "actors.http_options": ["Cors", "HttpOptions"],
     "actors.logs": ["InvocationFilter", "JsonFormatter", "ReplayFilter"],
     "actors.storage": ["DatabaseInUse", "SqliteStore", "StorageError"],
-    "actors.testing": ["Disk", "InlineExecutor", "ManualClock", "SimulatedCrash", "SimulatedStore"],
+    "actors.testing": ["Disk", "InlineExecutor", "ManualClock", "SimulatedCrash", "SimulatedStore", "World"],
     "actors.tracing": ["Tracing"],
     "actors.transport.client": ["Client", "SyncClient"],
     "actors.transport.sync_client": ["SyncClient"],
