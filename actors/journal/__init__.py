@@ -1,1 +1,1 @@
-"""What is recorded of one invocation, and its replay. Pure: no clock, no random number, no I/O, no loop."""
+"""The journal of an invocation, and its replay. Pure: no clock, no random numbers, no I/O, no event loop."""

@@ -1,4 +1,4 @@
-"""The entries of a journal: what each kind of command and completion holds, as stored."""
+"""The entries of a journal: the stored columns of each kind of command and completion."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from actors.errors import StateDecodeError
 
 
 class Kind:
-    """Entry kinds as stored. Those from COMPLETED on are completions: they tell the handler what became known."""
+    """Entry kinds as stored. The kinds from COMPLETED on are completions: results that the handler receives."""
 
-    UNSEEN = 0  # neither asked for nor an answer: see `Journal.unseen`
+    UNSEEN = 0  # neither a command nor a completion: see `Journal.unseen`
     SET = 1
     CLEAR = 2
     RUN = 3
@@ -31,7 +31,7 @@ class Kind:
     RESOLVE_PROMISE = 16
     REJECT_PROMISE = 17
     CHANGE = 18
-    MIGRATED = 19  # neither asked for nor an answer: see `Journal.migrate`
+    MIGRATED = 19  # neither a command nor a completion: see `Journal.migrate`
     COMPLETED = 20
     FAILED = 21
     CANCELLED = 22
@@ -74,33 +74,34 @@ class Entry:
     SET        field                 new JSON text            version of the class; None: 1
                                                               (`before`: the old text, unless an
                                                               entry before it is a SET or CLEAR too)
-    CLEAR      field                 –                        the same
-    CHANGE     field                 difference of the texts  the same (`before`: fingerprints of
+    CLEAR      field                 –                        as for SET
+    CHANGE     field                 difference of the texts  as for SET (`before`: fingerprints of
                                                               the old and the new text)
-    RUN        step name             –                        how often it failed by a policy of
-                                                              its own (`before`: see `Tries`)
+    RUN        step name             –                        failures under the step's own policy
+                                                              (`before`: see `Tries`)
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
-    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: PLACED tells
-                                     (None: refused)          (`before`: the number that a SEND was
-                                                              given before it was placed)
+    CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: see PLACED
+                                     (None: refused)          (`before`: the number that a SEND got
+                                                              before it was placed)
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –
-    PROMISE    name of the promise   type, JSON text          –  (its handler waits for it)
+    PROMISE    name of the promise   type, JSON text          –  (the handler waits for it)
     PEEK       name of the promise   –                        –
     RESOLVE_ and REJECT_PROMISE: as RESOLVE, with the promise's name
     NOW        –                     –                        ms since the epoch
     SNAPSHOT   –                     JSON of all state        version of that state; None: 1
     UNSEEN     –                     –                        index of a completion: the next entry was
-                                                              asked for before that one was shown
+                                                              requested before it was shown
     MIGRATED   –                     JSON of all state        version of that state (`before`: JSON of
-                                                              the texts that a CHANGE was first made of)
+                                                              the texts that the first CHANGEs start from)
     COMPLETED  –                     JSON text, or msgpack    index of the command
     FAILED     –                     failure as JSON          index of the command
     CANCELLED  –                     –                        –  (the invocation is to end)
     PLACED     –                     seq of the callee        index of a CALL or SEND that has an
-                                                              idempotency key, or stood behind one
+                                                              idempotency key, or waited for such a
+                                                              command to be placed
     ========== ===================== ======================== =============================
     """
 
@@ -132,7 +133,7 @@ WRITES = frozenset((Kind.SET, Kind.CLEAR, Kind.CHANGE))
 
 
 def taken(name: str | None, value: str | bytes | None, before: str | None) -> int:
-    """How many bytes the texts of an entry take."""
+    """The size of an entry's texts in bytes."""
     size = 0
     if name is not None:
         size = len(name) if name.isascii() else len(name.encode())
@@ -144,6 +145,7 @@ def taken(name: str | None, value: str | bytes | None, before: str | None) -> in
 
 
 def describe(kind: int, name: str | None, value: str | bytes | None) -> str:
+    """An entry in words, for messages; a long value is shortened."""
     text = Kind.NAMES[kind]
     if name is not None:
         text += f" {name!r}"
@@ -157,12 +159,12 @@ _decoder = msgspec.json.Decoder(dict[str, str])
 
 
 def packed_state(texts: dict[str, str]) -> str:
-    """All state of an object, JSON by name, as one text."""
+    """The whole state of an object, JSON texts by name, as one text."""
     return msgspec.json.encode(texts).decode()
 
 
 def unpacked_state(text: str | bytes | None) -> dict[str, str]:
-    """Raises StateDecodeError for what `packed_state` has not made."""
+    """The state in a text of `packed_state`. Raises StateDecodeError for any other text."""
     try:
         return _decoder.decode(text or "")
     except msgspec.MsgspecError as error:

@@ -1,8 +1,8 @@
 """Ids that leave the process: URL-safe, self-routing, unforgeable.
 
-`inv_1…` names an invocation, `prom_1…` one awakeable of one. Both carry the partition and the numbers that
-find the record, and 80 bits of BLAKE2b keyed with the file's own secret: they cost no storage, and knowing
-any number of them does not help to make another.
+`inv_1…` names an invocation, `prom_1…` an awakeable of an invocation. Both carry the partition and the numbers that
+find the record, and 80 bits of BLAKE2b keyed with the secret of the database file: ids cost no storage, and knowing
+any number of ids does not help to forge another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class IdMint:
         self.begin(secret)
 
     def begin(self, secret: bytes) -> None:
-        """From now on with this secret: it is read from the file when all parts are made."""
+        """Use this secret from now on. It is read from the file only after all parts were made."""
         self._invocations = _keyed(secret, b"invocation")
         self._awakeables = _keyed(secret, b"awakeable")
         self._numbers = _keyed(secret, b"random")
@@ -58,6 +58,7 @@ class IdMint:
         return random.Random(_tag(self._numbers, seq.to_bytes(8, "big")))
 
     def _open(self, text: str, prefix: str, what: str, keyed: hashlib.blake2b, size: int) -> bytes:
+        """The body of an id. Raises BadId unless this file made the id."""
         if not isinstance(text, str) or not text.startswith(prefix):
             raise BadId(
                 f"{_shown(text)} is not {what}: such an id starts with {prefix!r}. Pass the id exactly as you "
@@ -69,7 +70,7 @@ class IdMint:
         except ValueError:
             raw = b""
         body = raw[:size]
-        # Comparing the whole text refuses what else would decode to these bytes, too; in constant time, because the time
+        # Comparing the whole text refuses other spellings of the same bytes, too; in constant time, because the time
         # it takes would tell how many characters of a guess are right. (What decoded is ASCII, as compare_digest requires.)
         if (
             len(raw) != size + _TAG_BYTES
@@ -83,7 +84,7 @@ class IdMint:
 
 
 def _keyed(secret: bytes, purpose: bytes) -> hashlib.blake2b:
-    """What each tag of this purpose begins with. To copy it takes half the time of making it anew."""
+    """The hash that every tag of this purpose starts from: copying it takes half the time of making a new hash."""
     return hashlib.blake2b(key=secret, person=purpose, digest_size=_TAG_BYTES)
 
 

@@ -1,19 +1,19 @@
-"""The journal of one invocation and the cursor that replays it. Pure: no clock, no random number, no I/O.
+"""The journal of one invocation. Pure: no clock, no random numbers, no I/O. `replay` has the cursor that replays it.
 
-A journal is two ordered lists. *Commands* are what the handler asked for; *completions* are the answers,
-in the order in which they became known. A handler is a function of those two lists alone:
+A journal is two ordered lists. *Commands* are the requests of the handler; *completions* are the answers, in the order in
+which they became known. A handler is a function of these two lists alone:
 
 * commands are matched one by one, in order;
-* completions are shown to it one by one, in order, and only while none of its tasks can go on;
-* on replay a completion is shown only when the code has asked for every command that it asked for before it was shown
-  that completion.
+* completions are shown to the handler one by one, in order, and only while none of its tasks can go on;
+* on replay a completion is shown only when the code has made every request that it had made when the completion was first
+  shown.
 
 Live or replayed, the same rule decides what the code sees and when, so a replay takes the same branches whatever the
 timing was.
 
-A state write holds what has changed: a long text that became another one as the difference of the two, and the text
-before it only where no other entry holds it. The text of a name after each write follows from any of these: the text
-before the first whole write, from which the differences lead both ways, or else the text that the last write has left.
+A state write records the change: for a long text, the difference to the new text, and the old text only where no other entry
+holds it. The text of a name after each write follows from the text before the first whole write, from which the differences
+lead both ways, or, without a whole write, from the text after the last write.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _UNSEEN = Kind.UNSEEN
 
 
 class Journal:
-    """What is recorded of an open invocation. Grows only; `idx` counts from 1 over both lists."""
+    """The recorded entries of an open invocation. It only grows; `idx` counts from 1 over both lists."""
 
     __slots__ = (
         "_left",
@@ -70,20 +70,21 @@ class Journal:
         self.commands: list[Entry] = []
         self.completions: list[Entry] = []
         self.completed: dict[int, Entry] = {}  # index of a command: its completion
-        self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without one: seq of what it waits for
+        self.waits: dict[int, int] = {}  # index of a CALL or ATTACH without a completion: seq of the awaited invocation
         self.cancelled = False
         # Index of a command: index of the first completion that had arrived but was not shown yet when the command was
         # requested, because the handler's tasks had not come to rest.
         self.unseen: dict[int, int] | None = None
-        self.migrated: Entry | None = None  # the last one: the state the invocation began with, in a newer version
+        # The last MIGRATED entry: the invocation's initial state, in a newer version.
+        self.migrated: Entry | None = None
         # How many completions the furthest attempt was shown before it waited again; -1 before the first attempt.
         self.passed = -1
         self.size = 0
-        self.bytes = 0  # of all texts and blobs in it
+        self.bytes = 0  # the size of all texts and blobs in the journal
         self._writes: list[Entry] | None = None
         self._whole: set[str] | None = None  # names with a SET or CLEAR
-        self._left: dict[str, Fingerprint] | None = None  # of the text of a name after its last CHANGE
-        self.bases: dict[str, str] | None = None  # what CHANGEs from before a migration were first made of
+        self._left: dict[str, Fingerprint] | None = None  # by name: the text after the last CHANGE
+        self.bases: dict[str, str] | None = None  # by name: the texts that CHANGEs from before a migration start from
 
     @classmethod
     def restored(cls, rows: list[JournalRow]) -> Journal:
@@ -152,10 +153,10 @@ class Journal:
         return entry
 
     def migrate(self, initial: dict[str, str], version: int, at_ms: int, bases: dict[str, str]) -> Entry:
-        """The object's state was migrated while this invocation is open; `initial` is its initial state, migrated too.
+        """Record that the object was migrated while this invocation is open; `initial` is the migrated initial state.
 
-        From now on the `before` texts of its writes are not used: they are of an older version. `bases` are the texts
-        that its CHANGEs of that version start from.
+        From now on the `before` texts of the recorded writes are not used: they are of an older version. `bases` are the
+        texts that the CHANGEs of that version start from.
         """
         self.bases = {**bases, **(self.bases or {})}
         before = packed_state(self.bases) if self.bases else None
@@ -166,18 +167,18 @@ class Journal:
 
     def command(self, idx: int) -> Entry | None:
         place = bisect.bisect_left(self.commands, idx, key=_idx)
-        found = self.commands[place] if place < len(self.commands) else None
-        return found if found is not None and found.idx == idx else None
+        entry = self.commands[place] if place < len(self.commands) else None
+        return entry if entry is not None and entry.idx == idx else None
 
     def placed(self, idx: int) -> int | None:
-        """The invocation that a CALL or SEND with an idempotency key became, once that is known."""
+        """The seq of the invocation that a CALL or SEND with an idempotency key became. None if not known yet."""
         for entry in self.completions:
             if entry.kind == Kind.PLACED and entry.ref == idx:
                 return int(entry.value or 0)
         return None
 
     def written(self, name: str, before: str | None, text: str | None) -> Write:
-        """How to record that state `name`, which was `before`, is `text` from now on; None means no value."""
+        """The entry that records the change of state `name` from `before` to `text`; None means no value."""
         whole = self._whole is not None and name in self._whole
         kept = None if whole else before
         if text is None:
@@ -200,15 +201,15 @@ class Journal:
         return self._writes or ()
 
     def writes_by_name(self) -> dict[str, list[Entry]]:
-        found: dict[str, list[Entry]] = {}
+        by_name: dict[str, list[Entry]] = {}
         for entry in self.writes():
-            found.setdefault(entry.name or "", []).append(entry)
-        return found
+            by_name.setdefault(entry.name or "", []).append(entry)
+        return by_name
 
     def undone(self, current: Mapping[str, str]) -> dict[str, str | None]:
-        """What this invocation found in each state value it has written; None where there was none.
+        """Each state value that this invocation has written, as it was before the first write; None where it had no value.
 
-        `current` is the state as its last writes have left it. Raises StateDecodeError if it is not, and has to be.
+        `current` is the state after the last writes. Raises StateDecodeError if it is not, and the texts follow from it only.
         """
         found: dict[str, str | None] = {}
         for name, writes in self.writes_by_name().items():
@@ -225,7 +226,7 @@ class Journal:
         return found
 
     def continued(self, stored: Mapping[str, str]) -> dict[str, str]:
-        """The texts that its last changes have left, by name, where `stored` holds one from before them: see ObjectState.behind."""
+        """By name, the text after the last change, where `stored` has the text before some of the changes. See ObjectState.behind."""
         found: dict[str, str] = {}
         for name, writes in self.writes_by_name().items():
             text = stored.get(name)
@@ -236,7 +237,7 @@ class Journal:
                 if writes[place].kind != _CHANGE:
                     break  # a whole text is always stored along with its entry
                 if (writes[place].before or "").partition(" ")[0] == known:
-                    with contextlib.suppress(StateDecodeError):  # it is said of the invocation, when that is replayed
+                    with contextlib.suppress(StateDecodeError):  # the replay of the invocation reports it
                         for entry in writes[place:]:
                             text = _changed(redone, text, entry)
                         found[name] = text
@@ -244,14 +245,14 @@ class Journal:
         return found
 
     def bases_in(self, initial: Mapping[str, str]) -> dict[str, str]:
-        """What its changes were first made of, if it began with `initial`."""
+        """By name, the texts that the changes of this invocation start from, if `initial` is its initial state."""
         names = [name for name, writes in self.writes_by_name().items() if writes[0].kind == _CHANGE]
         return {name: initial[name] for name in names if name in initial}
 
     def initial_state(self, current: dict[str, str], apart: bool) -> dict[str, str]:
-        """The object's state as it was when this invocation began: `current` with its own writes undone, unless those are `apart`.
+        """The object's state when this invocation began: `current` with the invocation's writes undone, unless they are `apart`.
 
-        Raises StateDecodeError if `current` is not what it has left.
+        Raises StateDecodeError if `current` is not the state after the last write.
         """
         if apart:
             return dict(current)
@@ -266,7 +267,7 @@ class Journal:
         return initial
 
     def rolled_back(self, current: dict[str, str]) -> dict[str, str | None]:
-        """What must be written over `current` to make it the initial state again. Raises as `initial_state` does."""
+        """The values that turn `current` back into the initial state, None to delete. Raises StateDecodeError like `initial_state`."""
         if self.migrated is None:
             return self.undone(current)
         initial = self.initial_state(current, False)
@@ -285,18 +286,18 @@ class Write(NamedTuple):
     before: str | None
 
 
-_LONG = 200  # characters of a text from which on its difference to the one before is worth the fingerprints
+_LONG = 200  # a text with more characters is worth recording as a difference, with two fingerprints
 
 
 def left(write: Entry, text: str | None) -> bool:
-    """Whether `text` is what this write has left."""
+    """Whether `text` is the text after this write."""
     if write.kind != _CHANGE:
         return text == write.value
     return text is not None and fingerprint(text) == (write.before or "").rpartition(" ")[2]
 
 
 def found_by(writes: Sequence[Entry], text: str | None) -> bool:
-    """Whether `text` is what the first of these writes of one name was made of."""
+    """Whether `text` is the text before the first of these writes, which are all of one name."""
     first = writes[0]
     if first.kind != _CHANGE:
         return text == first.before
@@ -304,7 +305,7 @@ def found_by(writes: Sequence[Entry], text: str | None) -> bool:
 
 
 def after(write: Entry | JournalRow, before: str | None) -> str | None:
-    """The text after a write, which found `before`. Raises StateDecodeError if it did not."""
+    """The text after a write to the text `before`. Raises StateDecodeError if the write was made to another text."""
     return _changed(redone, before, write) if write.kind == _CHANGE else write.value  # type: ignore[return-value]
 
 

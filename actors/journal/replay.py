@@ -1,4 +1,4 @@
-"""The cursor that replays a journal: what an attempt must ask for next, and what it may be shown."""
+"""The cursor that replays a journal: the command that an attempt must request next, and the completions it may see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actors.journal.journal import Journal
 
 
 class Replay:
-    """One attempt's cursor over its journal: where it is among the commands, and among the completions."""
+    """The cursor of an attempt over the journal: its place among the commands and its place among the completions."""
 
     __slots__ = ("_commands", "_completions", "_journal")
 
@@ -25,23 +25,23 @@ class Replay:
         return commands[self._commands] if self._commands < len(commands) else None
 
     def left(self, *, waiting: bool) -> None:
-        """The attempt is over. Remembers how far it came, so that the next attempt need not log it again."""
+        """The attempt is over. Remember how far it came, so that the next attempt does not repeat its log records."""
         self._journal.passed = max(self._journal.passed, self._completions if waiting else self._completions - 1)
 
     def again(self) -> bool:
-        """Whether an attempt before this one has been here; False where that is not known."""
+        """Whether an earlier attempt has reached this place; False where that is not known."""
         return self._commands < len(self._journal.commands) or self._completions <= self._journal.passed
 
     def only_writes(self) -> bool:
-        """Whether all that it must ask for is writes of state."""
+        """Whether all remaining recorded commands are state writes."""
         return all(entry.kind in WRITES for entry in self._journal.commands[self._commands :])
 
     def advance(self) -> None:
-        """The next command was matched, or recorded."""
+        """Move past the next command, which was matched or recorded."""
         self._commands += 1
 
     def completion(self) -> Entry | None:
-        """The next completion to show, or None: all are shown, or the code has to ask for the next command first."""
+        """The next completion to show. None if all were shown, or if the code must request the next command first."""
         journal = self._journal
         if self._completions >= len(journal.completions):
             return None
@@ -55,28 +55,30 @@ class Replay:
         return entry
 
     def shown(self) -> None:
-        """The next completion was shown."""
+        """Move past the next completion, which was shown."""
         self._completions += 1
 
     def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
-        """What the next recorded write of `name` was made of; `texts` is the state of this attempt. Call it once for
-        each write.
+        """The text before the next recorded write of `name`; `texts` is the state of this attempt. Call it once for each
+        write.
         """
         return texts.get(name or "")
 
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:
-        asked = describe(kind, name, value)
+        """The error for a request that differs from the recorded command."""
+        requested = describe(kind, name, value)
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; requested "
-            f"now was {asked}. {_hint(recorded)}Handlers must take the same steps on each attempt: put random, "
+            f"now was {requested}. {_hint(recorded)}Handlers must take the same steps on each attempt: put random, "
             "timed or external work into ctx.run, and finish or cancel open invocations before you change the "
             "steps of a handler.",
             recorded.idx,
             repr(recorded),
-            asked,
+            requested,
         )
 
     def unfinished(self, recorded: Entry) -> DeterminismError:
+        """The error for a handler that ends before it has requested all recorded commands."""
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; now the "
             f"handler has ended without requesting it. {_hint(recorded)}Handlers must take the same steps on each "
@@ -87,6 +89,7 @@ class Replay:
         )
 
     def stuck(self, recorded: Entry) -> DeterminismError:
+        """The error for a handler that waits although it has not requested all recorded commands."""
         return DeterminismError(
             f"The code no longer fits the journal at entry {recorded.idx}: recorded was {recorded!r}; now the "
             f"handler waits for something that no earlier entry completes. {_hint(recorded)}Handlers must take "
@@ -107,9 +110,9 @@ def _hint(recorded: Entry) -> str:
 
 
 class MigratedReplay(Replay):
-    """The same for an invocation whose object was migrated meanwhile.
+    """The cursor for an invocation whose object was migrated while the invocation was open.
 
-    `caught_up` is called once, when the code has asked for all that is recorded, and its writes were taken over.
+    `caught_up` is called once: when the code has requested all recorded commands, and the recorded writes were applied.
     """
 
     __slots__ = ("_bases", "_caught_up")
@@ -127,5 +130,5 @@ class MigratedReplay(Replay):
         return entry
 
     def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
-        """Of the first write it is of the older version; each later one was made of what the one before has left."""
+        """The text before the first write is of the older version; before each later write, it is the text after the previous write."""
         return self._bases.pop(name or "", None) or texts.get(name or "")

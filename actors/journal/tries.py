@@ -1,6 +1,6 @@
 """How often a step with its own retry policy has failed; stored in the journal entry of its command.
 
-It is rewritten in place, so no number of failures makes the journal longer, and a replay does not see it.
+The count is rewritten in place, so failures do not make the journal longer, and a replay does not see them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Tries(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, failed: int | None, details: str | None) -> Self:
-        """From the columns of the entry; empty if the step has not failed, or if they cannot be read."""
+        """The tries in the columns `ref` and `before` of an entry. Empty if the step has not failed, or `before` is unreadable."""
         if not failed or details is None:
             return cls()
         try:
@@ -33,14 +33,15 @@ class Tries(msgspec.Struct, frozen=True):
         return cls(failed, since_ms, next_ms, error)
 
     def once_more(self, now_ms: int, error: str) -> Tries:
-        """The same after one more failure."""
+        """The tries after one more failure."""
         return Tries(self.failed + 1, self.since_ms if self.failed else now_ms, None, error)
 
     def at(self, next_ms: int) -> Tries:
-        """The same, to be tried again at that time."""
+        """These tries, with the next try at `next_ms`."""
         return Tries(self.failed, self.since_ms, next_ms, self.error)
 
     def write(self, entry: Entry) -> None:
+        """Put the tries into the columns of the entry."""
         entry.ref = self.failed
         entry.before = _encode((self.since_ms, self.next_ms, self.error)).decode()
 
