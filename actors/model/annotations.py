@@ -1,4 +1,4 @@
-"""What the annotations in class bodies mean: names resolved where they were written, type variables bound."""
+"""The annotations of class bodies: names are resolved where they were written, type variables are bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.errors import DefinitionError
 
 
 def annotations_of(owner: type, cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
-    """The annotations in the body of `owner`, resolved while `cls`, it or a subclass of it, is made."""
+    """The annotations in the body of `owner`, resolved while `cls`, which is `owner` or a subclass, is created."""
     holder = type(
         owner.__name__, (), {"__annotations__": inspect.get_annotations(owner), "__module__": owner.__module__}
     )
@@ -20,9 +20,9 @@ def annotations_of(owner: type, cls: type, namespace: dict[str, Any]) -> dict[st
 
 
 def scopes(owner: type, cls: type, namespace: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Where names are looked for, beside the module of `owner`: the names around its class statement, then in its body.
+    """The names for annotations, besides the module of `owner`: around its class statement, then in its body.
 
-    `namespace`, the names around `cls`, comes last if that is another class: there the same name may mean another type.
+    `namespace`, the names around `cls`, comes last if `cls` is a subclass: there the same name may mean another type.
     """
     yield namespace if owner is cls else {}
     module = getattr(sys.modules.get(owner.__module__), "__dict__", {})
@@ -36,7 +36,7 @@ def resolved(of: Any, scopes: Iterator[dict[str, Any]], where: str) -> dict[str,
     for names in scopes:
         try:
             return typing.get_type_hints(of, localns=names, include_extras=True)
-        except Exception as error:  # whatever evaluating an annotation may raise
+        except Exception as error:  # evaluating an annotation may raise anything
             reason = error
     raise DefinitionError(
         f"{where}: an annotation cannot be resolved ({reason}). Define or import the type before this class; a name "
@@ -45,18 +45,18 @@ def resolved(of: Any, scopes: Iterator[dict[str, Any]], where: str) -> dict[str,
 
 
 def is_constant(annotation: Any) -> bool:
-    """Whether the annotation says that the attribute belongs to the class, not to its objects."""
+    """Whether the annotation declares an attribute of the class, not of its objects."""
     while typing.get_origin(annotation) is typing.Annotated:
         annotation = annotation.__origin__
     return (typing.get_origin(annotation) or annotation) in (ClassVar, Final)
 
 
-Bindings = dict[Any, Any]  # type variables and what stands for them
+Bindings = dict[Any, Any]  # type variables and their types
 
 
 def type_arguments(cls: type) -> dict[type, Bindings]:
-    """For each generic base class, directly or indirectly, what its type variables are in `cls`."""
-    found: dict[type, Bindings] = {}
+    """For each direct or indirect base class, the types of its type variables in `cls`."""
+    bindings: dict[type, Bindings] = {}
 
     def look(derived: type, known: Bindings) -> None:
         for base in derived.__dict__.get("__orig_bases__", derived.__bases__):
@@ -65,15 +65,15 @@ def type_arguments(cls: type) -> dict[type, Bindings]:
                 continue
             arguments = typing.get_args(base)
             parameters = getattr(origin, "__parameters__", ()) if arguments else ()
-            found[origin] = {p: bound(a, known) for p, a in zip(parameters, arguments, strict=False)}
-            look(origin, found[origin])
+            bindings[origin] = {p: bound(a, known) for p, a in zip(parameters, arguments, strict=False)}
+            look(origin, bindings[origin])
 
     look(cls, {})
-    return found
+    return bindings
 
 
 def bound(hint: Any, known: Bindings | None) -> Any:
-    """`hint` with its type variables replaced by what is known of them."""
+    """`hint` with its type variables replaced by their known types."""
     if not known:
         return hint
     if isinstance(hint, TypeVar):

@@ -19,7 +19,7 @@ R = TypeVar("R", covariant=True)
 
 
 class Dispatcher(Protocol):
-    """Where a reference sends its messages: an app, or the context of a running handler."""
+    """Sends the messages of a reference: an app, or the context of a running handler."""
 
     def dispatch_call(
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
@@ -66,9 +66,9 @@ class BoundHandler(Generic[P, R]):
     ) -> BoundHandler[P, R]:
         """The same handler with options.
 
-        `delay`: seconds, for sends only; a negative delay means at once. `headers`: what the handler finds in `ctx.headers`.
-        `idempotency_key`: all calls and sends of this handler and object under one key are one invocation, as long as it is
-        kept; other arguments with the same key are refused with IdempotencyMismatch. `fail_when_full`: in a handler, a
+        `delay`: seconds, for sends only; a negative delay means at once. `headers`: the handler reads them in `ctx.headers`.
+        `idempotency_key`: all calls and sends of this handler and object under one key are one invocation, as long as that
+        invocation is kept; other arguments with the same key are refused with IdempotencyMismatch. `fail_when_full`: in a handler, a
         message to an object with `Limits.max_pending` messages waiting raises MailboxFull; without this option the
         invocation backs off until there is room. Outside of handlers such a message always raises MailboxFull.
         """

@@ -1,4 +1,4 @@
-"""A class body read into a definition. All that can be wrong with a class is an error here, when the class is made."""
+"""Reads a class body into a definition. Every mistake in a class raises an error here, when the class is created."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _RESERVED = frozenset(
         "__private__",
     }
     | {"__dict__", "__weakref__"}
-    | {"__state_version__", "__actors_advice__", ""}  # the empty name is that of the version in the database
+    | {"__state_version__", "__actors_advice__", ""}  # the database keeps the version under the empty name
 )
-_RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # what references are made of
+_RESERVED_FOR_HANDLERS = _RESERVED | {"_definition", "_dispatcher", "_key"}  # the slots of references
 
 
 def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type]) -> ServiceDefinition:
     """The definition of a class. Raises DefinitionError.
 
-    `namespace` are the names around the class statement, `framework` the bases of all classes that are served: they
-    declare no state.
+    `namespace` holds the names around the class statement. `framework` holds the base classes of the framework, which declare
+    no state.
     """
     name: str = cls.__dict__.get("__service_name__") or cls.__name__
     check_declared_name(name, f"class {cls.__qualname__}")
@@ -91,7 +91,7 @@ def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type])
         if declared.name in service.handlers:
             raise DefinitionError(
                 f"class {cls.__qualname__}: two handlers are named {declared.name!r}. "
-                "Rename one, or give one another name with @handler(name='...')."
+                "Rename one of them, or set another name with @handler(name='...')."
             )
         service.handlers[declared.name] = service.inline[declared]
     service.schedules = schedules_of(service, handlers.values())
@@ -101,14 +101,14 @@ def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type])
     service.worker = worker_class(cls, service.containers)
     service.guarded = guarded_class(service.worker)
     service.reader = reader_class(service.worker)
-    service.reference = reference_class(service, {attribute: found.name for attribute, found in handlers.items()})
+    service.reference = reference_class(service, {attribute: declared.name for attribute, declared in handlers.items()})
     return service
 
 
 def _annotated(
     base: type, cls: type, own: dict[str, Any], namespace: dict[str, Any], framework: Collection[type]
 ) -> dict[str, Any]:
-    """The annotations in the body of `base`. They were resolved where it was written, if it is an object class too."""
+    """The annotations in the body of `base`. A base that is an object class itself has resolved its annotations already."""
     if base is cls:
         return own
     known = base.__dict__.get("__actors__")
@@ -120,8 +120,8 @@ def _annotated(
 
 
 def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Handler[Any, Any, Any], type]]:
-    """Handlers by attribute, base classes included; and all of these and those they override, with the class of each."""
-    found: dict[str, Handler[Any, Any, Any]] = {}
+    """The handlers by attribute, inherited handlers included; and the class of each handler, overridden handlers included."""
+    handlers: dict[str, Handler[Any, Any, Any]] = {}
     owners: dict[Handler[Any, Any, Any], type] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in base.__dict__.items():
@@ -131,9 +131,9 @@ def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Han
                     raise DefinitionError(
                         f"class {cls.__qualname__}: the runtime uses {attribute!r}. Rename the handler."
                     )
-                found[attribute] = value
+                handlers[attribute] = value
                 owners[value] = base
-            elif attribute in found:
+            elif attribute in handlers:
                 raise DefinitionError(
                     f"class {cls.__qualname__}: {attribute!r} overrides a handler with something else. Decorate "
                     "it with @handler or @shared, or rename it."
@@ -143,11 +143,11 @@ def _handlers_of(cls: type) -> tuple[dict[str, Handler[Any, Any, Any]], dict[Han
                     f"class {cls.__qualname__}: the handler {attribute!r} is a static or class method. Make it a "
                     "method."
                 )
-    return found, owners
+    return handlers, owners
 
 
 def _handler(service: ServiceDefinition, declared: Handler[Any, Any, Any], hints: dict[str, Any]) -> HandlerDefinition:
-    """A handler with the codecs of its parameters. Raises DefinitionError for a signature that cannot be stored."""
+    """The definition of a handler. Raises DefinitionError for a signature whose arguments cannot be stored."""
     where = f"{service.name}.{declared.name}"
     parameters = list(inspect.signature(declared.function).parameters.values())
     if not parameters or parameters[0].kind not in (_POSITIONAL_ONLY, _POSITIONAL):

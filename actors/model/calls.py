@@ -1,4 +1,4 @@
-"""What stands for a value that is not there yet: a call under way, and the handle of a message."""
+"""Placeholders for values that are not available yet: a call under way, and the handle of a message."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ R = TypeVar("R", covariant=True)
 
 
 class ForgottenAwait(MisusedFuture, AttributeError):
-    """Raised where an awaitable is used like its value. `hasattr` of a name that only the value has is False."""
+    """Raised where an awaitable is used like its value. `hasattr` is False for a name that only the value has."""
 
 
 class Awaited:
-    """Base of what stands for a value that must be awaited first: used like the value, it says so at that line.
+    """Base of the placeholders for values that must be awaited first. Using one like its value raises an error at that line.
 
-    An attribute that only the value has is an AttributeError like any other: what the handler raises then is explained
-    by `forgotten`.
+    Reading an attribute that only the value has raises a plain AttributeError; `forgotten` explains it when the handler fails.
     """
 
     __slots__ = ()
@@ -31,7 +30,7 @@ class Awaited:
             f"This is {self._what} ({type(self).__name__}), which was used like its value. {self._instead}."
         )
 
-    if not TYPE_CHECKING:  # checkers refuse all of these, and should go on to
+    if not TYPE_CHECKING:  # checkers refuse all of these operations, and should keep doing so
 
         def _misused(self, *_):
             raise self._forgotten()
@@ -52,14 +51,14 @@ class Awaited:
         __hash__ = object.__hash__
 
 
-# What an awaitable can never be equal to, though its value may be.
+# An awaitable never equals a value of these types, though the awaited value may.
 _VALUES = frozenset({bool, int, float, complex, str, bytes, list, dict, set, frozenset, tuple})
 
 
 class AwaitedOutside(Awaited):
-    """The same outside of handlers, where nothing else could tell of attributes.
+    """Base of the placeholders outside of handlers, where `forgotten` cannot explain an AttributeError.
 
-    Not for futures of handlers: a `__getattr__` makes each use of their own attributes three times as slow.
+    Not for futures of handlers: a `__getattr__` makes every use of their own attributes three times as slow.
     """
 
     __slots__ = ()
@@ -68,12 +67,12 @@ class AwaitedOutside(Awaited):
 
         def __getattr__(self, name):
             if name.startswith("_"):
-                return object.__getattribute__(self, name)  # raises as it does for any object
+                return object.__getattribute__(self, name)  # raises AttributeError as for any object
             raise self._forgotten()
 
 
 def forgotten(error: BaseException) -> ForgottenAwait | None:
-    """What an AttributeError says if it was a future of the context that has no such attribute."""
+    """The explanation of an AttributeError that a future of the context has raised; None for any other AttributeError."""
     if type(error) is AttributeError and isinstance(error.obj, Awaited) and not (error.name or "_").startswith("_"):
         told: ForgottenAwait = error.obj._forgotten().with_traceback(error.__traceback__)
         return told
@@ -81,7 +80,7 @@ def forgotten(error: BaseException) -> ForgottenAwait | None:
 
 
 class Call(Awaited, Generic[T_co]):
-    """Something under way that can be awaited for its value. Awaiting twice gives the same value."""
+    """An operation under way. Await it for its value; awaiting it twice gives the same value."""
 
     __slots__ = ()
     __actors_advice__ = "It is a call under way: was await forgotten?"
@@ -91,16 +90,17 @@ class Call(Awaited, Generic[T_co]):
 
 
 class InvocationHandle(AwaitedOutside, Generic[R]):
-    """An accepted invocation. `await handle` returns once the acceptance is durable, `handle.result()` its outcome.
+    """An accepted invocation. `await handle` returns once the acceptance is durable, `await handle.result()` returns the
+    outcome.
 
     A handle from a context needs no await: the message is part of the sender's own journal.
     """
 
     __slots__ = ()
     _what = "the handle of a message"
-    _instead = "Its value is what await handle.result() gives; for the value alone, call the handler and await that"
+    _instead = "Get its value with await handle.result(); for the value alone, call the handler and await the call"
 
-    if not TYPE_CHECKING:  # a handle may be shown, and tested for being there
+    if not TYPE_CHECKING:  # a handle may be printed, and tested for truth
 
         def __bool__(self):
             return True
@@ -114,7 +114,7 @@ class InvocationHandle(AwaitedOutside, Generic[R]):
 
     @property
     def previously_accepted(self) -> bool:
-        """Whether an earlier request with the same idempotency key had been accepted: then this is that one."""
+        """Whether an earlier request with the same idempotency key was accepted: then the handle is of that invocation."""
         return False
 
     async def cancel(self) -> None:

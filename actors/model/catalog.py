@@ -9,7 +9,7 @@ from actors.model.definitions import HandlerDefinition, ServiceDefinition, defin
 
 
 class Catalog:
-    """Never changes."""
+    """The served classes. Immutable."""
 
     __slots__ = ("_by_class", "services")
 
@@ -19,7 +19,9 @@ class Catalog:
         self._by_class = {cls: known for known in services.values() for cls in known.classes()}
 
     def handler(self, service: str, name: str, run: bool = False) -> HandlerDefinition:
-        """`run` for what was accepted as the run of a workflow: see ServiceDefinition. Raises UnknownService or UnknownHandler."""
+        """A handler by name. With `run`, the handler of an invocation that was accepted as the run of a workflow: see
+        `ServiceDefinition.handler`. Raises UnknownService or UnknownHandler.
+        """
         definition = self.services.get(service)
         if definition is None:
             served = ", ".join(sorted(self.services)) or "none"

@@ -36,7 +36,7 @@ class Combinators:
     def all(self, *calls: Call[T]) -> DurableFuture[tuple[T, ...]]: ...
 
     def all(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The values of all, in the order given. Fails as soon as one fails."""
+        """The values of all calls, in the order given. Fails as soon as one call fails."""
         return all_of(self._attempt, calls)
 
     @overload
@@ -51,7 +51,7 @@ class Combinators:
     def settle(self, *calls: Call[T]) -> DurableFuture[list[T | TerminalError]]: ...
 
     def settle(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """Waits for all, whatever their outcome: a list of values and TerminalErrors in the order given."""
+        """Waits for all calls, whatever their outcome: a list of values and TerminalErrors in the order given."""
         return settled(self._attempt, calls)
 
     @overload
@@ -64,7 +64,7 @@ class Combinators:
     def first(self, *calls: Call[T]) -> DurableFuture[T]: ...
 
     def first(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The first to complete, whether with a value or a failure. `done()` on the parts tells which."""
+        """The outcome of the first call to complete, a value or a failure. `done()` of the calls shows which call it was."""
         return first_of(self._attempt, calls)
 
     @overload
@@ -77,7 +77,7 @@ class Combinators:
     def any(self, *calls: Call[T]) -> DurableFuture[T]: ...
 
     def any(self, *calls: Call[Any]) -> DurableFuture[Any]:
-        """The first value. Fails only if all fail."""
+        """The value of the first call to succeed. Fails only if all calls fail."""
         return any_of(self._attempt, calls)
 
     def as_completed(self, *calls: Call[T]) -> AsyncIterator[DurableFuture[T]]:
@@ -121,7 +121,7 @@ def all_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[tupl
 
 
 def settled(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
-    """Waits for all; each place holds the value or the TerminalError. Never fails itself."""
+    """The value or the TerminalError of each future, in the order given. Waits for all futures, and never fails itself."""
     parts = _checked(attempt, futures, "settle")
     combined: DurableFuture[list[T | TerminalError]] = DurableFuture(attempt)
     left = len(parts)
@@ -140,7 +140,7 @@ def settled(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[lis
 
 
 def first_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
-    """The first to complete, value or failure. `done()` on the parts tells which it was."""
+    """The outcome of the first future to complete, a value or a failure. `done()` of the futures shows which future it was."""
     parts = _checked(attempt, futures, "first")
     if not parts:
         raise MisusedFuture("ctx.first requires at least one future: without futures it would wait for ever.")
@@ -158,7 +158,7 @@ def first_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]
 
 
 def any_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
-    """The first value; fails only when all have failed, with the last failure."""
+    """The value of the first future to succeed; fails only when all have failed, with the last failure."""
     parts = _checked(attempt, futures, "any")
     if not parts:
         raise MisusedFuture("ctx.any requires at least one future: without futures it would wait for ever.")

@@ -1,6 +1,6 @@
-"""What a class body holds beside state and handlers: values that all objects of the class share.
+"""The values in a class body that are neither state nor handlers: all objects of the class share them.
 
-Promise: none of them can change. A list without an annotation would be one list for all keys, and stored nowhere.
+Promise: these values are immutable. A list without an annotation would be one list for all keys, and would not be stored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _SHARED_BY_DESIGN = (types.ModuleType, types.MappingProxyType, slice, logging.Lo
 def refuse_mutable_values(
     cls: type, states: Collection[str], ours: Collection[type], hints: dict[type, dict[str, Any]]
 ) -> None:
-    """Raise DefinitionError for a value that can change and is not declared, in the class or a base of it.
+    """Raise DefinitionError for a mutable value without a declaration, in the class or in a base class.
 
-    `states` are the names of state, `ours` the base classes of the framework, `hints` the annotations by class.
+    `states` holds the names of state, `ours` the base classes of the framework, `hints` the annotations by class.
     """
     declared = {name for found in hints.values() for name, annotation in found.items() if is_constant(annotation)}
     for base in cls.__mro__:
@@ -47,14 +47,14 @@ def refuse_mutable_values(
             if is_mutable(value):
                 shown = type_name(type(value))
                 raise DefinitionError(
-                    f"class {base.__qualname__}: {name} = {shortened(value)} has no annotation, so all objects would share the one "
-                    f"value, and nothing of it would be stored. If it is state, declare its type: {name}: {shown} = ... If it is a "
+                    f"class {base.__qualname__}: {name} = {shortened(value)} has no annotation, so all objects would share this "
+                    f"value, and it would not be stored. If it is state, declare its type: {name}: {shown} = ... If it is a "
                     f"constant, say so: {name}: ClassVar[{shown}] = ..."
                 )
 
 
 def is_mutable(value: Any) -> bool:
-    """Whether the value itself can change. What defines no hash says that of itself; so do containers of such values."""
+    """Whether the value is mutable. An unhashable value counts as mutable, and so does a container of unhashable values."""
     if isinstance(value, _SHARED_BY_DESIGN) or callable(value) or _is_descriptor(value):
         return False
     cls = type(value)
@@ -65,9 +65,9 @@ def is_mutable(value: Any) -> bool:
         hash(value)
     except TypeError:
         return True
-    except Exception:  # of a user's own __hash__
+    except Exception:  # a user's own __hash__ may raise anything
         return False
-    # An object that is only equal to itself: it can change if it has attributes of its own.
+    # An object that equals only itself is mutable if it has attributes of its own.
     by_identity: Any = object.__hash__
     return cls.__hash__ is by_identity and bool(getattr(value, "__dict__", None))
 

@@ -1,4 +1,4 @@
-"""What a running handler can ask for. Each request is a journal command: done once, repeated from the record."""
+"""The operations of a running handler. Each request is a journal command: executed once, then repeated from the record."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ P = ParamSpec("P")
 
 
 class Context(NamedState, Combinators):
-    """Handed to a handler that declares it. Valid until that handler ends; its futures belong to it alone."""
+    """The `ctx` of a handler. Valid until that handler ends; its futures can be awaited only in that handler."""
 
     __actors_context__ = True
     __slots__ = ("_random", "slept")
 
     def __init__(self, attempt: Journaling) -> None:
         self._attempt = attempt
-        self.slept = False  # whether the handler has asked for a sleep
+        self.slept = False  # whether the handler has requested a sleep
         self._random: random.Random | None = None
 
     # --- who and when ---------------------------------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
-        """The key of this object; of a Service it is empty."""
+        """The key of this object; empty for a Service."""
         return self._attempt.key
 
     @property
@@ -69,7 +69,7 @@ class Context(NamedState, Combinators):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers given with this message; an empty dict without any."""
+        """The headers of this message; an empty dict if there are none."""
         return self._attempt.headers
 
     @property
@@ -105,8 +105,8 @@ class Context(NamedState, Combinators):
     def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableFuture[Any]:
         """Execute a side effect and record its result: at least once until recorded, never again after.
 
-        An `async def` runs on the loop, any other function in a thread. It starts when everything before it is on disk.
-        A TerminalError it raises is recorded and raised at the await; any other error ends this attempt, and the handler
+        An `async def` runs on the loop, any other function in a thread. The function starts when everything before it is on
+        disk. A TerminalError that it raises is recorded and raised at the await; any other error ends this attempt, and the handler
         is retried by the app's policy. `ctx.step(...)` sets a name, a type and a retry policy for the step itself.
         """
         return self._run(step_name(function), None, None, function, args, kwargs)
@@ -155,7 +155,7 @@ class Context(NamedState, Combinators):
     def sleep(self, duration: float | datetime.timedelta) -> DurableFuture[None]:
         """Wait for seconds or a timedelta, for moments or months. A restart does not prolong the sleep.
 
-        It never ends early by the machine's clock. A negative duration ends at once: `ctx.sleep(until - ctx.now())`.
+        The sleep never ends early by the machine's clock. A negative duration ends at once: `ctx.sleep(until - ctx.now())`.
         """
         self.slept = True
         return self._attempt.sleep(remaining(duration, "ctx.sleep"))
@@ -171,8 +171,8 @@ class Context(NamedState, Combinators):
     def awakeable(self, type: Any = None, *, timeout: float | datetime.timedelta | None = None) -> Awakeable[Any]:
         """An id to pass on and a promise to await: `id, promise = ctx.awakeable(str)`, or one object with `.id`.
 
-        The await returns what resolve was given, raises AwakeableRejected with reject's reason, or DurableTimeout when
-        `timeout` (seconds or timedelta) passes first.
+        The await returns the value passed to resolve, raises AwakeableRejected with the reason passed to reject, or raises
+        DurableTimeout when `timeout` (seconds or timedelta) passes first.
         """
         codec = ANY if type is None else codec_for(type, "ctx.awakeable")
         return self._attempt.awakeable(codec, None if timeout is None else remaining(timeout, "timeout"))
@@ -180,9 +180,9 @@ class Context(NamedState, Combinators):
     def resolve_awakeable(self, id: str, value: Any = None, *, type: Any = None) -> DurableFuture[None]:
         """Complete an awakeable of this app, exactly once, even if this future is not awaited.
 
-        `type` is what the handler waits for where the value alone does not tell, for example `list[datetime]`. Raises
-        SerializationError at once for a value that cannot be stored. Awaiting it raises UnknownAwakeable,
-        AwakeableCompleted, or BadArguments if the waiting type refuses the value.
+        `type` is the type that the handler waits for, needed where the value alone does not show it, for example
+        `list[datetime]`. Raises SerializationError at once for a value that cannot be stored. Awaiting the future raises
+        UnknownAwakeable, AwakeableCompleted, or BadArguments if the waiting type refuses the value.
         """
         codec = value_codec(value) if type is None else codec_for(type, "ctx.resolve_awakeable(type=...)")
         return self._attempt.complete_awakeable(Kind.RESOLVE, id, codec.encode(value), codec)
@@ -204,7 +204,7 @@ class Context(NamedState, Combinators):
     def promise(self, name: str, type: Any = None) -> DurablePromise[Any]:
         """The promise `name` of this workflow, which all its handlers share: await, `resolve`, `reject` or `peek` at it.
 
-        `type` is that of its value where the value alone does not tell. Raises WrongKind outside of a Workflow.
+        `type` is the type of the value, needed where the value alone does not show it. Raises WrongKind outside of a Workflow.
         """
         if self._attempt.handler.service.kind != "workflow":
             raise WrongKind(
@@ -219,7 +219,7 @@ class Context(NamedState, Combinators):
     def cancel(self, id: str) -> DurableFuture[None]:
         """Cancel another invocation, exactly once, even if this future is not awaited.
 
-        Has no effect on an invocation that has ended. Awaiting it raises UnknownInvocation.
+        Has no effect on an invocation that has ended. Awaiting the future raises UnknownInvocation for an unknown id.
         """
         return self._attempt.cancel_invocation(id)
 
@@ -230,9 +230,9 @@ class Context(NamedState, Combinators):
     def attach(self, id: str, type: Any = None) -> DurableFuture[Any]: ...
 
     def attach(self, id: str, type: Any = None) -> DurableFuture[Any]:
-        """The outcome of an invocation that another caller has called or sent. `type` is what its handler returns.
+        """The outcome of an invocation that another caller has called or sent. `type` is the return type of its handler.
 
-        Awaiting it raises what that handler failed with, UnknownInvocation, or DeadlockError if that invocation waits
+        Awaiting the future raises the failure of that invocation, UnknownInvocation, or DeadlockError if that invocation waits
         for this one.
         """
         return self._attempt.attach(id, ANY if type is None else codec_for(type, "ctx.attach"))
@@ -245,11 +245,14 @@ class Context(NamedState, Combinators):
         return keyed(self._attempt.definition(cls), self, checked_key(key))  # type: ignore[no-any-return]
 
     def service(self, cls: type[S]) -> S:
-        """The same for a Service, which has no key: `await ctx.service(Mailer).deliver("a@b")`. Raises WrongKind for others."""
+        """A typed reference to a Service, which has no key: `await ctx.service(Mailer).deliver("a@b")`.
+
+        Raises WrongKind for any other class.
+        """
         return keyless(self._attempt.definition(cls), self)  # type: ignore[no-any-return]
 
     def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
-        """A handler by name, to call, to send to, or to set options of: the same as from a reference to its class.
+        """A handler by name: call it, send to it, or set options first, as with a handler of a typed reference.
 
         The key of a Service is "". Raises UnknownService or UnknownHandler.
         """

@@ -1,4 +1,4 @@
-"""A class and its handlers as the runtime sees them: data, checked once, when `builder` makes them of a class body."""
+"""A class and its handlers as the runtime sees them: data, checked once, when `builder` creates it from a class body."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Kind = Literal["object", "service", "workflow"]
 
 
 class ServiceDefinition:
-    """A class as the runtime sees it. Handlers and state by name; everything about types was checked.
+    """A class as the runtime sees it: its handlers and its state by name, with all types checked.
 
-    `annotations` are those of the class itself, `inline` what a handler means on an object of the class, also one that is
-    overridden and called through super(). `containers` are the fields, by name with their position, whose values can change in
-    place. Handlers work on instances of `worker`, which become instances of `guarded` with their first step; shared handlers on
-    those of `reader`.
+    `annotations` holds the annotations of the class itself. `inline` holds the definition of every handler in the class and its
+    bases, also of a handler that is overridden and called through super(). `containers` holds the positions, by name, of the
+    fields whose values can change in place. Handlers work on instances of `worker`, which become instances of `guarded` with
+    the first step; shared handlers work on instances of `reader`.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class ServiceDefinition:
         self.migrations = migrations
         self.fields = fields
         self.fields_by_name = {field.name: field for field in fields}
-        # What is made of these, and refers to this definition: `builder` sets it.
+        # Derived from the fields above, with a reference to this definition: set by `builder`.
         self.inline: dict[Any, HandlerDefinition] = {}
         self.handlers: dict[str, HandlerDefinition] = {}
         self.schedules: list[Schedule] = []
@@ -82,11 +82,11 @@ class ServiceDefinition:
         self.reference: Any = None
 
     def classes(self) -> tuple[type, ...]:
-        """All classes that `type(self)` may be in a handler, and the one that was written."""
+        """All classes that `type(self)` may be in a handler, and the class as written."""
         return self.cls, self.worker, self.guarded, self.reader
 
     def handler(self, name: str, run: bool) -> HandlerDefinition | None:
-        """The handler an invocation was accepted for; `run` if as the run of a workflow, whose handler may be renamed."""
+        """The handler that an invocation was accepted for. `run` means as the run of a workflow, whose handler may be renamed."""
         found = self.handlers.get(name)
         if found is None and run:
             return next((handler for handler in self.handlers.values() if handler.once), None)
@@ -94,7 +94,7 @@ class ServiceDefinition:
 
 
 class HandlerDefinition:
-    """One handler, ready to use. `parameters` and `codecs` are those of its arguments, without self and the context."""
+    """A handler, ready to use. `parameters` and `codecs` are of its arguments, without self and the context."""
 
     __slots__ = (
         "_signature",
@@ -148,7 +148,7 @@ class HandlerDefinition:
         self.returns = returns
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...] | None]:
-        """The arguments as a JSON array, and the values themselves if they are what decoding would give.
+        """The arguments as a JSON array, and the values themselves if decoding would give the same values.
 
         Raises BadArguments or SerializationError.
         """
@@ -181,7 +181,7 @@ class HandlerDefinition:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise BadArguments(f"{self.target}{self._signature}: {error}.") from None
-        bound.apply_defaults()  # stored with the call, so that a later attempt sees the same ones
+        bound.apply_defaults()  # stored with the call, so that later attempts see the same defaults
         return tuple(bound.arguments.values())
 
     def decode(self, array: str) -> tuple[Any, ...]:
@@ -204,7 +204,9 @@ class HandlerDefinition:
 
 
 class Schedule:
-    """A line, the handler it runs, and on which object. Its ticks are invocations with the arguments `args_text`."""
+    """A cron line, the handler that it runs, and the key of the object. Its ticks are invocations with the arguments
+    `args_text`.
+    """
 
     __slots__ = ("args_text", "handler", "key", "line", "misfire")
 
@@ -217,7 +219,7 @@ class Schedule:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What its ticks are found by: a schedule that changes any of it is another one."""
+        """The values by which its ticks are found: if any of them changes, the schedule is a different one."""
         return self.handler.service.name, self.key, self.handler.name, self.line.name
 
 
@@ -233,7 +235,7 @@ def definition_of(cls: Any) -> ServiceDefinition:
 
 
 def key_for(target: HandlerDefinition, key: str) -> str:
-    """`key`, if it can name an object of this handler's class; a Service has the empty one. Raises BadKey or WrongKind."""
+    """`key`, if it can name an object of this handler's class; the key of a Service is empty. Raises BadKey or WrongKind."""
     if target.service.kind != "service":
         return checked_key(key)
     if key == "":

@@ -27,9 +27,10 @@ def milliseconds(duration: float | timedelta, what: str) -> int:
 
 
 def remaining(duration: float | timedelta, what: str) -> int:
-    """`milliseconds` of what is left to wait: a negative duration is a deadline that has passed, which is due now.
+    """`milliseconds` of the time left to wait: a negative duration is a deadline that has passed, which is due now.
 
-    `until - now` becomes negative by itself, so a sleep or a delay must not fail for it. Raises BadArguments as that does.
+    `until - now` becomes negative as time passes, so a sleep or a delay must not fail for it. Raises BadArguments like
+    `milliseconds`.
     """
     if isinstance(duration, (int, float)):
         passed = -math.inf < duration < 0

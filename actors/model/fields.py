@@ -19,7 +19,7 @@ MISSING: Any = object()
 
 
 class Factory:
-    """What `field(default_factory=...)` leaves in the class body."""
+    """The object that `field(default_factory=...)` leaves in the class body."""
 
     __slots__ = ("make",)
 
@@ -44,7 +44,7 @@ def field(*, default: Any = MISSING, default_factory: Callable[[], Any] | None =
 
 
 class FieldDefinition:
-    """One durable attribute. `default_text` is the JSON of its default, None if it has none."""
+    """A durable attribute. `default_text` is the JSON of its default, None without a default."""
 
     __slots__ = ("_constant", "codec", "default_text", "name")
 
@@ -81,7 +81,7 @@ class FieldDefinition:
         return self.default_text is not None
 
     def default(self) -> Any:
-        """A default that shares nothing changeable with another key's."""
+        """A fresh default, which shares no mutable value with the default of another key."""
         if self._constant is not MISSING:
             return self._constant
         assert self.default_text is not None

@@ -1,7 +1,7 @@
-"""Durable futures: what a handler awaits.
+"""Durable futures: the objects that a handler awaits.
 
-A durable future is completed by a journal entry and by nothing else, so whatever a handler decides by
-awaiting, combining or asking `done()` is decided again in the same way on replay.
+Only a journal entry completes a durable future, so a replay repeats every decision that a handler makes by awaiting or
+combining futures, or by asking `done()`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 def mark_seen(future: asyncio.Future[Any]) -> None:
-    """Let asyncio not report the exception of a future that may have no waiter."""
+    """Keep asyncio from reporting the exception of a future that may have no waiter."""
     if not future.cancelled():
         future.exception()
 
 
 def is_cancelled() -> bool:
-    """Whether the current task is to be cancelled: then a CancelledError is its own, whatever else was cancelled with it."""
+    """Whether the current task is to be cancelled: then a CancelledError is meant for the task, whatever else was cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -62,7 +62,7 @@ class DurableFuture(Call[T]):
             if attempt.stepping and attempt.on_main_line():
                 yield self
             else:
-                # Awaited by a task the handler started (asyncio.gather does): bridge to asyncio.
+                # Awaited by a task the handler started (as asyncio.gather does): bridge to asyncio.
                 yield from self._bridge().__await__()
         if self._error is not None:
             raise self._error
@@ -103,7 +103,7 @@ class DurableFuture(Call[T]):
 
 
 class Bridge(asyncio.Future[None]):
-    """What a task of asyncio waits for that awaits a durable future."""
+    """The asyncio future that a task waits for while it awaits a durable future."""
 
     def __init__(self, attempt: Running) -> None:
         super().__init__(loop=asyncio.get_running_loop())
@@ -117,12 +117,12 @@ class Bridge(asyncio.Future[None]):
 
 
 class JournaledFuture(DurableFuture[T]):
-    """The future of one command, completed by the journal entry that answers it."""
+    """The future of a command, completed by the journal entry with its answer."""
 
     __slots__ = ("codec", "command")
 
     def __init__(self, attempt: Running, command: int, codec: Codec | None) -> None:
-        # What DurableFuture.__init__ does, without a second call: one of these is made for each command.
+        # The body of DurableFuture.__init__, without a second call: every command creates such a future.
         self._attempt = attempt
         self._state = 0
         self._value = self._error = self._watchers = None
@@ -145,7 +145,7 @@ class JournaledFuture(DurableFuture[T]):
     def _failure(self, text: str) -> TerminalError:
         error = failure_error(text)
         if self._attempt.answered_elsewhere(self.command):
-            with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
+            with contextlib.suppress(Exception):  # the class may not allow attributes to be set
                 error._elsewhere = True
         return error
 
@@ -159,12 +159,12 @@ class JournaledFuture(DurableFuture[T]):
 
 
 class Sleep(JournaledFuture[None]):
-    """`ctx.sleep`. `used` tells whether anything has asked for it: one that nothing awaits lets no time pass."""
+    """The future of `ctx.sleep`. `used` is True once any code has used it: a sleep that nothing awaits lets no time pass."""
 
     __slots__ = ("used",)
 
     def __init__(self, attempt: Running, command: int) -> None:
-        self._attempt = attempt  # as above
+        self._attempt = attempt  # as in JournaledFuture
         self._state = 0
         self._value = self._error = self._watchers = self.codec = None
         self.command = command
@@ -186,7 +186,7 @@ class Sleep(JournaledFuture[None]):
 if TYPE_CHECKING:
 
     class _Pair(JournaledFuture[T], tuple[str, JournaledFuture[T]]):  # type: ignore[misc]
-        """So that a checker knows the types in `id, promise = ctx.awakeable(str)`."""
+        """Lets checkers know the types in `id, promise = ctx.awakeable(str)`."""
 
         def __new__(cls, *args: Any) -> Self: ...
 
@@ -195,10 +195,10 @@ else:
 
 
 class Awakeable(_Pair[T]):
-    """A promise that something outside completes, by its `id`. `id, promise = ctx.awakeable(str)` works too.
+    """A promise that is completed from outside the handler, by its `id`. `id, promise = ctx.awakeable(str)` works too.
 
-    Hand the id out through `ctx.run`, a send, a call or a return value: those leave only once the awakeable is on disk,
-    so no one else can hold an id that a crash would forget.
+    Pass the id on through `ctx.run`, a send, a call or a return value: these leave only once the awakeable is on disk, so no
+    one else can hold an id that a crash would forget.
     """
 
     __slots__ = ("_id",)

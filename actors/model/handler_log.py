@@ -1,4 +1,4 @@
-"""What a handler logs through its context: once, however often the handler is replayed."""
+"""The logger of a handler's context: a record appears once, however often the handler is replayed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actors.model.journaling import Journaling
 
 
 class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
-    """The logger of the handler's module, which drops the lines of a replay and names the invocation in all others.
+    """The logger of the handler's module, which drops the records of a replay and names the invocation in all other records.
 
     No record is lost; after a crash or a failed attempt a record may appear twice.
     """

@@ -1,4 +1,4 @@
-"""`@handler` and `@shared`: what they leave in a class body, and its types for a caller."""
+"""`@handler` and `@shared`: the objects they leave in a class body, and the types that callers see."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Declared:
 
 @final
 class _Anything:
-    """No parameter is declared with this type, so one that takes it is declared as Any, as object, or not at all."""
+    """No parameter is declared with this type, so a parameter that accepts it is declared as Any, as object, or not at all."""
 
 
 class Handler(Generic[Q, R, F]):
-    """What `@handler` leaves in the class body. Named, documented and marked as abstract like its function."""
+    """The object that `@handler` leaves in the class body. It takes its name, docstring and abstract mark from its function."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Handler(Generic[Q, R, F]):
         self.retry = retry
         self.atomic = atomic
         self.private = private
-        self.hints: dict[str, Any] | None = None  # resolved where it was written, for subclasses elsewhere
+        self.hints: dict[str, Any] | None = None  # resolved where the handler was written, for subclasses elsewhere
         self.schedules: tuple[Declared, ...] = ()  # see @schedule
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
 
@@ -67,8 +67,8 @@ class Handler(Generic[Q, R, F]):
             f"app.object({owner}, key).{self.name}(...), of a Service app.service({owner}).{self.name}(...)."
         )
 
-    # Q is what the function takes, P what is left of it after a context: callers pass no context. F is the function once
-    # more, as a callable: only there do checkers see whether its first parameter takes a Context, and not just anything.
+    # Q are the parameters of the function, P the parameters after a context, which callers do not pass. F is the function
+    # again, as a callable: only from F can checkers see whether the first parameter takes a Context, and not just anything.
     @overload
     def __get__(self, instance: None, owner: Any) -> Handler[Q, R, F]: ...
 
@@ -122,9 +122,9 @@ def handler(
 ) -> Any:
     """An exclusive handler: one invocation at a time for each key, from its first line to its outcome.
 
-    `retry` is the policy for its failing attempts, before the class's and the app's. With `atomic` the state goes back to
-    what it was when the invocation ends as a failure; messages and steps are not taken back. A `private` one is refused to
-    requests over HTTP.
+    `retry` is the policy for failing attempts, instead of the policies of the class and the app. With `atomic`, an invocation
+    that ends as a failure rolls its state changes back; messages and steps are not taken back. A `private` handler cannot be
+    called over HTTP.
     """
     refuse_unknown("@handler(...)", unknown, ("name", "retry", "atomic", "private"))
     return _decorate(function, name, retry, atomic, private, shared=False)
@@ -147,7 +147,7 @@ def shared(
     private: bool = False,
     **unknown: Any,
 ) -> Any:
-    """A read-only handler: runs beside the exclusive one, on a snapshot of the state, and never waits for it."""
+    """A read-only handler: runs beside exclusive handlers, on a snapshot of the state, and never waits for them."""
     refuse_unknown("@shared(...)", unknown, ("name", "retry", "private"))
     return _decorate(function, name, retry, False, private, shared=True)
 

@@ -1,4 +1,4 @@
-"""What the running code is part of: a handler or step of which app, and whether it is a step."""
+"""Where the running code belongs: the app whose handler or step it is, and whether it is a step."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import contextvars
 # nothing for it.
 inside: contextvars.ContextVar[object | None] = contextvars.ContextVar("inside", default=None)
 
-# Set while the function of a step runs: what it did to its object, or asked of the context, no replay would do again.
+# Set while the function of a step runs: no replay would repeat its changes to the object, or its requests of the context.
 inside_step: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_step", default=False)

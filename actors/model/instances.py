@@ -1,7 +1,7 @@
-"""The classes that handlers see in place of the class that was written: workers, guarded instances, readers.
+"""The classes that handlers see in place of the class as written: workers, guarded instances, readers.
 
-A worker tells when one of its containers is read first, a guarded instance refuses assignments inside a step, and a reader
-refuses all assignments.
+A worker reports the first read of each container, a guarded instance refuses assignments inside a step, and a reader refuses
+all assignments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _inside_step = inside_step.get
 
 
 def _refuse_in_step(instance: Any, name: str, done: str) -> None:
-    """Raise StateWriteInStep, unless the instance is a copy: that is not an object of an app."""
+    """Raise StateWriteInStep, unless the instance is a copy: a copy is not an object of an app."""
     if not hasattr(instance, "_actors_attempt"):
         return
     raise StateWriteInStep(
@@ -34,10 +34,10 @@ class Instance:
 
 
 class Keeper(Protocol):
-    """Holds the containers of instances back until their handlers read them: what was never read cannot have changed in place."""
+    """Holds containers back until a handler reads them: a container that was never read cannot have changed in place."""
 
     def held_back(self, instance: Any) -> Container[str]:
-        """The names whose values the instance has not got yet."""
+        """The names of the containers that the instance has not received yet."""
         ...
 
     def hand_out(self, instance: Any, name: str) -> Any:
@@ -47,16 +47,16 @@ class Keeper(Protocol):
     def hand_out_all(self, instance: Any) -> None: ...
 
 
-# Sets the attempt past a `__setattr__` written in Python, which those of guarded classes and of readers have.
+# Sets the attempt without calling the `__setattr__` written in Python that guarded classes and readers have.
 set_attempt: Callable[[Any, Any], None] = Instance.__dict__["_actors_attempt"].__set__
 
-# The attributes an instance really has: those of a worker show all that is held back too.
+# The attributes that an instance really has; `vars(worker)` shows the containers that are held back, too.
 values_of: Callable[[Any], dict[str, Any]] = Instance.__dict__["__dict__"].__get__
 _set_values = Instance.__dict__["__dict__"].__set__
 
 
 class _HeldBack:
-    """A container on the class of workers. Python finds it there only while the instance has no value of this name."""
+    """Stands for a container on a worker class. Python finds it there only while the instance has no value of this name."""
 
     __slots__ = ("_cls", "_name")
 
@@ -66,23 +66,24 @@ class _HeldBack:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
-            return getattr(self._cls, self._name)  # as if this were not here
+            return getattr(self._cls, self._name)  # as without this descriptor
         keeper = getattr(instance, "_actors_keeper", None)
         if keeper is not None and self._name in keeper.held_back(instance):
             return keeper.hand_out(instance, self._name)
         field = self._cls.__actors__.fields_by_name[self._name]
         if not field.has_default:
             raise AttributeError(self._name)
-        # It was deleted. What is in the class body belongs to all objects, and a change of it would not be the state of
-        # any object.
+        # The value was deleted. The default in the class body belongs to all objects, and a change of it would not be the
+        # state of any object.
         value = values_of(instance)[self._name] = field.default()
         return value
 
 
 def worker_class(cls: type, containers: Iterable[str]) -> type:
-    """What handlers see: the same class, which tells when one of its containers is read for the first time.
+    """The class of `self` in handlers: the same class, which reports the first read of each container.
 
-    All other ways to it (`vars(self)`, `del self.name`, a copy) hand it out too. A class without containers is its own.
+    All other ways to a container (`vars(self)`, `del self.name`, a copy) hand it out too. A class without containers is its
+    own worker.
     """
     members: dict[str, Any] = {name: _HeldBack(cls, name) for name in containers}
     if not members:
@@ -115,10 +116,10 @@ def _delete(self: Any, name: str) -> None:
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
-    """For copy and pickle. Pickle finds a class by its name, and by that of a worker it finds the class itself."""
+    """For copy and pickle. Pickle finds a class by its name, and a worker has the name of the class as written."""
     reduced: Any = object.__reduce_ex__(self, protocol)
     if reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
-        return reduced  # as the user's own class says
+        return reduced  # as the user's own class defines
     return _like_a_worker, (type(self).__actors__.cls,), *reduced[2:]
 
 
@@ -127,9 +128,9 @@ def _like_a_worker(cls: type) -> Any:
 
 
 def guarded_class(cls: Any) -> type:
-    """What a handler sees from its first step on: the same class, but an assignment inside a step is refused at its line.
+    """The class of `self` from the first step on: the same class, but an assignment inside a step is refused at its line.
 
-    A class of its own, because a `__setattr__` written in Python makes each assignment three times as slow.
+    A separate class, because a `__setattr__` written in Python makes each assignment three times as slow.
     """
     set_attribute, delete_attribute = cls.__setattr__, cls.__delattr__
 
@@ -151,7 +152,7 @@ def guarded_class(cls: Any) -> type:
 
 
 def reader_class(cls: type) -> type:
-    """What shared handlers see: the same class, but an assignment is refused at the line that does it."""
+    """The class of `self` in shared handlers: the same class, but every assignment is refused at its line."""
     members = {"__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__actors_runtime__": True}
     members |= {"__reduce_ex__": _reduce}
     members |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
@@ -166,7 +167,7 @@ def _refuse_set(self: Any, name: str, value: Any) -> None:
         return
     raise StateWriteRefused(
         f"{type(self).__name__}.{name} was assigned in a shared handler. Shared handlers only read; "
-        "decorate this one with @handler if it must write."
+        "decorate this handler with @handler if it must write."
     )
 
 

@@ -1,4 +1,4 @@
-"""The port between what a handler asks for and the engine that records it."""
+"""The port between the requests of a handler and the engine that records them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from actors.serde import Codec
 
 
 class Journaling(Running, Protocol):
-    """Keeps the journal of one attempt of a handler. Only that handler's context and its futures use it.
+    """Keeps the journal of one attempt of a handler. Only the context of that handler and its futures use it.
 
-    Each command is a durable point: what the handler changed in its state is recorded before it. On replay the command is
-    matched with what is recorded; otherwise it is recorded, and begun. None of the methods waits: what a handler awaits are
-    the futures. Each of them raises AttemptEnded once the attempt is over, or when the journal holds another command.
+    Each command is a durable point: the handler's state changes so far are recorded before it. On replay the command is
+    matched with the recorded command; otherwise it is recorded, and begun. No method waits: handlers await the futures. Each
+    method raises AttemptEnded once the attempt is over, or when the journal holds another command.
     """
 
     @property
@@ -41,37 +41,37 @@ class Journaling(Running, Protocol):
 
     @property
     def reads_only(self) -> bool:
-        """Whether the handler is a shared one: it reads a snapshot of the state."""
+        """Whether the handler is shared: it reads a snapshot of the state."""
         ...
 
     def replaying(self) -> bool:
-        """Whether the handler's code is where an attempt before this one has been."""
+        """Whether an earlier attempt has reached the place where the handler's code is now."""
         ...
 
     def generator(self) -> random.Random:
-        """A generator that is seeded for the invocation."""
+        """The random generator that is seeded for the invocation."""
         ...
 
     # --- classes and names ----------------------------------------------------------------------------------------------
 
     def definition(self, cls: type) -> ServiceDefinition:
-        """Raises UnknownService."""
+        """The definition of a class. Raises UnknownService."""
         ...
 
     def target(self, service: str, handler: str) -> HandlerDefinition:
-        """Raises UnknownService or UnknownHandler."""
+        """A handler by name. Raises UnknownService or UnknownHandler."""
         ...
 
     # --- state: JSON texts by name --------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Record what the handler has changed in its state. Raises TerminalError for what cannot be stored."""
+        """Record the handler's state changes. Raises TerminalError for a value that cannot be stored."""
         ...
 
     def text(self, name: str) -> str | None: ...
 
     def names(self) -> list[str]:
-        """The names that are set, sorted."""
+        """The names of the values that are set, sorted."""
         ...
 
     def assign(self, name: str, value: Any) -> None:
@@ -79,7 +79,7 @@ class Journaling(Running, Protocol):
         ...
 
     def unassign(self, name: str) -> None:
-        """Put a declared attribute back to its default. Raises AttributeError if it has no value, and no default either."""
+        """Put a declared attribute back to its default. Raises AttributeError if it has neither a value nor a default."""
         ...
 
     def write(self, name: str, text: str | None, codec: Codec) -> None:
@@ -111,7 +111,7 @@ class Journaling(Running, Protocol):
     def call(
         self, target: HandlerDefinition, key: str, text: str, values: tuple[Any, ...] | None, options: Options
     ) -> Call[Any]:
-        """`text` are the arguments, a JSON array; `values` the same as objects, if none of them can change."""
+        """`text` holds the arguments as a JSON array, `values` the same arguments as objects, if all of them are immutable."""
         ...
 
     def send(

@@ -1,4 +1,4 @@
-"""What can be addressed with a key, and what without: the bounds of `ctx.object(cls, key)` and `ctx.service(cls)`."""
+"""Classes addressed with a key, and classes addressed without: the bounds of `ctx.object(cls, key)` and `ctx.service(cls)`."""
 
 
 class Keyed:

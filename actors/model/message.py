@@ -1,4 +1,4 @@
-"""A message on its way into a mailbox, and what its idempotency key claims."""
+"""A message on its way into a mailbox, and the claim of its idempotency key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from actors.model.definitions import HandlerDefinition
     from actors.model.options import Options
 
-Claim = tuple[
-    str, str, str, str
-]  # service, key, handler, idempotency key: the first message with it becomes an invocation
+# Service, key, handler, idempotency key. The first message with a claim becomes an invocation.
+Claim = tuple[str, str, str, str]
 
 
 class Message:
-    """What is to become an invocation. Raises BadArguments for an idempotency key where the key of the workflow is it."""
+    """A request that is to become an invocation. Raises BadArguments for the run of a workflow with an idempotency key."""
 
     __slots__ = ("args_text", "idempotency_key", "key", "options", "target", "values")
 
@@ -46,5 +45,5 @@ class Message:
 
 
 def run_claim(service: str, key: str) -> Claim:
-    """What the run of a workflow takes: its whole key, so that it may be renamed."""
+    """The claim of a workflow's run: the whole key, without the name of the handler, which may be renamed."""
     return service, key, "", RUN

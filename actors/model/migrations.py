@@ -1,7 +1,7 @@
-"""`@migration`: how stored state gets from one version of a class to the next, and the chain of such steps.
+"""`@migration`: leads stored state from one version of a class to the next; and the chain of such steps.
 
-Promise: a chain has exactly one step for each version below the class's own; and what it makes of a state depends on that
-state alone, so that the same stored texts give the same migrated ones whenever, and however often, they are migrated.
+Promise: a chain has exactly one step for each version below the version of the class. Its result depends on the stored state
+alone, so the same stored texts give the same migrated texts whenever, and however often, they are migrated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = dict[str, Any]
 
 
 class Migration:
-    """What `@migration` leaves in the class body. Calling it calls the function: `Order.cents({"total": "9.90"})`."""
+    """The object that `@migration` leaves in the class body. Calling it calls the function: `Order.cents({"total": "9.90"})`."""
 
     def __init__(self, function: Callable[[State], State], from_version: int, decorated: str) -> None:
         self.function = function
@@ -37,13 +37,13 @@ class Migration:
 def migration(*, from_version: int) -> Callable[[Callable[[State], State]], Migration]:
     """A step of state evolution: `@migration(from_version=1)` above `@staticmethod` and a function of one dict.
 
-    The function takes the stored state of one object as `class ...(version=from_version)` left it, a dict of plain JSON
-    values by name, sorted, and returns the same for the next version. Names that were never assigned are not among them,
-    names no class declares any more are; both dicts may be one. It must be pure: no clock, no random numbers, no I/O. An object may
-    be migrated several times: in memory for each reader, and the state an open invocation has begun with beside the current
-    one. An exception pauses the invocation that needs the state, and changes nothing.
+    The function takes the stored state of one object as `class ...(version=from_version)` left it: a dict of plain JSON values
+    by name, sorted. It returns the state for the next version, as a new dict or in the dict it received. Names that were never
+    assigned are missing; names that no class declares any more are included. The function must be pure: no clock, no random
+    numbers, no I/O. An object may be migrated several times: in memory for each reader, and the initial state of an open
+    invocation besides the current state. An exception pauses the invocation that needs the state, and changes nothing.
 
-    Raises DefinitionError for what cannot be such a function.
+    Raises DefinitionError for a function that cannot be a migration.
     """
     if not isinstance(from_version, int) or isinstance(from_version, bool) or from_version < 1:
         raise DefinitionError(
@@ -70,12 +70,12 @@ def _checked(function: Any, from_version: int) -> tuple[Any, int, str]:
             f"{where}: a migration is computed at once, from the state alone. Write 'def' instead of 'async def', without 'yield'."
         )
     parameters = list(inspect.signature(plain).parameters.values())
-    wanted = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if (
         not parameters
         or parameters[0].kind not in _POSITIONAL
-        or len(wanted) > 1
-        or (wanted and wanted != parameters[:1])
+        or len(required) > 1
+        or (required and required != parameters[:1])
     ):
         raise DefinitionError(
             f"{where}{inspect.signature(plain)}: a migration takes one argument, the state as a dict of JSON values by name, "
@@ -92,7 +92,7 @@ _POSITIONAL = (
 
 
 class Migrations:
-    """The chain of one class: `version` is that of its code, `steps[n]` leads from version n to n + 1."""
+    """The migrations of a class: `version` is the version of its code, `steps[n]` leads from version n to n + 1."""
 
     __slots__ = ("steps", "version")
 
@@ -102,9 +102,9 @@ class Migrations:
 
     @classmethod
     def of(cls, owner: type, version: int) -> Migrations:
-        """The steps in the class body and in those of its bases; what is overridden by name does not count.
+        """The steps in the bodies of the class and its bases; a step that is overridden by name does not count.
 
-        Raises DefinitionError unless there is exactly one for each version below `version`.
+        Raises DefinitionError unless there is exactly one step for each version below `version`.
         """
         found: dict[str, tuple[type, Migration]] = {}
         for base in reversed(owner.__mro__):
@@ -129,23 +129,23 @@ class Migrations:
             if start >= version:
                 raise DefinitionError(
                     f"class {owner.__qualname__} is of version {version}, but {base.__qualname__}.{attribute} migrates from "
-                    f"version {start}. Raise the version, class {owner.__name__}(..., version={start + 1}), or remove it."
+                    f"version {start}. Raise the version, class {owner.__name__}(..., version={start + 1}), or remove the migration."
                 )
             steps[start], owners[start] = step, (base, attribute)
         missing = [str(start) for start in range(1, version) if start not in steps]
         if missing:
             raise DefinitionError(
                 f"class {owner.__qualname__} is of version {version}, but nothing leads from version {' or '.join(missing)} "
-                f"to the next. Write a function under @migration(from_version={missing[0]}) and @staticmethod; one that has "
-                "nothing to do returns its state as it is."
+                f"to the next. Write a function under @migration(from_version={missing[0]}) and @staticmethod; if "
+                "nothing changes, return the state as it is."
             )
         return cls(version, steps)
 
     def applied(self, texts: dict[str, str], version: int, where: str) -> dict[str, str]:
-        """`texts`, the JSON by name that an object stored in `version`, as the newest version has it. A dict of its own.
+        """`texts`, the JSON by name that an object has stored in `version`, migrated to the newest version. A new dict.
 
-        Nothing stored is of every version. What a step leaves equal keeps its text to the letter. Raises StateDecodeError,
-        which names the object, `where`, and the step that failed.
+        An object without stored state matches every version. A value that a step leaves equal keeps its exact text. Raises
+        StateDecodeError, which names the object, `where`, and the step that failed.
         """
         texts = dict(texts)
         if version > self.version and texts:
@@ -154,13 +154,16 @@ class Migrations:
                 "a newer release has written it. Start that release again; the state is left as it is."
             )
         for start in range(version, self.version):
-            if not texts:  # a step has dropped the last of it
+            if not texts:  # a step has dropped the last value
                 break
             texts = self._step(self.steps[start], texts, where)
         return texts
 
     def _step(self, step: Migration, texts: dict[str, str], where: str) -> dict[str, str]:
-        """Texts to texts, so that two steps at once are the same as one today and one next year. Names come sorted."""
+        """The texts after one step. Names are sorted.
+
+        A step leads from texts to texts, so that two steps at once give the same as one step today and one step next year.
+        """
         failed = (
             f"The state of {where} cannot be migrated: {step.name}, from version {step.from_version} to "
             f"{step.from_version + 1},"
@@ -173,7 +176,7 @@ class Migrations:
             migrated: Any = step(state)
         except Exception as error:
             raise StateDecodeError(
-                f"{failed} raised {_told(error)}. Fix the migration; the state is left as it is."
+                f"{failed} raised {_described(error)}. Fix the migration; the state is left as it is."
             ) from error
         if not isinstance(migrated, dict):
             if inspect.iscoroutine(migrated):
@@ -207,12 +210,13 @@ def checked_version(version: Any, inherited: int, owner: type) -> int:
     if version < inherited:
         raise DefinitionError(
             f"{where} is below {inherited}, the version of a class it derives from, whose migrations it inherits. Use "
-            f"{inherited}, or leave version= out; a migration of its own comes after those."
+            f"{inherited}, or leave version= out; its own migrations come after the inherited migrations."
         )
     return version
 
 
 def _two(owner: type, start: int, one: tuple[type, str], other: tuple[type, str], version: int) -> DefinitionError:
+    """The error for two migrations that start from the same version."""
     (base, earlier), (cls, later) = one, other
     text = (
         f"class {owner.__qualname__}: {base.__qualname__}.{earlier} and {cls.__qualname__}.{later} both migrate from version "
@@ -223,13 +227,13 @@ def _two(owner: type, start: int, one: tuple[type, str], other: tuple[type, str]
     return DefinitionError(
         text
         + f"A class and its bases count their versions together: class {owner.__name__}(..., version={version + 1}), and "
-        f"from_version={version} for the one that is newer. If that is {base.__qualname__}.{earlier}, override it: a function "
+        f"from_version={version} for the newer migration. If that is {base.__qualname__}.{earlier}, override it: a function "
         f"{earlier!r} in {owner.__qualname__} that returns {base.__name__}.{earlier}(state)."
     )
 
 
-def _told(error: BaseException) -> str:
-    """What was raised, and in which line."""
+def _described(error: BaseException) -> str:
+    """The error, and the line that raised it."""
     text = f"{type_name(type(error))}: {printable(error)}"
     frames = traceback.extract_tb(error.__traceback__)
     return f"{text} (line {frames[-1].lineno} of {frames[-1].name})" if frames else text

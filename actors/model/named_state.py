@@ -1,4 +1,4 @@
-"""State by name: what `ctx.get`, `ctx.set` and `ctx.clear` do, declared or not."""
+"""State by name, declared or not: `ctx.get`, `ctx.set` and `ctx.clear`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NamedState:
         return codec.decode(text)
 
     def set(self, name: str, value: Any, type: Any = None) -> None:
-        """Set a state value by name. Undeclared names hold JSON types, or what `type` says."""
+        """Set a state value by name. An undeclared name holds JSON types, or the type in `type`."""
         self._check_may_write(name)
         field = self._field(name)
         attempt = self._attempt
@@ -69,7 +69,7 @@ class NamedState:
         attempt = self._attempt
         attempt.flush()
         if self._field(name) is not None:
-            with contextlib.suppress(AttributeError):  # it has no value, and no default either
+            with contextlib.suppress(AttributeError):  # it has neither a value nor a default
                 attempt.unassign(name)
             attempt.flush()
         elif attempt.text(name) is not None:
@@ -81,7 +81,7 @@ class NamedState:
             self.clear(name)
 
     def state_keys(self) -> list[str]:
-        """The names that are set, sorted. A declared attribute that still has its default is not among them."""
+        """The names of the values that are set, sorted. A declared attribute that still has its default is not included."""
         self._check_has_state()
         self._attempt.flush()
         return self._attempt.names()

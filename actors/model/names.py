@@ -1,4 +1,4 @@
-"""What can name an object, a step, a promise or a state value; a class and a handler; and how an object is written."""
+"""Valid names: of objects, steps, promises and state values; of classes and handlers. And how an object is written."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def check_declared_name(name: str, where: str) -> None:
 
 
 def address(*parts: str) -> str:
-    """What names an object or a handler in a text: `Order/o1/add`, of a service `Mailer/deliver`."""
+    """An object or a handler as written in messages: `Order/o1/add`, or `Mailer/deliver` for a service."""
     return "/".join(part for part in parts if part)

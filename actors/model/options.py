@@ -1,4 +1,4 @@
-"""What travels with a message beside its arguments."""
+"""The options of a message, which travel with it beside its arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from actors.serde.type_names import shortened
 
 
 class Options:
-    """What travels with a message beside its arguments."""
+    """The options of a message."""
 
     __slots__ = ("delay_ms", "fail_when_full", "headers", "idempotency_key")
 
@@ -40,9 +40,9 @@ def checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def checked_idempotency_key(key: str) -> str:
-    """`key`, if it can be one. Raises BadArguments."""
+    """`key`, if it is a valid idempotency key. Raises BadArguments."""
     if type(key) is str and 0 < len(key) <= 1000:
-        if key.startswith(TICK):  # one that is there already would keep a schedule from placing its tick
+        if key.startswith(TICK):  # an invocation under such a key would keep a schedule from placing its tick
             raise BadArguments(f"idempotency_key={shortened(key)}: keys that begin with {TICK!r} belong to schedules.")
         try:
             key.encode()

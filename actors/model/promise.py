@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class DurablePromise(JournaledFuture[T]):
-    """A value that the handlers of one workflow share by its name. Await it, complete it, or look whether it is there.
+    """A value that the handlers of one workflow share by its name. Await it, complete it, or peek at it.
 
-    It waits from the moment it is first awaited or combined; until then it is only a name. The await returns the value,
-    or raises PromiseRejected with the reason.
+    Waiting begins when the promise is first awaited or combined; until then it is only a name. The await returns the value, or
+    raises PromiseRejected with the reason.
     """
 
     __slots__ = ("_declared", "_name", "_type")
@@ -32,23 +32,25 @@ class DurablePromise(JournaledFuture[T]):
         self._declared = declared
 
     def resolve(self, value: T) -> DurableFuture[None]:
-        """Complete it with a value, exactly once, even if this future is not awaited.
+        """Complete the promise with a value, exactly once, even if the returned future is not awaited.
 
-        Raises SerializationError at once for a value its type does not allow. Awaiting it raises PromiseCompleted if it has
-        another completion, or BadArguments if a handler that waits for it declared a type that refuses the value: then it
-        stays open. The same completion again has no effect.
+        Raises SerializationError at once for a value that the promise's type does not allow. Awaiting the future raises
+        PromiseCompleted if the promise has another completion, or BadArguments if a waiting handler declared a type that
+        refuses the value: then the promise stays open. Repeating the same completion has no effect.
         """
         codec = self._declared or value_codec(value)
         return self._attempt.complete_promise(Kind.RESOLVE_PROMISE, self._name, codec.encode(value), codec)
 
     def reject(self, reason: str) -> DurableFuture[None]:
-        """Make every waiter fail with PromiseRejected(reason). Awaiting this raises as that of `resolve`."""
+        """Make every waiter fail with PromiseRejected(reason). Awaiting the returned future raises like the future of
+        `resolve`.
+        """
         if not isinstance(reason, str):
             raise BadArguments(f"reject requires the reason as a str, got {type_name(type(reason))}.")
         return self._attempt.complete_promise(Kind.REJECT_PROMISE, self._name, ANY.encode(reason), ANY)
 
     def peek(self) -> DurableFuture[T | None]:
-        """Its value, None while it is open. Awaiting it raises PromiseRejected if it is rejected."""
+        """The value, or None while the promise is open. Awaiting the future raises PromiseRejected if the promise was rejected."""
         return self._attempt.peek_promise(self._name, self._type)
 
     def _wait(self) -> None:

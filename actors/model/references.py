@@ -1,4 +1,4 @@
-"""What stands for an object outside of it: `ref.handler(...)` calls, `ref.handler.send(...)` sends."""
+"""References to objects: `ref.handler(...)` calls, `ref.handler.send(...)` sends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.model.names import address
 
 
 class Reference:
-    """Stands for one object of a class: `ref.handler(...)`, `ref.handler.send(...)`."""
+    """A reference to one object of a class: `ref.handler(...)`, `ref.handler.send(...)`."""
 
     __slots__ = ("_dispatcher", "_key")
     _definition: ClassVar[ServiceDefinition]
@@ -60,7 +60,7 @@ class _ReferenceHandler:
 
 
 class _ReferenceState:
-    """Refuses an assignment; reading goes on to Reference.__getattr__, which says why not."""
+    """Refuses assignments to state; reading goes on to Reference.__getattr__, which explains why it is refused."""
 
     __slots__ = ("_name",)
 
@@ -73,12 +73,12 @@ class _ReferenceState:
     def __set__(self, reference: Reference, value: Any) -> None:
         raise AttributeError(
             f"{reference._definition.name}.{self._name} is state and lives with the object; a reference cannot set it. "
-            "Write a handler that does."
+            "Write a handler that sets it."
         )
 
 
 def reference_class(service: ServiceDefinition, handlers: dict[str, str]) -> type[Reference]:
-    """The class of references to objects of a class. `handlers`: their names by attribute."""
+    """The class of references to objects of a class. `handlers`: the names of its handlers by attribute."""
     members: dict[str, Any] = {name: _ReferenceState(name) for name in service.fields_by_name}
     for attribute, name in handlers.items():
         members[attribute] = _ReferenceHandler(service.handlers[name])
@@ -101,7 +101,7 @@ def keyed(definition: ServiceDefinition, dispatcher: Dispatcher, key: str) -> An
 
 
 def keyless(definition: ServiceDefinition, dispatcher: Dispatcher) -> Any:
-    """A reference to a service. Raises WrongKind for what has keys."""
+    """A reference to a service. Raises WrongKind for a class with keys."""
     if definition.kind != "service":
         raise WrongKind(
             f"{definition.name} is a {'Workflow' if definition.kind == 'workflow' else 'VirtualObject'}, not a Service. Address it by key "

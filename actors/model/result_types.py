@@ -1,8 +1,8 @@
 """The declared result type of a step's function, and the name it has in the journal.
 
-Promise: what `typing.get_type_hints` says of it at this very call, with all that is Annotated, at a fraction of its cost. Nothing
-is kept by function, because many are made anew for each call and hold what they close over; names in an annotation are looked up
-each time, because what they stand for may be defined, or replaced, between two calls.
+Promise: the type that `typing.get_type_hints` gives at the time of the call, with everything in Annotated, at a fraction of the
+cost. Nothing is cached by function, because many functions are created anew for each call and hold what they close over; names
+in an annotation are looked up each time, because they may be defined, or replaced, between two calls.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from actors.serde import Codec, codec_for
 log = logging.getLogger("actors")
 
 _NO_ANNOTATIONS: dict[str, Any] = {}
-_KNOWN: dict[Any, Codec | None] = {}  # by annotation, those without names inside that only their function can resolve
+_KNOWN: dict[
+    Any, Codec | None
+] = {}  # by annotation, without annotations that hold names only their function can resolve
 
 
 def unwrapped(function: Any) -> Any:
-    """The function inside of any `functools.partial`."""
+    """The function inside any `functools.partial`."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
@@ -43,7 +45,7 @@ def result_codec(function: Any) -> Codec | None:
     function = unwrapped(function)
     annotation = getattr(function, "__annotations__", _NO_ANNOTATIONS).get("return", Any)
     if annotation is Any and isinstance(call := vars(type(function)).get("__call__"), FunctionType):
-        function = call  # of an object that can be called
+        function = call  # `function` is a callable object
         annotation = function.__annotations__.get("return", Any)
     if annotation is Any or annotation is None:
         return None
@@ -53,7 +55,7 @@ def result_codec(function: Any) -> Codec | None:
         if type(annotation) is str:
             annotation = eval(_compiled(annotation), _globals(function))
         return _KNOWN[annotation]
-    except Exception:  # not met before, unhashable, or with a name that is not defined: all of it said by _resolved
+    except Exception:  # new, unhashable, or with an undefined name: _resolved handles all of these
         codec = _resolved(function)
     if not _holds_names(annotation):
         with contextlib.suppress(TypeError):  # unhashable, such as Annotated[..., a list]
@@ -64,7 +66,7 @@ def result_codec(function: Any) -> Codec | None:
 def _resolved(function: Any) -> Codec | None:
     if hasattr(function, "__no_type_check__"):
         return None
-    # By itself: a parameter whose type exists for checkers only must not keep the result's from being known.
+    # The return type alone: a parameter whose type exists for checkers only must not keep it from being resolved.
     alone = SimpleNamespace(
         __annotations__={"return": function.__annotations__["return"]},
         __type_params__=getattr(function, "__type_params__", ()),
@@ -86,7 +88,7 @@ def _compiled(annotation: str) -> CodeType:
 
 
 def _globals(function: Any) -> dict[str, Any]:
-    """Where get_type_hints looks names up: in the module of the innermost function that decorators have wrapped."""
+    """The namespace in which get_type_hints looks names up: the module of the innermost function that decorators have wrapped."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     found: dict[str, Any] = function.__globals__
@@ -94,24 +96,24 @@ def _globals(function: Any) -> dict[str, Any]:
 
 
 def _closed_over(function: Any) -> dict[str, Any] | None:
-    """The variables of the functions around it that its body uses; None if there are none."""
+    """The variables of enclosing functions that its body uses; None if there are none."""
     cells = getattr(function, "__closure__", None)
     if not cells:
         return None
     names = function.__code__.co_freevars
-    with contextlib.suppress(ValueError):  # one of them has no value yet
+    with contextlib.suppress(ValueError):  # a variable has no value yet
         return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
     return None
 
 
-_told: weakref.WeakSet[CodeType] = weakref.WeakSet()  # functions whose type was not found, by their code
+_warned: weakref.WeakSet[CodeType] = weakref.WeakSet()  # functions whose type was not found, by their code
 
 
 def _tell(function: Any, error: Exception) -> None:
-    """Say, once, that what the function declares counts for nothing."""
+    """Warn, once, that the declared return type of the function is ignored."""
     code = getattr(function, "__code__", None)
-    if code is not None and code not in _told:
-        _told.add(code)
+    if code is not None and code not in _warned:
+        _warned.add(code)
         log.warning(
             "The return type of the step %r cannot be resolved (%s), so its result is stored as a plain value and not checked. "
             "Define or import the type at module level, also outside of TYPE_CHECKING, or name it: ctx.step(type=...).run(...)",
@@ -121,7 +123,7 @@ def _tell(function: Any, error: Exception) -> None:
 
 
 def _holds_names(annotation: Any) -> bool:
-    """Whether there is a text in it, such as list["Order"], that means what its function's module says."""
+    """Whether the annotation holds a text, such as list["Order"], whose meaning depends on the module of its function."""
     if isinstance(annotation, (str, ForwardRef)):
         return True
     return any(map(_holds_names, typing.get_args(annotation)))

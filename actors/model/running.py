@@ -9,7 +9,7 @@ from actors.serde import Codec
 
 
 class Running(Protocol):
-    """One run of a handler's code, as its futures know it."""
+    """An attempt: one run of a handler's code, as its futures see it."""
 
     stepping: bool  # while the handler's code runs
 
@@ -20,11 +20,11 @@ class Running(Protocol):
 
     @property
     def gave_up(self) -> bool:
-        """Whether the handler swallows what should end it. Its next await never returns."""
+        """Whether the handler swallows the exception that should end it. Then its next await never returns."""
         ...
 
     def on_main_line(self) -> bool:
-        """Whether the running code is that of the handler itself, not of a task that it has started."""
+        """Whether the running code is the handler itself, not a task that it has started."""
         ...
 
     def runs(self) -> bool:
@@ -32,7 +32,7 @@ class Running(Protocol):
         ...
 
     def cancels_itself(self) -> bool:
-        """Whether it is the handler's own code that is running: a replay would cancel again what that cancels."""
+        """Whether the handler's own code is running: a replay would repeat what it cancels."""
         ...
 
     def refuse_to_cancel(self) -> None:
@@ -44,7 +44,7 @@ class Running(Protocol):
         ...
 
     def answered_elsewhere(self, index: int) -> bool:
-        """Whether the command is one that other code than the handler's answers: a step, a call, an attachment."""
+        """Whether the command is answered by code other than the handler's: a step, a call, an attachment."""
         ...
 
     def id_of_awakeable(self, index: int) -> str: ...

@@ -1,4 +1,4 @@
-"""`@schedule`: handlers that run by the calendar. What is declared, checked once, when the class is made."""
+"""`@schedule`: handlers that run by the calendar. Declarations are checked once, when the class is created."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MISFIRES = ("once", "skip")
 
 
 class ScheduleDecorator(Protocol):
-    """The typed shape of @schedule(...): a handler stays what it is."""
+    """The typed shape of @schedule(...): the type of the handler does not change."""
 
     def __call__(self, handler: H, /) -> H: ...
 
@@ -35,11 +35,11 @@ def schedule(
 ) -> ScheduleDecorator:
     """Run a handler by the calendar: `@schedule("0 3 * * *", key="daily", tz="Europe/Vienna")` above `@handler`.
 
-    `cron` has five fields, or six with the seconds first; `key` says on which object, or objects, of the class. Several
-    may be stacked; a Service has no keys. Each due time is at most one invocation, a *tick*: without arguments, with the due time as ISO 8601 in
-    `ctx.headers["schedule-due"]`. A tick whose predecessor has not ended is skipped. `misfire` is for ticks that come late
-    because no app ran: "once" runs one of them, at once; "skip" runs none that is more than a minute late or has been
-    followed by the next. Raises DefinitionError for what cannot work.
+    `cron` has five fields, or six with the seconds first. `key` names the object, or the objects, of the class; a Service has
+    no keys. Several schedules may be stacked. Each due time is at most one invocation, a *tick*: without arguments, and with
+    the due time as ISO 8601 in `ctx.headers["schedule-due"]`. A tick whose predecessor has not ended is skipped. `misfire` is
+    for ticks that come late because no app ran: "once" runs one of them, at once; "skip" runs no tick that is more than a
+    minute late or has been followed by the next tick. Raises DefinitionError for a schedule that cannot work.
     """
     refuse_unknown("@schedule(...)", unknown, ("key", "tz", "misfire"))
 
@@ -51,7 +51,7 @@ def schedule(
         line = CronLine(cron, tz, where)
         if misfire not in MISFIRES:
             raise DefinitionError(f"{where}: misfire={misfire!r} is not valid. Use {' or '.join(map(repr, MISFIRES))}.")
-        # A copy: the handler may be one of a base class, which keeps its own schedules.
+        # A copy: the handler may belong to a base class, which keeps its own schedules.
         scheduled = copy.copy(declared)
         scheduled.schedules = (Declared(line, key, misfire), *declared.schedules)
         return scheduled
@@ -60,7 +60,7 @@ def schedule(
 
 
 def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any, Any]]) -> list[Schedule]:
-    """The schedules of a class. Raises DefinitionError for those that cannot run."""
+    """The schedules of a class. Raises DefinitionError for a schedule that cannot run."""
     found: dict[tuple[str, str, str, str], Schedule] = {}
     for handler in handlers:
         for declared in handler.schedules:
@@ -83,7 +83,7 @@ def schedules_of(service: ServiceDefinition, handlers: Iterable[Handler[Any, Any
 
 
 def _keys(target: HandlerDefinition, declared: Declared) -> Iterator[str]:
-    """The keys a schedule names. The one place that says who needs them."""
+    """The keys of a schedule. No other place knows which classes need keys."""
     key = declared.key
     if target.mode == Mode.KEYLESS:
         if key is not None:

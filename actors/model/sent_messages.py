@@ -1,4 +1,4 @@
-"""What a handler holds of the messages it has sent."""
+"""The handles of the messages that a handler has sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SentMessage(InvocationHandle[T]):
 
 
 class PlacedMessage(SentMessage[T]):
-    """The handle of a message sent under an idempotency key: await it to know which invocation it has become."""
+    """The handle of a message sent under an idempotency key: await it to learn which invocation it has become."""
 
     __slots__ = ("_attempt", "_placed")
 
@@ -48,7 +48,7 @@ class PlacedMessage(SentMessage[T]):
     def id(self) -> str:
         if not self._placed.done():
             raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle "
+                "This message has an idempotency key, so it may stand for an earlier message. Await the handle "
                 "first; then its id is known."
             )
         return self._attempt.id_of(self._placed._value)

@@ -1,4 +1,4 @@
-"""Keyless services: handlers that belong to no object."""
+"""Keyless services: handlers that do not belong to an object."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from actors.model.virtual_object import Served
 class Service(Served, Keyless):
     """Base class of keyless services: no key, no state, any number of invocations at the same time.
 
-    Each invocation is as durable as one of an object, and has the same life: it is journaled, retried, suspended, and can
-    be cancelled, paused or restarted. None of them waits for another. `app.service(Mailer).deliver("a@b")` calls a handler.
+    Each invocation is as durable as an invocation of an object, and has the same life: it is journaled, retried, suspended,
+    and can be cancelled, paused or restarted. No invocation waits for another. `app.service(Mailer).deliver("a@b")` calls a handler.
     """
 
     __slots__ = ()
@@ -26,7 +26,7 @@ class Service(Served, Keyless):
         for name in definition.fields_by_name:
             raise DefinitionError(
                 f"{where}: a Service has no state, but {name!r} is annotated. Make it a ClassVar if it is a constant, or "
-                "derive from VirtualObject: it keeps state by key."
+                "derive from VirtualObject, which keeps state by key."
             )
         if definition.version != 1:
             raise DefinitionError(f"{where}: a Service has no state, so it has no version. Remove version=.")

@@ -1,4 +1,4 @@
-"""Names that nothing has, and the name that was probably meant."""
+"""Refuses unknown names, and suggests the name that was probably meant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
 
 
 def check_options(cls: type, positional: tuple[Any, ...], given: Iterable[str]) -> None:
-    """Raise DefinitionError for an option that a dataclass of options does not have: Python itself names no near one."""
+    """Raise DefinitionError for an unknown option of a dataclass of options: Python's own error suggests no similar name."""
     known = [field.name for field in fields(cls)]
     refuse_unknown(cls.__name__, given, known)
     if len(positional) > len(known):

@@ -1,4 +1,4 @@
-"""Keyed objects as classes: `VirtualObject`, and what it has in common with services and workflows."""
+"""Keyed objects as classes: `VirtualObject`, and its common base with services and workflows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Meta(abc.ABCMeta):
 
 
 class Served(Instance, metaclass=_Meta):
-    """What all classes are that an app can serve: a VirtualObject, a Service or a Workflow. Derive from one of those."""
+    """Base of all classes that an app can serve. Derive from VirtualObject, Service or Workflow instead."""
 
     __slots__ = ()
     __kind__: ClassVar[Kind]
@@ -64,7 +64,7 @@ class Served(Instance, metaclass=_Meta):
         private: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        # A base class may take options of its own, or pass on what it does not know; `object` takes none.
+        # A base class may take options of its own, or pass on unknown options; `object` takes no options.
         if isinstance(super().__init_subclass__, BuiltinMethodType):
             refuse_unknown(f"class {cls.__qualname__}", kwargs, ("name", "retry", "version", "private"))
         super().__init_subclass__(**kwargs)
@@ -98,7 +98,7 @@ class Served(Instance, metaclass=_Meta):
 
     @classmethod
     def _check_kind(cls, definition: ServiceDefinition) -> None:
-        """Raise DefinitionError for what its kind of class cannot have."""
+        """Raise DefinitionError for anything that this kind of class cannot have."""
 
     def __init__(self) -> None:
         values = vars(self)
@@ -114,11 +114,11 @@ class Served(Instance, metaclass=_Meta):
                 raise UnsetState(
                     f"{type(self).__name__}.{name} has no value yet and no default. Assign it first, or declare a default."
                 )
-            # Says what is missing; or, if a property raised AttributeError, what that was about.
+            # Names the missing attribute; or, if a property raised AttributeError, repeats that error.
             return object.__getattribute__(self, name)
 
     def __getstate__(self) -> Any:
-        """A copy holds the same values, and is not an object of an app: what happens to it does not change state."""
+        """A copy holds the same values, and is not an object of an app: changing the copy does not change state."""
         return dict(vars(self))
 
     def _bind_inline(self, declared: Handler[Any, Any, Any]) -> BoundHandler[Any, Any]:
@@ -127,12 +127,12 @@ class Served(Instance, metaclass=_Meta):
 
 
 class VirtualObject(Served, Keyed):
-    """Base class of keyed objects. One instance of state for each key; it exists as soon as it is addressed.
+    """Base class of keyed objects. Each key has its own state; an object exists as soon as it is addressed.
 
     Annotated attributes are durable state. Methods decorated with `@handler` or `@shared` can be invoked.
-    `class Order(VirtualObject, version=2)` counts the forms its stored state has had; `@migration` leads from each to the
-    next. Subclasses inherit version and migrations, and count on from there.
-    Instances are made by the runtime; `Order()` makes one with default state, for plain unit tests of its methods.
+    The version in `class Order(VirtualObject, version=2)` counts the forms that its stored state has had; `@migration` leads
+    from each form to the next. Subclasses inherit version and migrations, and count on from there.
+    Instances are made by the runtime; `Order()` makes an instance with default state, for plain unit tests of its methods.
     """
 
     __slots__ = ()
@@ -168,7 +168,7 @@ class _Inline:
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
     ) -> InvocationHandle[Any]:
         context = self._context()
-        # A message goes to a name, so super().handler.send(...) reaches what overrides it.
+        # A message goes to a name, so super().handler.send(...) reaches the overriding handler.
         known = target.service.handlers.get(target.name)
         if known is None:
             raise UnknownHandler(

@@ -1,4 +1,4 @@
-"""Workflows: one handler that runs once for each key, and others beside it."""
+"""Workflows: one handler that runs once for each key, and shared handlers beside it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from actors.model.virtual_object import VirtualObject
 class Workflow(VirtualObject):
     """Base class of workflows. The one `@handler`, under any name, is the workflow itself: it runs once for each key.
 
-    A second call or send of it with the same arguments gets the first one's outcome, with others IdempotencyMismatch, as
-    long as the run is kept: until `Limits.idempotency_retention` after its end, or `app.purge`. Then its state and promises
-    are forgotten with it, and the key may run anew. `@shared` handlers read its state before, while and after it
-    runs, and talk to it through `ctx.promise(name, type)`.
+    A second call or send with the same arguments gets the outcome of the first, with other arguments IdempotencyMismatch, as
+    long as the run is kept: until `Limits.idempotency_retention` after its end, or `app.purge`. Then the state and the promises
+    are forgotten with the run, and the key may run again. `@shared` handlers read the state before, during and after the run,
+    and communicate with it through `ctx.promise(name, type)`.
     """
 
     __slots__ = ()

@@ -48,7 +48,7 @@ REFUSED_WHERE_DONE = {
 }
 # Where REFUSED_WHERE_DONE does not apply yet, to be emptied, and what is done there: folders, and modules wherever they are.
 PENDING = ("actors",)
-DONE_FOLDERS = ("actors/cli", "actors/journal", "actors/serde", "actors/testing")
+DONE_FOLDERS = ("actors/cli", "actors/journal", "actors/model", "actors/serde", "actors/testing")
 DONE_MODULES = {
     "checking.py",
     "cron.py",
@@ -61,6 +61,8 @@ DONE_MODULES = {
     "retry.py",
     "tracing.py",
 }
+# Files in those folders that are still to be revised.
+PENDING_FILES = {"actors/model/object_state.py"}
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -104,6 +106,8 @@ def findings(source: str, refused: dict[str, str] = REFUSED) -> list[str]:
 def is_done(path: str) -> bool:
     """Whether REFUSED_WHERE_DONE applies to the file at this path."""
     folder, _, name = path.rpartition("/")
+    if path in PENDING_FILES:
+        return False
     if not any(f"{folder}/".startswith(f"{pending}/") for pending in PENDING):
         return True
     return name in DONE_MODULES or any(f"{folder}/".startswith(f"{done}/") for done in DONE_FOLDERS)

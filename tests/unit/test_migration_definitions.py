@@ -48,7 +48,7 @@ def test_a_version_is_a_whole_number_from_1(version: Any) -> None:
         (3, (1,), r"nothing leads from version 2 "),
         (4, (2,), r"nothing leads from version 1 or 3 "),
         (1, (1,), r"is of version 1, but Order.m1 migrates from version 1. Raise the version, .*version=2\)"),
-        (None, (1,), r"version=2\), or remove it"),
+        (None, (1,), r"version=2\), or remove the migration"),
         (2, (1, 2), r"Order.m2 migrates from version 2"),
     ],
 )
