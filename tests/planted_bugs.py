@@ -449,13 +449,13 @@ BUGS = [
     Bug(
         "a caller of the batch whose commit failed is told to ask again",
         "actors/engine/intake.py",
-        "        if invocation.stored_status < 0:  # the store was never given it",
+        "        if invocation.stored_status < 0:  # the invocation was never handed to the store",
         "        if True:",
     ),
     Bug(
         "what the store was never given is called pending",
         "actors/engine/intake.py",
-        "        if invocation.stored_status < 0:  # the store was never given it",
+        "        if invocation.stored_status < 0:  # the invocation was never handed to the store",
         "        if False:",
     ),
     Bug(
@@ -600,7 +600,7 @@ BUGS = [
     Bug(
         "an async step of a closed loop fails the next app",
         "actors/engine/left_steps.py",
-        "    except RuntimeError:  # it is closed\n        return None\n",
+        "    except RuntimeError:  # the loop is closed\n        return None\n",
         "    except ValueError:\n        return None\n",
     ),
     Bug(
@@ -1093,7 +1093,7 @@ BUGS = [
     Bug(
         "a retry is forgotten by a crash",
         "actors/engine/timers.py",
-        "                self._progress.start(invocation)\n                # The timer is gone with this batch: after a crash nothing else would wake it.\n                self._ledger.mark(invocation)\n",
+        "                self._progress.start(invocation)\n                # The timer is removed with this batch: after a crash nothing else would wake the invocation.\n                self._ledger.mark(invocation)\n",
         "                self._progress.start(invocation)\n",
     ),
     Bug(
@@ -1677,13 +1677,13 @@ BUGS = [
     Bug(
         "an object in memory does not see the state that was changed from outside",
         "actors/engine/operating/state_access.py",
-        "        state.renew(after, definition.version)  # and no handler goes on with the instance before\n",
+        "        state.renew(after, definition.version)  # and no handler goes on with the previous instance\n",
         "",
     ),
     Bug(
         "an invocation of a service is not written when it is accepted",
         "actors/engine/intake.py",
-        "        self._ledger.mark(invocation)  # there is no load with which its row would be written\n",
+        "        self._ledger.mark(invocation)  # without a load, nothing else would write the row\n",
         "",
     ),
     Bug(

@@ -1,5 +1,5 @@
 """One partition: many invocations, one database file.
 
-`partition` makes the parts and joins them. A part knows what its constructor is given; an arrow that leads up is a callable
-that the partition hands in. Nothing here knows classes of users, SQL or a network.
+`partition` creates the parts and joins them. A part knows only its constructor arguments; an arrow that leads up is a callable
+that the partition sets. Nothing here knows classes of users, SQL or a network.
 """

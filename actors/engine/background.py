@@ -1,4 +1,4 @@
-"""Whether a partition runs, what has stopped it, and the tasks it has of its own."""
+"""Whether a partition runs, the failure that has stopped it, and its own tasks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger("actors")
 
 
 class Background:
-    """Life: runs until `stopped`, by its owner or by a failure. `on_failure` is called with each failure, the first time too.
+    """The life of a partition: it runs until its owner or a failure stops it. `on_failure` is called with every failure.
 
-    What fails inside a task stops the partition: an internal error must not leave it half alive.
+    An error in a task stops the partition: an internal error must not leave it half alive.
     """
 
     __slots__ = ("_on_failure", "_spawn", "_tasks", "closing", "failure", "stopped")
@@ -30,7 +30,7 @@ class Background:
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
         self.stopped = False
-        self.closing = False  # stopped by its owner: what it has accepted is written
+        self.closing = False  # stopped by its owner: accepted messages are still written
         self.failure: BaseException | None = None
 
     def check_running(self) -> None:
@@ -54,7 +54,7 @@ class Background:
         self._on_failure(self.failure)
 
     def failed(self, error: Exception) -> None:
-        """The same for what a task has raised: once the partition has stopped, it is a consequence of that."""
+        """Stop because of an error in a task; once the partition has stopped, such an error is a consequence and is ignored."""
         if not self.stopped:
             self.fail(error)
 
@@ -65,7 +65,7 @@ class Background:
         return task
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """The same, until it ends or the partition stops."""
+        """Run a coroutine in a task until it ends or the partition stops. Its failure stops the partition."""
         task = self.spawn(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -77,7 +77,7 @@ class Background:
             self.failed(error)
 
     async def stop(self) -> None:
-        """Cancel what runs, and wait for its end."""
+        """Cancel all tasks, and wait until they have ended."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

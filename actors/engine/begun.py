@@ -1,7 +1,8 @@
-"""A coroutine that has begun: it takes its first step when this is made, and the others when it is awaited, once.
+"""A coroutine that has begun: it takes its first step when a `Begun` is created, and the other steps when that is awaited,
+once.
 
-Promise: what the coroutine does before it first waits is done at once, as with an eager task of Python 3.12, and costs no task.
-What it raises there is raised when this is awaited.
+Promise: everything the coroutine does before it first waits is done at once, as with an eager task of Python 3.12, and costs no
+task. An exception from there is raised at the await.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Begun:
         while self._ended is None:
             try:
                 yield self._waits_for
-            except BaseException as error:  # its waiter is cancelled, for example
+            except BaseException as error:  # the waiter is cancelled, for example
                 self._take_step(self._coroutine.throw, error)
             else:
                 self._take_step(self._coroutine.send, None)

@@ -1,7 +1,8 @@
-"""Cancellation: first the calls that an invocation has made, then the invocation itself, once, before the answer of the last call.
+"""Cancellation: first of the calls that an invocation has made, then of the invocation, once, before the answer of its last
+call.
 
-Promise: a cancelled invocation is notified by InvocationCancelled at its next await, and what it asks for afterwards is its own.
-One that has not begun ends at once.
+Promise: a cancelled invocation receives InvocationCancelled at its next await; its requests after that are not cancelled. An
+invocation that has not begun ends at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from actors.storage.records import Flag, InvocationRow, Status
 
 
 class Cancellation:
-    """For operators, for handlers, and for operations, which must find an invocation together with its calls."""
+    """Cancels for operators and for handlers, and gives operations an invocation together with its calls."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Cancellation:
         self._timers = timers
 
     async def cancel(self, seq: int) -> None:
-        """Ask an invocation to end: those it calls first, then InvocationCancelled at its next await. Once."""
+        """Ask an invocation to end, once: first the invocations it calls, then InvocationCancelled at its next await."""
         async with self.with_calls(seq) as invocation:
             self._cancel(invocation)
 
@@ -58,7 +59,7 @@ class Cancellation:
         self._progress.add_work(caller, command, self._background.spawn(self.cancel_for(caller, command, seq)))
 
     async def cancel_for(self, caller: Invocation, command: int, seq: int) -> None:
-        """The same as `cancel` for a handler, whose command is completed in the same batch. An ended one is left alone."""
+        """Cancel for a handler, whose command is completed in the same batch. Has no effect on an ended invocation."""
         try:
             async with self.with_calls(seq) as invocation:
                 self._cancel(invocation)
@@ -69,7 +70,9 @@ class Cancellation:
             self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
 
     def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
-        """A handler has made a call. If it asked for that before it was told of its cancellation, the call is cancelled too."""
+        """A handler has made a call. It is cancelled too, unless the handler knew of its own cancellation when it made the
+        call.
+        """
         if not told and caller.has(Flag.CANCELLED):
             self._cancel(child)
 
@@ -95,10 +98,10 @@ class Cancellation:
 
     @contextlib.asynccontextmanager
     async def with_calls(self, seq: int) -> AsyncIterator[Invocation]:
-        """The invocation, in memory together with all that wait for it and everything it calls, all the way down."""
+        """The invocation, in memory together with all invocations that wait for it or are called by it, directly or indirectly."""
         async with contextlib.AsyncExitStack() as stack:
             invocation = await stack.enter_async_context(self.opened(seq))
-            asked: set[int] = set()
+            requested: set[int] = set()
             while True:
                 wanted, chain = set[int](), [invocation]
                 if invocation.parent is not None and invocation.parent not in self._open:
@@ -110,9 +113,9 @@ class Cancellation:
                             wanted.add(called)
                         else:
                             chain.append(child)
-                if not wanted - asked:  # what was asked for, is held, and is not here, has ended
+                if not wanted - requested:  # an invocation that was loaded, is held, and is not in memory, has ended
                     break
-                asked |= wanted
+                requested |= wanted
                 await stack.enter_async_context(self._loader.holding_all(wanted))
             if invocation.ended:
                 raise ended_already(invocation.status)
@@ -136,7 +139,7 @@ class Cancellation:
             self.tell_cancelled(invocation)
 
     def calls_left(self, invocation: Invocation, answered: int | None = None) -> bool:
-        """Whether a call it made is not over yet, apart from the one that is being answered."""
+        """Whether a call of the invocation is not over yet, apart from the call that is being answered."""
         for index, seq in calls_of(invocation).items():
             if index == answered:
                 continue
@@ -151,7 +154,7 @@ class Cancellation:
         return False
 
     def tell_cancelled(self, invocation: Invocation) -> None:
-        """Put the cancellation among what the handler gets to know; a stopped one gets an attempt, so that it can."""
+        """Record the cancellation for the handler. A stopped invocation gets an attempt, so that the handler can receive it."""
         journal = invocation.journal
         if journal is None or journal.cancelled:
             return
@@ -163,6 +166,7 @@ class Cancellation:
             self.go_on(invocation)
 
     def go_on(self, invocation: Invocation) -> None:
+        """Start the next attempt of a stopped invocation, or put it back among the pending invocations."""
         extras = invocation.more()
         extras.flags &= ~Flag.HELD
         extras.attempts, extras.failing_since_ms, extras.reason = 0, None, None
@@ -183,7 +187,7 @@ def not_ended() -> WrongStatus:
 
 
 def calls_of(invocation: Invocation) -> dict[int, int]:
-    """Index of the command: seq of the invocation, for each call it made that has no answer."""
+    """Index of the command: seq of the called invocation, for each call that has no answer."""
     journal = invocation.journal
     if journal is None:
         return {}
@@ -195,10 +199,10 @@ def calls_of(invocation: Invocation) -> dict[int, int]:
 
 
 def _started(invocation: Invocation) -> bool:
-    """Whether it is the one that holds its object, or a reader: not in a queue, not scheduled."""
+    """Whether the invocation holds its object or reads it: not in a queue, not scheduled."""
     mailbox = invocation.mailbox
     if mailbox is None or mailbox.state is None:
         return False
     if invocation.attempt is not None and not invocation.attempt.begun and invocation.journal is None:
-        return False  # its first turn is yet to come
+        return False  # the first turn is yet to come
     return invocation.shared or mailbox.current is invocation

@@ -1,4 +1,4 @@
-"""Time as the runtime sees it: a seam, so that tests can move it."""
+"""Time as the runtime sees it: a seam, so that tests can control it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ class Cancellable(Protocol):
 
 
 class Clock(Protocol):
-    """Wall-clock milliseconds since the epoch, and one way to be called later."""
+    """Wall-clock milliseconds since the epoch, and a way to be called later."""
 
     def now_ms(self) -> int:
-        """The present, cut down to whole milliseconds."""
+        """The current time, rounded down to whole milliseconds."""
         ...
 
     def due_ms(self, after_ms: int) -> int:
-        """The first whole millisecond at which `after_ms` have passed: what ends there never ends early.
+        """The first whole millisecond at which `after_ms` have passed, so that a wait never ends early.
 
         `now_ms() + after_ms` would be up to a millisecond too soon.
         """
         ...
 
     def call_at(self, due_ms: int, callback: Callable[[], None]) -> Cancellable:
-        """Call once at or after `due_ms`, perhaps early: the caller checks and asks again."""
+        """Call once at or after `due_ms`, perhaps early: the caller checks the time and calls `call_at` again."""
         ...
 
 
 class SystemClock:
     """The machine's clock. Durable deadlines are wall-clock times, because they outlive the process.
 
-    `time_ns` is where the time comes from, in nanoseconds since the epoch.
+    `time_ns` returns the time in nanoseconds since the epoch.
     """
 
-    # The loop's timer does not see the wall clock being set or the machine sleeping; looking again each minute does.
+    # The loop's timer does not notice when the wall clock is set or the machine sleeps; looking again every minute does.
     LONGEST_WAIT_S = 60.0
 
     def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:

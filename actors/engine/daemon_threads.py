@@ -1,7 +1,7 @@
-"""The threads in which the blocking functions of steps run, unless an app is given an executor.
+"""The threads that run the blocking functions of steps, unless an app has its own executor.
 
-Promise: none of them keeps the process from ending. `concurrent.futures.ThreadPoolExecutor` waits for its threads when the
-interpreter ends, so a step that hangs would keep a server from stopping; what is cut off here is as after kill -9.
+Promise: no thread keeps the process from ending. `concurrent.futures.ThreadPoolExecutor` waits for its threads when the
+interpreter ends, so a step that hangs would keep a server from stopping. A function that is cut off here ends as after kill -9.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _Work = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class DaemonThreads(Executor):
-    """Up to `limit` threads, each made when a function finds none idle. More functions wait in order."""
+    """Up to `limit` threads, each created when a function finds no idle thread. Further functions wait in order."""
 
     def __init__(self, limit: int, name: str) -> None:
         self._limit = limit
@@ -40,7 +40,7 @@ class DaemonThreads(Executor):
         return future
 
     def _start(self) -> None:
-        """Start one more thread. Raises RuntimeError if the system refuses it, and none of the others can call the function."""
+        """Start another thread. Raises RuntimeError if the system refuses it, and no other thread can call the function."""
         thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
         try:
             thread.start()
@@ -81,6 +81,6 @@ class DaemonThreads(Executor):
                 else:
                     future.set_result(result)
                     del result
-            del work, future, function, args, kwargs  # they must not live until the next function comes
+            del work, future, function, args, kwargs  # they must not stay alive until the next function comes
             with self._lock:
                 self._idle += 1

@@ -1,4 +1,4 @@
-"""A histogram of durations: how many were within each of some bounds, and their sum."""
+"""A histogram of durations: how many lay within each bound, and their sum."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Durations:
         self.seconds += seconds
 
     def buckets(self) -> Iterator[tuple[str, float]]:
-        """(bound, how many durations were within it); the last bound is +Inf."""
+        """(bound, how many durations lay within it); the last bound is +Inf."""
         within = 0
         for bound, number in zip((*map(str, BOUNDS_S), "+Inf"), self._numbers, strict=True):
             within += number

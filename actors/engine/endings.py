@@ -1,4 +1,4 @@
-"""What an invocation that has ended may leave behind, and what it must not."""
+"""Which traces an ended invocation may leave, and which it must not."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from actors.storage.records import Flag, Mode, Status
 log = logging.getLogger("actors")
 
 _FAILED = Status.FAILED
-_TIMED = frozenset((Kind.SLEEP, Kind.AWAKEABLE))  # what may have a time at which it goes off
+_TIMED = frozenset((Kind.SLEEP, Kind.AWAKEABLE))  # the kinds of commands that may have a timer
 
 
 class Endings:
-    """Hooks of progress, for the few invocations that leave anything."""
+    """Hooks of `progress`, for the few ended invocations that leave something to clean up."""
 
     __slots__ = ("_attachments", "_env", "_ledger", "_promises", "_residents", "_ticks", "_timers")
 
@@ -60,7 +60,7 @@ class Endings:
             self._ticks.ended(invocation)
 
     def clean_up(self, invocation: Invocation, journal: Journal) -> None:
-        """Nothing of an ended invocation may still go off."""
+        """Stop everything that could still happen for an ended invocation: timers, work and waits."""
         work, invocation.work = invocation.work, None
         if work:
             invocation.work = self._cancel_work(invocation, journal, work)
@@ -75,7 +75,7 @@ class Endings:
         ):
             self._roll_back(invocation, journal)
         mailbox = invocation.mailbox
-        # As `write_behind` asks itself: few states are behind, and each call has a journal to clean up.
+        # The check of `write_behind`, repeated here: few states are behind, and every call has a journal to clean up.
         if (
             mailbox is not None
             and mailbox.state is not None
@@ -87,7 +87,9 @@ class Endings:
             self._promises.ended(invocation, journal)
 
     def _cancel_work(self, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> dict[int, Work] | None:
-        """The steps among it that hold the key, because they are still being executed; None without any."""
+        """Cancel the work of the invocation. Returns its steps that hold the key because they are still executed; None without
+        any.
+        """
         left: dict[int, Work] = {}
         for index, piece in work.items():
             if not isinstance(piece, StepWork):
@@ -104,13 +106,13 @@ class Endings:
         return left or None
 
     def _roll_back(self, invocation: Invocation, journal: Journal) -> None:
-        """The state goes back to what it was when the invocation began, under a release that did not keep its writes apart."""
+        """Undo the state changes of an invocation that began under a release that did not keep its writes apart."""
         mailbox = invocation.mailbox
         assert mailbox is not None and mailbox.state is not None
         stored = mailbox.state.stored
         try:
             found = journal.rolled_back(stored)
-        except StateDecodeError as error:  # the file was edited: what it was before is not known any more
+        except StateDecodeError as error:  # the file was edited: the earlier state is unknown
             log.error(
                 "The state of %s cannot be rolled back and stays as it is. %s", self._env.label(invocation), error
             )
@@ -124,5 +126,5 @@ class Endings:
         mailbox.state.discard()
 
     def undelivered(self, invocation: Invocation) -> None:
-        """A message whose time has not come has ended: it is not delivered."""
+        """A message that ends before its time is not delivered."""
         self._timers.cancel(invocation.position, invocation.seq, DELIVER)

@@ -1,4 +1,4 @@
-"""What a partition is made with, and all its parts may know."""
+"""The environment of a partition: the seams and options that all its parts may know."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class Env:
     debug: bool
 
     def label(self, invocation: Invocation) -> str:
-        """What names an invocation in the log."""
+        """The name of an invocation in the log."""
         return f"{invocation.address} ({self.ids.invocation(invocation.seq)})"

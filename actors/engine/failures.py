@@ -1,4 +1,4 @@
-"""What becomes of an invocation whose attempt fails: it backs off, is paused, or ends."""
+"""The consequences of a failed attempt: the invocation backs off, is paused, or ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from actors.storage.records import Flag, Status
 
 log = logging.getLogger("actors")
 
-# What a check of this package raises when a handler asks for what cannot be.
+# The errors that a check of this package raises when a handler makes an invalid request.
 CHECKS = (
     MisusedFuture,
     MisusedApp,
@@ -66,9 +66,9 @@ CHECKS = (
     PayloadTooLarge,
     JournalTooLong,
 )
-# Those of them with which a call or a step is refused.
+# The errors among them that refuse a call or a step.
 REFUSALS = (DeadlockError, BadKey, PayloadTooLarge, SerializationError)
-DEBUG_ATTEMPTS = 3  # of code that raises one of these, in an app with debug
+DEBUG_ATTEMPTS = 3  # attempts of code that raises such an error, in an app with debug
 MISTAKES = (
     NameError,
     AttributeError,
@@ -83,7 +83,7 @@ MISTAKES = (
 
 
 class Failures:
-    """Decides, logs, and hands the rest to progress. `add_timer` is handed in by the wiring."""
+    """Decides and logs, and leaves the rest to `progress`. The wiring sets `add_timer`."""
 
     __slots__ = ("_committer", "_env", "_eviction", "_ledger", "_progress", "_residents", "add_timer")
 
@@ -106,14 +106,14 @@ class Failures:
         self._progress = progress
 
     def step_failed(self, invocation: Invocation, index: int, error: BaseException) -> None:
-        """A step without a policy of its own failed: the attempt fails, and its next one executes the step again."""
+        """A step without its own policy failed: the attempt fails, and the next attempt executes the step again."""
         if invocation.work is not None:
             invocation.work.pop(index, None)
         if invocation.attempt is not None:
             self.attempt_failed(invocation, error)
 
     def step_failed_again(self, invocation: Invocation, name: str, failed: int, delay_s: float, reason: str) -> None:
-        """A step with a policy of its own failed, and is to be tried again."""
+        """A step with its own policy failed, and will be tried again."""
         log.warning(
             "%s: step %s failed %s, next try in %.1f s.%s",
             self._env.label(invocation),
@@ -124,24 +124,25 @@ class Failures:
         )
 
     def step_given_up(self, invocation: Invocation, name: str, failed: int, reason: str) -> None:
-        told = _step_for_the_log(invocation, reason)
-        log.warning("%s: step %s failed for good, %s.%s", self._env.label(invocation), name, _times(failed), told)
+        """A step with its own policy failed for the last time."""
+        details = _step_for_the_log(invocation, reason)
+        log.warning("%s: step %s failed for good, %s.%s", self._env.label(invocation), name, _times(failed), details)
 
     def pushed_back(self, invocation: Invocation, error: TerminalError) -> None:
-        """It sent a message to a full mailbox: its next attempt sends it again, when there may be room.
+        """The handler sent a message to a full mailbox: the next attempt sends it again, when there may be room.
 
-        A handler that sends faster than others work meets this often. As long as it gets on from one time to the next, none of them
-        counts: its policy is for what does not get better.
+        A handler that sends faster than the receivers work meets this often. As long as each attempt gets further than the one
+        before, these failures do not count: the retry policy is for failures that do not go away.
         """
         extras = invocation.more()
         size = invocation.journal.size if invocation.journal is not None else 0
         if extras.pushed_back_at is not None and size > extras.pushed_back_at:
             extras.attempts, extras.failing_since_ms = 0, None
         extras.pushed_back_at = size
-        self.attempt_failed(invocation, error.with_traceback(None))  # which tells of nothing but this runtime
+        self.attempt_failed(invocation, error.with_traceback(None))  # the traceback would show only this runtime
 
     def attempt_failed(self, invocation: Invocation, error: BaseException) -> None:
-        """A transient error: back off, or give up as the policy says when it is used up."""
+        """A transient error: back off, or, when the policy is used up, give up as the policy says."""
         if self._ends_cancelled(invocation, reason_of(error)):
             return
         self._progress.close_attempt(invocation)
@@ -189,9 +190,9 @@ class Failures:
         )
 
     def trace_mistake(self, invocation: Invocation, error: TerminalError) -> None:
-        """A check of this package ends the invocation: the log, `describe` and the error itself say where in the handler.
+        """A check of this package ends the invocation: the log, `describe` and the error itself name the place in the handler.
 
-        An error that the handler raises on purpose is its answer, and so is a failure of an object that it has called, or of a step.
+        An error that the handler raises on purpose is its answer, and so is a failure of a called object, or of a step.
         """
         if not isinstance(error, CHECKS):
             return
@@ -211,19 +212,19 @@ class Failures:
                 None,
             )
         raised_there = location is not None
-        if location is None and invocation.handler is not None:  # what it returned or left behind: no line raises that
+        if (
+            location is None and invocation.handler is not None
+        ):  # a mistake in its result or its state: no line raises it
             code = getattr(invocation.handler.function, "__code__", None)
             if code is not None:
                 location = f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}"
-        with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
+        with contextlib.suppress(Exception):  # the class may not allow attributes to be set
             error.location = location
         reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
         log.error("%s failed because of a mistake at %s. %s", self._env.label(invocation), location, reason)
 
     def mistaken(self, failed: int, error: BaseException) -> bool:
-        """Whether no more attempts are made although a policy has some: while code is being written, its mistakes are
-        reported soon.
-        """
+        """Whether to give up although the policy has attempts left: in an app with debug, mistakes are reported soon."""
         return self._env.debug and failed >= DEBUG_ATTEMPTS and isinstance(principal(error), MISTAKES)
 
     def _of_attempts(self, policy: RetryPolicy, error: BaseException) -> str:
@@ -233,6 +234,7 @@ class Failures:
         return "" if attempts is None else f" of {attempts}"
 
     def _fail_exhausted(self, invocation: Invocation, extras: Extras, error: BaseException, reason: str) -> None:
+        """End an invocation whose policy is used up."""
         attempts = extras.attempts
         log.error(
             "%s failed for good after %d attempts.%s",
@@ -246,9 +248,9 @@ class Failures:
         self._progress.end(invocation, failure)
 
     def pause(self, invocation: Invocation, reason: str, error: BaseException, logged: str | None = None) -> None:
-        """Stop an invocation that no retry would help. It keeps its key, so that nothing behind it overtakes.
+        """Stop an invocation that a retry would not help. It keeps its key, so that no invocation behind it overtakes.
 
-        `logged` is what the log says of it, if that is less than the reason.
+        `logged` replaces the reason in the log, where that is shorter.
         """
         if self._ends_cancelled(invocation, reason):
             return
@@ -269,18 +271,18 @@ class Failures:
             self._committer.gate(functools.partial(self._env.on_paused, invocation))
 
     def _ends_cancelled(self, invocation: Invocation, reason: str) -> bool:
-        """Whether this attempt was to be told of a cancellation and did not come that far: then there is no other."""
+        """Whether a cancelled invocation failed before its handler received the cancellation: then it ends instead."""
         if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.told):
             return False
         if invocation.journal is not None and not invocation.journal.cancelled:
-            return False  # it still waits for the calls that are cancelled first
+            return False  # the invocation still waits for its calls, which are cancelled first
         invocation.more().reason = reason
         self._progress.end(invocation, InvocationCancelled())
         return True
 
 
 def _step_for_the_log(invocation: Invocation, reason: str) -> str:
-    """The same as `_for_the_log`, of what is recorded of a step's error: the text of its traceback."""
+    """`_for_the_log` for the recorded error of a step, which is the text of its traceback."""
     lines = reason.rstrip().split("\n")
     frame = next((line for line in reversed(lines) if line.startswith('  File "')), "")
     return _once(invocation.more(), (frame, lines[-1].partition(":")[0]), reason, lines[-1])
@@ -299,14 +301,14 @@ def _is_own(path: str) -> bool:
 
 
 def programming_error(error: BaseException, reason: str) -> ProgrammingError:
-    """What the caller gets of a mistake in the code."""
+    """The error that a caller receives for a mistake in the handler's code."""
     return ProgrammingError(short_reason(principal(error)), metadata={"traceback": reason.rstrip()})
 
 
 def _for_the_log(extras: Extras, error: BaseException, reason: str) -> str:
-    """The traceback of an error that this invocation fails with for the first time in this process; after that one line.
+    """The traceback when this invocation fails with an error for the first time in this process; after that, one line.
 
-    An error is the same if it is of the same class and comes from the same line; its message may name a time, or a port.
+    Two errors are the same if they have the same class and come from the same line; a message may contain a time, or a port.
     """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:

@@ -1,4 +1,4 @@
-"""What the attempts of a partition reach of it, in slots: each part as one attribute, each verb as one call."""
+"""The engine as attempts see it, in slots: each part is one attribute, each verb is one call."""
 
 from __future__ import annotations
 

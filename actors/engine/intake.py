@@ -1,4 +1,4 @@
-"""How messages get in: whether there is room, their number, their place in the mailbox."""
+"""How messages get in: the check for room, their number, and their place in the mailbox."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _headers_text = msgspec.json.Encoder().encode
 class Intake:
     """Accepts messages, as part of the open batch, and delivers them: from callers, handlers, timers and the disk.
 
-    `deliver_later`, for a message whose time has not come, is handed in by the wiring.
+    The wiring sets `deliver_later`, for a message whose time has not come.
     """
 
     __slots__ = (
@@ -106,11 +106,11 @@ class Intake:
         delay_ms: int = 0,
         idempotency_key: str | None = None,
     ) -> Invocation:
-        """Take a message in, as part of the open batch. `check_room` has said that it can be."""
+        """Accept a message, as part of the open batch. `check_room` must have allowed it."""
         # Only a keyless service has no key: each of its invocations has a mailbox of its own.
         now_ms = self._turns.turn_ms if self._turns.in_turn else self._clock.now_ms()
         invocation = Invocation(seq, target, key or own_key(seq), args_text, args, now_ms)
-        if seq + 1 != self._ledger.next:  # its number was given out before: its place in the mailbox is the current one
+        if seq + 1 != self._ledger.next:  # the number was drawn earlier: its place in the mailbox is the current one
             invocation.position = self._ledger.next_number()
         invocation.parent = parent
         invocation.parent_index = parent_index
@@ -122,7 +122,7 @@ class Intake:
         self._ledger.mark(invocation)
         if delay_ms:
             invocation.status = Status.SCHEDULED
-            due_ms = invocation.position = self._clock.due_ms(delay_ms)  # it has no place in a mailbox yet
+            due_ms = invocation.position = self._clock.due_ms(delay_ms)  # not in a mailbox yet
             self.deliver_later(due_ms, invocation)
         else:
             self._enqueue(invocation)
@@ -132,13 +132,13 @@ class Intake:
         return self._ledger.next_number()
 
     def accept_later(self, invocation: Invocation, due_ms: int) -> None:
-        """Take in what was made for a time to come, and has no place in a mailbox before."""
+        """Accept a message for a later time, until which it is not in a mailbox."""
         self._open[invocation.seq] = invocation
         self._ledger.mark(invocation)
         self.deliver_later(due_ms, invocation)
 
     async def durable(self, invocation: Invocation) -> None:
-        """Return once it is accepted for good. Raises what `unanswered` says if the database fails."""
+        """Return once the acceptance is durable. Raises the error of `unanswered` if the database fails."""
         try:
             await self._committer.flushed()
         except (StorageError, AppNotRunning) as error:
@@ -148,8 +148,8 @@ class Intake:
             raise refusal from error
 
     def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
-        """What a caller gets whose invocation has no outcome that is durable: `error`, if nothing of it can be in the file."""
-        if invocation.stored_status < 0:  # the store was never given it
+        """The error for the caller of an invocation without a durable outcome: `error`, if the file cannot hold the invocation."""
+        if invocation.stored_status < 0:  # the invocation was never handed to the store
             return error
         return may_have_been_done(error, self._ids.invocation(invocation.seq))
 
@@ -177,7 +177,7 @@ class Intake:
         )
 
     def headers_for(self, headers: dict[str, str] | None, caller: Invocation | None) -> dict[str, str] | None:
-        """What a message of this handler, or of none, is given: the trace context, unless it brings its own."""
+        """The headers for a message of this handler, or of a client: the trace context, unless the message brings its own."""
         if self._watcher is not None:
             inherited = self._watcher.headers(caller)
         else:
@@ -187,7 +187,7 @@ class Intake:
         return {**inherited, **headers} if headers else inherited
 
     def deliver_scheduled(self, invocation: Invocation) -> None:
-        """Its time has come: its place in the mailbox is behind what waits there now."""
+        """The time of a message has come: its place in the mailbox is behind the messages that wait there now."""
         invocation.status = Status.PENDING
         invocation.position = self._ledger.next_number()
         self._ledger.mark(invocation)
@@ -196,7 +196,7 @@ class Intake:
     def check_room(
         self, target: HandlerDefinition, key: str, args_text: str, headers: dict[str, str] | None = None
     ) -> None:
-        """Raise BadKey, MailboxFull or PayloadTooLarge if this message cannot be taken in."""
+        """Raise BadKey, MailboxFull or PayloadTooLarge if this message cannot be accepted."""
         if len(key) > self._max_key:
             self.check_key(key)
         if headers and (size := len(_headers_text(headers))) > self._limits.max_stored_headers:
@@ -224,10 +224,10 @@ class Intake:
         args: tuple[Any, ...] | None,
         headers: dict[str, str] | None,
     ) -> tuple[Invocation, asyncio.Future[Any]]:
-        """Take a call in from outside; the future has its outcome once that is durable.
+        """Accept a call from outside; the future receives its outcome once that is durable.
 
-        No acknowledgement has been sent yet, so the row need not be written until a cold object is loaded, with which
-        it then ends in one batch, and never if a shared handler only reads.
+        No acknowledgement has been sent yet, so the row need not be written until a cold object is loaded, with which it then
+        ends in one batch, and never if a shared handler only reads.
         """
         if self._background.stopped:
             self._background.check_running()
@@ -258,7 +258,7 @@ class Intake:
             self._enqueue(invocation)
             return invocation, future
         invocation.mailbox = mailbox
-        if mailbox.current is None and not invocation.shared:  # _deliver and start, for what is most frequent
+        if mailbox.current is None and not invocation.shared:  # _deliver and start, for the most frequent case
             mailbox.recent = True
             mailbox.current = invocation
             invocation.status = _RUNNING
@@ -270,19 +270,19 @@ class Intake:
             batch = self._committer.batch
             invocation.dirty_in = batch.number
             batch.invocations.append(invocation)
-            if not self._turns.scheduled:  # it waits behind another one: nothing else would write it
+            if not self._turns.scheduled:  # it waits behind another invocation: nothing else would write it
                 self._turns.schedule()
         return invocation, future
 
     def check_key(self, key: str) -> None:
-        """Raise BadKey for one that is too long."""
+        """Raise BadKey if the key is too long."""
         if len(key) > self._max_key:
             raise BadKey(
                 f"The key {shortened(key)} is {len(key):,} characters long; max_key of the app allows {self._max_key:,}."
             )
 
     def check_in_flight(self) -> None:
-        """Raise Overloaded if a call from outside cannot be taken in."""
+        """Raise Overloaded if a call from outside cannot be accepted."""
         if len(self._open) >= self._max_in_flight:
             raise Overloaded(
                 f"{len(self._open):,} invocations are in flight, the maximum (max_in_flight of the app). Try again "
@@ -290,14 +290,14 @@ class Intake:
             )
 
     def _own_mailbox(self, invocation: Invocation) -> Mailbox:
-        """The mailbox of one invocation of a keyless service, born loaded: nothing is stored for it to read.
+        """The mailbox of one invocation of a keyless service. It counts as loaded: nothing is stored for it.
 
         It is evicted when the invocation sleeps or has ended.
         """
         mailbox = Mailbox(invocation.service, invocation.key)
         mailbox.state = ObjectState(self._catalog.services.get(invocation.service), {})
         self._objects[invocation.service][invocation.key] = mailbox
-        self._ledger.mark(invocation)  # there is no load with which its row would be written
+        self._ledger.mark(invocation)  # without a load, nothing else would write the row
         return mailbox
 
     def _enqueue(self, invocation: Invocation) -> None:

@@ -1,4 +1,4 @@
-"""What goes into the open batch. Each verb writes one kind of fact, and sees to it that a turn hands the batch over."""
+"""Writes into the open batch. Each verb writes one kind of fact, and ensures that a turn hands the batch over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUMBERS_RESERVED = 1_000_000  # see next_number
 
 
 class Ledger:
-    """Writes into the open batch. An object stays in memory until what was written of it is with the disk."""
+    """Writes into the open batch. An object stays in memory until all its writes have been handed to the disk."""
 
     __slots__ = ("_committer", "_turns", "next", "now_ms", "reserve_at", "touch")
 
@@ -26,12 +26,12 @@ class Ledger:
         self.next = self.reserve_at = 0
 
     def begin(self, next_number: int) -> None:
-        """The file says which numbers may have been given out."""
+        """Give out numbers from `next_number` on: lower numbers may have been given out, as the file says."""
         self.next = next_number
         self.reserve_at = next_number + NUMBERS_RESERVED // 2
 
     def next_number(self) -> int:
-        """A number never given out before, not even by a process that crashed before it wrote anything down.
+        """A number never given out before, not even by a process that crashed before it wrote anything.
 
         The file holds a bound far above; it is raised, in an ordinary batch, long before it is reached.
         """
@@ -44,7 +44,7 @@ class Ledger:
         return number
 
     def mark(self, invocation: Invocation) -> None:
-        """The invocation's row of the end of this batch is to be written."""
+        """Have the row of the invocation written, as it is at the end of this batch."""
         batch = self._committer.batch
         if invocation.dirty_in != batch.number:
             invocation.dirty_in = batch.number
@@ -62,7 +62,7 @@ class Ledger:
             mailbox.state.behind.pop(name, None)
 
     def write_behind(self, mailbox: Mailbox) -> None:
-        """The rows of its state are to be up to date with this batch."""
+        """Write all state of the object that the database does not have yet."""
         state, batch = mailbox.state, self._committer.batch
         if state is not None and state.behind is not None:
             behind, state.behind = state.behind, None
@@ -72,7 +72,7 @@ class Ledger:
             self._turns.touch()
 
     def write_tries(self, invocation: Invocation, entry: Entry) -> None:
-        """A step has failed: the entry of its command holds how often."""
+        """Write how often a step has failed: the entry of its command holds the count."""
         batch = self._committer.batch
         if invocation.shared:
             self.mark(invocation)
@@ -98,26 +98,26 @@ class Ledger:
     # --- timers -----------------------------------------------------------------------------------------------------------
 
     def timer(self, timer: tuple[int, int, int, int]) -> None:
-        """A timer: due in ms, number, seq of the invocation, index of the command."""
+        """Write a timer: due in ms, number, seq of the invocation, index of the command."""
         self._committer.batch.timers[timer[0], timer[1]] = timer
         self._turns.touch()
 
     def timer_over(self, due_ms: int, number: int) -> None:
-        """It has fired, or is not needed any more."""
+        """Remove a timer that has fired, or is not needed any more."""
         batch = self._committer.batch
         if batch.timers.pop((due_ms, number), None) is None:
             batch.fired.append((due_ms, number))
             self._turns.touch()
 
     def timer_stopped(self, due_ms: int, seq: int, index: int) -> None:
-        """The same for a timer that is on disk only, found by its command."""
+        """Remove a timer that is on disk only, found by its command."""
         self._committer.batch.stopped.append((due_ms, seq, index))
         self._turns.touch()
 
     # --- what else is stored ----------------------------------------------------------------------------------------------
 
     def attached(self, target: int, caller: int, index: int) -> None:
-        """A command waits for the outcome of the invocation `target`."""
+        """Record that a command waits for the outcome of the invocation `target`."""
         self._committer.batch.attached.append((target, caller, index))
         self._turns.touch()
 
@@ -126,26 +126,26 @@ class Ledger:
         self._turns.touch()
 
     def purged(self, seqs: Sequence[int]) -> int:
-        """Ended invocations are forgotten. The number of the batch."""
+        """Forget ended invocations. Returns the number of the batch."""
         batch = self._committer.batch
         batch.purged.extend([(seq,) for seq in seqs])
         self._turns.touch()
         return batch.number
 
     def answered(self, text: str, now_ms: int, number: int) -> None:
-        """The answer to a request of a command line."""
+        """Write the answer to a request of a command line."""
         self._committer.batch.answered.append((text, now_ms, number))
         self._turns.touch()
 
     def workflow(self, mailbox: Mailbox, *facts: WorkflowFact) -> None:
-        """Facts about a workflow as a whole."""
+        """Write facts about a workflow as a whole."""
         batch = self._committer.batch
         batch.workflows += facts
         mailbox.written_in = batch.number
         self._turns.touch()
 
     def patch(self, mailbox: Mailbox, texts: dict[str, str | None]) -> None:
-        """State that no invocation writes."""
+        """Write state without an invocation."""
         batch = self._committer.batch
         for name, text in texts.items():
             batch.state[mailbox.service, mailbox.key, name] = text
@@ -153,6 +153,6 @@ class Ledger:
         self._turns.touch()
 
     def unwritten(self, mailbox: Mailbox, names: Sequence[str]) -> None:
-        """What the open batch holds of these names is not written: all state of the object is forgotten."""
+        """Drop these names from the open batch: all state of the object is forgotten."""
         for name in names:
             self._committer.batch.state.pop((mailbox.service, mailbox.key, name), None)

@@ -1,8 +1,8 @@
 """One partition: the deterministic state machine that owns a share of the objects and one database file.
 
-Everything here happens on one event loop, in turns. A turn runs every handler that can go on, as far as it can, and
-appends what they did to the open batch; then the batch is handed to the disk. This module makes the parts and joins them:
-no part knows more than what its constructor is given, and the few arrows that lead up are handed in here.
+Everything here happens on one event loop, in turns. A turn runs every handler that can go on, as far as it can, and appends the
+changes to the open batch; then the batch is handed to the disk. This module creates the parts and joins them: a part knows only
+its constructor arguments, and the few arrows that lead up are set here.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class Partition:
         self.catalog = catalog
         self.store = store
         self.loop = loop
-        self.thread = threading.get_ident()  # the one that runs the loop
+        self.thread = threading.get_ident()  # the thread of the loop
         self._on_stopped = on_stopped
         self._announced = False
         self._tasks: TaskFactory | None = None
         self.leaving: set[asyncio.Future[None]] = set()  # clean-ups of closed handlers that have not ended
-        self.steps_left: list[str] = []  # those whose functions go on although it has stopped
+        self.steps_left: list[str] = []  # steps whose functions go on although the partition has stopped
         residents = self.residents = Residents(catalog.services)
 
         turns = self.turns = Turns(loop, clock, env.label, self._turn_over, self.fail)
@@ -163,7 +163,7 @@ class Partition:
         retention.expire = workflows.expire
 
     async def begin(self, opened: OpenedDatabase) -> None:
-        """Start from what the database says is to be done."""
+        """Start from the open work in the database."""
         self.see_tasks()
         self.steps.secret = opened.secret
         self.ids.begin(opened.secret)
@@ -182,11 +182,11 @@ class Partition:
             self.turns.release()
 
     def see_tasks(self) -> None:
-        """From now on, until it is halted, the tasks that handlers start are known."""
+        """From now on, until it is halted, track the tasks that handlers start."""
         self._tasks = see_tasks(self.loop)
 
     async def left(self) -> None:
-        """Return when what the handlers that were closed await in their clean-up is done. It takes bounded time."""
+        """Return when the clean-up of closed handlers has ended. It takes bounded time."""
         await all_ended(self.leaving)
 
     def _state_of(self, mailbox: Mailbox, record: ObjectRecord) -> ObjectState:
@@ -212,7 +212,7 @@ class Partition:
         return self.background.failure
 
     def fail(self, error: BaseException) -> None:
-        """An internal error: stop at once. What was acknowledged is on disk."""
+        """Stop at once because of an internal error. Everything acknowledged is on disk."""
         self.background.fail(error)
 
     def _failed(self, failure: BaseException) -> None:
@@ -227,7 +227,7 @@ class Partition:
         return self.intake.unanswered(invocation, error)
 
     def halt(self, error: BaseException) -> None:
-        """Leave all handlers where they are. A caller who waits gets `error`, or OutcomePending if the call goes on."""
+        """Leave all handlers where they are. A waiting caller receives `error`, or OutcomePending if the call goes on."""
         background, open_ones = self.background, self.residents.open
         background.stopped = True
         background.failure = background.failure or error
@@ -244,7 +244,7 @@ class Partition:
                 piece.cancel()
             self.progress.close_attempt(invocation)
             for future in invocation.waiters or ():
-                if background.closing and invocation.recorded:  # that it goes on is true once what is open is written
+                if background.closing and invocation.recorded:  # the call goes on only if the open batch gets written
                     self.committer.reply(
                         future, invocation, _goes_on(self.ids.invocation(invocation.seq)), invocation.dirty_in
                     )
@@ -254,7 +254,7 @@ class Partition:
         if self._tasks is not None:
             self._tasks.release(self.loop)
             self._tasks = None
-        for seq, futures in self.residents.absent_waiters.items():  # what was evicted is on disk
+        for seq, futures in self.residents.absent_waiters.items():  # evicted invocations are on disk
             id = self.ids.invocation(seq)
             for future in futures:
                 refuse(future, _goes_on(id) if background.closing else may_have_been_done(error, id))
@@ -262,12 +262,13 @@ class Partition:
 
 
 def _longest_retry_ms(catalog: Catalog, retry: RetryPolicy) -> int:
-    """How far off a retry can be at most."""
+    """The longest time until a retry, in any policy."""
     policies = [handler.retry for service in catalog.services.values() for handler in service.handlers.values()]
     return round(1000 * max(policy.max_interval for policy in (retry, *policies) if policy is not None))
 
 
 def _goes_on(id: str) -> OutcomePending:
+    """The error for a caller whose call goes on when the app starts again."""
     return OutcomePending(
         "The app was closed before this call had its outcome. It goes on when the app starts again: attach to "
         f"its id, {id}, instead of repeating the request.",

@@ -1,4 +1,4 @@
-"""How invocations get on: their handlers are started, their commands answered, their outcomes recorded and passed on."""
+"""The progress of invocations: handlers are started, commands answered, outcomes recorded and passed on."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ log = logging.getLogger("actors")
 _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
 
 KEYLESS = Mode.KEYLESS
-TURNS_TO_REPLAY = 20  # of the loop, for a handler that is replayed to where it waits
+TURNS_TO_REPLAY = 20  # turns of the loop, for a handler that is replayed to its current wait
 
 
 class Ended(Protocol):
-    """Counts ended invocations, those under a key apart."""
+    """Counts ended invocations; those with an idempotency key are counted separately."""
 
     count: int
     limit: float
-    armed: bool  # whether the next look at them is arranged, or none is needed
+    armed: bool  # whether the next sweep is arranged, or not needed
 
     def look(self) -> None: ...
 
 
 class Progress:
-    """All of it happens within a turn, or between turns, without an await: in one batch.
+    """Everything here happens within a turn, or between turns, without an await: in one batch.
 
-    What stands above is handed in by the wiring, once: see `partition`.
+    The wiring sets the callables above, once: see `partition`.
     """
 
     __slots__ = (
@@ -78,15 +78,15 @@ class Progress:
         "undelivered",
     )
 
-    host: Host  # of the attempts
+    host: Host  # the host of the attempts
     pause: Callable[[Invocation, str, BaseException], None]
-    calls_left: Callable[[Invocation, int], bool]  # whether a call is not over yet, apart from the one that is answered
+    calls_left: Callable[[Invocation, int], bool]  # whether a call is open, apart from the answered call
     tell_cancelled: Callable[[Invocation], None]
-    clean_up: Callable[[Invocation, Journal], None]  # of an ended invocation with a journal
-    finish_rare: Callable[[Invocation], None]  # of an ended invocation with extras
-    undelivered: Callable[[Invocation], None]  # it has ended before its time came
+    clean_up: Callable[[Invocation, Journal], None]  # for an ended invocation with a journal
+    finish_rare: Callable[[Invocation], None]  # for an ended invocation with extras
+    undelivered: Callable[[Invocation], None]  # for an invocation that has ended before its time
     retention: Ended
-    sending: Callable[[Iterable[Invocation]], list[asyncio.Task[None]]]  # what is being placed for these
+    sending: Callable[[Iterable[Invocation]], list[asyncio.Task[None]]]  # the placements under way of these invocations
     hold_while: Callable[[Iterable[int], Callable[[], None]], None]
     holding: Callable[[int], AbstractAsyncContextManager[Invocation | None]]
 
@@ -112,7 +112,7 @@ class Progress:
         self._background = background
         self._committer = committer
         self._eviction = eviction
-        self.stopping: set[int] = set()  # about to end without their code, once what they have sent is placed
+        self.stopping: set[int] = set()  # will end without their code, once their messages are placed
 
     def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
         """Record the answer to a command, once, and let the handler see it."""
@@ -123,14 +123,14 @@ class Progress:
             invocation.work.pop(index, None)
         extras = invocation.extras
         if extras is not None and extras.flags & Flag.CANCELLED and not self.calls_left(invocation, index):
-            self.tell_cancelled(invocation)  # before the answer of the last of its calls
+            self.tell_cancelled(invocation)  # before the answer of its last call
         self.tell(invocation, journal.append(kind, None, value, index, None, self._ledger.now_ms()))
 
     def tell(self, invocation: Invocation, entry: Entry) -> None:
         """Store a completion just appended to the journal, and wake the handler if it waits."""
         self._ledger.write_entry(invocation, entry)
         status = invocation.status
-        # One that has just been woken for something else may still count as blocked on disk.
+        # An invocation that was woken for something else just now may still count as blocked on disk.
         if status == _BLOCKED or (status == _RUNNING and invocation.stored_status == _BLOCKED):
             invocation.status = _RUNNING
             self._ledger.mark(invocation)
@@ -140,29 +140,29 @@ class Progress:
             invocation.attempt.wake()
 
     def withdraw_steps(self, invocation: Invocation) -> None:
-        """It is paused: no step of it is executed any more. One that is being executed stays, for the next attempt."""
+        """The invocation is paused: execute its steps no more. A step that is being executed stays, for the next attempt."""
         for index, piece in list((invocation.work or {}).items()):
             if isinstance(piece, StepWork) and not piece.withdraw():
                 self.work_ended(invocation, index)
 
     def step_left(self, invocation: Invocation, index: int) -> None:
-        """A step that was still being executed when its invocation ended is over: the key goes on."""
+        """A step has ended that was still executed when its invocation ended: the key goes on."""
         if invocation.ended and invocation.work is not None and not self._background.stopped:
             invocation.work.pop(index, None)
             if not invocation.work:
                 self._pass_on(invocation)
 
     def add_work(self, invocation: Invocation, index: int, work: Work) -> None:
-        """This process is about to complete a command of the invocation; `complete` ends that."""
+        """This process is about to complete a command of the invocation; `complete` ends that work."""
         if invocation.status == Status.BLOCKED or invocation.stored_status == Status.BLOCKED:
-            invocation.status = Status.RUNNING  # a crash must wake it
+            invocation.status = Status.RUNNING  # a crash must wake the invocation
             self._ledger.mark(invocation)
         if invocation.work is None:
             invocation.work = {}
         invocation.work[index] = work
 
     def work_ended(self, invocation: Invocation, index: int) -> None:
-        """What this process had to do is done, although the command has no answer yet."""
+        """The work for a command is done, although the command has no answer yet."""
         if invocation.work is not None:
             invocation.work.pop(index, None)
         if invocation.attempt is not None:
@@ -178,7 +178,7 @@ class Progress:
             )
 
     def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None:
-        """Call back at `due_ms`, or when the clock is set back meanwhile. In memory only."""
+        """Call back at `due_ms`, or when the clock is set back before. In memory only."""
         seen_ms = self._clock.now_ms()
 
         def check() -> None:
@@ -191,18 +191,20 @@ class Progress:
         self._clock.call_at(due_ms, check)
 
     def start(self, invocation: Invocation) -> None:
+        """Start an attempt of an invocation that holds its object, or reads it."""
         handler = invocation.handler
         if handler is None:
             self._pause_unknown(invocation)
             return
         if self._background.stopped or (self.stopping and invocation.seq in self.stopping):
-            return  # a resume, for example, that was still looking for it when the app stopped
+            return  # a resume, for example, was still loading the invocation when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
         attempt = invocation.attempt = Attempt(self.host, invocation, invocation.mailbox.state)
         self._turns.make_ready(attempt)
 
     def _pause_unknown(self, invocation: Invocation) -> None:
+        """Pause an invocation whose handler the app does not have."""
         reason = changed_kind(invocation.service, invocation.mode)
         try:
             if (self._catalog.handler(invocation.service, invocation.handler_name).mode == KEYLESS) == (
@@ -216,16 +218,16 @@ class Progress:
         self.pause(invocation, reason, DefinitionError(reason))
 
     def _revive(self, invocation: Invocation) -> None:
-        """Replay a loaded invocation that waits, so that its futures, and their types, are there again."""
+        """Replay a loaded invocation that waits, to restore its futures and their types."""
         if invocation.attempt is None and invocation.status == Status.BLOCKED:
             self.start(invocation)
             if invocation.attempt is not None:
                 self._turns.hold_back(invocation.attempt)
 
     async def replayed(self, invocation: Invocation, index: int) -> None:
-        """Replay an invocation that waits, and is held here, until it has asked for the command: then its type is known.
+        """Replay a waiting invocation, which the caller holds in memory, until it has requested the command.
 
-        An invocation that backs off or is paused is left alone, and the type stays unknown.
+        Then the type is known. Has no effect on an invocation that backs off or is paused: the type stays unknown.
         """
         if invocation.attempt is None:
             self._revive(invocation)
@@ -238,7 +240,7 @@ class Progress:
                 if not invocation.attempt.settling:
                     turns -= 1
                 await self._turns.turn_taken()
-                await asyncio.sleep(0)  # it may let the loop go first on its way
+                await asyncio.sleep(0)  # the handler may let the loop go first on its way
         finally:
             if attempt is not None:
                 self._turns.replayed(attempt)
@@ -246,7 +248,7 @@ class Progress:
     # --- how an invocation ends -------------------------------------------------------------------------------------------
 
     def end(self, invocation: Invocation, error: TerminalError) -> None:
-        """Fail an invocation without its code. Its caller must be in memory. What it has sent is spared."""
+        """Fail an invocation without its code. Its caller must be in memory. Invocations that it has sent to are spared."""
         self.close_attempt(invocation)
         if self.sending([invocation]):
             self._background.run(self._end_sent(invocation.seq, error))
@@ -266,7 +268,7 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def sent(self, senders: list[Invocation]) -> AsyncIterator[None]:
-        """Their code is stopped, and what they have sent is placed. In the block they are ended."""
+        """Stop the code of the senders, and wait until all their messages are placed. The block then ends the senders."""
         if not self.sending(senders):
             yield
             return
@@ -280,7 +282,7 @@ class Progress:
             self.stopping.difference_update(sender.seq for sender in senders)
 
     def _end_loaded(self, seq: int, error: TerminalError) -> None:
-        invocation = self._open.get(seq)  # it may have been evicted and loaded again meanwhile
+        invocation = self._open.get(seq)  # the invocation may have been evicted and loaded again
         if invocation is None:
             return
         if invocation.parent not in self._open:
@@ -294,7 +296,7 @@ class Progress:
             attempt.close()
 
     def finish(self, invocation: Invocation, status: int, outcome: str, value: Any = MISSING) -> None:
-        """The outcome: recorded, passed on to all callers that wait, and the mailbox goes on."""
+        """Record the outcome and pass it on to all waiting callers; the mailbox goes on."""
         invocation.status = status
         invocation.outcome = outcome
         invocation.value = value
@@ -304,7 +306,7 @@ class Progress:
         batch = self._committer.batch
         written_in = batch.number
         if invocation.shared and invocation.stored_status < 0 and not invocation.dirty_in:
-            # A read leaves no row; its reply waits for what it has read.
+            # A read leaves no row; its reply waits until the state it has read is durable.
             written_in = mailbox.written_in  # type: ignore[union-attr]
         else:
             retention, extras = self.retention, invocation.extras
@@ -321,7 +323,7 @@ class Progress:
             if invocation.dirty_in != written_in:
                 invocation.dirty_in = written_in
                 batch.invocations.append(invocation)
-                if not self._turns.scheduled:  # it ended between turns: nothing else would write it
+                if not self._turns.scheduled:  # the invocation ended between turns: nothing else would write it
                     self._turns.schedule()
         if invocation.waiters is not None:
             if written_in == batch.number:
@@ -338,11 +340,11 @@ class Progress:
                 self.complete(parent, index, Kind.COMPLETED if status == _SUCCEEDED else Kind.FAILED, outcome)
         if invocation.extras is not None:
             self.finish_rare(invocation)
-        if mailbox is None:  # its time has not come
+        if mailbox is None:  # a message whose time has not come
             self.undelivered(invocation)
             return
         mailbox.written_in = written_in
-        if mailbox.state is None:  # it is among the arrivals of an object that is being loaded
+        if mailbox.state is None:  # an arrival at an object that is being loaded
             mailbox.remove(invocation)
         elif invocation.shared:
             mailbox.readers -= 1

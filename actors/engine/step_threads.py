@@ -1,7 +1,7 @@
-"""The threads that blocking steps run in: which steps wait for a thread, and for how long.
+"""The threads that run blocking steps: which steps wait for a thread, and for how long.
 
-Promise: a step that waits for a thread for longer than a second is counted, and a warning says what the threads do. Steps that
-wait for other invocations' steps can take all threads, and then none of them ever ends.
+Promise: a step that waits longer than a second for a thread is counted, and a warning says what the threads do. Steps that wait
+for other invocations' steps can take all threads, and then none of them ever ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from actors.model.inside import inside_step
 
 log = logging.getLogger("actors")
 
-LONG_MS = 1000  # what waits longer for a thread is counted
+LONG_MS = 1000  # a longer wait for a thread is counted
 SILENT_MS = 60_000  # between two warnings
 NAMED = 3  # steps that a warning names
 
 
 class Execution:
-    """One call of a step's function in a thread. `begun` once a thread has taken it."""
+    """One call of a step's function in a thread. `begun` is True once a thread has taken it."""
 
     __slots__ = ("begun", "counted", "function", "job", "queued_ms", "step")
 
@@ -41,13 +41,13 @@ class Execution:
         try:
             return self.function()
         except StopIteration as stop:
-            # A future cannot carry it: asyncio would drop it, and the step would never end.
+            # A future cannot hold StopIteration: asyncio would drop it, and the step would never end.
             raise RuntimeError("The step raised StopIteration.") from stop
 
     def withdraw(self) -> bool:
-        """Take it back, if no thread has taken it. Whether that is so."""
+        """Withdraw the call if no thread has taken it. Returns whether it was withdrawn."""
         if self.job.cancel():
-            self.begun = True  # it waits no more
+            self.begun = True  # it no longer waits
             return True
         return False
 
@@ -56,12 +56,12 @@ def _nothing() -> None: ...
 
 
 class StepThreads:
-    """Hands functions to the executor, and looks once a second, while any wait, at those that have not begun."""
+    """Hands functions to the executor, and checks the waiting functions once a second."""
 
     def __init__(self, executor: Executor, clock: Clock) -> None:
         self._executor = executor
         self._clock = clock
-        self._queue: deque[Execution] = deque()  # in order; those that have begun are dropped when they come first
+        self._queue: deque[Execution] = deque()  # in order; executions that have begun are dropped when they come first
         self._alarm: Cancellable | None = None
         self._silent_until_ms = 0
         self._stopped = False
@@ -76,7 +76,8 @@ class StepThreads:
         try:
             execution.job = self._executor.submit(run, execution)
         except BaseException:
-            # A ThreadPoolExecutor that cannot start a thread raises, and calls what it refused when another thread is free.
+            # A ThreadPoolExecutor that cannot start a thread raises, and still calls the refused function when another thread
+            # is free.
             execution.function = _nothing
             raise
         self.running.add(execution)
@@ -91,7 +92,7 @@ class StepThreads:
             self._alarm.cancel()
 
     def waiting(self) -> list[Execution]:
-        """Those that no thread has taken yet, the first one first."""
+        """The executions that no thread has taken yet, oldest first."""
         return [execution for execution in self._queue if not execution.begun]
 
     def _look(self) -> None:

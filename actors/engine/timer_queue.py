@@ -1,7 +1,7 @@
-"""Durable timers: the next ones in memory, in one heap with one alarm; the rest stay on disk until their time is near.
+"""Durable timers: the next timers are in memory, in one heap with one alarm; the others stay on disk until their time is near.
 
-Promise: timers fire in order of (due time, acceptance). `number` is drawn from the partition's single counter when
-the timer is made, so two of the same millisecond never swap, before or after a restart.
+Promise: timers fire in order of (due time, acceptance). `number` is drawn from the partition's single counter when the timer is
+created, so two timers of the same millisecond never swap, before or after a restart.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Timer = tuple[int, int, int, int]  # (due_ms, number, seq of the invocation, ind
 
 
 class TimerQueue:
-    """Holds what is due next. `on_due` gets due timers in order; the owner removes them from disk.
+    """Holds the timers that are due next. `on_due` receives due timers in order; the owner removes them from disk.
 
-    Everything up to `_horizon`, a (due_ms, number), is in memory. What lies behind it is on disk only, or in a batch on
-    its way there, and is read when the heap runs low.
+    Every timer up to `_horizon`, a (due_ms, number), is in memory. Later timers are on disk only, or in a batch on its way
+    there, and are read when the heap runs low.
     """
 
     def __init__(
@@ -45,16 +45,18 @@ class TimerQueue:
         self._longest_retry_ms = longest_retry_ms
         self._on_due = on_due
         self._most = most
-        self._read_size = max(1, self._most // 3)  # read from disk at once, and left in memory when there are too many
+        self._read_size = max(
+            1, self._most // 3
+        )  # per read, and the number that stays in memory when there are too many
         self._heap: list[Timer] = []
-        self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled ones too
+        self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled timers too
         self._horizon: tuple[int, int] | None = (0, 0)
         self._reading: asyncio.Task[None] | None = None
-        # While a read is under way: what was added behind the horizon, which it may miss, and what it may see no longer.
+        # During a read: timers added behind the horizon, which the read may miss, and timers removed, which it may still see.
         self._added: list[Timer] = []
         self._cancelled: set[tuple[int, int, int]] = set()
         self._alarm: Cancellable | None = None
-        self._seen_ms = 0  # what time it was last
+        self._seen_ms = 0  # the latest time seen
         self._stopped = False
 
     async def open(self) -> None:
@@ -77,12 +79,12 @@ class TimerQueue:
             self._trim()
 
     def cancel(self, due_ms: int, seq: int, index: int) -> Timer | None:
-        """Forget the timer of a command, if it did not fire. The timer; None if it is on disk only, or fired."""
+        """Forget the timer of a command, if it has not fired. Returns the timer; None if it is on disk only, or has fired."""
         timer = self._live.pop((seq, index), None)
         if timer is not None:
             if self._heap and self._heap[0] is timer:
                 self._arm()
-            if len(self._heap) > 2 * len(self._live) + 16:  # cancelled ones, due far in the future, would pile up
+            if len(self._heap) > 2 * len(self._live) + 16:  # cancelled timers, due far in the future, would pile up
                 self._heap = list(self._live.values())
                 heapq.heapify(self._heap)
         elif self._reading is not None:
@@ -90,7 +92,7 @@ class TimerQueue:
         return timer
 
     def next_ms(self) -> int | None:
-        """When the next one is due, of those in memory."""
+        """The due time of the next timer in memory."""
         return self._heap[0][0] if self._heap else None
 
     def stop(self) -> None:
@@ -101,7 +103,7 @@ class TimerQueue:
             self._reading.cancel()
 
     def _trim(self) -> None:
-        """Leave the later ones to the disk: they are there, or in a batch, already."""
+        """Drop the later timers from memory: they are on disk, or in a batch, already."""
         kept = sorted(self._live.values())
         for timer in kept[self._read_size :]:
             del self._live[timer[2], timer[3]]
@@ -138,7 +140,7 @@ class TimerQueue:
             self._on_due(due)
 
     def _overlong_retries(self, now: int) -> list[Timer]:
-        """Retries that are further off than any policy says: the clock was ahead when they were planned. They are due."""
+        """Retries that are further ahead than any policy allows: the clock was ahead when they were planned. They count as due."""
         latest = now + self._longest_retry_ms
         found = sorted(timer for timer in self._live.values() if timer[3] == RETRY and timer[0] > latest)
         for timer in found:
@@ -146,7 +148,7 @@ class TimerQueue:
         return found
 
     async def _read_on(self) -> None:
-        await self._committer.flushed()  # so that the read sees all that was added before
+        await self._committer.flushed()  # so that the read sees all timers that were added before
         await self._read()
 
     async def _read(self) -> None:
@@ -154,7 +156,7 @@ class TimerQueue:
         assert horizon is not None
         found = await self._store.timers(horizon, self._read_size)
         rows: list[Timer] = [(row.due_ms, row.seq, row.invocation, row.idx) for row in found]
-        if self._horizon != horizon:  # trimmed meanwhile: what was read lies behind the horizon, or is known
+        if self._horizon != horizon:  # trimmed meanwhile: the timers just read lie behind the horizon, or are in memory
             rows = []
         else:
             self._horizon = rows[-1][:2] if len(rows) == self._read_size else None

@@ -1,4 +1,4 @@
-"""What happens when a timer is due: a retry begins, a delayed message is delivered, a sleep or a deadline is over."""
+"""The effects of due timers: a retry begins, a delayed message is delivered, a sleep or a deadline is over."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from actors.journal.entries import Kind
 from actors.serde.failures import failure_text
 from actors.storage.records import Flag, Status
 
-LOADED_AT_ONCE = 1000  # cold invocations whose timers are due, brought into memory by one read
+LOADED_AT_ONCE = 1000  # cold invocations with due timers that one read brings into memory
 
 
 class Timers:
-    """Makes, cancels and fires the timers of a partition. Those that are due fire strictly in order."""
+    """Creates, cancels and fires the timers of a partition. Due timers fire strictly in order."""
 
-    tick_due: Callable[[Invocation], None]  # the time of a tick has come; handed in by the wiring
+    tick_due: Callable[[Invocation], None]  # the time of a tick has come; set by the wiring
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Timers:
         self._loading = False
 
     def begin(self, timers: TimerQueue) -> None:
-        """Hands in what holds the next timers; it calls `timers_due`."""
+        """Set the queue of the next timers; it calls `timers_due`."""
         self._timers = timers
 
     async def open(self) -> None:
@@ -72,7 +72,7 @@ class Timers:
         self._timers.add(timer)
 
     def cancel(self, due_ms: int, seq: int, index: int) -> None:
-        """The timer of a command is not needed any more, whether it is in memory or on disk only."""
+        """Remove the timer of a command, which is not needed any more, from memory or from disk."""
         timer = self._timers.cancel(due_ms, seq, index)
         if timer is not None:
             self._ledger.timer_over(timer[0], timer[1])
@@ -80,13 +80,13 @@ class Timers:
             self._ledger.timer_stopped(due_ms, seq, index)
 
     def cancel_retry(self, seq: int) -> None:
-        """A retry that is not to come. One that is not in memory is far off; it finds nothing to do when it is due."""
+        """Remove the timer of a retry. A timer that is not in memory stays: it finds nothing to do when it is due."""
         timer = self._timers.cancel(0, seq, RETRY)
         if timer is not None:
             self._ledger.timer_over(timer[0], timer[1])
 
     def deliver_later(self, due_ms: int, invocation: Invocation) -> None:
-        """A message for later: it need not stay in memory until then."""
+        """Deliver a message later: it need not stay in memory until then."""
         self.add(due_ms, invocation, DELIVER)
         self._eviction.scheduled(invocation)
 
@@ -96,7 +96,7 @@ class Timers:
             self._fire_due()
 
     def _fire_due(self) -> None:
-        """Fire in order. A timer of a cold invocation loads it first, and those behind it wait, so that none overtakes."""
+        """Fire due timers in order. A timer of a cold invocation loads it first, and later timers wait, so that none overtakes."""
         self._loading = False
         if self._background.stopped:
             return
@@ -110,7 +110,7 @@ class Timers:
 
     def _fire_loaded(self) -> None:
         if self._due and self._due[0][2] not in self._open:
-            self._ledger.timer_over(*self._due.popleft()[:2])  # its invocation has ended
+            self._ledger.timer_over(*self._due.popleft()[:2])  # the invocation has ended
         self._fire_due()
 
     def _fire(self, timer: Timer) -> None:
@@ -119,7 +119,7 @@ class Timers:
         if index == RETRY:
             if invocation.status == Status.BACKING_OFF:
                 self._progress.start(invocation)
-                # The timer is gone with this batch: after a crash nothing else would wake it.
+                # The timer is removed with this batch: after a crash nothing else would wake the invocation.
                 self._ledger.mark(invocation)
         elif index == DELIVER:
             if invocation.status == Status.SCHEDULED:

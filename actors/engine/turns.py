@@ -18,11 +18,11 @@ T = TypeVar("T")
 log = logging.getLogger("actors")
 
 SLOW_S = 0.5  # a turn that takes longer is worth a warning
-STEPS_PER_TURN = 512  # then a batch is handed over, and other callbacks of the loop get their chance
+STEPS_PER_TURN = 512  # then a batch is handed over, and other callbacks of the loop get their turn
 
 
 class Mark:
-    """Stands in the queue of attempts for a caller that waits for those before it."""
+    """Stands in the queue of attempts for a caller that waits for the attempts before it."""
 
     __slots__ = ("passed",)
 
@@ -37,7 +37,7 @@ class Mark:
 class Turns:
     """The queue of attempts that can go on. `after` is called when a turn has ended, `on_error` with an internal error.
 
-    While `held`, no code goes on, apart from replays: what was asked for before this start is done first.
+    While `held`, no code goes on, apart from replays: requests from before this start are executed first.
     """
 
     __slots__ = (
@@ -68,14 +68,14 @@ class Turns:
         self._label = label
         self._after = after
         self._on_error = on_error
-        self.variables = contextvars.copy_context()  # handlers start from these, not from some caller's
+        self.variables = contextvars.copy_context()  # handlers start from these variables, not from those of a caller
         self.turn_ms = clock.now_ms()  # when this turn began: good enough for records, not for deadlines
         self.ready: deque[Running | Mark] = deque()
         self.revived: list[Running] = []  # while turns are held
         self.scheduled = self.in_turn = self.held = False
 
     def hold(self) -> None:
-        """No code goes on until `release`."""
+        """Let no code go on until `release`."""
         self.held = self.scheduled = True
 
     def release(self) -> None:
@@ -84,20 +84,20 @@ class Turns:
         self.schedule()
 
     def hold_back(self, attempt: Running) -> None:
-        """While turns are held: this attempt is only replayed, to where it waits."""
+        """While turns are held: replay this attempt only as far as its current wait."""
         if self.held:
             self.ready.remove(attempt)
             self.revived.append(attempt)
 
     def replayed(self, attempt: Running) -> None:
-        """It was revived and waits again: from now on a completion runs it in an ordinary turn."""
+        """A revived attempt waits again: from now on a completion runs it in an ordinary turn."""
         if attempt in self.revived:
             self.revived.remove(attempt)
             if attempt.scheduled and attempt not in self.ready:
                 self.ready.append(attempt)
 
     def stop(self) -> None:
-        """Nothing goes on any more. Who waits for a turn is let go."""
+        """Nothing goes on any more. Callers that wait for a turn are released."""
         for waiting in self.ready:
             if isinstance(waiting, Mark):
                 waiting.run()
@@ -129,7 +129,7 @@ class Turns:
                 last.run()
             if last is not None and (seconds := perf_counter() - began) > SLOW_S:
                 self._was_slow(last, seconds, STEPS_PER_TURN - left)
-        except Exception as error:  # an internal error: what handlers raise does not come this far
+        except Exception as error:  # an internal error: exceptions of handlers do not come this far
             self._on_error(error)
         finally:
             self.in_turn = False
@@ -142,8 +142,8 @@ class Turns:
     def run_now(self, attempt: Running, run: Callable[[], None]) -> None:
         """Let one handler go on within this callback of the loop.
 
-        Tasks of asyncio go on in the order in which they were called back. The main line of a handler that has tasks must
-        keep to that order: behind a turn it would come earlier or later, by what other handlers do.
+        Tasks of asyncio go on in the order of their callbacks. The main line of a handler that has tasks must keep this order:
+        within a turn it would come earlier or later, depending on other handlers.
         """
         if attempt.ended:
             return
@@ -163,15 +163,15 @@ class Turns:
                 self._after()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task of the runtime's own, also if a handler is the cause: it is none of that handler's tasks."""
+        """A task of the runtime, even if a handler is the cause: it does not count as a task of that handler."""
         return asyncio.Task(work, loop=self.loop, context=self.variables.copy())
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Within the next turn of the loop, and not in the variables of the caller."""
+        """Call within the next turn of the loop, not in the variables of the caller."""
         self.loop.call_soon(callback, *arguments, context=self.variables)
 
     def _was_slow(self, last: Running | Mark, seconds: float, count: int) -> None:
-        """Handlers share the loop with everything else: say so when one holds it."""
+        """Handlers share the loop with everything else: warn when a turn holds it for long."""
         who = self._label(last.invocation) if not isinstance(last, Mark) else "a handler"
         if count > 1:
             who = f"One or more of {count:,} handlers, the last of them {who},"
@@ -183,7 +183,7 @@ class Turns:
         )
 
     def now_ms(self) -> int:
-        """The time to record: within a turn that of its beginning."""
+        """The time to record: within a turn, the time of its beginning."""
         return self.turn_ms if self.in_turn else self._clock.now_ms()
 
     async def turn_taken(self) -> None:
@@ -198,7 +198,7 @@ class Turns:
             await mark.passed
 
     def _replay_revived(self, mark: Mark) -> None:
-        """While turns are held, at the start: no code goes on, but what was revived is replayed to where it waits."""
+        """While turns are held, at the start: no code goes on, but revived attempts are replayed to their current waits."""
         again = [attempt for attempt in self.revived if attempt.scheduled]  # some let the loop go first on their way
         try:
             for attempt in again:

@@ -1,4 +1,4 @@
-"""What may look on while invocations run, such as tracing; and the trace context that travels with messages anyway."""
+"""Watchers of running invocations, such as tracing; and the trace context that travels with messages in any case."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation
 
-# W3C trace context and baggage: what an invocation was given of these goes on to those it calls and sends to.
+# W3C trace context and baggage: an invocation passes these headers on to the invocations it calls and sends to.
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 
 
 class Counts:
-    """What has happened since the app has started."""
+    """Counters since the app has started."""
 
     __slots__ = ("failed", "failed_attempts", "failed_steps", "paused", "succeeded")
 
@@ -25,18 +25,18 @@ class Counts:
 
 
 class Watcher(Protocol):
-    """Told of an invocation's life in this process. It must not raise, and it must be quick."""
+    """Is notified of an invocation's life in this process. A watcher must not raise, and must be quick."""
 
     def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
-        """An attempt begins; the handler will run in these variables. Replaying an earlier one, if there is a journal."""
+        """An attempt begins; the handler will run in these variables. With a journal, it replays an earlier attempt."""
         ...
 
     def ended(self, invocation: Invocation) -> None:
-        """It has its outcome, which is about to be written."""
+        """The invocation has its outcome, which is about to be written."""
         ...
 
     def step(self, invocation: Invocation, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
-        """A step is about to be executed: what to execute instead, async if `function` is."""
+        """A step is about to be executed. Returns the function to execute instead, async if `function` is."""
         ...
 
     def headers(self, caller: Invocation | None) -> dict[str, str] | None:
@@ -48,7 +48,7 @@ _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def trace_headers(caller: Invocation) -> dict[str, str] | None:
-    """Those the caller itself was given."""
+    """The trace headers that the caller itself has received."""
     extras = caller.extras
     if extras is None or not extras.headers or "traceparent" not in extras.headers:
         return None

@@ -1,1 +1,1 @@
-"""What is in memory, what comes into it, and what leaves it."""
+"""Which objects and invocations are in memory, how they are loaded, and how they are evicted."""

@@ -1,7 +1,7 @@
 """Decides what stays in memory: idle objects, handlers that wait, messages whose time has not come.
 
-Promise: nothing is evicted before everything about it is with the disk, and every caller that waits for an outcome in
-this process gets it all the same.
+Promise: an object is evicted only after everything about it was handed to the disk, and every caller that waits for an outcome
+in this process still receives it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from actors.storage.records import Mode, Status
 
 
 class Eviction:
-    """`max_objects` idle objects and `max_waiting` waiting handlers stay; a handler that has waited `suspend_after_ms` goes.
+    """Up to `max_objects` idle objects and `max_waiting` waiting handlers stay; a handler leaves after waiting
+    `suspend_after_ms`.
 
-    `evicted` is called with each object that has left; the wiring hands it in.
+    `evicted` is called with each evicted object; the wiring sets it.
     """
 
     evicted: Callable[[Mailbox], None]
@@ -41,7 +42,7 @@ class Eviction:
         self._max_waiting = limits.max_waiting
         self._suspend_after_ms = limits.suspend_after_ms
         self._circle: deque[Mailbox] = deque()
-        # Since when, oldest first. Only those that wait for completions: nothing in this process is about to wake them.
+        # Since when, oldest first. Only handlers that wait for completions: nothing in this process is about to wake them.
         self.waiting: dict[Any, int] = {}
         self._leaving: deque[Invocation] = deque()
         self._scheduled: deque[Invocation] = deque()
@@ -57,8 +58,8 @@ class Eviction:
     def entered(self, mailbox: Mailbox) -> None:
         """An object was loaded: make room, if there are too many.
 
-        The hand of a clock goes round and takes those it meets unused twice. One whose last change is not with the disk
-        yet is passed over: loading it again would read the past.
+        The hand of a clock goes round and evicts the objects that it twice finds unused. An object whose last change was not
+        handed to the disk yet is passed over: loading it again would read the past.
         """
         self._circle.append(mailbox)
         looks = 4  # for each object loaded: the hand goes round faster than the circle grows
@@ -66,29 +67,30 @@ class Eviction:
             looks -= 1
             candidate = self._circle.popleft()
             if candidate.state is None:
-                continue  # it has left already
+                continue  # evicted already
             if candidate.recent or not self._evict(candidate):
                 candidate.recent = False
                 self._circle.append(candidate)
 
     def rests(self, invocation: Invocation) -> None:
-        """It backs off or is paused. One of a keyless service leaves: there is no object that others may use meanwhile.
+        """An invocation backs off or is paused. An invocation of a keyless service is evicted: no other invocation uses its
+        object.
 
-        So its mailbox need not be in the circle, from which it would displace objects that are used.
+        So its mailbox need not be in the circle, where it would displace objects that are used.
         """
         if invocation.mode == Mode.KEYLESS:
             self._leaving.append(invocation)
 
     def sleeps(self, invocation: Invocation) -> None:
-        """A reader came into memory with its object, and sleeps: it is evicted again unless it is needed."""
+        """A reader was loaded with its object, and sleeps: it is evicted again unless it is needed."""
         self._leaving.append(invocation)
 
     def over(self, mailbox: Mailbox) -> None:
-        """The only invocation of this mailbox has ended: nothing will come for it. It leaves once that is with the disk."""
+        """The only invocation of this mailbox has ended, so the mailbox is evicted once its end was handed to the disk."""
         self._over.append(mailbox)
 
     def _evict(self, mailbox: Mailbox) -> bool:
-        """Forget an object that is idle, or whose invocation sleeps. False if it cannot leave yet."""
+        """Evict an object that is idle, or whose invocation sleeps. False if it cannot be evicted yet."""
         handed_over = self._committer.handed_over
         current = mailbox.current
         if mailbox.readers or mailbox.pins or mailbox.written_in > handed_over:
@@ -118,7 +120,7 @@ class Eviction:
     # --- handlers that wait -----------------------------------------------------------------------------------------------
 
     def waits(self, attempt: Running) -> None:
-        """A handler has begun to wait. `waiting` holds it until it goes on or ends."""
+        """A handler has begun to wait. `waiting` holds its attempt until it goes on or ends."""
         waiting = self.waiting
         waiting[attempt] = self._turns.turn_ms
         if len(waiting) > self._max_waiting:
@@ -144,9 +146,9 @@ class Eviction:
         self.suspend(oldest)
 
     def suspend(self, attempt: Running) -> None:
-        """Take a waiting handler's code out of memory, and its object too. What it waits for brings both back."""
+        """Evict the code of a waiting handler, and its object. The completion that it waits for loads both again."""
         if attempt.scheduled:
-            return  # it is about to go on
+            return  # the handler is about to go on
         invocation = attempt.invocation
         invocation.attempt = None
         attempt.close()
@@ -156,11 +158,11 @@ class Eviction:
             self._leaving.append(invocation)
 
     def scheduled(self, invocation: Invocation) -> None:
-        """A message for later: it is evicted as soon as it is with the disk."""
+        """A message for later: evict it as soon as it was handed to the disk."""
         self._scheduled.append(invocation)
 
     def handed_over(self) -> None:
-        """A batch is with the disk: let go what waited for that."""
+        """A batch was handed to the disk: evict everything that waited for it."""
         handed_over = self._committer.handed_over
         scheduled = self._scheduled
         while scheduled and scheduled[0].dirty_in <= handed_over:
@@ -177,22 +179,22 @@ class Eviction:
                 self._leaving.append(invocation)
 
     def released(self, mailbox: Mailbox) -> None:
-        """No pin is left on it. If its invocation sleeps, it is evicted."""
+        """The last pin on the mailbox was removed. If its invocation sleeps, evict it."""
         current = mailbox.current
         if mailbox.state is not None and current is not None and current.attempt is None and not self._leave(current):
             self._leaving.append(current)
 
     def _leave(self, invocation: Invocation) -> bool:
-        """Let a sleeping invocation go, with its object. True if it is gone, or stays because it does not sleep any more."""
+        """Evict a sleeping invocation with its object. True if it was evicted, or no longer sleeps."""
         mailbox = invocation.mailbox
         handed_over = self._committer.handed_over
         if mailbox is None or mailbox.state is None or invocation.seq not in self._residents.open:
             return True
         if invocation.attempt is not None or invocation.work or invocation.status not in _ASLEEP:
-            # A step that an attempt before has begun: it ends, and then nothing else would look again.
+            # A step that an earlier attempt has begun: when it ends, nothing else would look again.
             return invocation.mode != Mode.KEYLESS or invocation.attempt is not None or not invocation.work
         if mailbox.pins:
-            return not invocation.shared  # `released` comes back to the one that holds the object
+            return not invocation.shared  # for the invocation that holds the object, `released` tries again
         if invocation.shared:
             if invocation.dirty_in > handed_over:
                 return False
@@ -200,7 +202,7 @@ class Eviction:
             self._forget(invocation)
             if mailbox.current is None or mailbox.current.attempt is not None:
                 return True
-        # A reader that stays, or a message behind it that is not with the disk: it leaves with them, or by the circle.
+        # A reader that stays, or a message behind it that was not handed to the disk: evicted with them, or by the circle.
         return self._evict(mailbox) or max(mailbox.written_in, mailbox.current.dirty_in if mailbox.current else 0) <= (
             handed_over
         )

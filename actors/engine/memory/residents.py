@@ -1,4 +1,4 @@
-"""What is in memory: open invocations, and the mailboxes of objects."""
+"""The tables of open invocations and of mailboxes in memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Residents:
         self.objects: dict[str, dict[str, Mailbox]] = {name: {} for name in services}
         # Futures of callers in this process whose invocations are not in memory, by seq.
         self.absent_waiters: dict[int, list[asyncio.Future[Any]]] = {}
-        # Paused by this process: when it is loaded again it is not tried again.
+        # Invocations that this process has paused: when loaded again, they are not tried again.
         self.paused_here: set[int] = set()
 
     def known(self, service: str, key: str) -> Mailbox | None:
-        """The mailbox of an object that is in memory or about to be."""
+        """The mailbox of an object that is in memory or about to be; None for any other."""
         objects = self.objects.get(service)
         return objects.get(key) if objects is not None else None
 
     def enter(self, service: str, key: str) -> Mailbox:
-        """A mailbox for a cold object. The caller loads it."""
+        """Create a mailbox for a cold object. The caller loads it."""
         mailbox = self.objects.setdefault(service, {})[key] = Mailbox(service, key)
         return mailbox
 

@@ -1,1 +1,1 @@
-"""What operators, schedules and time do to invocations and objects."""
+"""The actions of operators, schedules and time on invocations and objects."""

@@ -1,7 +1,7 @@
-"""What an app is like at this moment, for alerts: how much is open, how long it waits, how late timers are, how large the file is.
+"""The current condition of an app, for alerts: open invocations, their waiting times, late timers, the size of the file.
 
-Promise: reading it changes nothing, and holds up nothing. What has to be read from the file is read beside the commits, and
-so seldom that it takes a twentieth of one core at most; `age` says how old it is.
+Promise: reading the gauges changes nothing and delays nothing. Values from the file are read beside the commits, and so seldom
+that this takes a twentieth of one core at most; `age` says how old they are.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from actors.storage.errors import StorageError
 from actors.storage.port import Store
 from actors.storage.records import Figures, Status
 
-_SHARE = 20  # how much longer what was read is good for than reading it took
+_SHARE = 20  # values from the file stay good for this many times the duration of their reading
 _OPEN = range(Status.SUCCEEDED)
 
 
 class Gauge(NamedTuple):
-    """`values` are by the values of `labels`, in their order."""
+    """`values` are keyed by the values of `labels`, in their order."""
 
     name: str
     what: str
@@ -30,7 +30,7 @@ class Gauge(NamedTuple):
 
 
 class Gauges:
-    """One per partition. A reader waits `patience_s` for the file at most, and else gets what was read before."""
+    """One per partition. A reader waits at most `patience_s` for the file, and otherwise receives the values read before."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Gauges:
         began = loop.time()
         try:
             self._figures = await self._store.figures()
-        except StorageError:  # the app stops, or has stopped
+        except StorageError:  # the app is stopping, or has stopped
             self._figures = None
         finally:
             self._reading = None
@@ -64,7 +64,7 @@ class Gauges:
             self._good_until = self._read_at + _SHARE * (self._read_at - began)
 
     async def read(self) -> list[Gauge]:
-        """All of them; without those of the file if that could not be read yet, or cannot be."""
+        """All gauges; without those of the file if they could not be read yet, or cannot be read."""
         loop = self._loop
         if self._reading is None and loop.time() >= self._good_until:
             self._reading = loop.create_task(self._read())

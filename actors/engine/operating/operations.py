@@ -1,7 +1,7 @@
-"""What a person does to an invocation: cancel, kill, pause, resume, restart, purge.
+"""The operations of a person on an invocation: cancel, kill, pause, resume, restart, purge.
 
-Promise: each takes effect in one batch, with everything it concerns in memory; afterwards no ended invocation holds a
-key, and none that it touched waits for one that has ended.
+Promise: each operation takes effect in one batch, with every affected invocation in memory; afterwards no ended invocation
+holds a key, and no affected invocation waits for an ended invocation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HELD = "Paused by an operator. It goes on when it is resumed."
 
 
 class Restarting:
-    """An ended invocation begins once more, as a new one."""
+    """Begins an ended invocation again, as a new invocation."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Restarting:
         self._workflows = workflows
 
     async def restart(self, seq: int, keep: int = 0, then: Callable[[Invocation], None] | None = None) -> Invocation:
-        """Accept the message of an ended invocation once more, as a new one, with its journal up to position `keep`.
+        """Accept the message of an ended invocation again, as a new invocation, with the old journal up to position `keep`.
 
         `then` is called in the batch that accepts it.
         """
         await self._cancellation.row(seq)
         journal = await self._store.journal(seq) if keep else []
-        row = await self._cancellation.ended_row(seq)  # after its journal: it has not been removed in between
+        row = await self._cancellation.ended_row(seq)  # after the journal, so that it was not removed in between
         target = self._catalog.handler(row.service, row.handler, run=row.idempotency_key == RUN)
         if (row.shared == Mode.KEYLESS) != (target.mode == Mode.KEYLESS):
             raise WrongKind(
@@ -124,7 +124,7 @@ class Operations:
         self._retention = retention
 
     async def kill(self, seq: int) -> None:
-        """End an invocation and those it calls, without their code. What they sent is spared."""
+        """End an invocation and the invocations it calls, without their code. Invocations it has sent to are spared."""
         async with self._cancellation.with_calls(seq) as invocation, self._progress.sent(self._tree(invocation)):
             if invocation.ended:
                 raise ended_already(invocation.status)
@@ -149,7 +149,7 @@ class Operations:
             self._eviction.rests(invocation)
 
     async def resume(self, seq: int) -> None:
-        """Start the next attempt now: of one that is paused, or waits for its next attempt."""
+        """Start the next attempt now, of an invocation that is paused or backs off."""
         async with self._cancellation.opened(seq) as invocation:
             if invocation.status not in (Status.PAUSED, Status.BACKING_OFF):
                 raise WrongStatus(
@@ -159,18 +159,18 @@ class Operations:
             self._cancellation.go_on(invocation)
 
     async def purge(self, seq: int, then: Callable[[], None] | None = None) -> None:
-        """Forget an ended invocation and its journal. `then` is called in the batch in which it goes."""
+        """Forget an ended invocation and its journal. `then` is called in the batch that removes it."""
         row = await self._cancellation.ended_row(seq)
         if row.idempotency_key == RUN:
             if await self._workflows.purge([seq], then):
                 return
-            row = await self._cancellation.ended_row(seq)  # it was restarted meanwhile: now it is one of many
+            row = await self._cancellation.ended_row(seq)  # restarted since: no longer the run of its key
         self._retention.purge([seq], row.idempotency_key is not None and not row.flags & Flag.TICK)
         if then is not None:
             then()
 
     def _tree(self, invocation: Invocation) -> list[Invocation]:
-        """It and those it calls, all the way down."""
+        """The invocation and all invocations that it calls, directly or indirectly."""
         tree = [invocation]
         for one in tree:
             called = (self._open.get(seq) for seq in calls_of(one).values())

@@ -1,10 +1,9 @@
-"""What the command line asks for, through a table of the file: done once, in order, by the owner of the file.
+"""Requests of the command line, left in a table of the file: the owner of the file executes each once, in order.
 
-Promise: a request takes effect in the batch that holds its answer, so that no crash does it twice or leaves it out, and
-none is withdrawn once it is taken. What stands in the file when the app starts is done before any handler goes on.
+Promise: a request takes effect in the batch that holds its answer, so that no crash repeats or omits it, and a request that was
+taken cannot be withdrawn. Requests that are in the file when the app starts are executed before any handler goes on.
 
-An idle app pays one read of an empty table for each look, and nothing in between: who writes the table does not know how
-to wake it.
+An idle app pays one read of an empty table for each look, and nothing in between: the writer of the table cannot wake the app.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from actors.storage.records import RequestRow
 
 log = logging.getLogger("actors")
 
-KEEP_ANSWERS_MS = 3_600_000  # for a command line that is still there to read them
+KEEP_ANSWERS_MS = 3_600_000  # for a command line that is still running to read the answers
 _OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
 
 
 class Requests:
-    """Looks for requests each `every_ms`, from `begin` to `stop`."""
+    """Looks for requests every `every_ms`, from `begin` to `stop`."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class Requests:
         self._alarm: Cancellable | None = None
 
     def begin(self, every_ms: int) -> None:
-        """Look for requests from now on; with 0 only those are done that stood in the file at the start."""
+        """Look for requests from now on; with 0, only requests that were in the file at the start are executed."""
         self._every_ms = every_ms
         self._arm()
 
@@ -85,10 +84,9 @@ class Requests:
         self._arm()
 
     async def apply(self, requests: Sequence[RequestRow], *, left: bool = True) -> None:
-        """Do them, one after the other. Returns once all answers are durable; raises StorageError.
+        """Execute requests, one after the other. Returns once all answers are durable; raises StorageError.
 
-        `left` says that they stood in the file when the app started: there may be no reader of a refusal, so it is
-        logged.
+        `left` means that they were in the file when the app started: a refusal may have no reader, so it is logged.
         """
         for request in requests:
             await self._apply(request, logging.WARNING if left else logging.INFO)
@@ -127,7 +125,7 @@ class Requests:
             await self._operations.purge(seq, lambda: self._answer(request))
         else:
             await getattr(self._operations, operation)(seq)
-            self._answer(request)  # no await of these operations comes after their effect: it is in the open batch
+            self._answer(request)  # these operations do not await after their effect: it is in the open batch
 
     async def _complete(self, request: RequestRow) -> None:
         seq, index = self._ids.read_awakeable(request.target)
@@ -166,7 +164,7 @@ def _decoded(argument: Any) -> Any:
 
 
 def _compact(argument: str | None) -> str:
-    """The JSON text as an encoder would write it: the same value written in another way is the same completion."""
+    """The JSON text as an encoder would write it: equal values in different spellings are the same completion."""
     if argument is None:
         return "null"
     _decoded(argument)

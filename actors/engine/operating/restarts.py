@@ -1,22 +1,22 @@
-"""What a restart keeps of a journal: the commands up to a position, with their completions, under another name.
+"""The part of a journal that a restart keeps: the commands up to a position, with their completions, under another name.
 
-Promise: the handler of the new invocation, replayed over what is kept, takes the steps the old one took, and what those
-did has been done once. Whatever would break that is refused, naming the highest position that does not:
+Promise: the handler of the new invocation, replayed over the kept part, takes the same steps as the old invocation, and these
+steps have been executed once. A position that would break this promise is refused, with the highest position that works:
 
-* A call without its answer: the called invocation answers the old one.
-* What was requested after the old one was notified of its cancellation: the new one is not cancelled.
-* What came after the object was migrated under the old one: it began in another version of its class.
-* A state write, if what the old one wrote is not as its journal says any more: because another invocation has written
-  it since, or it was migrated. That would be lost, for with a kept write all
-  the old one wrote goes back to what it was after the last kept command. And any state write while the object is busy,
-  because what runs before the new invocation might write too.
+* A call without an answer: the called invocation answers the old invocation.
+* A command that was requested after the old invocation was notified of its cancellation: the new invocation is not cancelled.
+* Everything after a migration of the object under the old invocation, which began in another version of the class.
+* A state write, if the values that the old invocation wrote differ from its journal: another invocation has written them since,
+  or they were migrated. Those changes would be lost, because with a kept write all values that the old invocation wrote are set
+  back to those after the last kept command.
+* Any state write while the object is busy: earlier invocations might write too.
 
-Without a kept write, what the old one wrote goes back too, if it is as the old one left it and the object is idle.
-Otherwise the new handler finds the state as it is now; if its first steps depend on what has changed since, they do not
-fit what was kept, and it is paused.
+Without a kept write, the values that the old invocation wrote are set back too, if they are still as it left them and the
+object is idle. Otherwise the new handler finds the current state; if its first steps depend on a later change, they do not fit
+the kept part, and the invocation is paused.
 
-Kept commands are not done again, apart from those that never had an answer: steps, attachments, completions of others'
-awakeables begin anew with the replay, sleeps and deadlines get timers, awakeables stay open.
+Kept commands are not executed again, except for commands that never had an answer: steps, attachments and completions of
+others' awakeables begin anew with the replay, sleeps and deadlines get timers, awakeables stay open.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from actors.storage.records import Flag, InvocationRow, JournalRow
 
 
 def checked_keep(keep: int) -> int:
-    """Raises BadArguments for what is not a position of a journal."""
+    """`keep`, if it is a position of a journal. Raises BadArguments."""
     if type(keep) is not int or keep < 0:
         raise BadArguments(
             f"keep={keep!r}: restart requires a position of the journal as an int, from 0 (the input alone)."
@@ -46,10 +46,10 @@ def checked_keep(keep: int) -> int:
 
 
 class Prefix:
-    """The entries that stay: all up to position `keep`, then the later completions of the commands among them.
+    """The kept entries: all up to position `keep`, then the later completions of the commands among them.
 
-    Raises BadArguments if the journal is not that long, CannotKeep if a command among them cannot be kept whatever the
-    object's state is.
+    Raises BadArguments if the journal is shorter, CannotKeep if a command among them cannot be kept, whatever the state of the
+    object.
     """
 
     def __init__(self, row: InvocationRow, journal: Sequence[JournalRow], keep: int) -> None:
@@ -63,8 +63,8 @@ class Prefix:
         self._as_it_is = False
         self._initial: dict[
             str, str | None
-        ] = {}  # what the old one found in what it wrote, once `check_state` has passed
-        # No command stands behind what is left out in between, so all of them keep their positions.
+        ] = {}  # the initial texts of the values that the old invocation wrote, once `check_state` has passed
+        # No command comes after the omitted entries, so all commands keep their positions.
         self.entries = [
             entry
             for entry in journal
@@ -82,14 +82,14 @@ class Prefix:
             raise self._refusal(migrated_at, "is where the object was migrated to another version of its class")
 
     def goes_back(self) -> bool:
-        """Whether state may have to go back to what it was: something is kept, and the old one has written."""
+        """Whether state may have to be set back: a command is kept, and the old invocation has written."""
         return bool(self._commands and self._whole.writes())
 
     def _state(self) -> dict[str, str | None]:
-        """What the object's state goes back to, by name, in JSON text; None for a name that is not set.
+        """The values to set the state of the object back to, as JSON texts by name; None for a name that is not set.
 
-        All the old one wrote is then as it was after the last kept command: a handler takes its steps by what it finds. It
-        stays as it is if nothing is kept but the input, or if it cannot go back and none of the kept commands writes.
+        All values that the old invocation wrote are then as after the last kept command: the steps of a handler depend on the
+        state it finds. Nothing is set back if only the input is kept, or if that is impossible and no kept command writes.
         """
         if self._as_it_is or not self._commands:
             return {}
@@ -105,9 +105,9 @@ class Prefix:
         self._check_write("writes state, and the object is busy", " Or try again when it is idle.")
 
     def check_state(self, state: ObjectState, target: HandlerDefinition) -> None:
-        """The object is idle. Raises CannotKeep if a kept command writes state that is not as this invocation left it.
+        """The object is idle. Raises CannotKeep if a kept command writes state that is not as the old invocation left it.
 
-        An atomic one must have left it as it found it: only then can the new one, if it fails, put that back.
+        An atomic invocation must have left it unchanged: only then can the new invocation, if it fails, restore it.
         """
         version = state.version if state.stored else target.service.version
         if any((entry.ref or 1) != version for entry in self._whole.writes()):
@@ -130,14 +130,14 @@ class Prefix:
         self._as_it_is = True
 
     def copy(self, ledger: Ledger, timers: Timers, ids: IdMint, invocation: Invocation) -> None:
-        """Give all of it to a new invocation that was accepted in this very step."""
+        """Copy the kept entries to a new invocation that was accepted in this very step."""
         extras = invocation.more()
         extras.flags |= Flag.CONTINUES
-        # What it draws from ctx.random must be what the one drew that has executed the first of these commands.
+        # ctx.random must draw the numbers that were drawn when the first of these commands was executed.
         extras.restart_of = self._row.restart_of if self._row.flags & Flag.CONTINUES else self._row.seq
         names = self._names(ids, invocation.seq)
         placed = {row.ref for row in self.entries if row.kind == Kind.PLACED}
-        numbers: dict[int, str] = {}  # of messages that were not placed before the end: each restart may place its own
+        numbers: dict[int, str] = {}  # of messages not placed before the end: each restart may place its own messages
         for row in self.entries:
             if row.kind == Kind.SEND and row.ref is None and row.value and row.before and row.idx not in placed:
                 number = ledger.next_number()
@@ -147,7 +147,7 @@ class Prefix:
         old_texts, texts = dict(self._initial), dict(self._initial)
         for row in self.entries:
             kind, name, value, before = row.kind, _renamed_text(row.name, names), row.value, row.before
-            if kind in WRITES:  # an id may lie across the ends of what has changed: what the texts were is renamed
+            if kind in WRITES:  # a changed part may cut through an id: rename in the whole texts
                 assert name is not None and row.name is not None
                 text = old_texts[row.name] = after(row, old_texts[row.name])
                 text = _renamed_text(text, names)
@@ -157,7 +157,7 @@ class Prefix:
                 value, before = _renamed(value, names), _renamed_text(numbers.get(row.idx, before), names)
             ref = row.ref
             if kind == Kind.RUN:
-                ref = before = None  # how often the old one has failed: the new one has its policy before it
+                ref = before = None  # failures of the old invocation: the new invocation has its whole policy left
             ledger.write_entry(invocation, journal.append(kind, name, value, ref, before, row.at_ms))
         for entry in journal.commands:
             if (
@@ -167,7 +167,7 @@ class Prefix:
             ):
                 timers.add(entry.ref, invocation, entry.idx)
         handler = invocation.handler
-        if handler is not None and handler.atomic:  # the state is as it was found, and stays so until the outcome
+        if handler is not None and handler.atomic:  # the state is as the handler found it, until the outcome
             if journal.writes():
                 extras.flags |= Flag.APART
             return
@@ -185,7 +185,7 @@ class Prefix:
                     stored[name] = text
 
     def _names(self, ids: IdMint, seq: int) -> dict[str, str]:
-        """The ids the old handler had of itself, and what the new one has instead.
+        """The ids that the old handler knew of itself, and their replacements in the new invocation.
 
         A handler that stores its id, or sends the id of its awakeable, would otherwise not fit its own journal.
         """
@@ -207,7 +207,7 @@ class Prefix:
 
 
 def _renamed(value: str | bytes | None, names: Mapping[str, str]) -> str | bytes | None:
-    if isinstance(value, bytes):  # msgpack: the new id is as long as the old one
+    if isinstance(value, bytes):  # msgpack: the new id is as long as the old id
         for old, new in names.items():
             value = value.replace(old.encode(), new.encode())
         return value

@@ -1,6 +1,4 @@
-"""How long ended invocations are kept, and how they are forgotten: a slice in each commit, so that no caller waits for
-it.
-"""
+"""How long ended invocations are kept, and how they are forgotten: some with each commit, so that no caller waits."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ SLICE = 500
 
 
 class Retention:
-    """Ended invocations are kept for `keep_ms`, and at most `keep_count` of them: then the oldest go, with their journals.
+    """Ended invocations are kept for `keep_ms`, at most `keep_count` of them: then the oldest are removed, with their journals.
 
-    Those accepted under an idempotency key stay for `keyed_ms`, however many they are: their outcome was promised.
+    Invocations with an idempotency key are kept for `keyed_ms`, however many there are: their outcome was promised.
     """
 
     purge_keyed: Callable[
@@ -39,12 +37,12 @@ class Retention:
         self._keep_count = keep_count
         self._keyed_ms = keyed_ms
         self._sweeping = False
-        self._due = False  # a whole sweep was asked for while one was under way
+        self._due = False  # a whole sweep was requested while another was under way
         self._purges = 0
-        self._purged_in = 0  # number of the last batch that forgets something
+        self._purged_in = 0  # number of the last batch that forgets an invocation
         self._alarm: Cancellable | None = None
-        self.armed = keep_ms is None and keyed_ms is None  # whether the next look is arranged, or none is needed
-        self.count = 0  # ended invocations that are kept, those under a key apart
+        self.armed = keep_ms is None and keyed_ms is None  # whether the next look is arranged, or not needed
+        self.count = 0  # kept ended invocations, without those under a key
         kept = [ms for ms in (keep_ms, keyed_ms) if ms is not None]
         self._shortest_ms = min(kept) if kept else None
         self.limit: float = float("inf") if keep_count is None else keep_count + SLICE
@@ -54,7 +52,7 @@ class Retention:
         self.sweep()
 
     def look(self) -> None:
-        """One more has ended, beyond the limit or the first of them."""
+        """Another invocation has ended: it exceeds the limit, or no look is arranged yet."""
         if self.count > self.limit and not self._sweeping:
             self._begin(self._trim)
         if self._alarm is None and self._shortest_ms is not None:
@@ -72,7 +70,7 @@ class Retention:
         self._purged_in = self._ledger.purged(seqs)
 
     def sweep(self) -> None:
-        """Forget what is due, in the background."""
+        """Forget all invocations that are due, in the background."""
         if self._sweeping:
             self._due = True
         elif self._shortest_ms is not None or self._keep_count is not None:
@@ -95,10 +93,12 @@ class Retention:
             self.sweep()
 
     async def _trim(self) -> None:
-        """There are too many."""
-        await self._committer.flushed()  # what has been counted is there to be found
+        """Forget the oldest invocations until the limit is kept."""
+        await self._committer.flushed()  # so that the store finds all invocations that were counted
         before = -1
-        while self.count > self.limit and self.count != before:  # or the count is wrong, and there is nothing to forget
+        while (
+            self.count > self.limit and self.count != before
+        ):  # an unchanged count is wrong: nothing is left to forget
             before = self.count
             await self._sweep_slice(keyed=False, keep_ms=None)
 
@@ -108,11 +108,12 @@ class Retention:
             await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
             None if self._keyed_ms is None else await self.expire(self._keyed_ms),
         ]
-        # Without one, the alarm of what has ended meanwhile stays.
+        # Without a next time, the alarm of invocations that have ended meanwhile stays.
         due = min((at for at in next_due if at is not None), default=None)
         if due is not None and not self._background.stopped:
             self.stop()
-            # No later than what ends right now is due, which need not be the same kind: it finds an alarm that is set.
+            # No later than an invocation that ends right now is due, of either kind: it does not set an alarm that is already
+            # set.
             assert self._shortest_ms is not None
             due = min(due, self._clock.now_ms() + self._shortest_ms)
             self._alarm = self._clock.call_at(due, self._ring)
@@ -124,16 +125,16 @@ class Retention:
         self.sweep()
 
     async def _sweep_kind(self, *, keyed: bool, keep_ms: int | None) -> int | None:
-        """Forget those of one kind that are due. When the next one will be, or None."""
+        """Forget all invocations of one kind that are due. Returns when the next will be due, or None."""
         while True:
             left = await self._sweep_slice(keyed=keyed, keep_ms=keep_ms)
             if left is not None:
                 return left[0] + keep_ms if left and keep_ms is not None else None
 
     async def _sweep_slice(self, *, keyed: bool, keep_ms: int | None) -> list[int] | None:
-        """Forget the oldest that are due. When those that it has looked at and left ended; None if there may be more."""
+        """Forget the oldest invocations that are due. Returns the end times of those it has left; None if there may be more."""
         committer = self._committer
-        if self._purged_in > committer.handed_over:  # else they would be found once more
+        if self._purged_in > committer.handed_over:  # otherwise they would be found again
             await committer.flushed()
         oldest = await self._store.ended(SLICE, keyed)
         purges = self._purges

@@ -1,7 +1,7 @@
-"""The life of a workflow as a whole: what its key stands for, what is loaded with it, how it is forgotten and run again.
+"""The life of a workflow as a whole: its run under the key, what is loaded with it, how it is forgotten and run again.
 
-Promise: state and promises of a workflow are kept as long as its run is, and go in the batch in which that goes. A promise
-that was completed before the workflow was run waits for the run as long as an ended run would be kept.
+Promise: state and promises of a workflow are kept as long as its run, and removed in the same batch. A promise that was
+completed before the workflow was run waits for the run as long as an ended run would be kept.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from actors.model.object_state import VERSION_NAME
 from actors.storage.port import Store
 from actors.storage.records import RUN, InvocationRow, PromiseRow, Status
 
-SLICE = 500  # promises looked at in one go
+SLICE = 500  # promises examined at once
 
 
 class Runs:
-    """All that needs the run of a key to stay what it is holds the key's claim meanwhile, and its object in memory."""
+    """While a method here needs the run of a key to stay the same, it holds the claim of the key, and the object in memory."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Runs:
     # --- forgetting -------------------------------------------------------------------------------------------------------
 
     async def purge(self, seqs: Sequence[int], then: Callable[[], None] | None = None) -> int:
-        """Forget ended invocations that were accepted under a key, and of those that are runs the workflow.
+        """Forget ended invocations that were accepted under a key; for a run, forget the workflow too. Returns how many.
 
-        How many: one that a restart has replaced is left alone, also if that was before this call. `then` is called in the
-        batch, if there is any.
+        A run that a restart has replaced is left alone, even if that was before this call. `then` is called in the batch, if
+        there is one.
         """
         found = await self._store.keyed(seqs)
         runs = [(service, key) for _, service, key, is_run in found if is_run]
@@ -81,13 +81,13 @@ class Runs:
                 if then is not None and seqs:
                     then()
             if runs:
-                await self._committer.acknowledged()  # from now on the store finds no run
+                await self._committer.acknowledged()  # from now on the store does not find the run
         return len(seqs)
 
     def _forget(self, mailbox: Mailbox) -> None:
-        """The state and the promises go. Who waits for a promise goes on waiting: the next run may complete it.
+        """Remove the state and the promises. Waiters of a promise stay: the next run may complete it.
 
-        If the class is an object's by now, the state is its own.
+        If the class is a VirtualObject by now, the state stays.
         """
         state = mailbox.state
         assert state is not None
@@ -101,7 +101,7 @@ class Runs:
             self._ledger.workflow(mailbox, ("state forgotten", address))
 
     async def expire(self, keep_ms: int) -> int | None:
-        """Forget the promises of `keep_ms` ago that no run has claimed. When the next one is due, or None."""
+        """Forget the promises of `keep_ms` ago that no run has claimed. Returns when the next is due, or None."""
         while True:
             await self._committer.flushed()
             latest = self._env.clock.now_ms() - keep_ms
@@ -118,7 +118,7 @@ class Runs:
             names[row.service, row.key].add(row.name)
         async with self._placements.alone(run_claim(*address) for address in names):
             await self._committer.flushed()
-            # No more than there were, and in the same order, unless a run was purged meanwhile.
+            # No more than before, and in the same order, unless a run was purged meanwhile.
             again = await self._store.unclaimed_promises(len(due))
             async with self._loader.holding_objects(names) as held:
                 states = {(mailbox.service, mailbox.key): (mailbox, mailbox.state) for mailbox in held}
@@ -137,9 +137,9 @@ class Runs:
     async def restart(
         self, seq: int, target: HandlerDefinition, row: InvocationRow, then: Callable[[Invocation], None] | None = None
     ) -> Invocation:
-        """Run the workflow once more, with the arguments of one of its runs, from an empty state and without promises.
+        """Run the workflow again, with the arguments of one of its runs, from an empty state and without promises.
 
-        `then` is called in the batch that accepts it.
+        `then` is called in the batch that accepts the run.
         """
         async with self._placements.alone([run_claim(row.service, row.key)]):
             await self._committer.flushed()
@@ -153,7 +153,7 @@ class Runs:
                 )
             async with self._loader.holding_objects([(row.service, row.key)]) as (mailbox,):
                 self._forget(mailbox)
-                if current is not None:  # it is kept, as one of many
+                if current is not None:  # the former run is kept, as an ordinary invocation
                     self._ledger.workflow(mailbox, ("replaced", (current.seq,)))
                     self._retention.count += 1
                 number = self._ledger.next_number()

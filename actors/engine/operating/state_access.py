@@ -1,12 +1,12 @@
-"""State from outside of handlers: what an operator reads of an object, and changes.
+"""State from outside of handlers: operators read the state of an object, and change it.
 
 Promise: a change is one step of the object, before or after each of its exclusive invocations and never inside one. It is
-checked against the class, is in one batch, and is durable when it is acknowledged; whatever handler comes next sees all of it.
+checked against the class, is in one batch, and is durable when it is acknowledged; the next handler sees all of it.
 
-It is not queued, because there is no invocation that could stand in the mailbox for it: while an exclusive invocation is
-between its first line and its outcome the object is busy, and that is said. One that has not begun, or whose attempts have
-left nothing in its journal, finds the state when its next attempt begins: a change comes before it. So what is paused
-because the state does not fit can be helped.
+A change is not queued, because no invocation stands in the mailbox for it: while an exclusive invocation is between its first
+line and its outcome, the object is busy, and the change is refused. An invocation that has not begun, or whose attempts have
+left nothing in its journal, reads the state when its next attempt begins: a change comes before it. So an invocation that is
+paused because the state does not fit can be helped.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from actors.storage.records import RUN
 
 @dataclass(frozen=True, slots=True)
 class StateInfo:
-    """The durable state of one object: JSON text by name, declared and undeclared. What was never assigned is not there.
+    """The durable state of one object: JSON text by name, declared and undeclared. Names that were never assigned are missing.
 
-    `version` is that of the class it was written by. `tag` changes with every change; equal state has equal tags.
+    `version` is the version of the class that wrote it. `tag` changes with every change; equal state has equal tags.
     """
 
     service: str
@@ -63,7 +63,7 @@ class StateInfo:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The same as plain JSON values."""
+        """The state as plain JSON values."""
         return {name: msgspec.json.decode(text) for name, text in self.texts.items()}
 
 
@@ -94,7 +94,7 @@ class StateAccess:
         self._placements = placements
 
     async def read(self, definition: ServiceDefinition, key: str) -> StateInfo:
-        """What is on the disk. Raises BadKey, or WrongKind for a Service."""
+        """The state on disk. Raises BadKey, or WrongKind for a Service."""
         _check_target(definition, key)
         mailbox = self._residents.known(definition.name, key)
         if mailbox is not None:
@@ -113,11 +113,11 @@ class StateAccess:
         if_tag: str | None = None,
         undeclared: bool = False,
     ) -> StateInfo:
-        """Write JSON texts by name, None deletes; returns the state as it is then, durable.
+        """Write JSON texts by name, None deletes. Returns the changed state, durable.
 
-        `changes` are checked before anything is read. With `if_tag` only a state with that tag is changed. Names that the class
-        does not declare, and the object does not have, are refused unless `undeclared`. Raises ObjectBusy, StateChanged,
-        CannotPatch, BadArguments, PayloadTooLarge, BadKey or WrongKind; then nothing has changed.
+        `changes` are checked before anything is read. With `if_tag` only a state with that tag is changed. Names that neither
+        the class declares nor the object has are refused unless `undeclared`. Raises ObjectBusy, StateChanged, CannotPatch,
+        BadArguments, PayloadTooLarge, BadKey or WrongKind; then nothing has changed.
         """
         _check_target(definition, key)
         self._intake.check_key(key)
@@ -162,7 +162,7 @@ class StateAccess:
         if_tag: str | None,
         undeclared: bool,
     ) -> StateInfo:
-        """All of it in one go, without an await: nothing can begin in between."""
+        """Apply the whole change without an await, so that nothing can begin in between."""
         state = mailbox.state
         assert state is not None
         key = mailbox.key
@@ -189,16 +189,16 @@ class StateAccess:
         written = {name: after.get(name) for name in {**before, **after} if after.get(name) != before.get(name)}
         if state.foreign:
             written[VERSION_NAME] = str(definition.version)
-        self._ledger.patch(mailbox, written)  # it stays in memory until then: what would be loaded is older
-        state.renew(after, definition.version)  # and no handler goes on with the instance before
+        self._ledger.patch(mailbox, written)  # the object stays in memory until then: the stored state is older
+        state.renew(after, definition.version)  # and no handler goes on with the previous instance
         return _info(definition, key, definition.version, after)
 
     def _check_idle(self, mailbox: Mailbox) -> None:
-        """Raises ObjectBusy if an exclusive invocation has begun that has not ended."""
+        """Raises ObjectBusy if an exclusive invocation has begun and has not ended."""
         holder = mailbox.current
         if holder is None:
             return
-        # `commands` alone would not do: a cancellation, or a migrated state, is of an invocation that has begun, too.
+        # `commands` alone is not enough: an invocation with a cancellation, or a migrated state, has begun, too.
         begun = holder.attempt is not None and holder.attempt.begun
         if holder.ended:
             raise ObjectBusy(
@@ -218,7 +218,7 @@ class StateAccess:
         before: dict[str, str],
         changes: Mapping[str, str | None],
     ) -> dict[str, str]:
-        """The state with the changes, in the version of the class, which it fits. Raises CannotPatch."""
+        """The state with the changes, in the version of the class, if it fits the class. Raises CannotPatch."""
         try:
             after = (
                 migrated(definition, key, before, state.version, self._limits.max_payload)
@@ -249,7 +249,7 @@ def _info(definition: ServiceDefinition, key: str, version: int, stored: Mapping
 
 
 def encoded(definition: ServiceDefinition, set: Mapping[str, Any], clear: Sequence[str]) -> dict[str, str | None]:
-    """Values by name as their texts. Raises BadArguments."""
+    """The JSON texts of values, by name. Raises BadArguments."""
     changes: dict[str, str | None] = {}
     for name, value in set.items():
         field = definition.fields_by_name.get(name)
@@ -261,7 +261,7 @@ def encoded(definition: ServiceDefinition, set: Mapping[str, Any], clear: Sequen
 
 
 def with_cleared(changes: dict[str, str | None], clear: Sequence[str]) -> dict[str, str | None]:
-    """`changes`, and the names that are deleted. Raises BadArguments for one that is in both."""
+    """`changes`, with the names to delete. Raises BadArguments for a name that is in both."""
     for name in clear:
         if changes.get(name) is not None:
             raise BadArguments(f"{name!r} is both set and cleared.")

@@ -1,10 +1,10 @@
 """The ticks of schedules: for each schedule one invocation waits for the next due time.
 
-Promise: a tick that comes due, or is cancelled before, is followed by the next in the same batch, so whatever is on disk
-after a crash holds each schedule once. The idempotency key of a tick names its schedule and its due time.
+Promise: a tick that comes due, or is cancelled before, is followed by the next tick in the same batch, so after a crash the
+disk holds each schedule once. The idempotency key of a tick names its schedule and its due time.
 
-Life of a tick: placed as a message for later; when it is due delivered, or skipped because the one before it has not ended
-or because it is missed; withdrawn, without a trace, when its schedule has changed before that.
+Life of a tick: it is placed as a message for later; when it is due it is delivered, or skipped because the tick before it has
+not ended or because it is too late; it is withdrawn, without a trace, if its schedule changes before that.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from actors.storage.records import Flag, InvocationRow, Status
 
 log = logging.getLogger("actors")
 
-GRACE_MS = 60_000  # a tick of misfire="skip" that is later than this is missed
-# A clock set back by more than this was wrong before, as for Debian's cron; by less, time just stands still for a while.
+GRACE_MS = 60_000  # a tick of misfire="skip" that is later than this counts as missed
+# A clock set back by more than this was wrong before, as in Debian's cron; by less, time just stands still for a while.
 CORRECTION_MS = 3 * 3_600_000
 LOOK_EVERY_MS = 60_000  # for a clock that was set back
 
 
 class _Series:
-    """A schedule at run time. At most one tick of it is `pending`, and at most one, delivered before, `running`."""
+    """A schedule at run time. At most one of its ticks is `pending`, and at most one delivered tick is `running`."""
 
     __slots__ = ("due_ms", "pending", "placed_ms", "running", "schedule", "taken")
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.pending: int | None = None  # seq
-        self.due_ms = self.placed_ms = 0  # of the pending one
+        self.due_ms = self.placed_ms = 0  # of the pending tick
         self.running: int | None = None  # seq
-        # Due times ahead whose ticks are over already: the clock was wrong when they were, or they were cancelled.
+        # Due times ahead whose ticks are already over: the clock was wrong then, or the ticks were cancelled.
         self.taken: set[int] = set()
 
     def __str__(self) -> str:
@@ -62,11 +62,11 @@ class _Series:
         return due_ms
 
     def missed(self, due_ms: int, now_ms: int) -> bool:
-        """Whether it is too late to run this tick by misfire="skip"."""
+        """Whether it is too late to run this tick under misfire="skip"."""
         return now_ms - due_ms > GRACE_MS or self.schedule.line.after(due_ms) <= now_ms
 
     def next(self, due_ms: int, now_ms: int) -> int:
-        """The due time after a tick that was due at `due_ms` and is being dealt with at `now_ms`."""
+        """The due time after a tick that was due at `due_ms` and is handled at `now_ms`."""
         if self.schedule.misfire != "skip":
             return self.first(max(due_ms, now_ms))
         # The newest tick may have come due since the last look, and not be missed.
@@ -76,7 +76,7 @@ class _Series:
         return following
 
     def fits(self, now_ms: int) -> bool:
-        """Whether the pending tick is the one that should be. Another one may be, although the schedule has not changed.
+        """Whether the pending tick is the right one. It may be wrong although the schedule has not changed.
 
         The rules of a time zone change, and a clock that was ahead is set back.
         """
@@ -126,7 +126,7 @@ class Ticks:
         await self._read_taken(self._series.values())
 
     def begin(self) -> None:
-        """Make the ticks that were read those of the schedules as they are now."""
+        """Adapt the ticks that were read to the current schedules."""
         now_ms = self._clock.now_ms()
         found, self._found = self._found, []
         for row in found:
@@ -160,7 +160,7 @@ class Ticks:
             self._alarm.cancel()
 
     def due(self, tick: Invocation) -> None:
-        """The time of a pending tick has come: deliver it or skip it, and place the next one."""
+        """The time of a pending tick has come: deliver it or skip it, and place the next tick."""
         series = self._of[tick.seq]
         schedule, due_ms, now_ms = series.schedule, tick.position, self._clock.now_ms()
         reason: str | None = None
@@ -177,13 +177,13 @@ class Ticks:
         if now_ms - due_ms > GRACE_MS:
             log.info("%s: the tick of %s runs late.", series, schedule.line.local(due_ms).isoformat())
         series.running = tick.seq
-        # It was placed by what the class was then.
+        # The tick was placed by an earlier form of the class.
         tick.args_text, tick.args = schedule.args_text, None
         tick.shared, tick.mode = schedule.handler.shared, schedule.handler.mode
         self._intake.deliver_scheduled(tick)
 
     def ended(self, tick: Invocation) -> None:
-        """A tick has its outcome. One that ends before its time is followed by the next one all the same."""
+        """A tick has its outcome. A tick that ends before its time is still followed by the next tick."""
         series = self._of.pop(tick.seq, None)
         if series is None:
             return
@@ -191,13 +191,13 @@ class Ticks:
             series.running = None
         elif series.pending == tick.seq:
             series.pending = None
-            # If the clock was wrong when it was placed, so is its successor, and will be found to be.
+            # If the clock was wrong when the tick was placed, so is its successor, and that will be noticed.
             self._place(series, series.next(series.due_ms, self._clock.now_ms()), series.placed_ms)
 
     # --- placing and withdrawing --------------------------------------------------------------------------------------
 
     def _place(self, series: _Series, due_ms: int, placed_ms: int = 0) -> None:
-        """Make the tick of this due time pending. `placed_ms` is when that was decided, if not now."""
+        """Make the tick of this due time pending. `placed_ms` is the time of the decision, if not now."""
         schedule = series.schedule
         seq, now_ms = self._intake.next_number(), max(placed_ms, self._clock.now_ms())
         tick = Invocation(seq, schedule.handler, schedule.key or own_key(seq), schedule.args_text, None, now_ms)
@@ -211,11 +211,12 @@ class Ticks:
         self._pends(series, seq, due_ms, now_ms)
 
     def _pends(self, series: _Series, seq: int, due_ms: int, placed_ms: int) -> None:
+        """Note the pending tick of a schedule."""
         series.pending, series.due_ms, series.placed_ms = seq, due_ms, placed_ms
         self._of[seq] = series
 
     def _withdraw(self, tick: Invocation) -> None:
-        """Take a pending tick back. No trace of it stays: its due time may come back, with the schedule."""
+        """Withdraw a pending tick without a trace: its due time may come back, with the schedule."""
         series = self._of.pop(tick.seq, None)
         if series is not None:
             series.pending = None
@@ -230,7 +231,7 @@ class Ticks:
             self._alarm = self._clock.call_at(max(min(pending), self._clock.now_ms() + LOOK_EVERY_MS), self._look)
 
     def _look(self) -> None:
-        """Look for ticks that were placed at a time which is far from having come."""
+        """Look for ticks that were placed at a time that is still far ahead."""
         self._arm()
         now_ms = self._clock.now_ms()
         ahead = [
@@ -258,7 +259,7 @@ class Ticks:
     async def _place_anew(self, series: _Series, seq: int) -> None:
         async with self._loader.holding(seq) as tick:
             if tick is None or series.pending != seq:
-                return  # it was due, or cancelled, meanwhile: the next one was placed by the new time
+                return  # the tick was due, or cancelled, meanwhile: the next tick was placed by the new time
             log.warning("%s: the clock was set back, so its next tick is placed anew.", series)
             self._withdraw(tick)
             self._place(series, series.first(self._clock.now_ms()))

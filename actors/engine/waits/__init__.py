@@ -1,1 +1,1 @@
-"""What a handler may wait for beside its own steps and timers, and the waits that would never end."""
+"""What a handler may wait for, beside its own steps and timers; and the waits that would never end."""

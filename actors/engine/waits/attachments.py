@@ -1,7 +1,6 @@
-"""Waiting for the outcome of an invocation one has not called: `ctx.attach`, and calls under an idempotency key.
+"""Waiting for the outcome of an invocation of another caller: `ctx.attach`, and calls under an idempotency key.
 
-Who waits for whom is a row of its own, because either may be out of memory, or this process gone, when the outcome is
-there.
+Each wait has its own row, because waiter and target may be out of memory, or this process gone, when the outcome is there.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Attachments:
         self._deadlocks = deadlocks
 
     def begin(self, caller: Invocation, index: int, target: int) -> None:
-        """Attach a command to an invocation, unless an earlier attempt has begun to."""
+        """Attach a command to an invocation, unless an earlier attempt has done so."""
         if caller.work is not None and index in caller.work:
             return
         self._progress.add_work(caller, index, self._background.spawn(self._attach(caller, index, target)))
@@ -53,13 +52,13 @@ class Attachments:
         await self.attach(caller, index, target, placed=False)
 
     async def attach(self, caller: Invocation, index: int, target: int, *, placed: bool) -> bool:
-        """Complete the command with the target's outcome, now or later. With `placed` that is recorded first.
+        """Complete the command with the target's outcome, now or later. With `placed` the target is recorded first.
 
-        False, and nothing is done, if it was `placed` and is forgotten by now.
+        False, and nothing is done, if the command was `placed` and the target has been forgotten.
         """
         async with self._loader.holding(target) as invocation:
             if invocation is not None:
-                # Without an await: all of it is in one batch.
+                # Without an await, so that everything is in one batch.
                 if caller.ended or caller.journal is None or index in caller.journal.completed:
                     return True
                 invocation.more().flags |= Flag.ATTACHED
@@ -80,11 +79,11 @@ class Attachments:
         return True
 
     def ended(self, target: int, status: int, outcome: str | None) -> None:
-        """The target's outcome is there."""
+        """The target has ended: pass its outcome on to all waiters."""
         self._background.run(self._pass_on(target, status, outcome))
 
     async def settle(self, targets: Iterable[int]) -> None:
-        """After a restart: pass on what had ended, but not arrived."""
+        """After a restart: pass on outcomes that have not reached their waiters."""
         for target in targets:
             row = await self._store.invocation(target)
             await self._pass_on(target, None if row is None else row.status, None if row is None else row.outcome)

@@ -61,7 +61,7 @@ class Payload:
 
 
 class Awakeables:
-    """All of it may wait for a load; the completion itself is one step, in one batch with whatever caused it."""
+    """Completes awakeables, perhaps after a load; the completion itself is one step, in one batch with its cause."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ class Awakeables:
             self._check_room(payload)
             self._apply_now(invocation, seq, index, payload)
         except TerminalError:
-            await self._committer.flushed()  # as `gated`
+            await self._committer.flushed()  # as in `gated`
             raise
         await self._committer.acknowledged()
 
     def complete_for(self, caller: Invocation, command: int, seq: int, index: int, kind: int, text: str) -> None:
-        """The same for a handler: its own command is completed in the very batch that completes the awakeable."""
+        """Complete an awakeable for a handler: the command of the handler is completed in the same batch."""
         if caller.work is not None and command in caller.work:
-            return  # an earlier attempt has begun it
+            return  # an earlier attempt has begun the completion
         if kind == Kind.RESOLVE:
             payload = Payload(Kind.COMPLETED, text=text)
         else:
@@ -122,7 +122,7 @@ class Awakeables:
             self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
 
     async def apply(self, seq: int, index: int, payload: Payload, then: Callable[[], None] | None = None) -> None:
-        """`then` is called in the batch of the completion, which need not be durable yet. Raises as `complete` does."""
+        """Complete an awakeable; the batch need not be durable yet. `then` is called in that batch. Raises like `complete`."""
         self._check_room(payload)
         invocation = self._waiting(seq, index)
         if invocation is not None:
@@ -133,7 +133,7 @@ class Awakeables:
         async with self._loader.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
-                # While turns are held, it must have reached its wait before it is shown a completion that lets it go
+                # While turns are held, the handler must have reached its wait before it is shown a completion that lets it go
                 # on.
                 if unknown or self._turns.held:
                     await self._progress.replayed(invocation, index)
@@ -147,7 +147,7 @@ class Awakeables:
             then()
 
     def _waiting(self, seq: int, index: int) -> Invocation | None:
-        """Its invocation, if that can be told now: its handler is in memory, and says which type it waits for."""
+        """The invocation, if the waiting type is known now: its handler is in memory, and says which type it waits for."""
         invocation = self._open.get(seq)
         if invocation is None or invocation.attempt is None or self._turns.held:
             return None
@@ -169,7 +169,7 @@ class Awakeables:
         command = journal.command(index) if journal is not None else None
         if journal is None or command is None or command.kind != Kind.AWAKEABLE:
             raise UnknownAwakeable(_UNKNOWN)
-        if codec is None:  # no attempt is there to say: it is asleep, backs off or is paused
+        if codec is None:  # no attempt is there to ask: the invocation sleeps, backs off or is paused
             codec = codec_named(command.name)
         text = payload.encoded(codec)
         completion = journal.completed.get(index)
@@ -186,7 +186,7 @@ class Awakeables:
             _check_same(completion.kind, completion.value, payload.kind, text, codec)
 
     async def _check_ended(self, seq: int, index: int, payload: Payload) -> None:
-        """A completion for an invocation that is over: a repetition of the recorded one is fine, nothing else is."""
+        """A completion for an ended invocation: repeating the recorded completion is fine, any other is an error."""
         await self._committer.flushed()
         rows: list[JournalRow] = await self._store.journal(seq)
         if not any(row.idx == index and row.kind == Kind.AWAKEABLE for row in rows):
@@ -203,9 +203,9 @@ class Awakeables:
 
 
 def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool:
-    """Whether what the awakeable waits for can be told without its handler.
+    """Whether the type that the awakeable waits for is known without its handler.
 
-    A plain type that accepts the value is the recorded one. If it does not, the code is asked: it may have changed since.
+    A plain type that accepts the value is taken as recorded. If it refuses the value, the code decides: it may have changed.
     """
     command = invocation.journal.command(index) if invocation.journal is not None else None
     codec = plain_codec(command.name) if command is not None else None

@@ -1,9 +1,9 @@
 """The graph of waits between invocations, walked when a new wait may close a cycle.
 
-A started invocation waits for those it has called, or attached itself to, and has no answer from. An invocation in a
-mailbox waits for the invocation that holds the object. Every cycle has a last edge, and that edge is a message that
-joins a queue, called or with another invocation attached to it, or an attachment: so those are the moments at which a
-cycle is looked for. A call counts as waited for from the moment it is made; use a send to wait for nothing.
+A started invocation waits for the invocations that it has called, or attached itself to, and has no answer from. An invocation
+in a mailbox waits for the invocation that holds the object. The last edge of every cycle is an attachment, or a message that
+joins a queue, called or with another invocation attached to it. So a cycle is looked for at these moments. A call counts as
+waited for from the moment it is made; use a send to wait for nothing.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from actors.storage.records import Status
 
 
 class Deadlocks:
-    """Refuses the call that would close a cycle. Part of the graph may be out of memory: then it is loaded first."""
+    """Refuses the call that would close a cycle. Parts of the graph may be out of memory: then they are loaded first."""
 
     def __init__(self, residents: Residents, progress: Progress, loader: Loader) -> None:
         self._residents = residents
         self._open = residents.open
         self._progress = progress
         self._loader = loader
-        self._under_way: set[int] = set()  # invocations of which a check waits for others to come into memory
+        self._under_way: set[int] = set()  # invocations whose check waits for others to be loaded
 
     def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
-        """An invocation that has a waiter stands behind another one: refuse that wait if it closes a cycle.
+        """An invocation with a waiter stands behind another invocation: refuse the wait if it closes a cycle.
 
-        It asks this whenever it comes into memory. A check that is under way is not begun again: it brings objects back that
-        were let go, and each of them may hold others that ask.
+        Called whenever the invocation comes into memory. A check that is under way is not begun again: it loads objects that
+        were evicted, and each of them may hold further invocations to check.
         """
         if waiting.seq in self._under_way and not loaded:
             return
         if waiting.status != Status.PENDING or waiting.mailbox is None or waiting.mailbox.current is waiting:
             return
-        if self._open.get(waiting.seq) is not waiting:  # another object took its place in memory meanwhile
+        if self._open.get(waiting.seq) is not waiting:  # the invocation was evicted to make room meanwhile
             self._check_later(waiting, loaded)
             return
         path, cold = self._path(waiting, waiting.seq)
@@ -54,26 +54,26 @@ class Deadlocks:
         if last.seq == waiting.parent:
             self._progress.end(waiting, _refusal(path))
             return
-        # The last one is attached to it: the message goes on, the attachment fails.
+        # The last invocation is attached to it: the message goes on, the attachment fails.
         assert last.journal is not None
         index = next(index for index, seq in last.journal.waits.items() if seq == waiting.seq)
         self._progress.complete(last, index, Kind.FAILED, failure_text(_refusal([last, *path[:-1]])))
         self.check_queued(waiting, loaded)
 
     def _check_later(self, waiting: Invocation, known: frozenset[int]) -> None:
-        """With all of these in memory."""
+        """Check again with all of these invocations in memory."""
         self._under_way.add(waiting.seq)
         again = functools.partial(self._queued_again, waiting.seq, known)
         self._loader.hold_while([waiting.seq, *known], again)
 
     def _queued_again(self, seq: int, loaded: frozenset[int]) -> None:
         self._under_way.discard(seq)
-        waiting = self._open.get(seq)  # it may have been evicted and loaded again since
+        waiting = self._open.get(seq)  # the invocation may have been evicted and loaded again since
         if waiting is not None:
             self.check_queued(waiting, loaded)
 
     def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
-        """An invocation waits for another one's outcome: fail that command if the other one waits for it."""
+        """An invocation waits for the outcome of another: fail the command if the other invocation waits for the first."""
         if caller.ended or caller.journal is None or index not in caller.journal.waits:
             return
         start = self._open.get(target)
@@ -93,26 +93,30 @@ class Deadlocks:
             self.check_attached(caller, index, target, loaded)
 
     def waits_for(self, service: str, key: str, invocation: Invocation) -> bool:
-        """Whether an object can do nothing more before `invocation` has ended, as far as memory tells."""
+        """Whether an object can do nothing more before `invocation` has ended, as far as invocations in memory show."""
         mailbox = self._residents.known(service, key)
         holder = mailbox.current if mailbox is not None else None
-        if holder is None or holder.ended:  # only a step of it goes on
+        if holder is None or holder.ended:  # only a step of the holder goes on
             return False
         return holder is invocation or self._path(holder, invocation.seq)[0] is not None
 
     def final(
         self, error: TerminalError, sender: Invocation, target: HandlerDefinition, key: str, options: Options
     ) -> bool:
-        """Whether a handler gets what refuses its message. A full mailbox is back-pressure: the sender backs off.
+        """Whether the handler receives the error that refuses its message. A full mailbox is back-pressure: the sender backs
+        off.
 
-        Unless it says otherwise, or the object can do nothing before the sender ends: there would never be room.
+        The handler receives it if its options say so, or if the object can do nothing before the sender ends: there would never
+        be room.
         """
         if not isinstance(error, MailboxFull) or options.fail_when_full:
             return True
         return self.waits_for(target.service.name, key, sender)
 
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
-        """A path of waits from `start` to the invocation `goal`, both ends included, and what was met that is not in memory."""
+        """A path of waits from `start` to the invocation `goal`, both included, and the invocations on the way that are not in
+        memory.
+        """
         open_ones = self._open
         cold: set[int] = set()
         seen = {start.seq}
@@ -137,6 +141,7 @@ class Deadlocks:
 
 
 def _waits_for(invocation: Invocation) -> list[int]:
+    """The seqs of the invocations that this invocation waits for."""
     mailbox = invocation.mailbox
     if mailbox is not None and not invocation.shared and mailbox.current is not invocation:
         return [mailbox.current.seq] if mailbox.current is not None else []

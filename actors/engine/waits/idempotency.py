@@ -2,9 +2,9 @@
 
 The scope of a key is one handler of one object. A key is taken as long as the invocation is kept.
 
-Promise: what one handler sends to one object arrives in the order in which it was sent. A message under a key is placed
-beside the handler, because the file must be read first; so everything the handler sends to that object meanwhile waits
-for it and is placed the same way. After a crash the replay begins all of it again.
+Promise: messages from one handler to one object arrive in the order in which they were sent. A message under a key is placed
+beside the handler, because the file must be read first; so every message that the handler sends to that object meanwhile waits
+for it and is placed the same way. After a crash the replay begins all placements again.
 """
 
 from __future__ import annotations
@@ -37,11 +37,9 @@ Lane = tuple[int, str, str]
 
 
 class Placements:
-    """Finds the invocation a key stands for, or accepts it. Of several at the same time only one is accepted."""
+    """Finds the invocation of a key, or accepts it. Of several simultaneous messages with one key only one is accepted."""
 
-    called: Callable[
-        [Invocation, Invocation, bool], None
-    ]  # a call was accepted; handed in by the wiring, as `final` is
+    called: Callable[[Invocation, Invocation, bool], None]  # a call was accepted; set by the wiring, like `final`
     final: Callable[[TerminalError, Invocation, HandlerDefinition, str, Options], bool]
 
     def __init__(
@@ -65,15 +63,15 @@ class Placements:
         self._intake = intake
         self._attachments = attachments
         self._failures = failures
-        # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) when that is known.
+        # Keys whose invocation is being looked for, or is accepted but not durable: (seq, arguments) once known.
         self._claims: dict[Claim, asyncio.Future[tuple[int, str]]] = {}
-        # By (caller, service, key): the placements under way, by command, in order. Each waits for the one before it.
+        # By (caller, service, key): the placements under way, by command, in order. Each placement waits for the one before it.
         self.lanes: dict[Lane, dict[int, asyncio.Task[None]]] = {}
 
     async def place(self, message: Message, accept: Callable[[], Invocation]) -> tuple[int, bool]:
         """The number of the invocation, once that is durable, and whether it is new. Raises IdempotencyMismatch.
 
-        `accept` is called, in the same step in which none was found, to take the message in.
+        `accept` is called to accept the message, in the same step in which no invocation was found.
         """
         self._background.check_running()
         claim = message.claim
@@ -83,7 +81,7 @@ class Placements:
             except asyncio.CancelledError:
                 if is_cancelled() or not pending.cancelled():
                     raise
-                continue  # the one that looked for it was cancelled, not this one
+                continue  # the task that looked for the key was cancelled, not this task
             self._check_same(message, args)
             await self._committer.acknowledged(self._ids.invocation(seq))
             return seq, False
@@ -97,7 +95,7 @@ class Placements:
             self._background.check_running()
             invocation = accept()
             pending.set_result((invocation.seq, message.args_text))
-            await self._intake.durable(invocation)  # from now on the store finds it
+            await self._intake.durable(invocation)  # from now on the store finds the invocation
             return invocation.seq, True
         except BaseException as error:
             if not isinstance(error, Exception):
@@ -128,7 +126,7 @@ class Placements:
 
     @contextlib.asynccontextmanager
     async def alone(self, claims: Iterable[Claim]) -> AsyncIterator[None]:
-        """No other task may look up or change what these keys stand for until the block ends."""
+        """No other task may look up or change the invocations of these keys until the block ends."""
         async with contextlib.AsyncExitStack() as stack:
             for claim in dict.fromkeys(claims):
                 while (pending := self._claims.get(claim)) is not None:
@@ -142,21 +140,21 @@ class Placements:
         self._claims.pop(claim).cancel()
 
     def under_way(self, caller: Invocation, target: HandlerDefinition, key: str) -> bool:
-        """Whether what the caller has sent to this object before is not placed yet: then nothing may be accepted past it."""
+        """Whether an earlier message of the caller to this object is not placed yet: then later messages must not overtake it."""
         return (caller.seq, target.service.name, key) in self.lanes
 
     def sending(self, callers: Iterable[Invocation]) -> list[asyncio.Task[None]]:
-        """The placements of these that are under way."""
+        """The placements under way for these callers."""
         seqs = {caller.seq for caller in callers} if self.lanes else ()
         return [task for lane, tasks in self.lanes.items() if lane[0] in seqs for task in tasks.values()]
 
     def begin(
         self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
     ) -> None:
-        """Place the message of a handler's call or send, unless an earlier attempt has begun to.
+        """Place the message of a handler's call or send, unless an earlier attempt has done so.
 
-        `told` says whether the handler knew of its cancellation when it made the request; `number` is the invocation
-        number that the handler was given.
+        The last two arguments: whether the handler had received its cancellation when it made the request, and the invocation
+        number that it was given.
         """
         if caller.work is None or command not in caller.work:
             lane = caller.seq, message.target.service.name, message.key
@@ -173,7 +171,7 @@ class Placements:
             del self.lanes[lane]
 
     def _push_back(self, caller: Invocation, lane: Lane) -> None:
-        """The next attempt repeats this placement and those behind it, which must not overtake it."""
+        """The next attempt repeats this placement and the later placements, which must not overtake it."""
         for command, task in self.lanes.pop(lane, {}).items():
             if caller.work is not None:
                 caller.work.pop(command, None)
@@ -196,7 +194,7 @@ class Placements:
                 raise asyncio.CancelledError  # no caller will wait for it
             if message.idempotency_key is not None:
                 self._intake.check_room(message.target, message.key, message.args_text, message.options.headers)
-            # Else there was room when it was sent: now the handler would not hear of a refusal.
+            # Otherwise there was room when it was sent: now the handler would not receive a refusal.
             seq = number if number is not None else self._ledger.next_number()
             self._progress.place(caller, command, seq)
             self._progress.work_ended(caller, command)
@@ -219,7 +217,7 @@ class Placements:
                     self._progress.place(caller, command, seq)
                     self._progress.work_ended(caller, command)
                 elif not new and not await self._attachments.attach(caller, command, seq, placed=True):
-                    continue  # forgotten since it was found: now the key is free
+                    continue  # forgotten since it was found: the key is free now
                 return
         except TerminalError as error:
             if self.final(error, caller, message.target, message.key, message.options):
@@ -228,5 +226,5 @@ class Placements:
                 self._push_back(caller, (caller.seq, message.target.service.name, message.key))
                 if caller.work is not None:
                     caller.work.pop(command, None)
-                if caller.attempt is not None:  # the next attempt places it again
+                if caller.attempt is not None:  # the next attempt places the message again
                     self._failures.pushed_back(caller, error)

@@ -1,7 +1,7 @@
-"""Durable promises: the first completion counts, and every waiter gets it, in memory or not.
+"""Durable promises: the first completion counts, and every waiter receives it, in memory or not.
 
-Promise: what completes a promise, what it completes, and all that wait for it are in one batch. So a crash finds a
-promise open and all its waiters waiting, or completed and all of them notified.
+Promise: the command that completes a promise, the completed promise and all its waiters are in one batch. So after a crash a
+promise is open and all its waiters wait, or it is completed and all of them are notified.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ Waiter = tuple[int, int]  # seq of an open invocation, index of its command
 
 
 class WorkflowState(ObjectState):
-    """The state of a workflow and its promises: `completed` by name, and by name of an open one who waits for it.
+    """The state of a workflow and its promises: `completed` by name, and the waiters of each open promise, by name.
 
-    A waiter may have been evicted alone; it may also have ended. When the whole workflow leaves, its waiters are found
+    A waiter may have been evicted alone; it may also have ended. When the whole workflow is evicted, its waiters are found
     again in the journals of its open invocations, which are loaded with it.
     """
 
@@ -60,7 +60,7 @@ class WorkflowState(ObjectState):
 
 
 class Promises:
-    """What handlers of a workflow ask of its promises. Their object is in memory: they run on it."""
+    """The requests of a workflow's handlers for its promises. The object is in memory: the handlers run on it."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Promises:
         self._progress = progress
 
     def wait(self, invocation: Invocation, index: int, name: str) -> None:
-        """Complete the command with the promise's completion, now or when there is one."""
+        """Complete the command with the promise's completion, now or once there is one."""
         if invocation.begun(index):
             return
         state = _state(invocation)
@@ -90,7 +90,7 @@ class Promises:
             self._progress.complete(invocation, index, *found)
 
     def peek(self, invocation: Invocation, index: int, name: str) -> None:
-        """Complete the command with what there is now."""
+        """Complete the command with the current value."""
         if not invocation.begun(index):
             found = _state(invocation).completed.get(name)
             self._progress.complete(invocation, index, *(found or (Kind.COMPLETED, None)))
@@ -117,7 +117,7 @@ class Promises:
             self._complete_now(caller, index, name, wanted, codec)
 
     def ended(self, invocation: Invocation, journal: Journal) -> None:
-        """It waits for no promise any more."""
+        """The invocation has ended: it no longer waits for promises."""
         state = invocation.mailbox.state if invocation.mailbox is not None else None
         if isinstance(state, WorkflowState) and state.waiters:
             for entry in journal.commands:
@@ -125,7 +125,7 @@ class Promises:
                     _discard(state, entry.name, (invocation.seq, entry.idx))
 
     def _unready(self, state: WorkflowState, name: str, wanted: Completion) -> set[Waiter]:
-        """Those who wait and are not in memory, or not with their code, unless their recorded type is known and accepts it."""
+        """The waiters that are not in memory, or without their code, unless their recorded type is known and accepts the value."""
         open_ones, found = self._open, set[Waiter]()
         for seq, index in state.waiters.get(name, ()):
             invocation = open_ones.get(seq)
@@ -134,11 +134,11 @@ class Promises:
         return found
 
     async def _complete(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
-        """The same with waiters that are not ready: they come back first. The caller's end cancels this."""
+        """`_complete_now` after loading the waiters that are not ready. The caller's end cancels this."""
         async with contextlib.AsyncExitStack() as stack:
-            asked: set[Waiter] = set()  # and are held; one that is not here all the same has ended
-            while unready := self._unready(_state(caller), name, wanted) - asked:
-                asked |= unready
+            requested: set[Waiter] = set()  # waiters that are held in memory; a waiter that is still missing has ended
+            while unready := self._unready(_state(caller), name, wanted) - requested:
+                requested |= unready
                 await stack.enter_async_context(self._loader.holding_all(seq for seq, _ in unready))
                 for seq, at in unready:
                     if (waiting := self._open.get(seq)) is not None:
@@ -146,7 +146,7 @@ class Promises:
             self._complete_now(caller, index, name, wanted, codec)
 
     def _complete_now(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:
-        """Without an await: all of it is in one batch."""
+        """Without an await, so that everything is in one batch."""
         state = _state(caller)
         found = state.completed.get(name)
         refusal: PromiseCompleted | BadArguments | None = None
@@ -173,18 +173,18 @@ class Promises:
     def _store(self, caller: Invocation, name: str, wanted: Completion) -> None:
         mailbox = caller.mailbox
         assert mailbox is not None
-        # Without a run it may be one before it, or one after its end: the clean-up finds out.
+        # Without a run, the promise may be before its run, or after the end of it: the clean-up finds out.
         unclaimed = int(mailbox.current is None)
         failed = int(wanted.kind == Kind.FAILED)
         row = (caller.service, caller.key, name, failed, wanted.text, self._ledger.now_ms(), unclaimed)
         self._ledger.workflow(mailbox, ("completed", row))
 
 
-_ASKS = (Status.BLOCKED, Status.RUNNING)  # its code is there, or comes back: it asks for the promise on its way
+_ASKS = (Status.BLOCKED, Status.RUNNING)  # the code is there, or comes back: it requests the promise on its way
 
 
 def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Completion) -> BadArguments | None:
-    """What is wrong with a value for those who wait, or None."""
+    """The error for a value that a waiter's type refuses, or None."""
     if wanted.kind == Kind.FAILED:
         return None
     for invocation, index in waiting:
@@ -201,7 +201,9 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
 
 
 def _accepts(invocation: Invocation, index: int, wanted: Completion) -> bool:
-    """Whether its code is there to say what it accepts, or the type that is recorded accepts this. That may have changed."""
+    """Whether the code of the waiter is there to say what it accepts, or its recorded type, which may have changed, accepts
+    this.
+    """
     codec = _waits_as(invocation, index)
     if codec is None or (invocation.attempt is not None and invocation.attempt.future(index) is not None):
         return codec is not None
@@ -209,12 +211,12 @@ def _accepts(invocation: Invocation, index: int, wanted: Completion) -> bool:
 
 
 def _waits_as(invocation: Invocation, index: int) -> Codec | None:
-    """The type it waits for; None if this process does not know it."""
+    """The type the waiter waits for; None if this process does not know it."""
     future = invocation.attempt.future(index) if invocation.attempt is not None else None
     if future is not None:
         return future.codec
     command = invocation.journal.command(index) if invocation.journal is not None else None
-    # No attempt is there to say: the journal knows the type's name.
+    # No attempt is there to ask: the journal holds the name of the type.
     return codec_named(ANY.decode(str(command.value))) if command is not None else None
 
 
