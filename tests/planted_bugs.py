@@ -672,7 +672,7 @@ BUGS = [
     Bug(
         "a coroutine that run() refuses is left over",
         "actors/app/runner.py",
-        "        main.close()  # else",
+        "        main.close()  # otherwise Python warns that the coroutine was never awaited",
         "        # else",
     ),
     Bug(
@@ -1035,13 +1035,13 @@ BUGS = [
     Bug(
         "a group of terminal errors is tried again",
         "actors/attempt/raised.py",
-        "    if not isinstance(first, TerminalError) or not all(isinstance(one, TerminalError) for one in errors):",
+        "    if not isinstance(first, TerminalError) or not all(isinstance(leaf, TerminalError) for leaf in errors):",
         "    if True:",
     ),
     Bug(
         "a group with one terminal error is terminal",
         "actors/attempt/raised.py",
-        " or not all(isinstance(one, TerminalError) for one in errors):",
+        " or not all(isinstance(leaf, TerminalError) for leaf in errors):",
         ":",
     ),
     Bug(

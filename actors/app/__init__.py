@@ -1,1 +1,1 @@
-"""A process: the app, the way in by name, and what callers hold."""
+"""A process: the app, its operations by name, and the handles that callers hold."""

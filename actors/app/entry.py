@@ -1,8 +1,8 @@
 """Where an app may be called from: on its own event loop, and from outside of its own handlers.
 
-Promise: a call from anywhere else is refused before anything happens. From another thread or loop its answer could not
-be delivered. Inside a handler it would not be part of the invocation: each replay would repeat it, and a call of the
-handler's own object would never return, where ctx.object refuses it.
+Promise: a call from anywhere else is refused before anything happens. To another thread or loop, the answer could not be
+delivered. Inside a handler, the call would not be part of the invocation: each replay would repeat it, and a call of the
+handler's own object would never return, which ctx.object refuses.
 """
 
 from __future__ import annotations

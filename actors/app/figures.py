@@ -1,4 +1,4 @@
-"""What is counted while an app runs, for metrics."""
+"""The values counted while an app runs, for metrics."""
 
 from __future__ import annotations
 

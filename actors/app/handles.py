@@ -22,7 +22,7 @@ _this_thread = threading.get_ident
 
 
 class ClientCall(AwaitedOutside, Call[R]):
-    """A call made from outside, under way. Awaiting it gives the value once it is durable.
+    """A call from outside of handlers, under way. Awaiting it gives the value once that is durable.
 
     Cancelling a waiter cancels its future, so every waiter gets its own.
     """
@@ -39,7 +39,7 @@ class ClientCall(AwaitedOutside, Call[R]):
         self._first = future
 
     def __await__(self) -> Generator[Any, None, R]:
-        if _this_thread() != self._partition.thread:  # on the same one, asyncio itself refuses another loop's future
+        if _this_thread() != self._partition.thread:  # on the same thread, asyncio refuses a future of another loop
             check_loop(self._partition.loop)
         future, self._awaited = self._awaited, None
         return (future if future is not None else self._again()).__await__()
@@ -50,13 +50,13 @@ class ClientCall(AwaitedOutside, Call[R]):
             result: R = await self._gateway.result(invocation.seq)
             return result
         if not self._first.done() or self._first.cancelled() or self._first.exception() is not None:
-            await self._partition.committer.flushed()  # of the life it has ended in: a commit that failed says so
+            await self._partition.committer.flushed()  # of the partition the call ended in: a failed commit raises
         ended: R = invocation.result()
         return ended
 
 
 class KeyedCall(AwaitedOutside, Call[R]):
-    """A call under an idempotency key, under way: it may stand for an earlier one."""
+    """A call under an idempotency key, under way: it may stand for an earlier call."""
 
     __slots__ = ("_task",)
 
@@ -68,7 +68,7 @@ class KeyedCall(AwaitedOutside, Call[R]):
 
 
 class ClientHandle(InvocationHandle[R]):
-    """An invocation known by its id. Survives restarts: `app.invocation(id)` makes one again."""
+    """An invocation known by its id. The id survives restarts: `app.invocation(id)` creates a handle again."""
 
     __slots__ = ("_accepted", "_gateway", "_ids", "_partition", "_seq")
 
@@ -81,7 +81,7 @@ class ClientHandle(InvocationHandle[R]):
 
     @property
     def id(self) -> str:
-        return self._ids.invocation(self._seq)  # not made unless it is asked for: few are, and it takes a hash
+        return self._ids.invocation(self._seq)  # made only when it is read: few ids are, and each takes a hash
 
     def __await__(self) -> Generator[Any, None, ClientHandle[R]]:
         partition = self._partition
@@ -91,22 +91,24 @@ class ClientHandle(InvocationHandle[R]):
         if accepted is not None:
             yield from accepted.__await__()
             self._partition = None
-        elif self._partition is not None:  # the future belongs to an earlier await, and is cancelled with it
+        elif self._partition is not None:  # the future belongs to an earlier await, and is cancelled with that
             yield from self._partition.committer.flushed().__await__()
         return self
 
     async def result(self) -> R:
-        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is not kept any more."""
+        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if the invocation is no longer
+        kept.
+        """
         result: R = await self._gateway.result(self._seq)
         return result
 
     async def output(self) -> R:
-        """The outcome, without waiting for it. Raises NotReady, or UnknownInvocation if it is not kept any more."""
+        """The outcome, without waiting for it. Raises NotReady, or UnknownInvocation if the invocation is no longer kept."""
         output: R = await self._gateway.output_value(self._seq)
         return output
 
     async def cancel(self) -> None:
-        """Ask it to end: `App.cancel` with its id."""
+        """Ask the invocation to end: `App.cancel` with its id."""
         await self._gateway.cancel(self.id)
 
 
@@ -126,13 +128,13 @@ class KeyedHandle(InvocationHandle[R]):
 
     @property
     def previously_accepted(self) -> bool:
-        """Whether an earlier request had taken the key."""
+        """Whether an earlier request had used the key."""
         return not self._known()[1]
 
     def _known(self) -> tuple[int, bool]:
         if not self._placed.done():
             raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier one. Await the handle "
+                "This message has an idempotency key, so it may stand for an earlier message. Await the handle "
                 "first; then its id is known."
             )
         return self._placed.result()
@@ -142,18 +144,18 @@ class KeyedHandle(InvocationHandle[R]):
         return self
 
     async def result(self) -> R:
-        """The outcome of the invocation the key stands for."""
+        """The outcome of the invocation that the key stands for."""
         seq, _ = await done(self._placed, repeatable=True)
         result: R = await self._gateway.result(seq)
         return result
 
     async def output(self) -> R:
-        """The same without waiting for it. Raises NotReady."""
+        """The outcome of the invocation that the key stands for, without waiting for it. Raises NotReady."""
         seq, _ = await done(self._placed, repeatable=True)
         output: R = await self._gateway.output_value(seq)
         return output
 
     async def cancel(self) -> None:
-        """Ask it to end: `App.cancel` with its id."""
+        """Ask the invocation to end: `App.cancel` with its id."""
         await self
         await self._gateway.cancel(self.id)

@@ -1,6 +1,6 @@
-"""The life of an app: it opens its file, recovers from it, stops with it, and is closed.
+"""The life of an app: it opens its file, recovers from the file, stops, and is closed.
 
-Promise: a file is given free by whatever has opened it: by `close`, with the event loop, or when nothing refers to the app.
+Promise: the file is always released: by `close`, with the event loop, or when nothing refers to the app any more.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from actors.storage.sqlite.store import SqliteStore
 
 log = logging.getLogger("actors")
 
-FORGOTTEN_CLOSES_S = 5  # so long an App that nothing refers to may take to write what is open
-STEP_THREADS = 32  # functions of ctx.run that block at the same time; more of them queue
+FORGOTTEN_CLOSES_S = 5  # the time that an App without references may take to write open work
+STEP_THREADS = 32  # functions of ctx.run that block at the same time; further functions queue
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an app is made with, beside its classes and its limits."""
+    """The options of an app, besides its classes and its limits."""
 
     clock: Clock
     rng: Random
@@ -61,7 +61,9 @@ class Options:
 
 
 class Life:
-    """Makes the partition of `partitions`, and a new one when the database has failed. `store` is the user's own, or None."""
+    """Creates the partition of `partitions`, and a new partition after a failure of the database. `store` is the user's own, or
+    None.
+    """
 
     def __init__(self, partitions: Partitions, options: Options, store: Store | None, path: str, poll_ms: int) -> None:
         self._partitions = partitions
@@ -69,15 +71,15 @@ class Life:
         self.store = store
         self.path = path
         self.poll_ms = poll_ms
-        self.file: str | None = None  # which it has open, if that is known
+        self.file: str | None = None  # the path of the open file, if known
         self._outside = contextvars.Context()
         self._threads: DaemonThreads | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
-        self._hooks: set[asyncio.Task[Any]] = set()  # what `on_stopped` has returned: it may start the app again
+        self._hooks: set[asyncio.Task[Any]] = set()  # coroutines of `on_stopped`: they may start the app again
         self.recoveries = Recovery(options.clock, lambda: getattr(self.store, "path", self.path), self._open_again)
         self._recovering: asyncio.Task[None] | None = None
-        self._stops: asyncio.Event | None = None  # set when it has stopped by itself
+        self._stops: asyncio.Event | None = None  # set when the app has stopped by itself
 
     async def start(self) -> None:
         """Open the database and go on with everything that was open. Raises StorageError or a subclass."""
@@ -90,14 +92,14 @@ class Life:
         await anext(self._end_of_loop)
 
     async def _open(self, before: Partition | None) -> None:
-        """`before` is the partition of the same file that has stopped, if there was one."""
+        """Open the file and start a partition. `before` is the stopped partition of the same file, if there was one."""
         store: Store = self.store or SqliteStore(self.path)
         loop = asyncio.get_running_loop()
         executor: Executor | None = self._options.executor or self._threads
         if executor is None:
             executor = self._threads = DaemonThreads(STEP_THREADS, "actors-step")
         env = Env(
-            IdMint(bytes(32)),  # until the file says which
+            IdMint(bytes(32)),  # until the file gives the secret
             self._options.clock,
             self._options.rng,
             self._partitions.limits,
@@ -132,10 +134,10 @@ class Life:
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
 
     async def _former_closed(self, path: str) -> bool:
-        """Whether an App that this process made before, on this file, has given it free: a cell of a notebook is run again.
+        """Whether an earlier App of this process has released this file, when a cell of a notebook is run again.
 
-        One that nothing refers to any more closes by itself. In an interactive session the last cell, or its traceback, may
-        still refer to it, and the new one takes its place.
+        An App without references closes by itself. In an interactive session the last cell, or its traceback, may still refer
+        to the earlier App; then the new App takes its place.
         """
         former = [reference for reference in _apps.copy() if _has_opened(reference(), path) and reference() is not self]
         gc.collect()
@@ -151,7 +153,7 @@ class Life:
                 and app._partitions.current is not None
                 and app._partitions.current.loop is asyncio.get_running_loop()
             ):
-                log.warning("Closed the earlier App on %s: the new one takes its place.", path)
+                log.warning("Closed the earlier App on %s: the new App takes its place.", path)
                 await app.close()
                 return True
         return False
@@ -159,7 +161,7 @@ class Life:
     async def recover(self) -> None:
         """Start again after the app has stopped because its database failed. All open invocations go on.
 
-        It tries until the file can be used, with pauses of up to two seconds. References and handles stay valid. Concurrent
+        Tries until the file can be used, with pauses of up to two seconds. References and handles stay valid. Concurrent
         callers share one recovery; it goes on if their await is cancelled, and `close` ends it. Does nothing while the app
         runs. Raises a failure that lasts: the file is owned by another process, was replaced or is damaged, or an internal
         error. Raises AppNotRunning if the app was not started, or is closed meanwhile.
@@ -180,7 +182,7 @@ class Life:
         await self._leave(partition)
         try:
             await partition.store.close()
-        except Exception as error:  # what cannot be written cannot be closed in order; the file says what holds
+        except Exception as error:  # unwritable data cannot be closed in order; recovery goes by the file
             log.warning("Closing the database %s after its failure failed too: %r", self.path, error)
         await self.recoveries.run(partition.failure)
 
@@ -192,7 +194,7 @@ class Life:
         await self._open(self._partitions.entered())
 
     def _has_stopped(self, error: BaseException) -> None:
-        """The partition has stopped by itself."""
+        """The partition has stopped by itself: notify the waiters and `on_stopped`."""
         assert self._stops is not None
         self._stops.set()
         if self._options.on_stopped is not None:
@@ -203,10 +205,10 @@ class Life:
         if self._partitions.current is None or not self._partitions.current.stopped:
             return
         try:
-            told = self._options.on_stopped(error)
-            if inspect.isawaitable(told):
+            hook = self._options.on_stopped(error)
+            if inspect.isawaitable(hook):
                 task = self._partitions.current.loop.create_task(
-                    _logged(told, "on_stopped raised; the app stays stopped")
+                    _logged(hook, "on_stopped raised; the app stays stopped")
                 )
                 self._hooks.add(task)
                 task.add_done_callback(self._hooks.discard)
@@ -217,11 +219,11 @@ class Life:
         """Return once the app has stopped by itself."""
         assert self._stops is not None
         while self._partitions.current is None or not self._partitions.current.stopped:
-            self._stops.clear()  # it may have been set by a start that did not succeed
+            self._stops.clear()  # a start that did not succeed may have set it
             await self._stops.wait()
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None, None]:
-        """asyncio ends what is suspended here along with the loop: one that was not closed would keep the process from ending."""
+        """asyncio ends this generator along with its loop: an App that was not closed would keep the process from ending."""
         try:
             yield
         finally:
@@ -232,10 +234,10 @@ class Life:
                     self.path,
                 )
                 self._end_of_loop = None
-                await self._close()  # the collector may have come here from a handler
+                await self._close()  # the garbage collector may have called this from a handler
 
     async def close(self) -> None:
-        """Stop taking work, leave handlers where they are, write what is open, release the file. They go on at the next start."""
+        """Accept no more work, leave handlers where they are, write open work, release the file. They go on at the next start."""
         partition = self._partitions.current
         if partition is not None and not partition.loop.is_closed():
             check_entry(partition)
@@ -285,7 +287,7 @@ class Life:
         )
 
     async def drain(self, timeout_s: float) -> None:
-        """Begin no step any more: the next start does. Those that run may end, and their results are recorded."""
+        """Begin no more steps: the next start begins them. Running steps may end, and their results are recorded."""
         if self._partitions.current is not None:
             self._partitions.current.steps.draining = True
             running = [
@@ -295,7 +297,7 @@ class Life:
                 await asyncio.wait(running, timeout=timeout_s)
 
     async def _leave(self, partition: Partition) -> None:
-        """End what was done for a partition that has stopped."""
+        """End the tasks of a partition that has stopped."""
         if self._recovery is not None:
             self._recovery.cancel()
         self._partitions.cancel_tasks()
@@ -312,20 +314,20 @@ class Life:
         self._outside.copy().run(self._tell_paused_outside, invocation)
 
     def _tell_paused_outside(self, invocation: Invocation) -> None:
-        """It may use the app, although what leads here began with a handler."""
+        """Call `on_paused`, which may use the app, although a handler may have led here."""
         assert self._options.on_paused is not None
         try:
-            told = self._options.on_paused(
+            hook = self._options.on_paused(
                 InvocationInfo.of(InvocationRow(*invocation.row()), self._partitions.entered().ids)
             )
-            if inspect.isawaitable(told):
-                self._partitions.task(_logged(told, "on_paused raised; the invocation stays paused"))
+            if inspect.isawaitable(hook):
+                self._partitions.task(_logged(hook, "on_paused raised; the invocation stays paused"))
         except Exception:
             log.exception("on_paused raised; the invocation stays paused")
 
 
-# The lives of Apps that have opened a file, unless nothing refers to them any more. Apps on other threads add themselves, which a WeakSet
-# cannot bear while it is looked through: a set is copied in one go.
+# The lives of Apps that have opened a file, as long as anything refers to them. Apps on other threads add themselves, which a
+# WeakSet cannot bear during an iteration: iterate over a copy.
 _apps: set[weakref.ref[Life]] = set()
 
 
@@ -334,7 +336,9 @@ def _has_opened(app: Life | None, path: str) -> bool:
 
 
 def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
-    """Timers and tasks hold a partition as long as it runs. They must not hold the life of its App: one that nothing else refers to closes."""
+    """Timers and tasks hold a partition as long as it runs. They must not hold the life of its App: an App without references
+    closes.
+    """
     reference = weakref.WeakMethod(method)
 
     def call(error: BaseException) -> None:
@@ -345,8 +349,9 @@ def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException]
     return call
 
 
-async def _logged(told: Awaitable[Any], otherwise: str) -> None:
+async def _logged(hook: Awaitable[Any], otherwise: str) -> None:
+    """Await the coroutine of a hook; if it raises, log the error with the text `otherwise`."""
     try:
-        await told
+        await hook
     except Exception:
         log.exception(otherwise)

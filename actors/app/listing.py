@@ -1,4 +1,4 @@
-"""What is shown of invocations and awakeables to those who ask for them."""
+"""Invocations and awakeables as they are shown to operators."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class StepInfo:
     """A step without a result yet; `position` is the position of its journal entry.
 
-    `status` is "running", "queued" (it waits for a thread), "backing-off" (it waits for its next try, by a policy of its
-    own) or "stopped" (its invocation is paused, or backs off). Only a step with a policy of its own has `failed`, the number
-    of failures across restarts, `failing_since`, and `error`, its last error with the traceback.
+    `status` is "running", "queued" (the step waits for a thread), "backing-off" (the step waits for its next try, by its own
+    policy) or "stopped" (the invocation is paused, or backs off). Only a step with its own policy has `failed`, the number of
+    failures across restarts, `failing_since`, and `error`, its last error with the traceback.
     """
 
     position: int
@@ -68,7 +68,7 @@ class InvocationInfo:
     called_by: str | None = None
 
     def with_contents(self, row: InvocationRow, ids: IdMint) -> InvocationInfo:
-        """The same with what its message and its outcome hold."""
+        """The same record with the contents of its message and its outcome."""
         return replace(
             self,
             arguments=tuple(msgspec.json.decode(row.args)),
@@ -99,7 +99,7 @@ class InvocationInfo:
 
 
 async def steps_of(partition: Partition, row: InvocationRow) -> tuple[StepInfo, ...]:
-    """The steps of an invocation that have no answer; of one that has ended, those that are still being executed."""
+    """The steps of an invocation that have no answer; of an ended invocation, the steps that are still being executed."""
     executed = {step.index: step.status for step in partition.steps.executing if step.seq == row.seq}
     if row.status >= Status.SUCCEEDED and not executed:
         return ()
@@ -142,7 +142,7 @@ class AwakeableInfo:
 
 
 def statuses_of(status: str | Sequence[str] | None) -> list[int]:
-    """The stored numbers of one or several names, "open" and "ended" among them; none for None. Raises BadArguments."""
+    """The stored numbers of one or several status names, "open" and "ended" included; empty for None. Raises BadArguments."""
     if status is None:
         return []
     found: set[int] = set()

@@ -1,6 +1,6 @@
-"""What operators see and do: invocations by id, lists, the state of objects, open awakeables.
+"""The requests of operators: invocations by id, lists, the state of objects, open awakeables.
 
-Promise: what it returns is durable, and so is what it has done when it returns.
+Promise: every returned value is durable, and every operation is durable when it returns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Operators:
-    """Requests of operators of one app."""
+    """The requests of operators to one app."""
 
     def __init__(self, partitions: Partitions) -> None:
         self.partitions = partitions
@@ -48,10 +48,10 @@ class Operators:
         limit: int = 100,
         before: str | None = None,
     ) -> list[InvocationInfo]:
-        """Invocations that match, the newest first. `status` is one or several of InvocationInfo's, or "open".
+        """Invocations that match, the newest first. `status` is one or several statuses of InvocationInfo, or "open".
 
-        An empty `key` selects invocations of Services. `before` is the id of the last invocation of the previous page.
-        Raises BadArguments for an unknown status.
+        An empty `key` selects invocations of Services. `before` is the id of the last invocation of the previous page. Raises
+        BadArguments for an unknown status.
         """
         partition = self.partitions.entered()
         statuses = statuses_of(status)
@@ -62,7 +62,7 @@ class Operators:
             return [InvocationInfo.of(row, partition.ids) for row in rows]
 
     async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
-        """All that is known of an invocation, and its journal beyond position `after`. Raises BadId or UnknownInvocation."""
+        """An invocation with its facts and contents, and its journal after position `after`. Raises BadId or UnknownInvocation."""
         return await overview(self.partitions.running(), id, after, limit)
 
     async def operate(self, name: str, id: str) -> None:
@@ -79,7 +79,7 @@ class Operators:
         self.partitions.running()
         partition, seq = self.partitions.of_invocation(id)
         async with partition.committer.gated(changes=True) as gate:
-            # In a task of its own: a handler that calls this must not be stopped in the middle of its own step.
+            # In its own task: a handler that calls this must not be stopped in the middle of its own step.
             result = await done(self.partitions.task(operation(partition.operations, seq)))
             if isinstance(result, Invocation):
                 gate.id = partition.ids.invocation(result.seq)
@@ -104,9 +104,9 @@ class Operators:
         if_tag: str | None,
         undeclared: bool,
     ) -> StateInfo:
-        """`App.patch_state` with values as JSON texts. Raises as that does."""
+        """`App.patch_state` with values as JSON texts. Raises the same errors."""
         patching = self.partitions.entered().state.patch(definition, key, changes, if_tag, undeclared)
-        # In a task of its own: a claim on a workflow must not be given up in the middle.
+        # In its own task: a claim on a workflow must not be given up in the middle.
         return await done(self.partitions.task(patching))
 
     async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:

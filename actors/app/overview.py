@@ -1,4 +1,4 @@
-"""One invocation as an operator sees it: what is recorded of it, and its journal, as JSON types."""
+"""An invocation as an operator sees it: its record and its journal, as JSON types."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 async def overview(partition: Partition, id: str, after: int, limit: int) -> dict[str, Any]:
-    """The facts, and up to `limit` entries of the journal beyond position `after`; `journal_more` tells whether there are others.
+    """The facts, and up to `limit` entries of the journal after position `after`; `journal_more` says whether there are more.
 
-    Position 0 is the input. Values are as they were stored. Raises BadId or UnknownInvocation.
+    Position 0 is the input. Values are shown as stored. Raises BadId or UnknownInvocation.
     """
     seq = partition.ids.read_invocation(id)
     async with partition.committer.gated():
@@ -39,11 +39,11 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
     }
 
 
-_CONTENTS = ("steps", "arguments", "result", "headers", "called_by")  # of one invocation alone: see `overview`
+_CONTENTS = ("steps", "arguments", "result", "headers", "called_by")  # of a single invocation only: see `overview`
 
 
 def facts(info: InvocationInfo) -> dict[str, Any]:
-    """What lists show. Of `reason` the last line, which is the error: its traceback is for the command line and the log."""
+    """The facts that lists show. Of `reason` only the last line, the error: the traceback is for the command line and the log."""
     shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name not in _CONTENTS}
     shown["reason"] = _last_line(info.reason)
     return shown
@@ -80,7 +80,7 @@ def _entry(line: tuple[Any, ...], ids: IdMint) -> dict[str, Any]:
 
 
 def _value(text: str | None) -> Any:
-    if text is not None and text.startswith("msgpack:"):  # the result of a step that declares no type
+    if text is not None and text.startswith("msgpack:"):  # the result of a step that does not declare a type
         return packing.unpack(bytes.fromhex(text.removeprefix("msgpack:")))
     return _raw(text)
 

@@ -1,4 +1,4 @@
-"""Which partition a key or an id belongs to. A process has one today; what asks here need not change when it has several."""
+"""The partition of a key or an id. Today a process has one partition; callers need not change when it has several."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Partitions:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def entered(self) -> Partition:
-        """The partition, which may have stopped. Raises AppNotRunning, or MisusedApp where it must not be used from here."""
+        """The partition, which may have stopped. Raises AppNotRunning, or MisusedApp if the caller must not use it from here."""
         partition = self.current
         if partition is None:
             raise AppNotRunning("This app is not running. Use it inside 'async with app:'.")
@@ -40,7 +40,7 @@ class Partitions:
         return partition
 
     def running(self) -> Partition:
-        """The partition, which runs. Raises what has stopped it."""
+        """The partition, which runs. Raises the failure that has stopped it."""
         partition = self.entered()
         if partition.stopped:
             partition.background.check_running()
@@ -56,7 +56,7 @@ class Partitions:
         return partition, partition.ids.read_invocation(id)
 
     def of_awakeable(self, id: str) -> tuple[Partition, int, int]:
-        """The same of an awakeable, with the index of its command. Raises BadId."""
+        """The partition of an awakeable, the number of its invocation, and the index of its command. Raises BadId."""
         partition = self.entered()
         return partition, *partition.ids.read_awakeable(id)
 
@@ -80,7 +80,7 @@ class Partitions:
 async def done(task: asyncio.Task[T], *, repeatable: bool = False) -> T:
     """The task's result. The task goes on if its caller is cancelled; it is cancelled only when the app closes.
 
-    Then the caller may simply ask again if the request is `repeatable`, that is, has no effect twice.
+    Then the caller may repeat the request if it is `repeatable`, that is, has no effect twice.
     """
     check_loop(task.get_loop())
     try:

@@ -1,6 +1,6 @@
-"""Starting an app again that has stopped because its database failed.
+"""Starts an app again that has stopped because its database failed.
 
-Promise: what was acknowledged is there, for it is read from the file; a failure that does not pass is raised, not tried again.
+Promise: everything acknowledged is there, because it is read from the file; a permanent failure is raised, not tried again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ log = logging.getLogger("actors")
 
 FIRST_PAUSE_MS = 100
 LONGEST_PAUSE_MS = 2_000  # a try costs little, and callers wait
-SOUND_AFTER_MS = 60_000  # an app that ran for so long begins with the first pause
+SOUND_AFTER_MS = 60_000  # an app that ran this long begins again with the first pause
 
 
 class Recovery:
-    """One per app. `start` opens the file anew; pauses grow until a start has lasted, not until it has succeeded: on a disk that
-    is full the file can often be opened, and the first commit fails."""
+    """One per app. `start` opens the file anew. Pauses grow until a start has lasted, not until it has succeeded: on a full
+    disk the file can often be opened, and the first commit fails.
+    """
 
     def __init__(self, clock: Clock, name: Callable[[], str], start: Callable[[], Awaitable[None]]) -> None:
         self._clock = clock
@@ -35,7 +36,7 @@ class Recovery:
         self.count = 0  # how often the app was started again
 
     async def run(self, failure: BaseException) -> None:
-        """Return once the app runs again. Raises the failure, or that of a start, if it does not pass by itself."""
+        """Return once the app runs again. Raises the failure, or that of a start, unless it goes away by itself."""
         if self._started_ms is not None and self._clock.now_ms() - self._started_ms >= SOUND_AFTER_MS:
             self._tries = 0
         while isinstance(failure, StorageError) and failure.transient:

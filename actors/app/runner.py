@@ -1,4 +1,4 @@
-"""The launcher: an event loop as quick as the machine offers."""
+"""The launcher: the fastest event loop that the machine offers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _DEFAULT_COLLECTOR = (700, 2000)  # the first threshold of CPython, to 3.11 and 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run(main)`, on uvloop where it is installed.
 
-    The garbage collector runs less often meanwhile, unless its thresholds were changed before: many messages
-    are under way at once, and looking through them again and again costs an eighth of the time. They leave no cycles.
-    Raises RuntimeError where a loop is running already: in Jupyter write `await main()`.
+    Meanwhile the garbage collector runs less often, unless its thresholds were changed before: many messages are under way at
+    once, and searching them again and again costs an eighth of the time. Messages leave no cycles. Raises RuntimeError where a
+    loop is running already: in Jupyter write `await main()`.
     """
     if not inspect.iscoroutine(main) and not isinstance(main, Coroutine):
         called = f"{main.__name__}()" if inspect.iscoroutinefunction(main) else "main(), of an 'async def main()'"
@@ -36,7 +36,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         pass
     else:
         name = getattr(getattr(main, "cr_code", None), "co_name", "main")
-        main.close()  # else Python warns that it was never awaited
+        main.close()  # otherwise Python warns that the coroutine was never awaited
         raise RuntimeError(
             f"run() starts an event loop, and one is running here already, as in Jupyter. Write `await {name}()` instead."
         )

@@ -1,7 +1,7 @@
-"""What a closed handler still does: it runs its `finally` blocks and context managers, and what they await of asyncio.
+"""The clean-up of a closed handler: its `finally` blocks and context managers, and the asyncio work that they await.
 
-Promise: they run to their end, within CLEAN_UP_S seconds, in the same task as the handler; no request through the
-context has any effect.
+Promise: they run to their end, within CLEAN_UP_S seconds, in the same task as the handler; no request through the context has
+any effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _stubborn: list[Any] = []  # kept alive: the garbage collector would close them 
 
 
 class CleanUp:
-    """Life: `run` until it is `done`, which is at once unless something is awaited."""
+    """The clean-up of one handler. Life: `run` until it is `done`, which is at once unless it awaits something."""
 
     __slots__ = (
         "_attempt",
@@ -45,10 +45,10 @@ class CleanUp:
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = 0
         self.done = False
-        self.waiter: asyncio.Future[None] | None = None  # set when it is done, for the code that ends the loop
+        self.waiter: asyncio.Future[None] | None = None  # completed with the clean-up, for the code that ends the loop
 
     def begin(self) -> None:
-        if self._attempt.stepping:  # it was closed by its own code, which must reach an await first
+        if self._attempt.stepping:  # closed by its own code, which must reach an await first
             self._attempt.host.call_soon(self.begin)
             self._hold()
             return
@@ -61,7 +61,7 @@ class CleanUp:
                 yielded = attempt.entered(self._variables, coroutine, error)
             except (StopIteration, AttemptEnded, asyncio.CancelledError, GeneratorExit) as ended:
                 if error is not None:
-                    error.__traceback__ = None  # it names the frames that hold it: the collector would find them late
+                    error.__traceback__ = None  # the traceback refers to the frames that hold the error: the collector would find them late
                 ended.__traceback__ = None
                 self._end()
                 return
@@ -102,7 +102,7 @@ class CleanUp:
         self._go_on(error)
 
     def cancel(self, message: Any) -> bool:
-        """A timeout or task group in the clean-up itself."""
+        """Cancelled by a timeout or task group in the clean-up itself."""
         if self.done:
             return False
         if self.awaited is None or not self.awaited.cancel(message):
@@ -152,7 +152,7 @@ async def all_ended(leaving: set[asyncio.Future[None]]) -> None:
 
 
 def _only_ended(error: BaseException) -> bool:
-    """Whether this is the exception that closed the handler, perhaps wrapped by the task groups it went through."""
+    """Whether this is the exception that closed the handler, perhaps wrapped by task groups on its way."""
     if isinstance(error, BaseExceptionGroup):
         return all(_only_ended(one) for one in error.exceptions)
     return isinstance(error, (AttemptEnded, asyncio.CancelledError))

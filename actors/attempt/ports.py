@@ -1,4 +1,4 @@
-"""What an attempt reaches of its engine. A rehearsal hands in a host on which nothing takes effect."""
+"""The engine as an attempt sees it: ports. A rehearsal uses a host on which nothing takes effect."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Batch(Protocol):
 
     @property
     def state(self) -> dict[tuple[str, str, str], str | None]:
-        """By service, key and name."""
+        """The state that the batch writes, by service, key and name."""
         ...
 
 
 class Batches(Protocol):
     @property
     def batch(self) -> Batch:
-        """The open one."""
+        """The open batch."""
         ...
 
 
@@ -54,18 +54,18 @@ class Watching(Protocol):
 
 
 class Writes(Protocol):
-    """What goes into the open batch."""
+    """The writes into the open batch."""
 
     def next_number(self) -> int:
         """A number that was never given out before."""
         ...
 
     def now_ms(self) -> int:
-        """The time to record: within a turn that of its beginning."""
+        """The time to record: within a turn, the time of its beginning."""
         ...
 
     def mark(self, invocation: Invocation) -> None:
-        """The row of the invocation, as it is at the end of the batch."""
+        """Write the row of the invocation, as it is at the end of the batch."""
         ...
 
     def write_entry(self, invocation: Invocation, entry: Entry) -> None: ...
@@ -73,19 +73,19 @@ class Writes(Protocol):
     def write_state(self, invocation: Invocation, name: str, text: str | None) -> None: ...
 
     def write_behind(self, mailbox: Mailbox) -> None:
-        """The rows of its state, up to date."""
+        """Write all state of the object that the database does not have yet."""
         ...
 
 
 class Host(Writes, Protocol):
-    """The engine, as an attempt, its commands and its branches know it. Nothing here waits."""
+    """The engine as an attempt, its commands and its branches know it. No method waits."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     @property
     def variables(self) -> contextvars.Context:
-        """Handlers start from these."""
+        """The context variables that handlers start from."""
         ...
 
     @property
@@ -113,24 +113,24 @@ class Host(Writes, Protocol):
 
     @property
     def waiting(self) -> dict[Any, Any]:
-        """Attempts that wait."""
+        """The attempts that wait."""
         ...
 
     @property
     def leaving(self) -> set[Any]:
-        """What has to end before the loop may: clean-ups, and branches of closed attempts."""
+        """The futures that must end before the loop may: clean-ups, and branches of closed attempts."""
         ...
 
     @property
     def lanes(self) -> Mapping[Any, Any]:
-        """What is being placed beside its handler."""
+        """The messages that are being placed beside their handlers."""
         ...
 
     @property
     def ids(self) -> IdMint: ...
 
     def label(self, invocation: Invocation) -> str:
-        """What names an invocation in the log."""
+        """The name of an invocation in the log."""
         ...
 
     # --- turns ----------------------------------------------------------------------------------------------------------
@@ -146,17 +146,17 @@ class Host(Writes, Protocol):
     def wake_at(self, due_ms: int, callback: Callable[[], None]) -> None: ...
 
     def waits(self, attempt: Any) -> None:
-        """The handler waits: it may be let go of when memory is needed."""
+        """The handler waits: it may be evicted when memory is needed."""
         ...
 
     # --- what a command sets going --------------------------------------------------------------------------------------
 
     def definition(self, cls: type) -> ServiceDefinition:
-        """Raises UnknownService."""
+        """The definition of a class. Raises UnknownService."""
         ...
 
     def handler(self, service: str, name: str) -> HandlerDefinition:
-        """Raises UnknownService or UnknownHandler."""
+        """A handler by name. Raises UnknownService or UnknownHandler."""
         ...
 
     def add_timer(self, due_ms: int, invocation: Invocation, index: int) -> None: ...
@@ -195,13 +195,13 @@ class Host(Writes, Protocol):
     def check_room(
         self, target: HandlerDefinition, key: str, args_text: str, headers: dict[str, str] | None = None
     ) -> None:
-        """Raises BadKey, MailboxFull or PayloadTooLarge."""
+        """Check that a message can be accepted. Raises BadKey, MailboxFull or PayloadTooLarge."""
         ...
 
     def final(
         self, error: TerminalError, sender: Invocation, target: HandlerDefinition, key: str, options: Options
     ) -> bool:
-        """Whether the handler gets what refuses its message, and does not back off."""
+        """Whether the handler receives the error that refuses its message, instead of backing off."""
         ...
 
     def headers_for(self, headers: dict[str, str] | None, caller: Invocation | None) -> dict[str, str] | None: ...
@@ -220,17 +220,17 @@ class Host(Writes, Protocol):
     ) -> Invocation: ...
 
     def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
-        """A call was accepted of a caller that may be cancelled."""
+        """A call was accepted whose caller may be cancelled."""
         ...
 
     def under_way(self, caller: Invocation, target: HandlerDefinition, key: str) -> bool:
-        """Whether what the caller has sent to this object before is not placed yet."""
+        """Whether an earlier message of the caller to this object is not placed yet."""
         ...
 
     def place_message(
         self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
     ) -> None:
-        """Place a message beside its handler: the file must be read first."""
+        """Place a message beside its handler, because the file must be read first."""
         ...
 
     # --- how an attempt ends --------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Host(Writes, Protocol):
     def unpin(self, held: Iterable[Mailbox]) -> None: ...
 
     def finish(self, invocation: Invocation, status: int, outcome: str, value: Any) -> None:
-        """The outcome."""
+        """Record the outcome and pass it on."""
         ...
 
     def end(self, invocation: Invocation, error: TerminalError) -> None:
@@ -250,15 +250,15 @@ class Host(Writes, Protocol):
         ...
 
     def attempt_failed(self, invocation: Invocation, error: BaseException) -> None:
-        """A transient error: it backs off, or its policy gives it up."""
+        """A transient error: the invocation backs off, or is given up by its policy."""
         ...
 
     def pushed_back(self, invocation: Invocation, error: TerminalError) -> None:
-        """A full mailbox: the next attempt sends again."""
+        """A mailbox was full: the next attempt sends the message again."""
         ...
 
     def pause(self, invocation: Invocation, reason: str, error: BaseException) -> None: ...
 
     def trace_mistake(self, invocation: Invocation, error: TerminalError) -> None:
-        """Say where in the handler the mistake is, if one of our checks ends the invocation."""
+        """Say where in the handler the mistake is, if a check of this package ends the invocation."""
         ...

@@ -1,4 +1,4 @@
-"""What the code of a handler or step has raised: an outcome, an error that another attempt may fix, or a signal."""
+"""The exceptions of a handler or step: an outcome, an error that another attempt may fix, or a signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.model.calls import forgotten
 
 
 def terminal(error: BaseException) -> TerminalError | None:
-    """The TerminalError that this is: itself, or the first of a group that holds no other errors, with the rest as `others`.
+    """The TerminalError in an exception: itself, or the first in a group of TerminalErrors only, with the rest as `others`.
 
     None if another attempt may help.
     """
@@ -23,36 +23,37 @@ def terminal(error: BaseException) -> TerminalError | None:
         return error
     if not isinstance(error, BaseExceptionGroup):
         return forgotten(error)
-    errors = [forgotten(one) or one for one in _leaves(error)]
+    errors = [forgotten(leaf) or leaf for leaf in _leaves(error)]
     first = errors[0]
-    if not isinstance(first, TerminalError) or not all(isinstance(one, TerminalError) for one in errors):
+    if not isinstance(first, TerminalError) or not all(isinstance(leaf, TerminalError) for leaf in errors):
         return None
     if len(errors) > 1:
-        with contextlib.suppress(Exception):  # of a class whose attributes cannot be set
+        with contextlib.suppress(Exception):  # the class may not allow attributes to be set
             first.others = tuple(errors[1:])  # type: ignore[arg-type]
     return first
 
 
 def principal(error: BaseException) -> BaseException:
-    """What an error comes down to: of a group, the first that is not terminal."""
+    """The error that matters: of a group, the first error that is not terminal."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     errors = list(_leaves(error))
-    return next((one for one in errors if not isinstance(one, TerminalError)), errors[0])
+    return next((leaf for leaf in errors if not isinstance(leaf, TerminalError)), errors[0])
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for one in group.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            yield from _leaves(one)
+    """The exceptions in a group and its nested groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
         else:
-            yield one
+            yield error
 
 
 def contained(error: BaseException, who: str) -> BaseException:
-    """What stands for a SystemExit or KeyboardInterrupt raised by code of the user's: an error like any other.
+    """An ordinary error in place of a SystemExit or KeyboardInterrupt that the user's code has raised.
 
-    asyncio would end the loop, and so the whole server, at each attempt again. An interrupt from outside is left alone.
+    Otherwise asyncio would end the loop, and so the whole server, at each attempt. An interrupt from outside is kept.
     """
     if interrupted(error):
         return error
@@ -60,7 +61,7 @@ def contained(error: BaseException, who: str) -> BaseException:
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether this is a signal, Ctrl-C, that came while the code ran, and not raised by the code."""
+    """Whether the exception is a signal, Ctrl-C, that came while the code ran, and was not raised by the code."""
     if not isinstance(error, KeyboardInterrupt):
         return False
     handler: Any = signal.getsignal(signal.SIGINT)
@@ -74,7 +75,7 @@ def interrupted(error: BaseException) -> bool:
         trace, last = trace.tb_next, trace
     if last is None:
         return False
-    # Python's own handler of the signal raises at whichever instruction is next.
+    # Python's own handler of the signal raises at the next instruction, whichever that is.
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
 
 
@@ -82,6 +83,6 @@ def reason_of(error: BaseException) -> str:
     """The traceback kept with an invocation. Bounded: it is rewritten at each failed attempt."""
     try:
         text = printable("".join(traceback.format_exception(error)))
-    except Exception:  # its class, or one of its causes, cannot even be shown
+    except Exception:  # its class, or one of its causes, may not even be printable
         text = short_reason(error)
     return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]

@@ -1,8 +1,8 @@
-"""State of an older version meets a newer class: it is migrated before the first line of a handler sees it.
+"""Migrates state of an older version before the first line of a handler sees it.
 
-Promise: an object's stored state, the version it is of, and what an open invocation began with change together, in one
-batch, or not at all. What cannot be migrated, or does not fit the class afterwards, raises StateDecodeError and changes
-nothing, in memory or on disk.
+Promise: the stored state of an object, its version, and the initial state of an open invocation change together, in one batch,
+or not at all. State that cannot be migrated, or does not fit the class afterwards, raises StateDecodeError and changes nothing,
+in memory or on disk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from actors.storage.records import Flag
 
 
 def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest: int) -> None:
-    """Bring an object into the version of its class, as part of the open batch, before an exclusive attempt begins.
+    """Migrate an object to the version of its class, as part of the open batch, before an exclusive attempt begins.
 
-    The invocation that begins holds the object: no other open one can have changed it. What it began with is the current
-    state with its writes undone, or what an upgrade before this one has recorded. Both are of the version they are stored
-    in, so the initial state is put together first, and migrated then. `longest` is how many characters a value may take.
-    Raises StateDecodeError.
+    The invocation that begins holds the object: no other open invocation can have changed it. Its initial state is the current
+    state with its writes undone, or the state that an earlier upgrade has recorded. Both are of the stored version, so the
+    initial state is reconstructed first, and migrated then. `longest` is how many characters a value may take. Raises
+    StateDecodeError.
     """
     assert invocation.handler is not None
     definition, journal = invocation.handler.service, invocation.journal
@@ -37,8 +37,8 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
         bases = journal.bases_in(began)
         initial = migrated(definition, invocation.key, began, version, None)
     elif not state.stored:
-        return  # nothing has a version; the first write will
-    if invocation.mailbox is not None:  # a rehearsal has none
+        return  # there is no stored state; the first write will record the version
+    if invocation.mailbox is not None:  # a rehearsal has no mailbox
         ledger.write_behind(invocation.mailbox)
     before = dict(state.stored)
     stored = migrated(definition, invocation.key, before, state.version, longest)
@@ -54,7 +54,7 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
 
 
 def record_version(ledger: Writes, invocation: Invocation, state: ObjectState) -> None:
-    """The first state of an object goes into the open batch: so does the version it is of."""
+    """The first state of an object goes into the open batch: record its version there, too."""
     assert invocation.handler is not None
     state.version, state.foreign = invocation.handler.service.version, False
     ledger.write_state(invocation, VERSION_NAME, str(state.version))
@@ -63,9 +63,9 @@ def record_version(ledger: Writes, invocation: Invocation, state: ObjectState) -
 def read(
     definition: ServiceDefinition, key: str, state: ObjectState, recorded: Entry | None
 ) -> tuple[dict[str, str], Served]:
-    """The snapshot a shared handler reads, and its instance. What is older is migrated in memory only.
+    """The snapshot that a shared handler reads, and its instance. Older state is migrated in memory only.
 
-    `recorded` is the snapshot of an earlier attempt, of the version it was taken at. Raises StateDecodeError.
+    `recorded` is the snapshot of an earlier attempt, in the version at which it was taken. Raises StateDecodeError.
     """
     if recorded is None:
         texts, version = state.stored, state.version
@@ -81,9 +81,9 @@ def read(
 def migrated(
     definition: ServiceDefinition, key: str, texts: dict[str, str], version: int, longest: int | None
 ) -> dict[str, str]:
-    """`texts`, of an object in `version`, in the version of the class, which they fit. Raises StateDecodeError.
+    """`texts`, stored by an object in `version`, migrated to the version of the class, which they fit. Raises StateDecodeError.
 
-    `longest` is how many characters a value that has changed may take.
+    `longest` is how many characters a changed value may take.
     """
     where = f"{definition.name}/{key}"
     result = definition.migrations.applied(texts, version, where)
@@ -91,7 +91,7 @@ def migrated(
         if longest is not None and len(text) > longest and text != texts.get(name):
             raise StateDecodeError(
                 f"The state of {where} cannot be migrated from version {version} to {definition.version}: {name!r} would "
-                f"take {len(text):,} characters; max_payload of the app allows {longest:,}. It is left as it is."
+                f"take {len(text):,} characters; max_payload of the app allows {longest:,}. The state is left as it is."
             )
     try:
         materialize(definition, definition.cls, result)

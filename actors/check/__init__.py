@@ -1,4 +1,4 @@
-"""All that is stored, held against the current code, without an effect: `await check(App(...), "file.db")`."""
+"""Check all stored records against the current code, without any effect: `await check(App(...), "file.db")`."""
 
 from actors.check.checking import Counts, Finding, Report, check
 

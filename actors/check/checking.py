@@ -252,7 +252,7 @@ class Check:
                 self._watch(self._item)
                 assert self._rehearsals is not None
                 misfit = await self._rehearsals.replay(definition, row, journal, record.state)
-            except Exception as error:  # an internal error: the rest is still checked
+            except Exception as error:  # an internal error: the remaining items are still checked
                 misfit = Misfit("crash", f"The check itself failed here: {short_reason(error)}.")
             finally:
                 self._watch(0)

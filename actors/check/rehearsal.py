@@ -1,7 +1,7 @@
-"""A replay that does nothing: a handler is run against its journal until it asks for something new, waits or ends.
+"""A replay without effects: a handler runs against its journal until it makes a new request, waits or ends.
 
-Promise: no step is started, no message is sent, and nothing is written. The code that replays is the runtime's own; only
-what would reach beyond the journal is cut off here.
+Promise: no step is started, no message is sent, and nothing is written. The replay uses the code of the runtime; only the parts
+that would reach beyond the journal are replaced here.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from actors.model.object_state import ObjectState
 from actors.serde import Codec
 from actors.storage.records import Flag, InvocationRow, JournalRow, Status
 
-PROMPT_TURNS = 50  # of the loop, in which a handler's own tasks get as far as they can without waiting
+PROMPT_TURNS = 50  # turns of the loop, in which a handler's own tasks get as far as they can without waiting
 
 
 class _Given:
-    """Stands for the work that completes a recorded command, so that it is not begun."""
+    """Stands for the work that completes a recorded command, so that the work is not begun."""
 
     def cancel(self) -> None: ...
 
@@ -49,11 +49,11 @@ def _nothing(*_: Any) -> None: ...
 
 
 def _never(*_: Any, **__: Any) -> Any:
-    raise AssertionError("a rehearsal sets nothing going")
+    raise AssertionError("a rehearsal starts no work")
 
 
 class Stage:
-    """A host on which nothing takes effect: there is no batch, and no timer, loader or step is ever asked for."""
+    """A host without effects: there is no batch, and timers, loader and steps are never used."""
 
     def __init__(self, catalog: Catalog, limits: Limits, secret: bytes) -> None:
         self.failure: BaseException | None = None
@@ -104,7 +104,7 @@ class Stage:
     def under_way(self, caller: Invocation, target: HandlerDefinition, key: str) -> bool:
         return False
 
-    # Asked for with each replay; what is recorded has its answer, or waits for it.
+    # Called with each replay; a recorded command has its answer, or waits for it.
     wait_promise: Callable[..., Any] = staticmethod(_nothing)
     peek_promise: Callable[..., Any] = staticmethod(_nothing)
     complete_promise: Callable[..., Any] = staticmethod(_nothing)
@@ -134,7 +134,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """What is wrong with an invocation: see `Finding` in actors.check.checking."""
+    """A problem of an invocation: see `Finding` in actors.check.checking."""
 
     kind: str
     message: str
@@ -144,14 +144,14 @@ class Misfit:
 
 
 class _NewGround(ActorsError):
-    """The handler has asked for something that is not in its journal."""
+    """The handler has made a request that is not in its journal."""
 
 
 _NEW_GROUND = _NewGround()
 
 
 class Rehearsal(Attempt):
-    """One replay. Life: `run` by turns until it is `over`, then closed. `misfit` is the first thing that did not fit."""
+    """One replay. Life: `run` by turns until it is `over`, then closed. `misfit` is the first problem."""
 
     __slots__ = ("misfit", "over")
 
@@ -161,14 +161,14 @@ class Rehearsal(Attempt):
         self.over = False
 
     def caught_up(self) -> bool:
-        """Whether all recorded commands were asked for."""
+        """Whether all recorded commands were requested."""
         return self._replay is not None and self._replay.expected() is None
 
     def unasked(self) -> Entry | None:
         return self._replay.expected() if self._replay is not None else None
 
     def found(self, misfit: Misfit | None) -> None:
-        """It is over; only the first misfit counts, because others may follow from it."""
+        """The replay is over; only the first misfit counts, because later misfits may follow from it."""
         self.misfit = self.misfit or misfit
         self.over = True
 
@@ -181,7 +181,9 @@ class Rehearsal(Attempt):
         self._look()
 
     def _look(self) -> None:
-        """Whether it waits for something that is not durable, or lets the loop go first, and the journal has no more to say."""
+        """End the replay if it waits for something not durable, or lets the loop go first, and the journal has nothing more for
+        it.
+        """
         if (
             self.caught_up()
             and self._replay is not None
@@ -241,7 +243,7 @@ class Rehearsal(Attempt):
                 )
             )
         else:
-            self.found(None)  # it was not further than that when it failed, backed off or was interrupted
+            self.found(None)  # when it failed, backed off or was interrupted, the handler had come no further than this
 
     def _returned(self, value: Any) -> None:
         if self._stop_error is not None:
@@ -260,7 +262,7 @@ class Rehearsal(Attempt):
 
 
 class Rehearsals:
-    """Replays stored invocations, one after the other. `timeout_s` bounds one that waits for something not durable."""
+    """Replays stored invocations, one after the other. `timeout_s` limits a replay that waits for something not durable."""
 
     def __init__(self, stage: Stage, timeout_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._stage = stage
@@ -274,19 +276,19 @@ class Rehearsals:
     async def replay(
         self, definition: ServiceDefinition, row: InvocationRow, journal: Iterable[JournalRow], texts: dict[str, str]
     ) -> Misfit | None:
-        """Replay one invocation of an object that holds `texts`; what does not fit, or None."""
+        """Replay one invocation of an object with the state `texts`. Returns the first misfit, or None."""
         stage = self._stage
         invocation = stage.open[row.seq] = restored(row, list(journal), stage.services, stage.ids)
         try:
             if invocation.journal is not None:
-                # Nothing that was begun is begun again: each command without an answer counts as under way.
+                # No work is begun again: each command without an answer counts as under way.
                 invocation.work = {command.idx: _GIVEN for command in invocation.journal.commands}
             state = ObjectState(definition, dict(texts))
             if invocation.journal is not None and not invocation.has(Flag.APART):
                 state.catch_up(invocation.journal)
             attempt = Rehearsal(stage, invocation, state)
             try:
-                stage.make_ready(attempt)  # it is a task of its own, so it cannot be run inside of this one
+                stage.make_ready(attempt)  # the attempt runs in its own task, so it cannot run inside this task
                 await self._over(attempt)
             finally:
                 attempt.close()
@@ -296,7 +298,9 @@ class Rehearsals:
             del stage.open[row.seq]
 
     async def _over(self, attempt: Rehearsal) -> None:
-        """Return when it is over: after a turn, or when the handler's own tasks, and what it awaits of asyncio, are done."""
+        """Return when the replay is over: after a turn, or when the handler's own tasks, and the asyncio work it awaits, are
+        done.
+        """
         deadline = self._monotonic() + self._timeout_s
         turns = 0
         while not attempt.over:
@@ -322,7 +326,7 @@ class Rehearsals:
 
 
 def _in_seconds(command: str) -> str:
-    """The text of a command, which for a sleep has its milliseconds as a name: sleep '1500' is sleep 1.5 s."""
+    """The text of a command. A sleep is named by its milliseconds: sleep '1500' becomes sleep 1.5 s."""
     sleep = re.fullmatch(r"sleep '(\d+)'", command)
     return command if sleep is None else f"sleep {int(sleep[1]) / 1000:g} s"
 

@@ -162,7 +162,7 @@ def test_in_an_interactive_session_the_new_app_takes_the_place_of_the_old(tmp_pa
         timeout=60,
     )
     assert "Traceback" not in ended.stderr, ended.stderr
-    assert "app.db: the new one takes its place" in ended.stderr
+    assert "app.db: the new App takes its place" in ended.stderr
     assert [line.split()[-1] for line in ended.stdout.splitlines() if line.split() and line.split()[-1].isdigit()] == [
         "1",
         "2",
