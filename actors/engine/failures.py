@@ -212,9 +212,7 @@ class Failures:
                 None,
             )
         raised_there = location is not None
-        if (
-            location is None and invocation.handler is not None
-        ):  # a mistake in its result or its state: no line raises it
+        if location is None and invocation.handler is not None:  # a mistake in its result or state: no line raises it
             code = getattr(invocation.handler.function, "__code__", None)
             if code is not None:
                 location = f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}"

@@ -45,9 +45,7 @@ class TimerQueue:
         self._longest_retry_ms = longest_retry_ms
         self._on_due = on_due
         self._most = most
-        self._read_size = max(
-            1, self._most // 3
-        )  # per read, and the number that stays in memory when there are too many
+        self._read_size = max(1, self._most // 3)  # per read; also how many stay in memory when there are too many
         self._heap: list[Timer] = []
         self._live: dict[tuple[int, int], Timer] = {}  # by (seq, index); the heap may hold cancelled timers too
         self._horizon: tuple[int, int] | None = (0, 0)

@@ -96,9 +96,7 @@ class Retention:
         """Forget the oldest invocations until the limit is kept."""
         await self._committer.flushed()  # so that the store finds all invocations that were counted
         before = -1
-        while (
-            self.count > self.limit and self.count != before
-        ):  # an unchanged count is wrong: nothing is left to forget
+        while self.count > self.limit and self.count != before:  # an unchanged count is wrong: nothing is left
             before = self.count
             await self._sweep_slice(keyed=False, keep_ms=None)
 
