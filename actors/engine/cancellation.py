@@ -98,7 +98,7 @@ class Cancellation:
 
     @contextlib.asynccontextmanager
     async def with_calls(self, seq: int) -> AsyncIterator[Invocation]:
-        """The invocation, in memory together with all invocations that wait for it or are called by it, directly or indirectly."""
+        """The invocation, in memory together with its caller and with all invocations that it calls, directly or indirectly."""
         async with contextlib.AsyncExitStack() as stack:
             invocation = await stack.enter_async_context(self.opened(seq))
             requested: set[int] = set()

@@ -127,7 +127,7 @@ class OpenBatch:
 
 
 class Committer:
-    """Owns the open batch. `on_failure` is called once if a commit fails; after that nothing is released any more.
+    """Owns the open batch. `on_failure` is called if a commit fails, after which nothing is released, and for each gate that raises.
 
     A commit that failed may be in the file all the same, for example if only its fsync failed. So callers that wait for
     that batch get the result of `unanswered`; the open batch, which the store never received, is dropped.

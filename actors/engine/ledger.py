@@ -1,4 +1,6 @@
-"""Writes into the open batch. Each verb writes one kind of fact, and ensures that a turn hands the batch over."""
+"""Writes into the open batch. Each verb writes one kind of fact.
+
+Promise: a turn hands the batch over. `write_state` and `unwritten` alone leave that to their caller, which writes more."""
 
 from __future__ import annotations
 

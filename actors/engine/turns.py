@@ -75,7 +75,7 @@ class Turns:
         self.scheduled = self.in_turn = self.held = False
 
     def hold(self) -> None:
-        """Let no code go on until `release`."""
+        """Let no code go on until `release`. Only before the first turn: a turn under way would end the hold."""
         self.held = self.scheduled = True
 
     def release(self) -> None:
@@ -102,6 +102,7 @@ class Turns:
             if isinstance(waiting, Mark):
                 waiting.run()
         self.ready.clear()
+        self.revived.clear()
 
     def make_ready(self, attempt: Running) -> None:
         self.ready.append(attempt)

@@ -55,7 +55,7 @@ class Containers:
             self._loaded.pop(name, None)
 
     def known_text(self, name: str, value: Any) -> str | None:
-        """The text of `value`, which restores it, if that can be told without encoding all of it."""
+        """The text that restores `value`, if it is known without encoding the whole value."""
         assert self.known is not None
         known = self.known.get(name)
         if known is None:

@@ -73,7 +73,10 @@ class Deadlocks:
             self.check_queued(waiting, loaded)
 
     def check_attached(self, caller: Invocation, index: int, target: int, loaded: frozenset[int] = frozenset()) -> None:
-        """An invocation waits for the outcome of another: fail the command if the other invocation waits for the first."""
+        """An invocation waits for the outcome of another: fail the command if the other invocation waits for the first.
+
+        The caller holds `target` in memory, if that is open.
+        """
         if caller.ended or caller.journal is None or index not in caller.journal.waits:
             return
         start = self._open.get(target)
