@@ -96,9 +96,7 @@ class ClientHandle(InvocationHandle[R]):
         return self
 
     async def result(self) -> R:
-        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if the invocation is no longer
-        kept.
-        """
+        """The outcome, once durable: the value, or the TerminalError. Raises UnknownInvocation if it is no longer kept."""
         result: R = await self._gateway.result(self._seq)
         return result
 

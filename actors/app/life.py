@@ -61,9 +61,7 @@ class Options:
 
 
 class Life:
-    """Creates the partition of `partitions`, and a new partition after a failure of the database. `store` is the user's own, or
-    None.
-    """
+    """Creates the partition of `partitions`, and a new one after a database failure. `store` is the user's own, or None."""
 
     def __init__(self, partitions: Partitions, options: Options, store: Store | None, path: str, poll_ms: int) -> None:
         self._partitions = partitions
@@ -237,7 +235,7 @@ class Life:
                 await self._close()  # the garbage collector may have called this from a handler
 
     async def close(self) -> None:
-        """Accept no more work, leave handlers where they are, write open work, release the file. They go on at the next start."""
+        """Accept no more work, leave handlers where they are, write open work, release the file. The handlers go on at the next start."""
         partition = self._partitions.current
         if partition is not None and not partition.loop.is_closed():
             check_entry(partition)
@@ -336,9 +334,7 @@ def _has_opened(app: Life | None, path: str) -> bool:
 
 
 def _weakly(method: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
-    """Timers and tasks hold a partition as long as it runs. They must not hold the life of its App: an App without references
-    closes.
-    """
+    """Timers and tasks hold a partition while it runs, but not the life of its App: an App without references closes."""
     reference = weakref.WeakMethod(method)
 
     def call(error: BaseException) -> None:

@@ -181,9 +181,7 @@ class Rehearsal(Attempt):
         self._look()
 
     def _look(self) -> None:
-        """End the replay if it waits for something not durable, or lets the loop go first, and the journal has nothing more for
-        it.
-        """
+        """End the replay if it waits for something not durable, or lets the loop go first, and the journal has no more."""
         if (
             self.caught_up()
             and self._replay is not None
@@ -298,9 +296,7 @@ class Rehearsals:
             del stage.open[row.seq]
 
     async def _over(self, attempt: Rehearsal) -> None:
-        """Return when the replay is over: after a turn, or when the handler's own tasks, and the asyncio work it awaits, are
-        done.
-        """
+        """Return when the replay is over: after a turn, or when the handler's tasks, and the asyncio work it awaits, are done."""
         deadline = self._monotonic() + self._timeout_s
         turns = 0
         while not attempt.over:

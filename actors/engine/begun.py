@@ -1,5 +1,4 @@
-"""A coroutine that has begun: it takes its first step when a `Begun` is created, and the other steps when that is awaited,
-once.
+"""A coroutine that has begun: it takes its first step when a `Begun` is created, and the others when that is awaited, once.
 
 Promise: everything the coroutine does before it first waits is done at once, as with an eager task of Python 3.12, and costs no
 task. An exception from there is raised at the await.

@@ -1,5 +1,4 @@
-"""Cancellation: first of the calls that an invocation has made, then of the invocation, once, before the answer of its last
-call.
+"""Cancellation: first of the calls of an invocation, then of the invocation, once, before the answer of the last call.
 
 Promise: a cancelled invocation receives InvocationCancelled at its next await; its requests after that are not cancelled. An
 invocation that has not begun ends at once.
@@ -70,9 +69,7 @@ class Cancellation:
             self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
 
     def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
-        """A handler has made a call. It is cancelled too, unless the handler knew of its own cancellation when it made the
-        call.
-        """
+        """Cancel a call of a cancelled handler, unless the handler knew of its cancellation when it made the call."""
         if not told and caller.has(Flag.CANCELLED):
             self._cancel(child)
 
@@ -122,6 +119,7 @@ class Cancellation:
             yield invocation
 
     def _cancel(self, invocation: Invocation) -> None:
+        """Cancel an invocation and its calls. An invocation that has not started ends at once."""
         if invocation.ended or invocation.has(Flag.CANCELLED):
             return
         invocation.more().flags |= Flag.CANCELLED

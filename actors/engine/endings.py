@@ -48,6 +48,7 @@ class Endings:
         self._ticks = ticks
 
     def finish_rare(self, invocation: Invocation) -> None:
+        """Notify the other parts of the end of an invocation with extras."""
         extras = invocation.extras
         assert extras is not None
         self._residents.paused_here.discard(invocation.seq)
@@ -87,9 +88,7 @@ class Endings:
             self._promises.ended(invocation, journal)
 
     def _cancel_work(self, invocation: Invocation, journal: Journal, work: dict[int, Work]) -> dict[int, Work] | None:
-        """Cancel the work of the invocation. Returns its steps that hold the key because they are still executed; None without
-        any.
-        """
+        """Cancel the work of the invocation. Returns the steps that hold the key because they are still executed, or None."""
         left: dict[int, Work] = {}
         for index, piece in work.items():
             if not isinstance(piece, StepWork):

@@ -373,9 +373,7 @@ class Progress:
             self._eviction.over(mailbox)
 
     def _hold_key(self, invocation: Invocation) -> None:
-        """The invocation has ended, but one of its steps has not: the next invocation of the key waits for that step,
-        for a limited time.
-        """
+        """An ended invocation still executes a step: the next invocation of the key waits for it, for a limited time."""
         steps = ", ".join(str(step) for step in (invocation.work or {}).values())
         grace_ms = self._env.limits.step_grace_ms
 

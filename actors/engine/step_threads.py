@@ -96,6 +96,7 @@ class StepThreads:
         return [execution for execution in self._queue if not execution.begun]
 
     def _look(self) -> None:
+        """Count the executions that have waited for long, and warn, at most once in `SILENT_MS`."""
         self._alarm = None
         now = self._clock.now_ms()
         waiting = self.waiting()

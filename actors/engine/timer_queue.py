@@ -65,6 +65,7 @@ class TimerQueue:
             self._on_due(overlong)
 
     def add(self, timer: Timer) -> None:
+        """Add a timer, which the open batch writes. A timer behind the horizon stays on disk only."""
         if self._horizon is not None and timer[:2] > self._horizon:
             if self._reading is not None:
                 self._added.append(timer)
@@ -111,6 +112,7 @@ class TimerQueue:
         self._horizon = self._heap[-1][:2]
 
     def _arm(self) -> None:
+        """Set the alarm for the next timer; read more timers when few are left in memory."""
         if self._stopped:
             return
         if self._alarm is not None:
@@ -124,6 +126,7 @@ class TimerQueue:
             self._reading = self._background.spawn(self._read_on())
 
     def _ring(self) -> None:
+        """Hand over all due timers, in order."""
         self._alarm = None
         now = self._clock.now_ms()
         due = self._overlong_retries(now) if now < self._seen_ms else []
@@ -150,6 +153,7 @@ class TimerQueue:
         await self._read()
 
     async def _read(self) -> None:
+        """Read the timers behind the horizon."""
         horizon = self._horizon
         assert horizon is not None
         found = await self._store.timers(horizon, self._read_size)

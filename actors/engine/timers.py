@@ -114,6 +114,7 @@ class Timers:
         self._fire_due()
 
     def _fire(self, timer: Timer) -> None:
+        """Fire one timer of an invocation in memory."""
         self._ledger.timer_over(timer[0], timer[1])
         invocation, index = self._open[timer[2]], timer[3]
         if index == RETRY:

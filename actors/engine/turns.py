@@ -118,6 +118,7 @@ class Turns:
         self.loop.call_soon(self._turn, context=self.variables)
 
     def _turn(self) -> None:
+        """Run the attempts that are ready, up to `STEPS_PER_TURN`, then hand the batch over."""
         ready = self.ready
         left = STEPS_PER_TURN
         self.turn_ms = self._clock.now_ms()

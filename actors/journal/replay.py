@@ -59,9 +59,7 @@ class Replay:
         self._completions += 1
 
     def base(self, name: str | None, texts: Mapping[str, str]) -> str | None:
-        """The text before the next recorded write of `name`; `texts` is the state of this attempt. Call it once for each
-        write.
-        """
+        """The text before the next recorded write of `name`, in the `texts` of this attempt. Call it once for each write."""
         return texts.get(name or "")
 
     def mismatch(self, recorded: Entry, kind: int, name: str | None, value: str | bytes | None) -> DeterminismError:

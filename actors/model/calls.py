@@ -90,8 +90,7 @@ class Call(Awaited, Generic[T_co]):
 
 
 class InvocationHandle(AwaitedOutside, Generic[R]):
-    """An accepted invocation. `await handle` returns once the acceptance is durable, `await handle.result()` returns the
-    outcome.
+    """An accepted invocation. `await handle` returns once the acceptance is durable, `handle.result()` gives the outcome.
 
     A handle from a context needs no await: the message is part of the sender's own journal.
     """

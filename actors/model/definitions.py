@@ -204,9 +204,7 @@ class HandlerDefinition:
 
 
 class Schedule:
-    """A cron line, the handler that it runs, and the key of the object. Its ticks are invocations with the arguments
-    `args_text`.
-    """
+    """A cron line, the handler that it runs, and the key of the object. `args_text` holds the arguments of its ticks."""
 
     __slots__ = ("args_text", "handler", "key", "line", "misfire")
 

@@ -42,9 +42,7 @@ class DurablePromise(JournaledFuture[T]):
         return self._attempt.complete_promise(Kind.RESOLVE_PROMISE, self._name, codec.encode(value), codec)
 
     def reject(self, reason: str) -> DurableFuture[None]:
-        """Make every waiter fail with PromiseRejected(reason). Awaiting the returned future raises like the future of
-        `resolve`.
-        """
+        """Make every waiter fail with PromiseRejected(reason). The returned future raises like the future of `resolve`."""
         if not isinstance(reason, str):
             raise BadArguments(f"reject requires the reason as a str, got {type_name(type(reason))}.")
         return self._attempt.complete_promise(Kind.REJECT_PROMISE, self._name, ANY.encode(reason), ANY)

@@ -21,8 +21,7 @@ from actors.storage.records import Mode, Status
 
 
 class Eviction:
-    """Up to `max_objects` idle objects and `max_waiting` waiting handlers stay; a handler leaves after waiting
-    `suspend_after_ms`.
+    """Keeps `max_objects` idle objects and `max_waiting` waiting handlers; evicts a handler after `suspend_after_ms`.
 
     `evicted` is called with each evicted object; the wiring sets it.
     """
@@ -73,8 +72,7 @@ class Eviction:
                 self._circle.append(candidate)
 
     def rests(self, invocation: Invocation) -> None:
-        """An invocation backs off or is paused. An invocation of a keyless service is evicted: no other invocation uses its
-        object.
+        """An invocation backs off or is paused. If it is of a keyless service, evict it: no other invocation uses its object.
 
         So its mailbox need not be in the circle, where it would displace objects that are used.
         """

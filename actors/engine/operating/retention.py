@@ -101,6 +101,7 @@ class Retention:
             await self._sweep_slice(keyed=False, keep_ms=None)
 
     async def _sweep(self) -> None:
+        """Forget all invocations that are due, of both kinds, and set the alarm for the next."""
         next_due = [
             await self._sweep_kind(keyed=False, keep_ms=self._keep_ms),
             await self._sweep_kind(keyed=True, keep_ms=self._keyed_ms),
@@ -110,8 +111,7 @@ class Retention:
         due = min((at for at in next_due if at is not None), default=None)
         if due is not None and not self._background.stopped:
             self.stop()
-            # No later than an invocation that ends right now is due, of either kind: it does not set an alarm that is already
-            # set.
+            # No later than an invocation that ends right now is due, of either kind: it finds this alarm, and sets none.
             assert self._shortest_ms is not None
             due = min(due, self._clock.now_ms() + self._shortest_ms)
             self._alarm = self._clock.call_at(due, self._ring)
@@ -136,7 +136,7 @@ class Retention:
             await committer.flushed()
         oldest = await self._store.ended(SLICE, keyed)
         purges = self._purges
-        # So that it goes with the batch of those whom this wakes too: they would wait for one of its own.
+        # So that the purge is in one batch with the callers that this wakes: they would wait for a separate batch.
         await committer.flushed()
         if purges != self._purges:
             return None

@@ -244,6 +244,7 @@ class Ticks:
             self._background.run(self._correct(ahead))
 
     async def _correct(self, ahead: list[_Series]) -> None:
+        """Place ticks anew that no longer fit the clock."""
         try:
             await self._committer.flushed()
             await self._read_taken(ahead)

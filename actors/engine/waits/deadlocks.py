@@ -106,20 +106,17 @@ class Deadlocks:
     def final(
         self, error: TerminalError, sender: Invocation, target: HandlerDefinition, key: str, options: Options
     ) -> bool:
-        """Whether the handler receives the error that refuses its message. A full mailbox is back-pressure: the sender backs
-        off.
+        """Whether the handler receives the error that refuses its message. If not, the sender backs off, as at a full mailbox.
 
-        The handler receives it if its options say so, or if the object can do nothing before the sender ends: there would never
-        be room.
+        For a full mailbox, the handler receives the error if its options say so, or if the object can do nothing before the
+        sender ends: there would never be room.
         """
         if not isinstance(error, MailboxFull) or options.fail_when_full:
             return True
         return self.waits_for(target.service.name, key, sender)
 
     def _path(self, start: Invocation, goal: int) -> tuple[list[Invocation] | None, frozenset[int]]:
-        """A path of waits from `start` to the invocation `goal`, both included, and the invocations on the way that are not in
-        memory.
-        """
+        """A path of waits from `start` to `goal`, both included, and the invocations met that are not in memory."""
         open_ones = self._open
         cold: set[int] = set()
         seen = {start.seq}

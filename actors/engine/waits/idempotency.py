@@ -108,6 +108,7 @@ class Placements:
             del self._claims[claim]
 
     def _check_same(self, message: Message, args: str) -> None:
+        """Raise IdempotencyMismatch if the message differs from the message that has become the invocation."""
         try:
             same = args == message.args_text or message.target.same_arguments(args, message.args_text)
         except SerializationError:
@@ -188,6 +189,7 @@ class Placements:
         number: int | None,
         before: asyncio.Task[None] | None,
     ) -> None:
+        """Place a message once the placement `before` is done, and record the result for the caller."""
 
         def accept() -> Invocation:
             if kind == Kind.CALL and caller.seq in self._progress.stopping:

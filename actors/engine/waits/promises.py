@@ -201,9 +201,7 @@ def _refused_by(waiting: Iterable[tuple[Invocation, int]], name: str, wanted: Co
 
 
 def _accepts(invocation: Invocation, index: int, wanted: Completion) -> bool:
-    """Whether the code of the waiter is there to say what it accepts, or its recorded type, which may have changed, accepts
-    this.
-    """
+    """Whether the waiter's code is there to say what it accepts, or its recorded type, which may have changed, accepts this."""
     codec = _waits_as(invocation, index)
     if codec is None or (invocation.attempt is not None and invocation.attempt.future(index) is not None):
         return codec is not None
