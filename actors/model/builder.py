@@ -180,12 +180,7 @@ def _handler(service: ServiceDefinition, declared: Handler[Any, Any, Any], hints
     returned = hints.get("return", Any)
     return HandlerDefinition(
         service,
-        declared.function,
-        name=declared.name,
-        shared=declared.shared,
-        atomic=declared.atomic,
-        private=declared.private,
-        retry=declared.retry,
+        declared,
         takes_context=takes_context,
         parameters=parameters,
         codecs=codecs,

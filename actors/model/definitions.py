@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from actors.errors import BadArguments, DefinitionError, SerializationError, WrongKind
 from actors.model.cron import CronLine
@@ -93,6 +93,17 @@ class ServiceDefinition:
         return found
 
 
+class Declaration(Protocol):
+    """What `@handler` or `@shared` has left in a class body."""
+
+    function: Callable[..., Any]
+    name: str
+    shared: bool
+    atomic: bool
+    private: bool
+    retry: RetryPolicy | None
+
+
 class HandlerDefinition:
     """A handler, ready to use. `parameters` and `codecs` are of its arguments, without self and the context."""
 
@@ -118,28 +129,23 @@ class HandlerDefinition:
     def __init__(
         self,
         service: ServiceDefinition,
-        function: Callable[..., Any],
+        declared: Declaration,
         *,
-        name: str,
-        shared: bool,
-        atomic: bool,
-        private: bool,
-        retry: RetryPolicy | None,
         takes_context: bool,
         parameters: Sequence[inspect.Parameter],
         codecs: list[Codec],
         returns: Codec,
     ) -> None:
         self.service = service
-        self.name = name
-        self.function = function
-        self.shared = shared
-        self.mode = Mode.KEYLESS if service.kind == "service" else Mode.SHARED if shared else Mode.EXCLUSIVE
-        self.once = service.kind == "workflow" and not shared  # invoked once for each key: the workflow itself
-        self.atomic = atomic
-        self.private = private or service.private
-        self.retry = retry if retry is not None else service.retry
-        self.target = f"{service.name}.{name}"
+        self.name = declared.name
+        self.function = declared.function
+        self.shared = declared.shared
+        self.mode = Mode.KEYLESS if service.kind == "service" else Mode.SHARED if self.shared else Mode.EXCLUSIVE
+        self.once = service.kind == "workflow" and not self.shared  # invoked once for each key: the workflow itself
+        self.atomic = declared.atomic
+        self.private = declared.private or service.private
+        self.retry = declared.retry if declared.retry is not None else service.retry
+        self.target = f"{service.name}.{self.name}"
         self.takes_context = takes_context
         self._signature = inspect.Signature(parameters)
         self.names = [parameter.name for parameter in parameters]

@@ -58,3 +58,36 @@ def test_a_pure_package_imports_no_clock_loop_or_file(folder: str) -> None:
     }
     assert imported - PURE[folder] - {"__future__", "actors"} == set()
     assert imported
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [
+    path
+    for folder in ("actors", "storage", "transport")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not (folder == "actors" and path.relative_to(ROOT / folder).parts[0] in ("storage", "transport"))
+]
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {path: count for path, count in lines.items() if count > 500} == {}
+
+
+def test_few_modules_stand_directly_in_actors() -> None:
+    """They are public; a new module has a package to go to."""
+    assert len([path for path in (ROOT / "actors").glob("*.py") if path.name != "__init__.py"]) <= 8
+
+
+def test_no_constructor_has_more_than_nine_parameters_but_that_of_app() -> None:
+    """A part with more collaborators is two parts."""
+    found = {
+        node.name: len(method.args.args + method.args.kwonlyargs) - 1
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+    }
+    assert found.pop("App") > 9
+    assert {name: count for name, count in found.items() if count > 9} == {}
