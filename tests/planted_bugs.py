@@ -383,13 +383,13 @@ BUGS = [
     Bug(
         "what a handler asked for before it was told of its cancellation is spared",
         "actors/engine/cancellation.py",
-        "        if not told and caller.has(Flag.CANCELLED):",
-        "        if not told and caller.has(Flag.CANCELLED) and not (caller.journal and caller.journal.cancelled):",
+        "        if not notified and caller.has(Flag.CANCELLED):",
+        "        if not notified and caller.has(Flag.CANCELLED) and not (caller.journal and caller.journal.cancelled):",
     ),
     Bug(
         "what a handler asks for after it was told of its cancellation is cancelled too",
         "actors/engine/cancellation.py",
-        "        if not told and caller.has(Flag.CANCELLED):",
+        "        if not notified and caller.has(Flag.CANCELLED):",
         "        if caller.has(Flag.CANCELLED):",
     ),
     Bug(

@@ -364,9 +364,9 @@ class App:
         )
 
     async def cancel(self, id: str) -> None:
-        """Ask an invocation to end. Returns once the request is durable; it has no effect twice.
+        """Ask an invocation to end. Returns once the request is durable; a second request has no effect.
 
-        What it has called is cancelled first; then it gets InvocationCancelled, once, at its next await, and may go on
+        Its calls are cancelled first; then the invocation gets InvocationCancelled, once, at its next await, and may go on
         awaiting while it cleans up. An invocation that has not started ends at once. An invocation that backs off or is
         paused gets one attempt that notifies it, and ends if that is not possible. Messages that it has sent are not
         affected. Raises BadId, UnknownInvocation, or WrongStatus if it has ended.
@@ -401,7 +401,7 @@ class App:
         again. 0 keeps only the input. Kept commands without an answer go on: steps run, sleeps and deadlines end when
         they would have, awakeables stay open under new ids. Where the kept entries hold the id of the old invocation,
         or the ids of its awakeables, they are replaced by the new ids. State that the old invocation wrote goes back to
-        what it was after the last kept command, if nothing has changed it since and the object is idle; otherwise it
+        its value after the last kept command, if nothing has changed it since and the object is idle; otherwise it
         stays, or with kept writes CannotKeep is raised. The new invocation has no idempotency key, and no caller waits
         for it. A workflow's run begins anew with empty state and without promises, and is from now on what its key
         stands for; it takes no `keep`.

@@ -50,8 +50,8 @@ T = TypeVar("T")
 class Outcome:
     """How an invocation has ended: `text` is the value as JSON, unless there is a `failure`.
 
-    `codec` is that of the value, None if its class is not served any more. `expires_ms` is until when an outcome is kept that
-    was asked for under an idempotency key.
+    `codec` is the codec of the value, None if its class is not served any more. `expires_ms` is how long the outcome is kept, if
+    the request had an idempotency key.
     """
 
     id: str
@@ -102,7 +102,7 @@ class BegunCall:
 
 
 class Gateway:
-    """Requests of one app. Any number of them may be under way; one that is cancelled cancels no invocation.
+    """Requests of one app. Any number of requests may be under way; a cancelled request cancels no invocation.
 
     `recoveries` says how often the app was started again.
     """

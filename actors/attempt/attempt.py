@@ -58,7 +58,7 @@ class Attempt(Ending):
         self.host = host
         self.invocation = invocation
         self.state = state
-        self.ended = self.stepping = self.told = False
+        self.ended = self.stepping = self.notified = False
         self.snapshot = self._replay = self._futures = self._effects = self._placements = None
         self._throw = self._stop_error = self._branches = None
         self._looked_into: Insides | None = None

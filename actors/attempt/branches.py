@@ -215,7 +215,7 @@ class Branches:
     # --- rest -------------------------------------------------------------------------------------------------------------
 
     def stirred(self) -> None:
-        """One of them takes a step, or the handler itself does."""
+        """A branch takes a step, or the handler itself does."""
         self._steps += 1
         self.quiet = self.over
         if self.asked_for and not self.settling:
@@ -260,7 +260,7 @@ class Branches:
         self._attempt.host.run_now(self._attempt, self._attempt.run)
 
     def shown(self) -> None:
-        """A completion is shown: they react to it before the next one is."""
+        """A completion is shown: the branches react to it before the next completion is shown."""
         if self.tasks and not self.over:
             self.quiet = False
 

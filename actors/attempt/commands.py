@@ -236,7 +236,7 @@ class Commands(Recorder):
                     headers = host.headers_for(headers, caller)
                 child = host.accept(target, key, text, values, headers, seq, caller.seq, entry.idx)
                 if caller.extras is not None:
-                    host.called(caller, child, self.told)
+                    host.called(caller, child, self.notified)
         elif entry.ref is None and entry.value is not None:  # it waited for what was sent before it
             return self._placed(entry, Message(target, key, text, values, options))
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, target.returns)
@@ -293,7 +293,7 @@ class Commands(Recorder):
         journal = self.invocation.journal
         if not self.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
             number = int(entry.before) if entry.before is not None else None
-            self.host.place_message(self.invocation, entry.idx, entry.kind, message, self.told, number)
+            self.host.place_message(self.invocation, entry.idx, entry.kind, message, self.notified, number)
         if entry.kind == Kind.SEND:
             return placed
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, message.target.returns)

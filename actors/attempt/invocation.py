@@ -23,7 +23,7 @@ class Running(Protocol):
     """The attempt of an invocation, as its engine knows it."""
 
     invocation: Invocation
-    told: bool  # of a cancellation
+    notified: bool  # of a cancellation
     scheduled: bool  # in the queue of those that can go on
     ended: bool
 
@@ -310,7 +310,7 @@ class Invocation:
         return self.status >= Status.SUCCEEDED
 
     def result(self) -> Any:
-        """What it has returned. Raises the TerminalError it has failed with, or SerializationError."""
+        """The returned value. Raises the TerminalError it has failed with, or SerializationError."""
         return self.value if self.value is not MISSING else outcome_of(self.handler, self.status, self.outcome)
 
 

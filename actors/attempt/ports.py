@@ -219,7 +219,7 @@ class Host(Writes, Protocol):
         delay_ms: int = 0,
     ) -> Invocation: ...
 
-    def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
+    def called(self, caller: Invocation, child: Invocation, notified: bool) -> None:
         """A call was accepted whose caller may be cancelled."""
         ...
 
@@ -228,7 +228,7 @@ class Host(Writes, Protocol):
         ...
 
     def place_message(
-        self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
+        self, caller: Invocation, command: int, kind: int, message: Message, notified: bool, number: int | None
     ) -> None:
         """Place a message beside its handler, because the file must be read first."""
         ...

@@ -44,10 +44,10 @@ class Shown:
         "ended",
         "host",
         "invocation",
+        "notified",
         "snapshot",
         "state",
         "stepping",
-        "told",
     )
 
     host: Host
@@ -55,7 +55,7 @@ class Shown:
     state: ObjectState
     ended: bool
     stepping: bool
-    told: bool  # of a cancellation
+    notified: bool  # of a cancellation
     snapshot: dict[str, str] | None  # what a shared handler reads
     _replay: Replay | None
     _futures: dict[int, JournaledFuture[Any]] | None
@@ -144,7 +144,7 @@ class Shown:
                 known._complete(entry)
                 return True
         if kind == Kind.CANCELLED:
-            self.told = True
+            self.notified = True
             if self._outcome is None:
                 self._throw = InvocationCancelled()
         else:
@@ -180,7 +180,7 @@ class Shown:
     def unreadable(self, index: int, codec: Codec | None, error: SerializationError) -> bool:
         """Whether a recorded completion does not fit because its declared type has changed. Then the attempt is to stop.
 
-        What its own code has declared wrongly is an error of the handler, and the same one in each attempt.
+        A type that the handler's own code has declared wrongly is an error of the handler, and the same error in each attempt.
         """
         journal = self.invocation.journal
         command = journal.command(index) if journal is not None else None

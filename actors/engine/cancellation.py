@@ -68,9 +68,9 @@ class Cancellation:
         except TerminalError as error:
             self._progress.complete(caller, command, Kind.FAILED, failure_text(error))
 
-    def called(self, caller: Invocation, child: Invocation, told: bool) -> None:
+    def called(self, caller: Invocation, child: Invocation, notified: bool) -> None:
         """Cancel a call of a cancelled handler, unless the handler knew of its cancellation when it made the call."""
-        if not told and caller.has(Flag.CANCELLED):
+        if not notified and caller.has(Flag.CANCELLED):
             self._cancel(child)
 
     @contextlib.asynccontextmanager

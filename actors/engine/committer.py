@@ -1,7 +1,7 @@
 """Group commit with an output gate.
 
-Facts are appended to the open batch in the order in which they happen. One batch is being committed at a time; the
-next one fills meanwhile. What must not leave before its cause is durable is attached to the batch as a gate.
+Facts are appended to the open batch in the order in which they happen. One batch is committed at a time; the
+next batch fills meanwhile. A reply that must not leave before its cause is durable is attached to the batch as a gate.
 """
 
 from __future__ import annotations

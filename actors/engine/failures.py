@@ -270,7 +270,7 @@ class Failures:
 
     def _ends_cancelled(self, invocation: Invocation, reason: str) -> bool:
         """Whether a cancelled invocation failed before its handler received the cancellation: then it ends instead."""
-        if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.told):
+        if not invocation.has(Flag.CANCELLED) or (invocation.attempt is not None and invocation.attempt.notified):
             return False
         if invocation.journal is not None and not invocation.journal.cancelled:
             return False  # the invocation still waits for its calls, which are cancelled first

@@ -1,7 +1,7 @@
 """The functions given to `ctx.run`, between the gate that lets them start and the journal entry that ends them.
 
-Promise: a step is executed only while its invocation may go on. Pause, cancel and kill stop new executions; one that is under
-way cannot be stopped in a thread, so its result counts, and what comes next for the key waits for it.
+Promise: a step is executed only while its invocation may go on. Pause, cancel and kill stop new executions. An execution in a
+thread cannot be stopped, so its result counts, and the next invocation of the key waits for it.
 """
 
 from __future__ import annotations

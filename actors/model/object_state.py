@@ -187,12 +187,12 @@ class ObjectState:
             self.hand_out(instance, name)
 
     def ahead(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """What `texts`, with these changes, has that `stored` has not; None for what it has not any more."""
+        """The values that `texts`, with these changes, has and `stored` has not; None for values that only `stored` has."""
         texts = {**self.texts, **changes}
         return {name: texts.get(name) for name in {**self.stored, **texts} if texts.get(name) != self.stored.get(name)}
 
     def discard(self) -> None:
-        """The attempt is over and left the instance ahead of what is stored: the next one starts afresh."""
+        """The attempt is over and left the instance ahead of the stored state: the next attempt starts afresh."""
         self.texts = self.stored
         self.instance = None
         if self.containers is not None:
@@ -215,7 +215,7 @@ class ObjectState:
         self.discard()
 
     def put(self, name: str, text: str | None, apart: bool) -> None:
-        """Take over a recorded write; None deletes. One that is `apart` from `stored` is there already, or is not to be there yet."""
+        """Take over a recorded write; None deletes. A write that is `apart` is in `stored` already, or must not be there yet."""
         if apart and self.texts is self.stored:
             self.texts = dict(self.stored)
         for texts in (self.texts,) if apart or self.texts is self.stored else (self.texts, self.stored):

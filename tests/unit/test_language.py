@@ -31,7 +31,7 @@ REFUSED = {
     r"\b(?:leaves?|left) memory\b": "is evicted, was evicted",
 }
 # Pronouns instead of nouns, and words that only their author understands at once.
-REFUSED_WHERE_DONE = {
+PRONOUNS = {
     r"\btold\b": "receives, is notified, knows",
     r"\basked for\b": "requested, the request",
     r"\bthe (?:first|second|last|next|other|old|new|same) one\b": "say the noun",
@@ -45,45 +45,6 @@ REFUSED_WHERE_DONE = {
     r"\ball that (?:is|was)\b": "everything stored, all X",
     r"\bused in a wrong way\b": "wrong usage",
     r"\bwithout a word\b": "silently",
-}
-# Where REFUSED_WHERE_DONE does not apply yet, to be emptied, and what is done there: folders, and modules wherever they are.
-PENDING = ("actors",)
-DONE_FOLDERS = (
-    "actors/app",
-    "actors/check",
-    "actors/cli",
-    "actors/engine",
-    "actors/journal",
-    "actors/model",
-    "actors/serde",
-    "actors/testing",
-)
-DONE_MODULES = {
-    "checking.py",
-    "cleanup.py",
-    "cron.py",
-    "durations.py",
-    "errors.py",
-    "fastapi.py",
-    "futures.py",
-    "handlers.py",
-    "http_options.py",
-    "limits.py",
-    "logs.py",
-    "ports.py",
-    "raised.py",
-    "retry.py",
-    "tracing.py",
-    "upgrades.py",
-}
-# Files in those folders that are still to be revised.
-PENDING_FILES = {
-    "actors/app/app.py",
-    "actors/app/gateway.py",
-    "actors/engine/committer.py",
-    "actors/engine/memory/loader.py",
-    "actors/engine/steps.py",
-    "actors/model/object_state.py",
 }
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -123,16 +84,6 @@ def findings(source: str, refused: dict[str, str] = REFUSED) -> list[str]:
                 around = words[max(0, match.start() - 30) : match.end() + 30]
                 places.append(f"{line}: ...{around}... Say: {instead}")
     return places
-
-
-def is_done(path: str) -> bool:
-    """Whether REFUSED_WHERE_DONE applies to the file at this path."""
-    folder, _, name = path.rpartition("/")
-    if path in PENDING_FILES:
-        return False
-    if not any(f"{folder}/".startswith(f"{pending}/") for pending in PENDING):
-        return True
-    return name in DONE_MODULES or any(f"{folder}/".startswith(f"{done}/") for done in DONE_FOLDERS)
 
 
 def sources(*packages: str) -> list[str]:
@@ -203,7 +154,7 @@ def test_good_words_comments_and_private_docstrings_are_left_alone(source: str) 
     ],
 )
 def test_pronouns_instead_of_nouns_are_found(source: str) -> None:
-    assert findings(source, REFUSED_WHERE_DONE)
+    assert findings(source, PRONOUNS)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +168,7 @@ def test_pronouns_instead_of_nouns_are_found(source: str) -> None:
     ],
 )
 def test_nouns_comments_and_private_docstrings_are_left_alone(source: str) -> None:
-    assert findings(source, REFUSED_WHERE_DONE) == []
-
-
-def test_a_module_is_done_by_its_folder_or_its_name() -> None:
-    done = ["transport/http/admin.py", "examples/orders.py", "actors/cli/target.py", "actors/errors.py"]
-    assert [path for path in [*done, "actors/app/app.py", "actors/client/app.py"] if is_done(path)] == done
-    assert is_done("actors/model/cron.py") and {Path(path).name for path in sources("actors")} >= DONE_MODULES
+    assert findings(source, PRONOUNS) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -234,6 +179,6 @@ def test_messages_and_public_docstrings_are_plain_english(package: str) -> None:
 
 @pytest.mark.parametrize("package", [*PACKAGES, *PROGRAMS])
 def test_messages_and_public_docstrings_say_the_noun(package: str) -> None:
-    paths = [path for path in sources(package) if is_done(path)]
-    found = findings_in(paths, REFUSED | REFUSED_WHERE_DONE)
+    paths = sources(package)
+    found = findings_in(paths, REFUSED | PRONOUNS)
     assert paths and not found, "\n" + "\n".join(found)

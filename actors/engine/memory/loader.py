@@ -49,8 +49,10 @@ class Holding:
 
 
 class Loader:
-    """Objects that are asked for are loaded in this order, those of invocations with them. A read sees every batch handed
-    over before it."""
+    """Loads requested objects in the order of the requests, together with the objects of requested invocations.
+
+    A read sees every batch that was handed over before it.
+    """
 
     check_queued: Callable[[Invocation], None]  # a message with a waiter stands behind another one
     deliver: Callable[[Mailbox, Invocation], None]
@@ -148,10 +150,10 @@ class Loader:
             self.check_queued(invocation)
 
     def resume(self, mailbox: Mailbox, invocation: Invocation) -> None:
-        """Give a stored invocation its place, and run it unless it waits for something that will wake it.
+        """Give a stored invocation its place, and run it unless it waits for an event that will wake it.
 
-        One that is paused, but not by an operator, gets one more attempt: the process that loads it first may run fixed
-        code.
+        A paused invocation, unless an operator has paused it, gets one more attempt: the process that loads it first may run
+        fixed code.
         """
         invocation.mailbox = mailbox
         if invocation.status in (Status.BLOCKED, Status.BACKING_OFF) or (
@@ -240,7 +242,7 @@ class Loader:
 
     @contextlib.asynccontextmanager
     async def holding_all(self, seqs: Iterable[int]) -> AsyncIterator[None]:
-        """Those of them that are open are in memory with their objects until the block ends: one that is not has ended."""
+        """The open invocations among these are in memory with their objects until the block ends: a missing invocation has ended."""
         held = await self._hold(seqs)
         try:
             yield

@@ -150,7 +150,7 @@ class Placements:
         return [task for lane, tasks in self.lanes.items() if lane[0] in seqs for task in tasks.values()]
 
     def begin(
-        self, caller: Invocation, command: int, kind: int, message: Message, told: bool, number: int | None
+        self, caller: Invocation, command: int, kind: int, message: Message, notified: bool, number: int | None
     ) -> None:
         """Place the message of a handler's call or send, unless an earlier attempt has done so.
 
@@ -161,7 +161,7 @@ class Placements:
             lane = caller.seq, message.target.service.name, message.key
             tasks = self.lanes.setdefault(lane, {})
             before = next(reversed(tasks.values()), None)
-            placing = self._place_for(caller, command, kind, message, told, number, before)
+            placing = self._place_for(caller, command, kind, message, notified, number, before)
             task = tasks[command] = self._background.spawn(placing)
             task.add_done_callback(functools.partial(self._placed, lane, tasks, command))
             self._progress.add_work(caller, command, task)
@@ -185,7 +185,7 @@ class Placements:
         command: int,
         kind: int,
         message: Message,
-        told: bool,
+        notified: bool,
         number: int | None,
         before: asyncio.Task[None] | None,
     ) -> None:
@@ -204,7 +204,7 @@ class Placements:
                 message, seq, caller, caller.seq if kind == Kind.CALL else None, command
             )
             if kind == Kind.CALL:
-                self.called(caller, accepted, told)
+                self.called(caller, accepted, notified)
             return accepted
 
         try:

@@ -116,7 +116,7 @@ class Attempt:
 
     def __init__(self, about: Invocation, events: list[str] | None = None, name: str = "") -> None:
         self.invocation = about
-        self.told = self.scheduled = self.ended = self.settling = False
+        self.notified = self.scheduled = self.ended = self.settling = False
         self.begun = True
         self.name = name or str(about.seq)
         self.events: list[str] = events if events is not None else []

@@ -181,7 +181,7 @@ async def test_a_call_made_after_the_notice_is_not_cancelled(again: bool) -> Non
     caller, child = made.waiting(1000, "a"), made.waiting(1001, "b")
     await made.cancellation.cancel(1000)
     made.call(caller, child)
-    made.cancellation.called(caller, child, told=True)
+    made.cancellation.called(caller, child, notified=True)
     if again:
         await made.cancellation.cancel(1000)
     assert told(child) == [] and not child.has(Flag.CANCELLED)
