@@ -276,7 +276,7 @@ def test_handlers_that_never_yield_block_or_end_the_process_are_reported_and_the
     messages = {finding["key"]: finding["message"] for finding in found["findings"]}
     assert "an endless loop, or a blocking call" in messages["b-spins"]
     assert "ended with code 9" in messages["c-exits"]
-    assert "Not tried: 3 others of Order.checkout" in messages["f-fits"]
+    assert "Skipped: 3 others of Order.checkout" in messages["f-fits"]
 
 
 def test_a_migration_that_never_ends_is_reported_too(shop: Path) -> None:
@@ -311,7 +311,7 @@ def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Pat
         (("broken:app",), "ZeroDivisionError"),
         (("ends:app",), "ends the process when it is imported"),
         (("needs:app",), "No module named 'not_there'"),
-        (("second:nothing",), "'nothing' in the module 'second' is not an App but of type int. It has second:app."),
+        (("second:nothing",), "'nothing' in the module 'second' is not an App: its type is int. It has second:app."),
         (("second:Order",), "'Order' is a VirtualObject class; name the App: second:app"),
         (("second.py:app",), "Use second:app, without .py."),
         (("./shops/second.py:app",), "Use shops.second:app, without .py."),
