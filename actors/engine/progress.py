@@ -201,7 +201,10 @@ class Progress:
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
         attempt = invocation.attempt = Attempt(self.host, invocation, invocation.mailbox.state)
-        self._turns.make_ready(attempt)
+        turns = self._turns
+        turns.ready.append(attempt)
+        if not turns.scheduled:  # `make_ready`, for what each queued message passes
+            turns.schedule()
 
     def _pause_unknown(self, invocation: Invocation) -> None:
         """Pause an invocation whose handler the app does not have."""
