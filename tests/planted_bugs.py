@@ -70,7 +70,7 @@ BUGS = [
     ),
     Bug(
         "a recorded value that a changed type refuses fails the handler",
-        "actors/attempt/shown.py",
+        "actors/attempt/completions.py",
         "            changed = command.name != codec.name\n",
         "            changed = False\n",
     ),
@@ -448,15 +448,15 @@ BUGS = [
     ),
     Bug(
         "a caller of the batch whose commit failed is told to ask again",
-        "actors/engine/intake.py",
-        "        if invocation.stored_status < 0:  # the invocation was never handed to the store",
-        "        if True:",
+        "actors/engine/committer.py",
+        "    if invocation.stored_status < 0:  # the store has never received it",
+        "    if True:",
     ),
     Bug(
         "what the store was never given is called pending",
-        "actors/engine/intake.py",
-        "        if invocation.stored_status < 0:  # the invocation was never handed to the store",
-        "        if False:",
+        "actors/engine/committer.py",
+        "    if invocation.stored_status < 0:  # the store has never received it",
+        "    if False:",
     ),
     Bug(
         "a change whose commit failed is told to be made again",
@@ -502,7 +502,7 @@ BUGS = [
     ),
     Bug(
         "a paused invocation is tried again when the app recovers",
-        "actors/app/life.py",
+        "actors/app/lifecycle.py",
         "            partition.residents.paused_here.update(before.residents.paused_here)\n",
         "            pass\n",
     ),
@@ -562,7 +562,7 @@ BUGS = [
     ),
     Bug(
         "an app cannot start while another one starts on another thread",
-        "actors/app/life.py",
+        "actors/app/lifecycle.py",
         "for reference in _apps.copy() if",
         "for reference in _apps if",
     ),
@@ -611,7 +611,7 @@ BUGS = [
     ),
     Bug(
         "a client that closes swallows the cancellation of its caller",
-        "transport/client/connecting.py",
+        "transport/client/connection.py",
         "self._task.cancelled() and not is_cancelled()",
         "self._task.cancelled()",
     ),
@@ -653,13 +653,13 @@ BUGS = [
     ),
     Bug(
         "an app that nothing refers to is held by its timers",
-        "actors/app/life.py",
+        "actors/app/lifecycle.py",
         "executor, _weakly(self._has_stopped))",
         "executor, self._has_stopped)",
     ),
     Bug(
         "a cell of an interactive session cannot be run again",
-        "actors/app/life.py",
+        "actors/app/lifecycle.py",
         'hasattr(sys, "ps1")',
         'hasattr(sys, "none")',
     ),
@@ -899,7 +899,7 @@ BUGS = [
     ),
     Bug(
         "on_paused counts as a part of the handler that is paused",
-        "actors/app/life.py",
+        "actors/app/lifecycle.py",
         "        self._outside.copy().run(self._tell_paused_outside, invocation)",
         "        self._tell_paused_outside(invocation)",
     ),
@@ -1028,7 +1028,7 @@ BUGS = [
     ),
     Bug(
         "a task group may not cancel a durable wait",
-        "actors/attempt/task_face.py",
+        "actors/attempt/task_interface.py",
         "        if self.runs() or (self._branches is not None and self._branches.reacting):",
         "        if self.runs():",
     ),
@@ -1064,13 +1064,13 @@ BUGS = [
     ),
     Bug(
         "an invocation ends while anyio goes through the tasks it cancels",
-        "actors/attempt/task_face.py",
+        "actors/attempt/task_interface.py",
         "            self.wake()\n\n    def cancel(self",
         "            self.run()\n\n    def cancel(self",
     ),
     Bug(
         "a handler's counter of cancellations stands still",
-        "actors/attempt/task_face.py",
+        "actors/attempt/task_interface.py",
         "        self._insides().cancels += 1\n",
         "",
     ),
@@ -1134,7 +1134,7 @@ BUGS = [
     ),
     Bug(
         "the state of an atomic handler stays when it fails",
-        "actors/engine/endings.py",
+        "actors/engine/teardown.py",
         "            self._roll_back(invocation, journal)\n",
         "            pass\n",
     ),
@@ -1452,7 +1452,7 @@ BUGS = [
     ),
     Bug(
         "the row of a large text stays behind when the invocation ends",
-        "actors/engine/endings.py",
+        "actors/engine/teardown.py",
         "            self._ledger.write_behind(mailbox)\n",
         "            pass\n",
     ),
@@ -1665,7 +1665,7 @@ BUGS = [
     Bug(
         "the mailbox of a service outlives its invocation",
         "actors/engine/progress.py",
-        "        elif invocation.mode == KEYLESS:\n            self._eviction.over(mailbox)\n\n",
+        "        elif invocation.mode == _KEYLESS:\n            self._eviction.over(mailbox)\n\n",
         "",
     ),
     Bug(
@@ -1874,7 +1874,7 @@ BUGS = [
     ),
     Bug(
         "what an atomic handler of an earlier release has written stays when it fails",
-        "actors/engine/endings.py",
+        "actors/engine/teardown.py",
         "        and not invocation.has(Flag.APART)\n",
         "        and invocation.has(Flag.APART)\n",
     ),

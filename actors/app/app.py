@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import functools
 import inspect
-import logging
 import random as random_module
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from actors.app.entry import Outside
 from actors.app.gateway import Gateway
 from actors.app.handles import ClientCall, ClientHandle, KeyedCall, KeyedHandle
-from actors.app.life import Life
-from actors.app.life import Options as LifeOptions
+from actors.app.lifecycle import Lifecycle
+from actors.app.lifecycle import Options as LifeOptions
 from actors.app.listing import AwakeableInfo, InvocationInfo
 from actors.app.operators import Operators
 from actors.app.options import database_path, debugging, option, threads_only
@@ -47,12 +46,9 @@ from actors.model.virtual_object import Served, VirtualObject
 from actors.storage.port import Store
 from actors.storage.records import RUN
 
-T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
 S = TypeVar("S", bound=Service)
-R = TypeVar("R")
 
-log = logging.getLogger("actors")
 
 _inside = inside.get
 # asyncio._get_running_loop asks the system for the process at each call: five times as slow.
@@ -140,7 +136,7 @@ class App:
             on_stopped,
             debugging(debug),
         )
-        self._life = Life(self._partitions, options, store, "", 0)
+        self._life = Lifecycle(self._partitions, options, store, "", 0)
         self.store_in(storage)
         self._operators = Operators(self._partitions)
         recoveries = self._life.recoveries

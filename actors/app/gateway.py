@@ -17,7 +17,7 @@ from actors.app.figures import figures
 from actors.app.operators import Operators
 from actors.app.partitions import Partitions, done
 from actors.attempt.invocation import Invocation, outcome_of
-from actors.engine.durations import Durations
+from actors.engine.histogram import Durations
 from actors.engine.operating.gauges import Gauge
 from actors.engine.partition import Partition
 from actors.engine.waits.awakeables import Payload
@@ -189,15 +189,9 @@ class Gateway:
                 begun.forget()
                 raise
         text, values = target.encode(args, dict(kwargs))
-        while True:
-            options = Options(0, headers, idempotency_key)
-            seq, new = await self._place(target, key, text, values, options, waits=True)
-            try:
-                return await self._outcome(seq)
-            except UnknownInvocation:
-                if new:
-                    raise
-                # It was forgotten since it was found: now its key is free.
+        options = Options(0, headers, idempotency_key)
+        place = functools.partial(self._place, target, key, text, values, options, waits=True)
+        return await self._kept(place, self._outcome)
 
     def begin_call(
         self,
@@ -344,14 +338,20 @@ class Gateway:
             return seq, new
 
     async def call_placed(self, message: Message) -> Any:
+        """Call under an idempotency key: the value, or raises the failure."""
+        return await self._kept(functools.partial(self.place, message, waits=True), self.result)
+
+    async def _kept(
+        self, place: Callable[[], Awaitable[tuple[int, bool]]], outcome: Callable[[int], Awaitable[T]]
+    ) -> T:
+        """The outcome of the invocation that a key stands for. Placed again if it was forgotten since it was found."""
         while True:
-            seq, new = await self.place(message, waits=True)
+            seq, new = await place()
             try:
-                return await self.result(seq)
+                return await outcome(seq)
             except UnknownInvocation:
                 if new or await self.partitions.entered().store.invocation(seq) is not None:
-                    raise  # what it ended with
-                # It was forgotten since it was found: now its key is free.
+                    raise  # what the invocation ended with
 
     async def result(self, seq: int) -> Any:
         partition = self.partitions.entered()

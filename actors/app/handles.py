@@ -15,7 +15,6 @@ from actors.engine.partition import Partition
 from actors.errors import MisusedFuture
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 _this_thread = threading.get_ident

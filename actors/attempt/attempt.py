@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from typing import TYPE_CHECKING, Any
 
 from actors.attempt.branches import Branches, tasks_are_seen
@@ -18,7 +17,7 @@ from actors.attempt.cleanup import CleanUp
 from actors.attempt.ending import Ending
 from actors.attempt.invocation import invocation_of
 from actors.attempt.ports import Host
-from actors.attempt.task_face import NEXT_TURN, Insides
+from actors.attempt.task_interface import NEXT_TURN, Insides
 from actors.attempt.upgrades import read, upgrade
 from actors.errors import (
     AttemptEnded,
@@ -39,14 +38,13 @@ from actors.storage.records import Flag, Status
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation, Mailbox
 
-log = logging.getLogger("actors")
 
 _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
 
 
 # A global is read at half the cost of a class attribute.
-_PENDING, _BLOCKED, _SUCCEEDED, _FAILED = Status.PENDING, Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
+_PENDING, _BLOCKED = Status.PENDING, Status.BLOCKED
 
 
 class Attempt(Ending):

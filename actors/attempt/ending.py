@@ -10,7 +10,7 @@ from typing import Any
 from actors.attempt import raised
 from actors.attempt.cleanup import CleanUp
 from actors.attempt.invocation import MISSING
-from actors.attempt.task_face import TaskFace
+from actors.attempt.task_interface import TaskInterface
 from actors.attempt.upgrades import record_version
 from actors.errors import (
     ActorsError,
@@ -33,10 +33,10 @@ _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
 
 # A global is read at half the cost of a class attribute.
-_PENDING, _BLOCKED, _SUCCEEDED, _FAILED = Status.PENDING, Status.BLOCKED, Status.SUCCEEDED, Status.FAILED
+_SUCCEEDED, _FAILED = Status.SUCCEEDED, Status.FAILED
 
 
-class Ending(TaskFace):
+class Ending(TaskInterface):
     """The last part of an attempt's life. An outcome and the last state changes are handed over together, in one batch."""
 
     __slots__ = ()

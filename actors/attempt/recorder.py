@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from actors.attempt.shown import Shown
+from actors.attempt.completions import Completions
 from actors.attempt.upgrades import record_version
 from actors.errors import (
     ActorsError,
@@ -39,7 +39,7 @@ _EMPTY = Journal()  # of an invocation that has recorded nothing yet
 _inside_step = inside_step.get
 
 
-class Recorder(Shown):
+class Recorder(Completions):
     """Receives what a handler requests through its context: matched with the journal, or recorded."""
 
     __slots__ = ()

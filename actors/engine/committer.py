@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from actors.attempt.invocation import MISSING, Invocation
 from actors.engine.begun import Begun
-from actors.engine.durations import Durations
+from actors.engine.histogram import Durations
 from actors.errors import AppNotRunning, OutcomePending, TerminalError
+from actors.journal.ids import IdMint
 from actors.storage.errors import StorageError
 from actors.storage.records import Batch
 
@@ -362,6 +363,13 @@ class Gated:
                 await self._committer.acknowledged(self.id)
             else:
                 await self._committer.flushed()
+
+
+def unanswered(ids: IdMint, invocation: Invocation, error: BaseException) -> BaseException:
+    """The error for a caller whose invocation has no durable outcome: `error`, if nothing of the invocation can be in the file."""
+    if invocation.stored_status < 0:  # the store has never received it
+        return error
+    return may_have_been_done(error, ids.invocation(invocation.seq))
 
 
 def may_have_been_done(reason: BaseException, id: str | None) -> OutcomePending:

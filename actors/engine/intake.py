@@ -11,7 +11,7 @@ import msgspec
 from actors.attempt.attempt import Attempt
 from actors.attempt.invocation import Invocation, Mailbox, own_key
 from actors.engine.background import Background
-from actors.engine.committer import Committer, may_have_been_done
+from actors.engine.committer import Committer, unanswered
 from actors.engine.env import Env
 from actors.engine.ledger import Ledger
 from actors.engine.memory.loader import Loader
@@ -30,7 +30,7 @@ from actors.storage.records import Flag, Mode, Status
 
 _RUNNING, _PAUSED = Status.RUNNING, Status.PAUSED  # a global is read at half the cost of a class attribute
 
-KEYLESS = Mode.KEYLESS
+_KEYLESS = Mode.KEYLESS
 _headers_text = msgspec.json.Encoder().encode
 
 
@@ -142,16 +142,10 @@ class Intake:
         try:
             await self._committer.flushed()
         except (StorageError, AppNotRunning) as error:
-            refusal = self.unanswered(invocation, error)
+            refusal = unanswered(self._ids, invocation, error)
             if refusal is error:
                 raise
             raise refusal from error
-
-    def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
-        """The error for the caller of an invocation without a durable outcome: `error`, if the file cannot hold the invocation."""
-        if invocation.stored_status < 0:  # the invocation was never handed to the store
-            return error
-        return may_have_been_done(error, self._ids.invocation(invocation.seq))
 
     def accept_message(
         self,
@@ -301,7 +295,7 @@ class Intake:
         return mailbox
 
     def _enqueue(self, invocation: Invocation) -> None:
-        if invocation.mode == KEYLESS and invocation.handler is not None:
+        if invocation.mode == _KEYLESS and invocation.handler is not None:
             mailbox = self._own_mailbox(invocation)
         else:
             objects = self._objects.get(invocation.service)  # `mailbox`, for an object in memory

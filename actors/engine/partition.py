@@ -8,17 +8,17 @@ its constructor arguments, and the few arrows that lead up are set here.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 
 from actors.attempt.branches import TaskFactory, see_tasks
 from actors.attempt.cleanup import all_ended
-from actors.attempt.invocation import Invocation, Mailbox, ids_of
+from actors.attempt.invocation import Mailbox, ids_of
 from actors.engine.background import Background
 from actors.engine.cancellation import Cancellation
-from actors.engine.committer import Committer, may_have_been_done, refuse
-from actors.engine.endings import Endings
+from actors.engine.committer import Committer, may_have_been_done, refuse, unanswered
 from actors.engine.env import Env
 from actors.engine.failures import Failures
 from actors.engine.host import PartitionHost
@@ -37,6 +37,7 @@ from actors.engine.operating.ticks import Ticks
 from actors.engine.progress import Progress
 from actors.engine.step_threads import StepThreads
 from actors.engine.steps import Steps
+from actors.engine.teardown import Teardown
 from actors.engine.timer_queue import TimerQueue
 from actors.engine.timers import Timers
 from actors.engine.turns import Turns
@@ -74,7 +75,7 @@ class Partition:
         self.loop = loop
         self.thread = threading.get_ident()  # the thread of the loop
         self._on_stopped = on_stopped
-        self._announced = False
+        self._halted = False
         self._tasks: TaskFactory | None = None
         self.leaving: set[asyncio.Future[None]] = set()  # clean-ups of closed handlers that have not ended
         self.steps_left: list[str] = []  # steps whose functions go on although the partition has stopped
@@ -83,7 +84,9 @@ class Partition:
         turns = self.turns = Turns(loop, clock, env.label, self._turn_over, self.fail)
         turns.variables.run(inside.set, self)
         background = self.background = Background(turns.spawn, self._failed)
-        committer = self.committer = Committer(store, loop, background.fail, self._handed_over, self.unanswered)
+        committer = self.committer = Committer(
+            store, loop, background.fail, self._handed_over, functools.partial(unanswered, env.ids)
+        )
         ledger = self.ledger = Ledger(committer, turns)
 
         eviction = self.eviction = Eviction(env, residents, turns, background, committer)
@@ -129,7 +132,7 @@ class Partition:
         ticks = self.ticks = Ticks(env, catalog, store, background, committer, loader, progress, intake, retention)
         self.state = StateAccess(env, store, residents, ledger, background, committer, loader, intake, placements)
         self.gauges = Gauges(store, clock, loop, catalog.services, timers)
-        endings = Endings(env, residents, ledger, timers, attachments, promises, ticks)
+        teardown = Teardown(env, residents, ledger, timers, attachments, promises, ticks)
 
         host = self.host = PartitionHost(env, catalog, residents, self.leaving)
         host.writes(ledger, committer)
@@ -147,9 +150,9 @@ class Partition:
         progress.pause = failures.pause
         progress.calls_left = cancellation.calls_left
         progress.tell_cancelled = cancellation.tell_cancelled
-        progress.clean_up = endings.clean_up
-        progress.finish_rare = endings.finish_rare
-        progress.undelivered = endings.undelivered
+        progress.clean_up = teardown.clean_up
+        progress.finish_rare = teardown.finish_rare
+        progress.undelivered = teardown.undelivered
         progress.retention = retention
         progress.sending = placements.sending
         progress.hold_while = loader.hold_while
@@ -216,19 +219,16 @@ class Partition:
         self.background.fail(error)
 
     def _failed(self, failure: BaseException) -> None:
-        first, self._announced = not self._announced, True
+        first = not self._halted
         self.committer.abandon(failure)
         self.halt(failure)
         if first and self._on_stopped is not None:
             self._on_stopped(failure)
 
-    def unanswered(self, invocation: Invocation, error: BaseException) -> BaseException:
-        """See Intake.unanswered."""
-        return self.intake.unanswered(invocation, error)
-
     def halt(self, error: BaseException) -> None:
         """Leave all handlers where they are. A waiting caller receives `error`, or OutcomePending if the call goes on."""
         background, open_ones = self.background, self.residents.open
+        self._halted = True
         background.stopped = True
         background.failure = background.failure or error
         self.timers.stop()
@@ -249,7 +249,7 @@ class Partition:
                         future, invocation, _goes_on(self.ids.invocation(invocation.seq)), invocation.dirty_in
                     )
                 else:
-                    refuse(future, self.unanswered(invocation, error))
+                    refuse(future, unanswered(self.ids, invocation, error))
             invocation.waiters = None
         if self._tasks is not None:
             self._tasks.release(self.loop)

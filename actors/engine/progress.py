@@ -32,7 +32,7 @@ log = logging.getLogger("actors")
 # A global is read at half the cost of a class attribute.
 _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
 
-KEYLESS = Mode.KEYLESS
+_KEYLESS = Mode.KEYLESS
 TURNS_TO_REPLAY = 20  # turns of the loop, for a handler that is replayed to its current wait
 
 
@@ -210,8 +210,8 @@ class Progress:
         """Pause an invocation whose handler the app does not have."""
         reason = changed_kind(invocation.service, invocation.mode)
         try:
-            if (self._catalog.handler(invocation.service, invocation.handler_name).mode == KEYLESS) == (
-                invocation.mode == KEYLESS
+            if (self._catalog.handler(invocation.service, invocation.handler_name).mode == _KEYLESS) == (
+                invocation.mode == _KEYLESS
             ):
                 reason = (
                     invocation.extras.reason if invocation.extras is not None else None
@@ -354,7 +354,7 @@ class Progress:
         elif mailbox.current is invocation:
             if invocation.work is not None:
                 self._hold_key(invocation)
-            elif mailbox.first is not None or invocation.mode == KEYLESS:
+            elif mailbox.first is not None or invocation.mode == _KEYLESS:
                 self._pass_on(invocation)
             else:
                 mailbox.current = None
@@ -372,7 +372,7 @@ class Progress:
             mailbox.current = following
             if following.status != _PAUSED:
                 self.start(following)
-        elif invocation.mode == KEYLESS:
+        elif invocation.mode == _KEYLESS:
             self._eviction.over(mailbox)
 
     def _hold_key(self, invocation: Invocation) -> None:

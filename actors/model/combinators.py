@@ -7,9 +7,9 @@ from typing import Any, TypeVar, overload
 
 from actors.errors import DurableTimeout, MisusedFuture, TerminalError
 from actors.model.calls import Call
+from actors.model.future_host import FutureHost
 from actors.model.futures import DurableFuture
 from actors.model.journaling import Journaling
-from actors.model.running import Running
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -85,7 +85,7 @@ class Combinators:
         return as_completed(self._attempt, calls)
 
 
-def _checked(attempt: Running, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
+def _checked(attempt: FutureHost, futures: tuple[Call[Any], ...], name: str) -> list[DurableFuture[Any]]:
     for future in futures:
         if not isinstance(future, DurableFuture):
             raise MisusedFuture(
@@ -99,7 +99,7 @@ def _checked(attempt: Running, futures: tuple[Call[Any], ...], name: str) -> lis
     return list(futures)  # type: ignore[arg-type]
 
 
-def all_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
+def all_of(attempt: FutureHost, futures: tuple[Call[T], ...]) -> DurableFuture[tuple[T, ...]]:
     """All values in the order given; fails with the first failure, without waiting for the rest."""
     parts = _checked(attempt, futures, "all")
     combined: DurableFuture[tuple[T, ...]] = DurableFuture(attempt)
@@ -120,7 +120,7 @@ def all_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[tupl
     return combined
 
 
-def settled(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
+def settled(attempt: FutureHost, futures: tuple[Call[T], ...]) -> DurableFuture[list[T | TerminalError]]:
     """The value or the TerminalError of each future, in the order given. Waits for all futures, and never fails itself."""
     parts = _checked(attempt, futures, "settle")
     combined: DurableFuture[list[T | TerminalError]] = DurableFuture(attempt)
@@ -139,7 +139,7 @@ def settled(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[lis
     return combined
 
 
-def first_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+def first_of(attempt: FutureHost, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     """The outcome of the first future to complete, a value or a failure. `done()` of the futures shows which future it was."""
     parts = _checked(attempt, futures, "first")
     if not parts:
@@ -157,7 +157,7 @@ def first_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]
     return combined
 
 
-def any_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
+def any_of(attempt: FutureHost, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     """The value of the first future to succeed; fails only when all have failed, with the last failure."""
     parts = _checked(attempt, futures, "any")
     if not parts:
@@ -178,7 +178,7 @@ def any_of(attempt: Running, futures: tuple[Call[T], ...]) -> DurableFuture[T]:
     return combined
 
 
-async def as_completed(attempt: Running, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
+async def as_completed(attempt: FutureHost, futures: tuple[Call[T], ...]) -> AsyncIterator[DurableFuture[T]]:
     """The futures themselves, each when it is done, in order of completion."""
     finished: list[DurableFuture[T]] = []
     waiting: list[DurableFuture[None]] = []
@@ -198,7 +198,7 @@ async def as_completed(attempt: Running, futures: tuple[Call[T], ...]) -> AsyncI
         yield finished[position]
 
 
-def with_timeout(attempt: Running, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
+def with_timeout(attempt: FutureHost, future: Call[T], timer: DurableFuture[None], seconds: float) -> DurableFuture[T]:
     """`future`, unless `timer` is done first: then DurableTimeout."""
     (part,) = _checked(attempt, (future,), "timeout")
     combined: DurableFuture[T] = DurableFuture(attempt)

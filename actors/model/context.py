@@ -33,9 +33,6 @@ from actors.serde.type_names import type_name
 T = TypeVar("T")
 K = TypeVar("K", bound=Keyed)
 S = TypeVar("S", bound=Keyless)
-U = TypeVar("U")
-V = TypeVar("V")
-W = TypeVar("W")
 P = ParamSpec("P")
 
 

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from actors.errors import AttemptEnded, MisusedFuture, SerializationError, TerminalError
 from actors.journal.entries import Entry, Kind
 from actors.model.calls import Call
-from actors.model.running import Running
+from actors.model.future_host import FutureHost
 from actors.serde import Codec, packing
 from actors.serde.failures import failure_error
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 def mark_seen(future: asyncio.Future[Any]) -> None:
@@ -39,7 +38,7 @@ class DurableFuture(Call[T]):
 
     __slots__ = ("_attempt", "_error", "_state", "_value", "_watchers")
 
-    def __init__(self, attempt: Running) -> None:
+    def __init__(self, attempt: FutureHost) -> None:
         self._attempt = attempt
         self._state = 0  # 0 open, 1 value, 2 error
         self._value: Any = None
@@ -105,7 +104,7 @@ class DurableFuture(Call[T]):
 class Bridge(asyncio.Future[None]):
     """The asyncio future that a task waits for while it awaits a durable future."""
 
-    def __init__(self, attempt: Running) -> None:
+    def __init__(self, attempt: FutureHost) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self._attempt = attempt
 
@@ -121,7 +120,7 @@ class JournaledFuture(DurableFuture[T]):
 
     __slots__ = ("codec", "command")
 
-    def __init__(self, attempt: Running, command: int, codec: Codec | None) -> None:
+    def __init__(self, attempt: FutureHost, command: int, codec: Codec | None) -> None:
         # The body of DurableFuture.__init__, without a second call: every command creates such a future.
         self._attempt = attempt
         self._state = 0
@@ -163,7 +162,7 @@ class Sleep(JournaledFuture[None]):
 
     __slots__ = ("used",)
 
-    def __init__(self, attempt: Running, command: int) -> None:
+    def __init__(self, attempt: FutureHost, command: int) -> None:
         self._attempt = attempt  # as in JournaledFuture
         self._state = 0
         self._value = self._error = self._watchers = self.codec = None
@@ -203,7 +202,7 @@ class Awakeable(_Pair[T]):
 
     __slots__ = ("_id",)
 
-    def __init__(self, attempt: Running, command: int, codec: Codec) -> None:
+    def __init__(self, attempt: FutureHost, command: int, codec: Codec) -> None:
         super().__init__(attempt, command, codec)
         self._id: str | None = None
 

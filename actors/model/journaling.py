@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 from actors.model.calls import Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
+from actors.model.future_host import FutureHost
 from actors.model.futures import Awakeable, DurableFuture, JournaledFuture
 from actors.model.options import Options
 from actors.model.retry import RetryPolicy
-from actors.model.running import Running
 from actors.serde import Codec
 
 
-class Journaling(Running, Protocol):
+class Journaling(FutureHost, Protocol):
     """Keeps the journal of one attempt of a handler. Only the context of that handler and its futures use it.
 
     Each command is a durable point: the handler's state changes so far are recorded before it. On replay the command is

@@ -13,8 +13,6 @@ from actors.model.object_state import ObjectState
 from actors.model.virtual_object import Served
 from actors.serde.exactness import ATOMS
 
-_new = object.__new__
-
 
 class _Snapshot:
     """Holds back the containers of one reader, which shares nothing with anyone."""

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from actors.errors import MisusedFuture
 from actors.model.calls import InvocationHandle
+from actors.model.future_host import FutureHost
 from actors.model.futures import JournaledFuture
-from actors.model.running import Running
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class PlacedMessage(SentMessage[T]):
 
     __slots__ = ("_attempt", "_placed")
 
-    def __init__(self, attempt: Running, placed: JournaledFuture[Any]) -> None:
+    def __init__(self, attempt: FutureHost, placed: JournaledFuture[Any]) -> None:
         self._attempt = attempt
         self._placed = placed
 

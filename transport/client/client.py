@@ -29,7 +29,7 @@ from actors.model.virtual_object import VirtualObject
 from actors.serde import ANY, Codec, codec_for
 from actors.transport.client import calls
 from actors.transport.client.calls import Accepted, Answer, Ask, Operation
-from actors.transport.client.connecting import NO_TIMEOUT, RemoteCall, Shared, checked_url, headers_with, said, sockets
+from actors.transport.client.connection import NO_TIMEOUT, RemoteCall, Shared, checked_url, headers_with, said, sockets
 
 try:
     import httpx
@@ -45,9 +45,7 @@ K = TypeVar("K", bound=VirtualObject)
 S = TypeVar("S", bound=Service)
 R = TypeVar("R", covariant=True)
 
-CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0  # for requests that do not wait for an invocation
-KEEPALIVE_S = 2.0  # less than servers keep an idle connection, so that no connection is closed under a request
 RETRY = RetryPolicy(max_attempts=5, max_interval=5.0)
 
 

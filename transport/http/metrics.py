@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from actors.app.gateway import Gateway
-from actors.engine.durations import Durations
+from actors.engine.histogram import Durations
 from actors.engine.operating.gauges import Gauge
 from actors.transport.http.replies import Reply, refusal
 

@@ -26,7 +26,7 @@ from actors.storage.port import Store
 from actors.storage.records import OWN_KEY, RUN, Flag, InvocationRow, JournalRow, Mode, ObjectRecord, Status
 
 OBJECTS_PER_READ = 250
-KEYLESS = Mode.KEYLESS
+_KEYLESS = Mode.KEYLESS
 _BLOCKED = Status.BLOCKED
 
 
@@ -419,7 +419,7 @@ def restored(
     """A stored open invocation. Without a handler if its class has none for it, or if its journal cannot be read."""
     definition = services.get(row.service)
     handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition is not None else None
-    if handler is not None and (row.shared == KEYLESS) != (handler.mode == KEYLESS):
+    if handler is not None and (row.shared == _KEYLESS) != (handler.mode == _KEYLESS):
         handler = None
     try:
         entries, unreadable = Journal.restored(journal) if journal else None, None

@@ -84,8 +84,6 @@ class Retention:
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:
-            self._background.failed(error)
         finally:
             self._sweeping = False
         if self._due:

@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 from actors.errors import BadArguments, ClientClosed
 from actors.model.calls import AwaitedOutside, Call
 from actors.model.futures import is_cancelled
-from actors.model.retry import RetryPolicy
-from actors.model.service import Service
-from actors.model.virtual_object import VirtualObject
 from actors.transport.client import calls
 
 try:
@@ -24,15 +21,10 @@ except ModuleNotFoundError as missing:
         "The client requires httpx. Install it: pip install 'virtual-actors[client]'", name="httpx"
     ) from None
 
-T = TypeVar("T")
-K = TypeVar("K", bound=VirtualObject)
-S = TypeVar("S", bound=Service)
 R = TypeVar("R", covariant=True)
 
 CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 30.0  # for requests that do not wait for an invocation
 KEEPALIVE_S = 2.0  # less than servers keep an idle connection, so that no connection is closed under a request
-RETRY = RetryPolicy(max_attempts=5, max_interval=5.0)
 
 
 class RemoteCall(AwaitedOutside, Call[R]):

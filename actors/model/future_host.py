@@ -8,7 +8,7 @@ from actors.errors import SerializationError
 from actors.serde import Codec
 
 
-class Running(Protocol):
+class FutureHost(Protocol):
     """An attempt: one run of a handler's code, as its futures see it."""
 
     stepping: bool  # while the handler's code runs

@@ -24,7 +24,7 @@ _FAILED = Status.FAILED
 _TIMED = frozenset((Kind.SLEEP, Kind.AWAKEABLE))  # the kinds of commands that may have a timer
 
 
-class Endings:
+class Teardown:
     """Hooks of `progress`, for the few ended invocations that leave something to clean up."""
 
     __slots__ = ("_attachments", "_env", "_ledger", "_promises", "_residents", "_ticks", "_timers")

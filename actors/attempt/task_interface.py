@@ -20,7 +20,7 @@ from actors.model.futures import DurableFuture, mark_seen
 from actors.model.virtual_object import Served
 
 
-class TaskFace(Commands):
+class TaskInterface(Commands):
     """The part of an attempt that other code takes for an asyncio.Task.
 
     Who cancels a durable wait decides whether that is allowed: the handler's own code is, since a replay cancels again what
@@ -204,7 +204,7 @@ class Insides:
         self.cancels = 0
         self.name: str | None = None
 
-    def ended(self, attempt: TaskFace) -> None:
+    def ended(self, attempt: TaskInterface) -> None:
         callbacks, self.callbacks = self.callbacks, []
         for callback, context in callbacks:
             attempt.host.loop.call_soon(callback, attempt, context=context)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COMPLETED = Kind.COMPLETED  # a global is read at half the cost of a class attribute
 
 
-class Shown:
+class Completions:
     """The lowest storey of an attempt. `stepping` is true while the handler's code runs, `ended` once it must not run any more.
 
     `Attempt` sets all attributes: a constructor of its own would cost each message a call.

@@ -60,7 +60,7 @@ class Options:
     debug: bool
 
 
-class Life:
+class Lifecycle:
     """Creates the partition of `partitions`, and a new one after a database failure. `store` is the user's own, or None."""
 
     def __init__(self, partitions: Partitions, options: Options, store: Store | None, path: str, poll_ms: int) -> None:
@@ -326,10 +326,10 @@ class Life:
 
 # The lives of Apps that have opened a file, as long as anything refers to them. Apps on other threads add themselves, which a
 # WeakSet cannot bear during an iteration: iterate over a copy.
-_apps: set[weakref.ref[Life]] = set()
+_apps: set[weakref.ref[Lifecycle]] = set()
 
 
-def _has_opened(app: Life | None, path: str) -> bool:
+def _has_opened(app: Lifecycle | None, path: str) -> bool:
     return app is not None and app.file == path
 
 
