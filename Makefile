@@ -46,7 +46,7 @@ lint: style types layers
 style: $(INSTALLED)-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest -q tests/unit/test_language.py
+	$(BIN)/python -m pytest -q tests/packaging/test_language.py
 
 types: $(INSTALLED)-dev
 	$(BIN)/mypy

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from actors.attempt.invocation import Invocation, ids_of, invocation_of
+from actors.attempt.current import ids_of, invocation_of
+from actors.attempt.invocation import Invocation
 from actors.model.inside import inside_step
 
 

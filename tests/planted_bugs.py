@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = ["tests/released", "tests/unit", "tests/integration", "tests/storage", "tests/http", "tests/serving"]
+QUICK = [f"tests/{name}" for name in ("released", "unit", "integration", "storage", "http", "cli", "serving")]
 SLOW = ["tests/property"]  # asked when none of the quick ones has noticed
 
 
@@ -364,7 +364,7 @@ BUGS = [
     ),
     Bug(
         "whoever hangs up while it waits for a plain call is kept",
-        "actors/app/gateway.py",
+        "actors/app/outcomes.py",
         "        self.future.cancel()\n",
         "        return\n",
     ),
@@ -376,7 +376,7 @@ BUGS = [
     ),
     Bug(
         "an object is loaded from what was read before it was last in memory",
-        "actors/engine/memory/loader.py",
+        "actors/engine/memory/pins.py",
         "                            and address not in self._left\n",
         "",
     ),
@@ -448,13 +448,13 @@ BUGS = [
     ),
     Bug(
         "a caller of the batch whose commit failed is told to ask again",
-        "actors/engine/committer.py",
+        "actors/engine/unanswered.py",
         "    if invocation.stored_status < 0:  # the store has never received it",
         "    if True:",
     ),
     Bug(
         "what the store was never given is called pending",
-        "actors/engine/committer.py",
+        "actors/engine/unanswered.py",
         "    if invocation.stored_status < 0:  # the store has never received it",
         "    if False:",
     ),
@@ -911,7 +911,7 @@ BUGS = [
     ),
     Bug(
         "a traceback goes out of an app without debug",
-        "actors/app/gateway.py",
+        "actors/app/outcomes.py",
         "    if isinstance(failure, ProgrammingError) and not partition.env.debug:",
         "    if False:",
     ),
@@ -991,7 +991,7 @@ BUGS = [
     ),
     Bug(
         "asyncio.as_completed starts its coroutines in the order of addresses",
-        "actors/attempt/branches.py",
+        "actors/attempt/awaited.py",
         "                return [one for one in together if asyncio.iscoroutine(one)]",
         "                return [coroutine]",
     ),
@@ -1404,9 +1404,9 @@ BUGS = [
     ),
     Bug(
         "a log that a reader has made long is tried to be copied at each commit",
-        "storage/sqlite/store.py",
-        "            self._copied_at = watch.log_bytes\n",
-        "            self._copied_at = 1\n",
+        "storage/sqlite/checkpoints.py",
+        "            self._tried_at = watch.log_bytes\n",
+        "            self._tried_at = 1\n",
     ),
     Bug(
         "the fingerprint of a text misses a change far from its end",
@@ -1506,31 +1506,31 @@ BUGS = [
     ),
     Bug(
         "commits give no way to the copy of a long log",
-        "storage/sqlite/store.py",
+        "storage/sqlite/checkpoints.py",
         "                writer.gives_way = GIVE_WAY\n",
         "                pass\n",
     ),
     Bug(
         "commits give way for ever once a long log was copied",
-        "storage/sqlite/store.py",
+        "storage/sqlite/checkpoints.py",
         "            writer.gives_way = GIVE_WAY if self._huge else 0.0\n",
         "            pass\n",
     ),
     Bug(
         "a log grows without a word as fast as the disk can write",
-        "storage/sqlite/store.py",
-        "        huge = watch.log_bytes > HUGE_LOG * self._copy_every\n",
+        "storage/sqlite/checkpoints.py",
+        "        huge = watch.log_bytes > HUGE_LOG * self._every\n",
         "        huge = False\n",
     ),
     Bug(
         "all that came while a long log was copied is copied between two commits",
-        "storage/sqlite/store.py",
-        "                if left > self._copy_every // 4 and left < before // 2:\n",
+        "storage/sqlite/checkpoints.py",
+        "                if left > self._every // 4 and left < before // 2:\n",
         "                if False:\n",
     ),
     Bug(
         "the log is copied on a thread that steps may have taken",
-        "storage/sqlite/store.py",
+        "storage/sqlite/checkpoints.py",
         "run_in_executor(self._copier, self._copy_beside)",
         "run_in_executor(None, self._copy_beside)",
     ),
@@ -1542,7 +1542,7 @@ BUGS = [
     ),
     Bug(
         "a log that was copied is not begun anew",
-        "storage/sqlite/store.py",
+        "storage/sqlite/checkpoints.py",
         "                    await self._read(_COUNT_COPIES)\n",
         "                    pass\n",
     ),
@@ -1706,7 +1706,7 @@ BUGS = [
     ),
     Bug(
         "a client takes a failure of a handler for an overloaded server",
-        "transport/client/calls.py",
+        "transport/client/answers.py",
         '        return _told.decode(answer.body).source != "invocation"\n',
         "        return True\n",
     ),
@@ -1718,7 +1718,7 @@ BUGS = [
     ),
     Bug(
         "a call over HTTP is answered by the invocation that left memory",
-        "actors/app/gateway.py",
+        "actors/app/outcomes.py",
         "            text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())\n",
         '            text = invocation.outcome or ""\n',
     ),
@@ -1808,7 +1808,7 @@ BUGS = [
     ),
     Bug(
         "what waits in an asynchronous generator is not looked into",
-        "actors/attempt/branches.py",
+        "actors/attempt/awaited.py",
         "        while type(inner).__name__ in _OF_GENERATORS:",
         "        while False:",
     ),
@@ -1897,7 +1897,7 @@ def _failing(copy: Path, tests: list[str]) -> list[str]:
     """The first that fail. Hypothesis would go on for minutes to find the simplest of what makes a property test fail."""
     parallel = ("-n", "auto", "--dist", "worksteal")
     options = ("-q", "-p", "no:cacheprovider", "--timeout=120", "--maxfail=1", "-rfE", "--tb=no")
-    sound = "--ignore=tests/unit/test_planted_bugs.py"  # which looks for the code without a bug
+    sound = "--ignore=tests/packaging/test_planted_bugs.py"  # which looks for the code without a bug
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *tests, *parallel, *options, sound],
         cwd=copy,

@@ -10,16 +10,15 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from actors.app.figures import figures
 from actors.app.operators import Operators
+from actors.app.outcomes import Acceptance, BegunCall, Outcome, shown_failure
 from actors.app.partitions import Partitions, done
 from actors.attempt.invocation import Invocation, outcome_of
 from actors.engine.histogram import Durations
 from actors.engine.operating.gauges import Gauge
-from actors.engine.partition import Partition
 from actors.engine.waits.awakeables import Payload
 from actors.errors import (
     ActorsError,
@@ -27,7 +26,6 @@ from actors.errors import (
     NotReady,
     OutcomePending,
     PrivateHandler,
-    ProgrammingError,
     TerminalError,
     UnknownHandler,
     UnknownInvocation,
@@ -39,66 +37,10 @@ from actors.model.definitions import HandlerDefinition, ServiceDefinition, key_f
 from actors.model.message import Message
 from actors.model.names import checked_key
 from actors.model.options import Options, checked_idempotency_key
-from actors.serde import Codec
 from actors.serde.failures import failure_error
 from actors.storage.records import RUN, InvocationRow, Status
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an invocation has ended: `text` is the value as JSON, unless there is a `failure`.
-
-    `codec` is the codec of the value, None if its class is not served any more. `expires_ms` is how long the outcome is kept, if
-    the request had an idempotency key.
-    """
-
-    id: str
-    text: str
-    failure: TerminalError | None
-    codec: Codec | None
-    expires_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """A message that was taken in: `new` unless its idempotency key was taken, `due_ms` if it is for later."""
-
-    id: str
-    new: bool
-    due_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class BegunCall:
-    """A call that was accepted. `future` is done once its outcome is durable."""
-
-    partition: Partition
-    target: HandlerDefinition
-    invocation: Invocation
-    future: asyncio.Future[Any]
-
-    def forget(self) -> None:
-        """The caller has gone; the call goes on."""
-        self.future.cancel()
-        waiters = self.invocation.waiters
-        if waiters is not None and self.future in waiters:
-            waiters.remove(self.future)
-
-    def outcome(self) -> Outcome:
-        """Of one whose future is done. Raises what has kept it from ending: OutcomePending, or AppNotRunning or a StorageError
-        if nothing has happened."""
-        invocation, codec = self.invocation, self.target.returns
-        failure = self.future.exception()
-        if failure is None:
-            # Without one it was evicted while it waited, and ended as another object of this process.
-            text = invocation.outcome if invocation.outcome is not None else codec.encode(self.future.result())
-        elif isinstance(failure, TerminalError):
-            text = ""
-        else:
-            raise failure
-        return Outcome(self.partition.ids.invocation(invocation.seq), text, _shown(self.partition, failure), codec)
 
 
 class Gateway:
@@ -315,7 +257,7 @@ class Gateway:
         return Outcome(
             partition.ids.invocation(row.seq),
             row.outcome or "",
-            _shown(partition, failure_error(row.outcome or "")) if row.status == Status.FAILED else None,
+            shown_failure(partition, failure_error(row.outcome or "")) if row.status == Status.FAILED else None,
             handler.returns if handler is not None else None,
             expires_ms,
         )
@@ -368,7 +310,7 @@ class Gateway:
                 handler = definition.handler(row.handler, row.idempotency_key == RUN) if definition else None
                 return outcome_of(handler, row.status, row.outcome)
             future: asyncio.Future[Any] = partition.loop.create_future()
-            async with partition.loader.holding(seq) as restored:
+            async with partition.pins.holding(seq) as restored:
                 if restored is None:
                     return await self.result(seq)  # it ended meanwhile
                 partition.background.check_running()
@@ -435,10 +377,3 @@ def _add_waiter(invocation: Invocation, future: asyncio.Future[Any]) -> None:
             waiters.remove(future)
 
     future.add_done_callback(forget)
-
-
-def _shown(partition: Partition, failure: TerminalError | None) -> TerminalError | None:
-    """The failure as it goes out: tracebacks stay here, unless the app has debug now."""
-    if isinstance(failure, ProgrammingError) and not partition.env.debug:
-        return ProgrammingError(failure.message, failure.code)
-    return failure

@@ -300,6 +300,7 @@ class Lifecycle:
             self._recovery.cancel()
         self._partitions.cancel_tasks()
         await partition.loader.stop()
+        await partition.pins.stop()
         await partition.background.stop()
         await partition.left()
         if partition.committer.failed is not None:

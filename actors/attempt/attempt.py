@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from actors.attempt.branches import Branches, tasks_are_seen
 from actors.attempt.cleanup import CleanUp
+from actors.attempt.current import invocation_of
 from actors.attempt.ending import Ending
-from actors.attempt.invocation import invocation_of
 from actors.attempt.ports import Host
 from actors.attempt.task_interface import NEXT_TURN, Insides
 from actors.attempt.upgrades import read, upgrade

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from types import AsyncGeneratorType
 from typing import Any
 
+from actors.attempt.awaited import innermost, started_together
 from actors.attempt.raised import contained
 from actors.attempt.recorder import Recorder
-from actors.errors import MisusedFuture
 from actors.journal.entries import Entry
 from actors.model.futures import Bridge, DurableFuture, mark_seen
 
@@ -155,7 +153,7 @@ class Branches:
         self._steps = self._seen = self._left = self._patience = 0
         self._nested = 0  # how many gathers were awaited around another one, at most
         self.settling = False  # they are being watched until they are at rest
-        self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `_in_order`
+        self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `started_together`
         self._warned: Entry | None = None
 
     def owns(self, task: Any) -> bool:
@@ -168,7 +166,7 @@ class Branches:
         """A task for a coroutine of the handler's. `make` is the loop's own task factory, or None."""
         if self._begun and (task := self._begun.pop(id(coroutine), None)) is not None:
             return task
-        for one in _in_order(coroutine):
+        for one in started_together(coroutine):
             task = self._make(loop, one, make, options)
             self._begun[id(one)] = task
         return self._begun.pop(id(coroutine))
@@ -305,12 +303,12 @@ class Branches:
             return not all(child.done() for child in children) and all(  # else it is about to be done
                 child.done() or self.waits_durably(child, None) for child in children
             )
-        innermost = _innermost(coroutine)
-        code = getattr(innermost, "cr_code", None)
+        within = innermost(coroutine)
+        code = getattr(within, "cr_code", None)
         if code is _TASK_GROUP_EXIT:
             return True
-        if code is _WAIT and innermost.cr_frame is not None:
-            local = innermost.cr_frame.f_locals
+        if code is _WAIT and within.cr_frame is not None:
+            local = within.cr_frame.f_locals
             return local.get("timeout") is None and all(
                 one.done() or self.waits_durably(one, None) for one in local.get("fs", ())
             )
@@ -322,57 +320,9 @@ def _awaited(task: asyncio.Task[Any]) -> Any:
     return steps.awaited if type(steps) is Steps else None
 
 
-def _innermost(coroutine: Any) -> Any:
-    """The coroutine or asynchronous generator that a coroutine waits in."""
-    while True:
-        inner = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-        while type(inner).__name__ in _OF_GENERATORS:
-            inner = next(filter(_leads_on, gc.get_referents(inner)), None)
-        if not hasattr(inner, "cr_code") and not hasattr(inner, "ag_code"):
-            return coroutine
-        coroutine = inner
-
-
-# What `async for` and `anext` await. Only the collector tells which generator that belongs to.
-_OF_GENERATORS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
-
-
-def _leads_on(one: Any) -> bool:
-    return isinstance(one, AsyncGeneratorType) or type(one).__name__ in _OF_GENERATORS
-
-
 _TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__
 _Gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _WAIT: Any = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
-_AS_COMPLETED: set[Any] = {asyncio.as_completed.__code__}
-_ITERATOR: Any = getattr(asyncio.tasks, "_AsCompletedIterator", None)  # from Python 3.13 on
-if _ITERATOR is not None:
-    _AS_COMPLETED.add(_ITERATOR.__init__.__code__)
-
-
-def _in_order(coroutine: Any) -> list[Any]:
-    """What is started together with this coroutine, in order.
-
-    asyncio.as_completed puts the awaitables into a set and starts them in the order of memory addresses, which no
-    replay repeats. So with the first of them all are started, as they stand in the list.
-    """
-    frame: Any = sys._getframe(3)
-    for _ in range(5):
-        if frame is None:
-            break
-        if frame.f_code in _AS_COMPLETED:
-            together = frame.f_locals.get("fs", frame.f_locals.get("aws"))
-            if not isinstance(together, (list, tuple)):
-                coroutine.close()
-                raise MisusedFuture(
-                    "asyncio.as_completed starts coroutines of a set in no fixed order, which a replay cannot repeat. Pass it a "
-                    "list, or tasks, or use ctx.as_completed."
-                )
-            if any(one is coroutine for one in together):
-                return [one for one in together if asyncio.iscoroutine(one)]
-            break
-        frame = frame.f_back
-    return [coroutine]
 
 
 _Task: Any = Named if sys.version_info[:2] == (3, 13) else asyncio.Task

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from typing import Any, Protocol
 
+from actors.attempt.work import Work
 from actors.errors import SerializationError
-from actors.journal.ids import IdMint
 from actors.journal.journal import Journal
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import JournaledFuture
@@ -56,34 +55,6 @@ class Running(Protocol):
     def replaying(self) -> bool:
         """Whether the handler's code is where an attempt before this one has been."""
         ...
-
-
-class Work(Protocol):
-    """Work of this process that completes a command: a step, or the completion of another invocation's awakeable."""
-
-    def cancel(self) -> object: ...
-
-
-class StepWork:
-    """A step, which its invocation may have to wait for, or stop, without an answer."""
-
-    __slots__ = ()
-
-    def cancel(self) -> object:
-        """The app stops. What is being executed goes on; see `Step.abandon`."""
-        raise NotImplementedError
-
-    def withdraw(self) -> bool:
-        """No new execution: the invocation is paused. Whether one is under way; then its result still counts."""
-        raise NotImplementedError
-
-    def leave(self) -> bool:
-        """The invocation has ended. Whether the function is still being executed."""
-        raise NotImplementedError
-
-    def told_cancelled(self) -> None:
-        """The handler is notified of its cancellation: what it requested before is not tried again."""
-        raise NotImplementedError
 
 
 class Extras:
@@ -396,14 +367,6 @@ class Mailbox:
         if self.last is invocation:
             self.last = before
         invocation.following = None
-
-
-# Inherited by the steps of a handler, its tasks, and their threads. Set for handlers that take a context, and by the first task of
-# other handlers; otherwise the handler is identified by the current task.
-invocation_of: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("invocation_of", default=None)
-
-# Set once for all handlers of an app: set together with the invocation it would cost an object for each waiting handler.
-ids_of: contextvars.ContextVar[IdMint | None] = contextvars.ContextVar("ids_of", default=None)
 
 
 def own_key(seq: int) -> str:

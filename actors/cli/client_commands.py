@@ -27,7 +27,8 @@ from actors.serde import ANY
 from actors.storage.errors import ActorsError
 from actors.storage.sqlite.reading import query
 from actors.transport.client import Client, calls
-from actors.transport.client.calls import Accepted, Answer, Ask
+from actors.transport.client.answers import Answer, failure
+from actors.transport.client.calls import Accepted, Ask
 from actors.transport.http.arguments import WORDS
 from actors.transport.http.durations import delay_ms
 
@@ -169,7 +170,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 
 def _whole(answer: Answer) -> Answer:
     if answer.status != 200:
-        raise calls.failure(answer)
+        raise failure(answer)
     calls.reader(ANY)(answer)  # raises if the answer does not hold a value
     return answer
 

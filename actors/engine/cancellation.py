@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from actors.attempt.invocation import Invocation, StepWork
+from actors.attempt.invocation import Invocation
+from actors.attempt.work import StepWork
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.ledger import Ledger
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timers import Timers
@@ -35,7 +36,7 @@ class Cancellation:
         ledger: Ledger,
         background: Background,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
         timers: Timers,
     ) -> None:
@@ -44,7 +45,7 @@ class Cancellation:
         self._ledger = ledger
         self._background = background
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
         self._timers = timers
 
@@ -75,7 +76,7 @@ class Cancellation:
 
     @contextlib.asynccontextmanager
     async def opened(self, seq: int) -> AsyncIterator[Invocation]:
-        async with self._loader.holding(seq) as invocation:
+        async with self._pins.holding(seq) as invocation:
             if invocation is None:
                 raise ended_already((await self.row(seq)).status)
             yield invocation
@@ -113,7 +114,7 @@ class Cancellation:
                 if not wanted - requested:  # an invocation that was loaded, is held, and is not in memory, has ended
                     break
                 requested |= wanted
-                await stack.enter_async_context(self._loader.holding_all(wanted))
+                await stack.enter_async_context(self._pins.holding_all(wanted))
             if invocation.ended:
                 raise ended_already(invocation.status)
             yield invocation

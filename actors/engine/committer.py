@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from actors.attempt.invocation import MISSING, Invocation
 from actors.engine.begun import Begun
 from actors.engine.histogram import Durations
-from actors.errors import AppNotRunning, OutcomePending, TerminalError
-from actors.journal.ids import IdMint
+from actors.engine.unanswered import may_have_been_done, refuse
+from actors.errors import AppNotRunning, TerminalError
 from actors.storage.errors import StorageError
 from actors.storage.records import Batch
 
@@ -365,27 +365,6 @@ class Gated:
                 await self._committer.flushed()
 
 
-def unanswered(ids: IdMint, invocation: Invocation, error: BaseException) -> BaseException:
-    """The error for a caller whose invocation has no durable outcome: `error`, if nothing of the invocation can be in the file."""
-    if invocation.stored_status < 0:  # the store has never received it
-        return error
-    return may_have_been_done(error, ids.invocation(invocation.seq))
-
-
-def may_have_been_done(reason: BaseException, id: str | None) -> OutcomePending:
-    """What a caller gets whose request was being written when the database failed."""
-    if id is None:
-        advice = "The request may have been done or not: check before you repeat it."
-    else:
-        advice = (
-            f"Attach to its id, {id}, when the app runs again. If the id is unknown then, the request was not accepted, and "
-            "can be repeated."
-        )
-    pending = OutcomePending(f"The app stopped before the outcome of this request was stored: {reason} {advice}", id)
-    pending.__cause__ = reason
-    return pending
-
-
 def _reply(future: asyncio.Future[Any], about: Invocation | None, outcome: bool | BaseException) -> None:
     if future.done():
         return
@@ -400,10 +379,3 @@ def _reply(future: asyncio.Future[Any], about: Invocation | None, outcome: bool 
     except Exception as error:
         # asyncio reports it at the end if it was never retrieved; the traceback would keep frames alive and delay that.
         future.set_exception(error.with_traceback(None))
-
-
-def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
-    """Fail a future that may have no waiter, without asyncio's report of an exception that was never retrieved."""
-    if not future.done():
-        future.set_exception(error)
-        future.exception()

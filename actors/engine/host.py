@@ -11,7 +11,7 @@ from actors.engine.failures import Failures
 from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.steps import Steps
@@ -103,7 +103,7 @@ class PartitionHost:
         self.write_state = ledger.write_state
         self.write_behind = ledger.write_behind
 
-    def runs(self, turns: Turns, eviction: Eviction, loader: Loader) -> None:
+    def runs(self, turns: Turns, eviction: Eviction, pins: Pins) -> None:
         self.turns = turns
         self.loop = turns.loop
         self.variables = turns.variables
@@ -112,8 +112,8 @@ class PartitionHost:
         self.call_soon = turns.call_soon
         self.waiting = eviction.waiting
         self.waits = eviction.waits
-        self.hold_while = loader.hold_while
-        self.unpin = loader.unpin
+        self.hold_while = pins.hold_while
+        self.unpin = pins.unpin
 
     def goes_on(self, progress: Progress, failures: Failures) -> None:
         self.complete = progress.complete

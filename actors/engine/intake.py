@@ -11,13 +11,14 @@ import msgspec
 from actors.attempt.attempt import Attempt
 from actors.attempt.invocation import Invocation, Mailbox, own_key
 from actors.engine.background import Background
-from actors.engine.committer import Committer, unanswered
+from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.ledger import Ledger
 from actors.engine.memory.loader import Loader
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.turns import Turns
+from actors.engine.unanswered import unanswered
 from actors.engine.watching import trace_headers
 from actors.errors import AppNotRunning, BadKey, MailboxFull, Overloaded, PayloadTooLarge
 from actors.model.catalog import Catalog

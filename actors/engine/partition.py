@@ -15,10 +15,11 @@ from concurrent.futures import Executor
 
 from actors.attempt.branches import TaskFactory, see_tasks
 from actors.attempt.cleanup import all_ended
-from actors.attempt.invocation import Mailbox, ids_of
+from actors.attempt.current import ids_of
+from actors.attempt.invocation import Mailbox
 from actors.engine.background import Background
 from actors.engine.cancellation import Cancellation
-from actors.engine.committer import Committer, may_have_been_done, refuse, unanswered
+from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.failures import Failures
 from actors.engine.host import PartitionHost
@@ -26,6 +27,7 @@ from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
 from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.operating.gauges import Gauges
 from actors.engine.operating.operations import Operations, Restarting
@@ -41,6 +43,7 @@ from actors.engine.teardown import Teardown
 from actors.engine.timer_queue import TimerQueue
 from actors.engine.timers import Timers
 from actors.engine.turns import Turns
+from actors.engine.unanswered import may_have_been_done, refuse, unanswered
 from actors.engine.waits.attachments import Attachments
 from actors.engine.waits.awakeables import Awakeables
 from actors.engine.waits.deadlocks import Deadlocks
@@ -90,10 +93,11 @@ class Partition:
         ledger = self.ledger = Ledger(committer, turns)
 
         eviction = self.eviction = Eviction(env, residents, turns, background, committer)
-        loader = self.loader = Loader(env, catalog, store, residents, ledger, turns, background, committer, eviction)
+        loader = self.loader = Loader(env, catalog, store, residents, ledger, turns, background, eviction)
+        pins = self.pins = Pins(store, residents, turns, background, committer, eviction, loader)
         progress = self.progress = Progress(env, catalog, residents, ledger, turns, background, committer, eviction)
         intake = self.intake = Intake(env, catalog, residents, ledger, turns, background, committer, loader, progress)
-        timers = self.timers = Timers(env, residents, ledger, background, eviction, loader, progress, intake)
+        timers = self.timers = Timers(env, residents, ledger, background, eviction, pins, progress, intake)
         timers.begin(
             TimerQueue(
                 store,
@@ -109,40 +113,40 @@ class Partition:
         threads = self.step_threads = StepThreads(executor, clock)
         steps = self.steps = Steps(env, loop, ledger, background, committer, progress, failures, threads)
 
-        deadlocks = self.deadlocks = Deadlocks(residents, progress, loader)
-        attachments = self.attachments = Attachments(store, ledger, background, committer, loader, progress, deadlocks)
+        deadlocks = self.deadlocks = Deadlocks(residents, progress, pins)
+        attachments = self.attachments = Attachments(store, ledger, background, committer, pins, progress, deadlocks)
         placements = self.placements = Placements(
             store, env, ledger, background, committer, progress, intake, attachments, failures
         )
         awakeables = self.awakeables = Awakeables(
-            store, env, residents, turns, background, committer, loader, progress, timers
+            store, env, residents, turns, background, committer, pins, progress, timers
         )
-        promises = self.promises = Promises(env, residents, ledger, background, loader, progress)
+        promises = self.promises = Promises(env, residents, ledger, background, pins, progress)
         cancellation = self.cancellation = Cancellation(
-            store, residents, ledger, background, committer, loader, progress, timers
+            store, residents, ledger, background, committer, pins, progress, timers
         )
 
         retention = self.retention = Retention(env, store, ledger, background, committer)
-        workflows = self.runs = Runs(env, catalog, store, ledger, committer, loader, intake, placements, retention)
-        restarting = Restarting(env, catalog, store, ledger, loader, intake, timers, cancellation, workflows)
+        workflows = self.runs = Runs(env, catalog, store, ledger, committer, pins, intake, placements, retention)
+        restarting = Restarting(env, catalog, store, ledger, pins, intake, timers, cancellation, workflows)
         operations = self.operations = Operations(
             residents, ledger, eviction, progress, timers, cancellation, restarting, workflows, retention
         )
         self.requests = Requests(env, store, ledger, background, committer, awakeables, operations)
-        ticks = self.ticks = Ticks(env, catalog, store, background, committer, loader, progress, intake, retention)
-        self.state = StateAccess(env, store, residents, ledger, background, committer, loader, intake, placements)
+        ticks = self.ticks = Ticks(env, catalog, store, background, committer, pins, progress, intake, retention)
+        self.state = StateAccess(env, store, residents, ledger, background, committer, pins, intake, placements)
         self.gauges = Gauges(store, clock, loop, catalog.services, timers)
         teardown = Teardown(env, residents, ledger, timers, attachments, promises, ticks)
 
         host = self.host = PartitionHost(env, catalog, residents, self.leaving)
         host.writes(ledger, committer)
-        host.runs(turns, eviction, loader)
+        host.runs(turns, eviction, pins)
         host.goes_on(progress, failures)
         host.sends(intake, placements, deadlocks, cancellation)
         host.asks(timers, steps, awakeables, promises, attachments)
 
         # The arrows that lead up.
-        eviction.evicted = loader.left
+        eviction.evicted = pins.left
         loader.deliver = intake.deliver
         loader.state_of = self._state_of
         loader.check_queued = deadlocks.check_queued
@@ -155,8 +159,8 @@ class Partition:
         progress.undelivered = teardown.undelivered
         progress.retention = retention
         progress.sending = placements.sending
-        progress.hold_while = loader.hold_while
-        progress.holding = loader.holding
+        progress.hold_while = pins.hold_while
+        progress.holding = pins.holding
         intake.deliver_later = timers.deliver_later
         timers.tick_due = ticks.due
         failures.add_timer = timers.add
@@ -238,6 +242,7 @@ class Partition:
         self.ticks.stop()
         self.steps_left = self.steps.stop()
         self.loader.abandon(error)
+        self.pins.abandon(error)
         self.turns.stop()
         for invocation in list(open_ones.values()):
             for piece in (invocation.work or {}).values():

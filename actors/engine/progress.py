@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from actors.attempt.attempt import Attempt
-from actors.attempt.invocation import MISSING, Invocation, StepWork, Work, changed_kind
+from actors.attempt.invocation import MISSING, Invocation, changed_kind
 from actors.attempt.ports import Host
+from actors.attempt.work import StepWork, Work
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.env import Env

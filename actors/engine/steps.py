@@ -15,7 +15,8 @@ from types import FunctionType
 from typing import Any
 
 from actors.attempt import raised
-from actors.attempt.invocation import Invocation, StepWork
+from actors.attempt.invocation import Invocation
+from actors.attempt.work import StepWork
 from actors.engine import left_steps
 from actors.engine.background import Background
 from actors.engine.committer import Committer

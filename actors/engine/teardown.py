@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from actors.attempt.invocation import Invocation, StepWork, Work
+from actors.attempt.invocation import Invocation
+from actors.attempt.work import StepWork, Work
 from actors.engine.env import Env
 from actors.engine.ledger import Ledger
 from actors.engine.memory.residents import Residents

@@ -12,7 +12,7 @@ from actors.engine.env import Env
 from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timer_queue import DELIVER, RETRY, Timer, TimerQueue
@@ -36,7 +36,7 @@ class Timers:
         ledger: Ledger,
         background: Background,
         eviction: Eviction,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
         intake: Intake,
     ) -> None:
@@ -45,7 +45,7 @@ class Timers:
         self._ledger = ledger
         self._background = background
         self._eviction = eviction
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
         self._intake = intake
         self._due: deque[Timer] = deque()
@@ -104,7 +104,7 @@ class Timers:
             if self._due[0][2] not in self._open:
                 self._loading = True
                 cold = [due[2] for due in islice(self._due, LOADED_AT_ONCE) if due[2] not in self._open]
-                self._loader.hold_while(cold, self._fire_loaded)
+                self._pins.hold_while(cold, self._fire_loaded)
                 return
             self._fire(self._due.popleft())
 

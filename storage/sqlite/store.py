@@ -13,8 +13,6 @@ import secrets
 import sqlite3
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from actors.storage.errors import (
     DatabaseInUse,
@@ -33,6 +31,7 @@ from actors.storage.records import (
 )
 from actors.storage.sqlite import schema
 from actors.storage.sqlite.bond import UNKNOWN, forget_place, place, refuse_stale
+from actors.storage.sqlite.checkpoints import COPY_EVERY, Checkpoints, copy_beside
 from actors.storage.sqlite.database import (
     AsyncConnection,
     WriterConnection,
@@ -49,15 +48,7 @@ from actors.storage.sqlite.watch import Watch
 log = logging.getLogger("actors")
 
 RESERVED_NUMBERS = 1_000_000
-COPY_EVERY = 1 << 24  # bytes: a hot page is copied once for many commits
-LONG_LOG = 4  # times `copy_every`: while a longer log is copied, commits give way
-HUGE_LOG = 32  # times `copy_every`: commits give way to a longer log too, so that it grows more slowly
-GIVE_WAY = 3.0  # how long such a commit waits, as a multiple of the duration of the commit before it
-LOOKS_BETWEEN_TRIES = 8  # looks for requests of an idle app, while a reader prevents the log from starting anew
 LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
-
-# Any commit starts a copied log anew. A commit that changes no byte would not be written.
-_COUNT_COPIES = "INSERT INTO meta VALUES ('copies', 1) ON CONFLICT DO UPDATE SET value = value + 1"
 
 
 class SqliteStore(SqliteReads):
@@ -88,12 +79,8 @@ class SqliteStore(SqliteReads):
         self._onlooker: Onlooker | None = None  # created when figures are first read
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
-        self._huge = False  # whether the log is huge
-        self._copied_at = 0  # length of the log at the last attempt to copy it
-        self._copying: asyncio.Task[None] | None = None
-        self._copier: ThreadPoolExecutor | None = None
+        self._checkpoints: Checkpoints | None = None
         self._rescuing: asyncio.Task[None] | None = None
-        self._looks = 0
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase:
         """Lock the file, check that it is an app's database, migrate it, become its owner, and say what must be woken.
@@ -115,6 +102,9 @@ class SqliteStore(SqliteReads):
             opened = await self._become_owner()
             if self._watches:
                 self._watch = Watch(self._lock, database)
+                self._checkpoints = Checkpoints(
+                    self.path, self._copy_every, self._lock, self._writer, self._watch, self._read, self._copy_beside
+                )
                 self.verify()
                 self._lock.note(self._watch.note())
                 place(database, self.path + "-wal", os.stat(self.path + "-wal"))
@@ -248,7 +238,8 @@ class SqliteStore(SqliteReads):
             "SELECT 1 FROM request WHERE taken IS NULL OR answered_ms < ? LIMIT 1", (answered_before_ms,)
         )
         self.verify()  # so that an idle app, too, notices a replaced file, and notes changes by other programs
-        self._copy_log_if_due(idle=True)
+        if self._checkpoints is not None and self._watch is not None:
+            self._checkpoints.begin_if_due(idle=True)
         if not waiting or self._writer is None:
             return []
         await self._read("DELETE FROM request WHERE answered_ms < ?", (answered_before_ms,))
@@ -283,11 +274,11 @@ class SqliteStore(SqliteReads):
         """
         if self._lost is not None:
             raise self._lost
-        watch = self._watch
-        if watch is None:
+        watch, checkpoints = self._watch, self._checkpoints
+        if watch is None or checkpoints is None:
             return
         try:
-            if watch.look() and self._copying is None and self._lock is not None:
+            if watch.look() and checkpoints.task is None and self._lock is not None:
                 self._lock.note(watch.note())
         except DatabaseReplaced as error:
             self._lost = error
@@ -296,7 +287,7 @@ class SqliteStore(SqliteReads):
                 self._writer.leaves_log = True
             self._rescuing = asyncio.get_running_loop().create_task(self._rescue(watch))
             raise
-        self._copy_log_if_due()
+        checkpoints.begin_if_due()
 
     async def figures(self) -> Figures:
         """The open invocations and the size of the file, as of the last commit. Only one call at a time."""
@@ -314,12 +305,12 @@ class SqliteStore(SqliteReads):
 
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
-        for task in (self._rescuing, self._copying):
-            if task is not None:
-                await asyncio.wait([task])
-        copier, self._copier = self._copier, None
-        if copier is not None:
-            copier.shutdown(wait=False)
+        if self._rescuing is not None:
+            await asyncio.wait([self._rescuing])
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            await checkpoints.settled()
+            checkpoints.close()
         handle, self._handle, self._writer = self._handle, None, None
         watch, self._watch = self._watch, None
         onlooker, self._onlooker = self._onlooker, None
@@ -345,93 +336,13 @@ class SqliteStore(SqliteReads):
                 self._lock.release()
                 self._lock = None
 
-    # --- the log --------------------------------------------------------------------------------------------------------
-
-    def _copy_log_if_due(self, *, idle: bool = False) -> None:
-        """Begin to copy the log into the database when the log has grown enough since the last copy, or attempt.
-
-        Frames that a reader still needs stay in the log, so the log keeps growing and copying is tried again: each time the
-        log has grown by a quarter of `copy_every`, less often for a longer log, because each attempt reads all of it; and
-        at every few looks for requests (`idle`), so that the log does not stay long when there is no work.
-        """
-        watch = self._watch
-        if watch is None or self._copying is not None:
-            return
-        self._slow_down(watch)
-        if watch.log_bytes < self._copied_at:
-            self._copied_at = 0  # the log started anew
-        again = self._copied_at > 0
-        if again and idle:
-            self._looks += 1
-        step = max(self._copy_every // 4, watch.log_bytes // 64) if again else self._copy_every
-        due = watch.log_bytes - self._copied_at >= step
-        if due or (again and idle and self._looks % LOOKS_BETWEEN_TRIES == 0):
-            self._copied_at = watch.log_bytes
-            self._copying = asyncio.get_running_loop().create_task(self._copy_log(watch))
-
-    def _slow_down(self, watch: Watch) -> None:
-        """Slow commits down while the log is huge: a log that a reader blocks fills the disk, and takes long to copy."""
-        huge = watch.log_bytes > HUGE_LOG * self._copy_every
-        if huge is not self._huge and self._writer is not None:
-            self._huge = huge
-            self._writer.gives_way = GIVE_WAY if huge else 0.0
-            if huge:
-                log.warning(
-                    "%s-wal has grown to %d MB, because a program keeps a transaction open that reads %s: a shell, for example. "
-                    "Commits are slowed down until that transaction ends.",
-                    self.path,
-                    watch.log_bytes // 1_000_000,
-                    self.path,
-                )
-
-    async def _copy_log(self, watch: Watch) -> None:
-        """Copy most of the log beside the commits, and the newer rest between two commits; then a commit starts the log anew.
-
-        That commit also cuts a log that is longer than usual because of a reader (journal_size_limit). While a long log is
-        copied the commits are slowed down, and the newer rest is copied beside the commits too, as long as it shrinks, so
-        that no commit waits for all of it at once.
-        """
-        lock, writer = self._lock, self._writer
-        assert lock is not None and writer is not None
-        try:
-            watch.look()
-            lock.note(UNKNOWN)
-            if watch.log_bytes > LONG_LOG * self._copy_every:
-                writer.gives_way = GIVE_WAY
-            left = watch.log_bytes
-            loop = asyncio.get_running_loop()
-            if self._copier is None:  # not one of the loop's threads, which may all be busy with steps
-                self._copier = ThreadPoolExecutor(1, "actors-log")
-            while (frames := await loop.run_in_executor(self._copier, self._copy_beside)) is not None:
-                before, left = left, watch.log_bytes - watch.size_of(frames)
-                if left > self._copy_every // 4 and left < before // 2:
-                    continue
-                ((busy, frames, copied),) = await self._read("PRAGMA wal_checkpoint(PASSIVE)")
-                if not busy and frames == copied:
-                    await self._read(_COUNT_COPIES)
-                    watch.look()
-                break
-            lock.note(watch.note())
-        except (StorageError, sqlite3.Error, OSError):
-            pass  # for example a full disk: the log is safe, and the next commit reports the problem
-        finally:
-            writer.gives_way = GIVE_WAY if self._huge else 0.0
-            self._copying = None
-
     def _copy_beside(self) -> int | None:
-        """Copy the frames that no reader needs into the database, on a separate connection. Not for the loop's thread.
-
-        Returns the number of frames in the log at the start if all of them are in the database now; else None.
-        """
-        with contextlib.closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=rw", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()  # a connection has no log before its first read
-            busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return frames if not busy and frames == copied else None
+        return copy_beside(self.path)
 
     async def _rescue(self, watch: Watch) -> None:
         """The files at the path were replaced: copy the log into the open database, wherever that file is now."""
-        if self._copying is not None:
-            await asyncio.wait([self._copying])
+        if self._checkpoints is not None:
+            await self._checkpoints.settled()
         if watch.intact and self._lock is not None and self._handle is not None:
             self._lock.note(UNKNOWN)
             with contextlib.suppress(sqlite3.Error):

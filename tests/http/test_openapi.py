@@ -26,7 +26,7 @@ from actors.serde import codec_for
 from actors.transport.http.json_schemas import JsonSchemas
 from actors.transport.http.openapi import OpenApi
 from tests.http.asgi import ask
-from tests.unit import kinds
+from tests.unit import example_types
 
 
 class Right(enum.Flag):
@@ -42,8 +42,8 @@ class Stamp:
 
 
 class Holder(pydantic.BaseModel):
-    user: kinds.User
-    boss: kinds.StrictUser | None = None
+    user: example_types.User
+    boss: example_types.StrictUser | None = None
 
 
 class Order(VirtualObject):
@@ -66,7 +66,7 @@ class Order(VirtualObject):
     async def stamp(self, ctx: Context, when: Stamp) -> None: ...
 
     @shared
-    async def peek(self, user: kinds.User | None = None) -> Holder:
+    async def peek(self, user: example_types.User | None = None) -> Holder:
         raise NotImplementedError
 
     @handler(private=True)
@@ -193,27 +193,36 @@ VALUES: list[tuple[Any, Any]] = [
     (datetime.timedelta, datetime.timedelta(hours=1, seconds=5)),
     (uuid.UUID, uuid.UUID(int=7)),
     (Decimal, Decimal("1.50")),
-    (kinds.Color, kinds.Color.RED),
-    (kinds.Size, kinds.Size.LARGE),
-    (kinds.Level, kinds.Level.HIGH),
+    (example_types.Color, example_types.Color.RED),
+    (example_types.Size, example_types.Size.LARGE),
+    (example_types.Level, example_types.Level.HIGH),
     (Right, Right.READ | Right.WRITE),
     (set[int], {1, 2}),
     (frozenset[str], frozenset({"a"})),
     (tuple[int, str], (1, "a")),
     (tuple[int, ...], (1, 2, 3)),
     (dict[int, Decimal], {1: Decimal(2)}),
-    (kinds.Line, kinds.Line("a", kinds.Money(Decimal(1)), {"t"}, datetime.datetime(2026, 1, 1))),
-    (kinds.Tree, kinds.Tree(1, [kinds.Tree(2)])),
-    (kinds.Movie, {"title": "x", "year": 1}),
-    (kinds.Pair, kinds.Pair(1, "b")),
-    (kinds.Item, kinds.Item("a", [1])),
-    (kinds.Cat | kinds.Dog, kinds.Dog(("sit",))),
-    (kinds.Box[int], kinds.Box(3)),
-    (kinds.User, kinds.User(id=1)),
-    (kinds.StrictUser, kinds.StrictUser(id=uuid.UUID(int=1), boss=kinds.StrictUser(id=uuid.UUID(int=2)))),
-    (kinds.Team, kinds.Team(members=[kinds.User(id=1)], by_role={"a": kinds.User(id=2)})),
-    (kinds.Aliased, kinds.Aliased.model_validate({"orderId": 1})),
-    (list[kinds.User], [kinds.User(id=1)]),
+    (
+        example_types.Line,
+        example_types.Line("a", example_types.Money(Decimal(1)), {"t"}, datetime.datetime(2026, 1, 1)),
+    ),
+    (example_types.Tree, example_types.Tree(1, [example_types.Tree(2)])),
+    (example_types.Movie, {"title": "x", "year": 1}),
+    (example_types.Pair, example_types.Pair(1, "b")),
+    (example_types.Item, example_types.Item("a", [1])),
+    (example_types.Cat | example_types.Dog, example_types.Dog(("sit",))),
+    (example_types.Box[int], example_types.Box(3)),
+    (example_types.User, example_types.User(id=1)),
+    (
+        example_types.StrictUser,
+        example_types.StrictUser(id=uuid.UUID(int=1), boss=example_types.StrictUser(id=uuid.UUID(int=2))),
+    ),
+    (
+        example_types.Team,
+        example_types.Team(members=[example_types.User(id=1)], by_role={"a": example_types.User(id=2)}),
+    ),
+    (example_types.Aliased, example_types.Aliased.model_validate({"orderId": 1})),
+    (list[example_types.User], [example_types.User(id=1)]),
     (Any, {"a": [1, None]}),
 ]
 
@@ -240,13 +249,15 @@ def test_classes_of_one_name_from_different_modules_are_two_components() -> None
         return User
 
     theirs = other()
-    schemas = JsonSchemas([Error, kinds.User, theirs, kinds.Team], taken=["Error"])
-    named = {declared: schemas.of(declared)["$ref"].rpartition("/")[2] for declared in (Error, kinds.User, theirs)}
+    schemas = JsonSchemas([Error, example_types.User, theirs, example_types.Team], taken=["Error"])
+    named = {
+        declared: schemas.of(declared)["$ref"].rpartition("/")[2] for declared in (Error, example_types.User, theirs)
+    }
     assert len(set(named.values())) == 3 and "Error" not in named.values()
     assert "other" in schemas.components[named[theirs]]["properties"]
-    assert "born" in schemas.components[named[kinds.User]]["properties"]
+    assert "born" in schemas.components[named[example_types.User]]["properties"]
     members = schemas.components["Team"]["properties"]["members"]["items"]["$ref"]
-    assert members.rpartition("/")[2] == named[kinds.User]
+    assert members.rpartition("/")[2] == named[example_types.User]
 
 
 T = TypeVar("T")

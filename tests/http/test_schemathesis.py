@@ -22,7 +22,7 @@ from schemathesis.specs.openapi import checks
 
 from actors import App, Context, Service, VirtualObject, Workflow, handler, shared
 from actors.transport.http.openapi import OpenApi
-from tests.http.threaded import serving
+from tests.http.served_in_thread import serving
 
 # What does not hold here: GET is possible where the document tells of POST only, and formats (dates, numbers as text) and
 # ids describe more than is accepted, or less.

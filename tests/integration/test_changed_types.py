@@ -12,7 +12,7 @@ import pytest
 from actors import App, Context, VirtualObject, Workflow, handler, shared
 from actors.check import check
 from actors.errors import BadArguments
-from tests.unit import kinds
+from tests.unit import example_types
 from tests.world import World, limits
 
 # before, after, a value of before, and whether after accepts it
@@ -24,9 +24,14 @@ CHANGES: dict[str, tuple[Any, Any, Any, bool]] = {
     "constrained, and it does not": (int, pydantic.NegativeInt, 5, False),
     "no type": (int, Any, 5, True),
     "a type at last": (Any, int, 5, True),
-    "the same under another name": (kinds.Point, Annotated[kinds.Point, "a note"], kinds.Point(1), True),
-    "another class with the same fields": (kinds.Point, kinds.Point3, kinds.Point(1), True),
-    "another class": (kinds.Point, kinds.Money, kinds.Point(1), False),
+    "the same under another name": (
+        example_types.Point,
+        Annotated[example_types.Point, "a note"],
+        example_types.Point(1),
+        True,
+    ),
+    "another class with the same fields": (example_types.Point, example_types.Point3, example_types.Point(1), True),
+    "another class": (example_types.Point, example_types.Money, example_types.Point(1), False),
     "items": (list[int], list[str], [5], False),
 }
 
@@ -102,7 +107,7 @@ async def released(world: World, classes: Any) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 async def test_one_that_is_open_waits_for_what_the_code_accepts_now(change: str, what: str) -> None:
     before, after, value, fits = CHANGES[change]
-    if after is kinds.Point3:
+    if after is example_types.Point3:
         pytest.skip("only what is stored fits both")
     async with World(*of_type(before), limits=limits(suspend_after=0)) as world:
         handle = await (reference(world, 0).awakeable if what == "awakeable" else reference(world, 1).run).send()

@@ -10,7 +10,7 @@ import pytest
 
 from actors import Context, TerminalError, VirtualObject, handler
 from actors.errors import OutcomePending
-from tests.unit.kinds import Point
+from tests.unit.example_types import Point
 from tests.world import World
 
 

@@ -11,7 +11,7 @@ import pytest
 from actors import App, Context, TerminalError, VirtualObject, handler
 from actors.serde.failures import failure_error, failure_text
 from actors.transport.client import Client, SyncClient
-from tests.http.threaded import serving
+from tests.http.served_in_thread import serving
 from tests.world import World
 
 

@@ -22,7 +22,7 @@ from actors.errors import (
     WrongKind,
 )
 from actors.storage import OWN_KEY
-from tests.property.machine import Machine
+from tests.property.simulated_machine import Machine
 from tests.world import World, limits
 
 ran: list[str] = []

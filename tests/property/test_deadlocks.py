@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning
 from actors.storage import StorageError
-from tests.property.machine import Machine
+from tests.property.simulated_machine import Machine
 from tests.property.waits import Record, watching
 
 CRASHED = (StorageError, AppNotRunning)

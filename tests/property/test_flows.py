@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 
 from actors import Limits, RetryPolicy, TerminalError
 from actors.errors import AppNotRunning, StorageError
-from tests.property import flows
-from tests.property.flows import FLOW, HELP, KEYS, MS, NAME, NAMES, Flow, Helper
-from tests.property.machine import Machine
+from tests.property import interpreted_flows as flows
+from tests.property.interpreted_flows import FLOW, HELP, KEYS, MS, NAME, NAMES, Flow, Helper
+from tests.property.simulated_machine import Machine
 
 pytestmark = pytest.mark.may_log("failed, next in")
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from actors import Context, Limits, RetryPolicy, Service, VirtualObject, Workflow, handler, shared
 from actors.errors import ActorsError, AppNotRunning, StorageError
-from tests.property.machine import Machine
+from tests.property.simulated_machine import Machine
 
 pytestmark = pytest.mark.may_log("failed, next in", "failed for good after")
 

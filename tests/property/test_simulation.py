@@ -29,8 +29,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from actors import RetryPolicy, TerminalError
 from actors.errors import AppNotRunning, AwakeableCompleted, UnknownAwakeable
 from actors.storage import StorageError
-from tests.property import programs
-from tests.property.programs import KEYS, Actor
+from tests.property import interpreted_object as programs
+from tests.property.interpreted_object import KEYS, Actor
 from tests.world import World
 
 pytestmark = pytest.mark.may_log("failed, next in")

@@ -60,6 +60,11 @@ class OpenStore(SqliteStore):
     async def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.connection.execute_fetchall(sql, parameters)]
 
+    @property
+    def copying(self) -> asyncio.Task[None] | None:
+        """The copy of the log that is under way."""
+        return self._checkpoints.task if self._checkpoints is not None else None
+
     async def commit(self, batch: Batch) -> None:
         """And what comes before its acknowledgement."""
         try:

@@ -454,8 +454,8 @@ async def test_nothing_is_noted_while_the_database_is_written(tmp_path: Path) ->
 
     async with Seen(str(path), copy_every=1) as store:
         await store.commit(batch(1, invocations=[invocation(1)]))
-        assert store._copying is not None
-        await store._copying
+        assert store.copying is not None
+        await store.copying
         assert len(Path(f"{path}.lock").read_text().split()) == 6
     assert seen == [str(os.getpid())] * 2, "by a migration, and by a copy"
     assert Path(f"{path}.lock").read_text().split() == [str(os.getpid())], "nor when it is closed"

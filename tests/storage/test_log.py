@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.storage.sqlite import store as store_module
+from actors.storage.sqlite import checkpoints
 from actors.storage.sqlite.inspection import Header, Log
 from tests.storage.rows import OpenStore, batch, column, shell
 
@@ -44,7 +44,7 @@ def note(number: int) -> str:
 
 async def copied(store: OpenStore) -> bool:
     """Wait for the copy that is under way, if one is."""
-    task = store._copying
+    task = store.copying
     if task is not None:
         await task
     return task is not None
@@ -97,7 +97,7 @@ async def test_the_log_is_short_again_when_a_long_reader_has_gone(tmp_path: Path
 
 async def test_the_log_is_cut_to_twice_what_it_usually_grows_to(tmp_path: Path) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        assert await store.query("PRAGMA journal_size_limit") == [(2 * store_module.COPY_EVERY,)]
+        assert await store.query("PRAGMA journal_size_limit") == [(2 * checkpoints.COPY_EVERY,)]
 
 
 @needs_watch
@@ -107,13 +107,13 @@ async def test_an_app_without_work_makes_the_log_short_too(tmp_path: Path) -> No
         await store.query("PRAGMA journal_size_limit = 200000")
         with snapshot_of(path):
             await fill(store, 50)
-            looks = [await look(store) for _ in range(2 * store_module.LOOKS_BETWEEN_TRIES)]
+            looks = [await look(store) for _ in range(2 * checkpoints.LOOKS_BETWEEN_TRIES)]
             assert sum(looks) == 2, "a few of the looks for requests try again"
             assert log_size(path) > 50 * BATCH
-        for _ in range(store_module.LOOKS_BETWEEN_TRIES):
+        for _ in range(checkpoints.LOOKS_BETWEEN_TRIES):
             await look(store)
         assert log_size(path) <= 200_000
-        assert not any([await look(store) for _ in range(2 * store_module.LOOKS_BETWEEN_TRIES)]), "then it is done"
+        assert not any([await look(store) for _ in range(2 * checkpoints.LOOKS_BETWEEN_TRIES)]), "then it is done"
 
 
 async def look(store: OpenStore) -> bool:
@@ -130,7 +130,7 @@ async def test_commits_and_reads_go_on_while_the_log_is_copied(tmp_path: Path) -
             await store.commit(batch(number, state=[("Order", "k", "note", f'"{number:05}{"x" * BATCH}"')]))
             state = await store.state("Order", "k")
             assert int(state["note"][1:6]) == number
-            seen += store._copying is not None
+            seen += store.copying is not None
         assert seen > 2
         await copied(store)
         assert log_size(path) < 4 * EVERY
@@ -169,11 +169,11 @@ async def test_commits_give_way_while_a_log_that_a_reader_left_long_is_copied(tm
         with snapshot_of(tmp_path / "app.db"):
             await fill(store, 100)
         long, store.copies, store.meanwhile = store.copies, [], 32
-        assert not any(way for way, length in long if length <= store_module.LONG_LOG * EVERY)
+        assert not any(way for way, length in long if length <= checkpoints.LONG_LOG * EVERY)
         await fill(store, 10, first=200)
-        ways = [way for way, length in store.copies if length > store_module.LONG_LOG * EVERY]
+        ways = [way for way, length in store.copies if length > checkpoints.LONG_LOG * EVERY]
         assert len(ways) >= 3, "what came meanwhile is copied beside the commits too, until it is little"
-        assert set(ways) == {store_module.GIVE_WAY}
+        assert set(ways) == {checkpoints.GIVE_WAY}
         assert store._writer is not None and store._writer.gives_way == 0.0
         store.copies.clear()
         assert await fill(store, 40, first=300) and store.copies
@@ -192,8 +192,8 @@ async def test_a_log_that_a_reader_makes_huge_is_reported_and_grows_more_slowly(
             await fill(store, 40)
             assert store._writer.gives_way == 0.0
             await fill(store, 60, first=100)
-            assert log_size(path) > store_module.HUGE_LOG * 20_000
-            assert store._writer.gives_way == store_module.GIVE_WAY
+            assert log_size(path) > checkpoints.HUGE_LOG * 20_000
+            assert store._writer.gives_way == checkpoints.GIVE_WAY
         await fill(store, 3, first=200)
         assert store._writer.gives_way == 0.0
     assert caplog.text.count("slowed down") == 1
@@ -217,7 +217,7 @@ async def test_a_store_that_is_closed_while_it_copies_leaves_a_whole_file(tmp_pa
     path = tmp_path / "app.db"
     async with open_store(path) as store:
         number = 0
-        while store._copying is None:
+        while store.copying is None:
             number += 1
             await store.commit(batch(number, state=[("Order", "k", "note", f'"{number}{"x" * BATCH}"')]))
     assert not os.path.exists(f"{path}-wal")

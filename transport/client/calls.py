@@ -7,7 +7,6 @@ error that a caller in the server's process would get.
 from __future__ import annotations
 
 import datetime
-import email.utils
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -16,18 +15,12 @@ from urllib.parse import quote
 import msgspec
 
 from actors.errors import (
-    ActorsError,
-    AppNotRunning,
     BadArguments,
-    OutcomePending,
-    ServerUnreachable,
-    StorageError,
-    UnexpectedAnswer,
 )
 from actors.model.definitions import HandlerDefinition
 from actors.model.options import Options, checked_idempotency_key
 from actors.serde import ANY, Codec, value_codec
-from actors.serde.failures import failure_error
+from actors.transport.client.answers import Answer, done, failure, kind_of
 from actors.transport.http.arguments import ARGUMENTS
 from actors.transport.http.requests import is_passed_on
 
@@ -39,19 +32,8 @@ _JSON: Header = (b"content-type", b"application/json")
 _BYTES: Header = (b"content-type", b"application/octet-stream")
 _ARGUMENTS: Header = (b"content-type", ARGUMENTS.encode())
 
-FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: repeatable requests are repeated
-LONGEST_PAUSE_S = 60.0  # a longer Retry-After is not waited for
 
 Operation = Literal["cancel", "kill", "pause", "resume", "purge"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +190,7 @@ def reader(codec: Codec) -> Callable[[Answer], Any]:
     def read(answer: Answer) -> Any:
         if answer.status != 200:
             raise failure(answer)
-        kind = _kind(answer)
+        kind = kind_of(answer)
         if kind == "application/octet-stream":
             return answer.body
         if kind == "application/json":
@@ -234,7 +216,7 @@ _acceptance = msgspec.json.Decoder(_Acceptance)
 
 
 def accepted(answer: Answer) -> Accepted:
-    if answer.status == 202 and _kind(answer) == "application/json":
+    if answer.status == 202 and kind_of(answer) == "application/json":
         try:
             told = _acceptance.decode(answer.body)
         except msgspec.MsgspecError:
@@ -316,11 +298,6 @@ def _of(decoder: msgspec.json.Decoder[T], answer: Answer) -> T:
         raise failure(answer) from None
 
 
-def done(answer: Answer) -> None:
-    if not 200 <= answer.status < 300:
-        raise failure(answer)
-
-
 # --- paths ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -346,74 +323,3 @@ def segment(text: str, what: str) -> str:
 
 
 # --- what went wrong ------------------------------------------------------------------------------------------------------------
-
-
-class _Told(msgspec.Struct):
-    code: int
-    message: str
-    error: str = "terminal_error"
-    metadata: dict[str, str] | None = None
-    source: str = "ingress"
-
-
-_told = msgspec.json.Decoder(_Told)
-_encode = msgspec.json.Encoder().encode
-
-# Errors of the server that do not end an invocation: a later repetition may get an answer.
-_PASSING: dict[str, type[ActorsError]] = {AppNotRunning.error: AppNotRunning, StorageError.error: StorageError}
-
-
-def failure(answer: Answer) -> ActorsError:
-    """The error in an answer, of the class that its stable code names; UnexpectedAnswer if there is none."""
-    try:
-        told = _told.decode(answer.body) if answer.status >= 400 else None
-    except msgspec.MsgspecError:
-        told = None
-    if told is None:
-        return _unexpected(answer)
-    if told.source == "invocation":
-        return failure_error(_encode(told).decode())
-    if answer.status == 503:
-        if told.error == OutcomePending.error:
-            return OutcomePending(told.message, answer.headers.get("x-restate-id"))
-        known = _PASSING.get(told.error, ServerUnreachable)
-        return known(told.message)
-    if told.error == "internal_error":
-        return UnexpectedAnswer(f"The server failed: {told.message}", answer.status)
-    return failure_error(_encode(told).decode())
-
-
-def _unexpected(answer: Answer) -> UnexpectedAnswer:
-    shown = answer.body[:200].decode("utf-8", "backslashreplace").strip() or "without a body"
-    kind = _kind(answer) or "no content type"
-    return UnexpectedAnswer(
-        f"The answer ({answer.status}, {kind}) did not come from a server of actors: {shown!r}. Check the URL and "
-        "its prefix.",
-        answer.status,
-    )
-
-
-def refused_for_now(answer: Answer) -> bool:
-    """Whether the server, or a proxy in front of it, refuses requests for now. An outcome never counts, whatever its code."""
-    if answer.status not in FOR_NOW:
-        return False
-    try:
-        return _told.decode(answer.body).source != "invocation"
-    except msgspec.MsgspecError:
-        return True
-
-
-def retry_after_s(answer: Answer, now: datetime.datetime) -> float | None:
-    """How long the server asks to wait, in seconds; None if it does not say."""
-    text = answer.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text[:9])
-    try:
-        at = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or datetime.UTC) - now).total_seconds())
-
-
-def _kind(answer: Answer) -> str:
-    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()

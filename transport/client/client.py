@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from random import Random
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar
 
-from actors.errors import BadArguments, ClientClosed, MisusedFuture, RequestTimedOut, ServerUnreachable
+from actors.errors import BadArguments, ClientClosed, RequestTimedOut, ServerUnreachable
 from actors.model.bound_handler import BoundHandler
-from actors.model.calls import Call, InvocationHandle
+from actors.model.calls import Call
 from actors.model.definitions import HandlerDefinition, definition_of, key_for
 from actors.model.durations import milliseconds, remaining
 from actors.model.futures import mark_seen
@@ -28,8 +28,10 @@ from actors.model.spelling import refuse_unknown
 from actors.model.virtual_object import VirtualObject
 from actors.serde import ANY, Codec, codec_for
 from actors.transport.client import calls
-from actors.transport.client.calls import Accepted, Answer, Ask, Operation
-from actors.transport.client.connection import NO_TIMEOUT, RemoteCall, Shared, checked_url, headers_with, said, sockets
+from actors.transport.client.answers import LONGEST_PAUSE_S, Answer, refused_for_now, retry_after_s
+from actors.transport.client.calls import Accepted, Ask, Operation
+from actors.transport.client.connection import NO_TIMEOUT, RemoteCall, checked_url, headers_with, said, sockets
+from actors.transport.client.remote_handle import RemoteHandle
 
 try:
     import httpx
@@ -43,7 +45,6 @@ except ModuleNotFoundError as missing:
 T = TypeVar("T")
 K = TypeVar("K", bound=VirtualObject)
 S = TypeVar("S", bound=Service)
-R = TypeVar("R", covariant=True)
 
 ANSWER_TIMEOUT_S = 30.0  # for requests that do not wait for an invocation
 RETRY = RetryPolicy(max_attempts=5, max_interval=5.0)
@@ -171,7 +172,7 @@ class Client:
 
     def invocation(self, id: str, type: Any = Any) -> RemoteHandle[Any]:
         """The handle of an invocation by its id; `type` is the type of its value."""
-        return RemoteHandle(self, calls.invocation_path(id), codec_for(type, "type"), id)
+        return RemoteHandle(self.ask, calls.invocation_path(id), codec_for(type, "type"), id)
 
     def invocation_of(self, handler: BoundHandler[..., T]) -> RemoteHandle[T]:
         """The handle of the invocation with the idempotency key in a handler's options, or of a workflow's run.
@@ -186,14 +187,14 @@ class Client:
             path = calls.run_path(target.service.name, key)
         else:
             raise BadArguments(f"{target.target}: identify the invocation with .options(idempotency_key=...).")
-        return RemoteHandle(self, path, target.returns)
+        return RemoteHandle(self.ask, path, target.returns)
 
     def invocation_by_key(
         self, service: str, key: str, handler: str, idempotency_key: str, type: Any = Any
     ) -> RemoteHandle[Any]:
         """The handle of the invocation with an idempotency key, by the names of its class and handler."""
         path = calls.keyed_path(service, key, handler, idempotency_key)
-        return RemoteHandle(self, path, codec_for(type, "type"))
+        return RemoteHandle(self.ask, path, codec_for(type, "type"))
 
     async def cancel(self, id: str) -> None:
         """Request cancellation of an invocation, as `App.cancel` does. A route for operators: it may require a token."""
@@ -259,9 +260,9 @@ class Client:
                 )
                 unsent.clear()
                 answer = Answer(got.status_code, got.headers, got.content)
-                if not again or not calls.refused_for_now(answer):
+                if not again or not refused_for_now(answer):
                     return answer
-                pause_s = calls.retry_after_s(answer, datetime.datetime.now(datetime.UTC))
+                pause_s = retry_after_s(answer, datetime.datetime.now(datetime.UTC))
             except (httpx.ConnectError, httpx.ConnectTimeout) as refused:
                 again = True  # nothing was sent
                 error = ServerUnreachable(
@@ -283,7 +284,7 @@ class Client:
             except httpx.DecodingError as unreadable:
                 return Answer(502, {}, f"the body cannot be decompressed: {said(unreadable)}".encode())
             failures += 1
-            if not again or self._retry.exhausted(failures) or (pause_s or 0.0) > calls.LONGEST_PAUSE_S:
+            if not again or self._retry.exhausted(failures) or (pause_s or 0.0) > LONGEST_PAUSE_S:
                 if answer is not None:
                     return answer
                 assert error is not None
@@ -295,7 +296,7 @@ class Client:
         return RemoteCall(self._task(ask))
 
     def _accepted(self, ask: Ask[Accepted], codec: Codec) -> RemoteHandle[Any]:
-        return RemoteHandle(self, None, codec, accepted=self._task(ask))
+        return RemoteHandle(self.ask, None, codec, accepted=self._task(ask))
 
     def _task(self, ask: Ask[T]) -> asyncio.Task[T]:
         if self._http is None:
@@ -349,72 +350,3 @@ class NamedHandler:
             idempotency_key if idempotency_key is not None else self._options.idempotency_key,
         )
         return NamedHandler(self._client, *self._target, options)
-
-
-class RemoteHandle(InvocationHandle[R]):
-    """An invocation on a server. Await the handle of a send: then the message is accepted, and the id is known."""
-
-    __slots__ = ("_accepted", "_client", "_codec", "_id", "_path", "_told")
-
-    def __init__(
-        self,
-        client: Client,
-        path: str | None,
-        codec: Codec,
-        id: str | None = None,
-        accepted: asyncio.Task[Accepted] | None = None,
-    ) -> None:
-        self._client = client
-        self._path = path
-        self._codec = codec
-        self._id = id
-        self._accepted = Shared(accepted) if accepted is not None else None
-        self._told: Accepted | None = None
-
-    @property
-    def id(self) -> str:
-        if self._id is None:
-            raise MisusedFuture("The id is not known yet. Await the handle first.")
-        return self._id
-
-    @property
-    def previously_accepted(self) -> bool:
-        """Whether an earlier request with the same idempotency key was accepted."""
-        return self._told is not None and not self._told.new
-
-    @property
-    def due(self) -> datetime.datetime | None:
-        """When a delayed message is due, by the server's clock."""
-        return self._told.due if self._told is not None else None
-
-    def __await__(self) -> Generator[Any, None, RemoteHandle[R]]:
-        yield from self._known().__await__()
-        return self
-
-    async def _known(self) -> str:
-        """The path of the invocation, once it is accepted and its id is known."""
-        if self._id is None:
-            if self._accepted is not None:
-                self._told = await self._accepted.wait()
-                self._id = self._told.id
-            elif self._path is not None:
-                self._id = await self._client.ask(calls.id_of(self._path))
-        return calls.invocation_path(self.id)
-
-    async def result(self) -> R:
-        """Wait for the outcome: the value, or the error the invocation failed with."""
-        return await self._outcome(wait=True)
-
-    async def output(self) -> R:
-        """The outcome, without waiting. Raises NotReady if there is none yet."""
-        return await self._outcome(wait=False)
-
-    async def _outcome(self, wait: bool) -> R:
-        path = self._path if self._path is not None else await self._known()
-        value: R = await self._client.ask(calls.outcome(path, self._codec, wait))
-        return value
-
-    async def cancel(self) -> None:
-        """Request cancellation of the invocation: `Client.cancel` with its id."""
-        await self._known()
-        await self._client.cancel(self.id)

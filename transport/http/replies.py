@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.app.gateway import Acceptance, Outcome
+from actors.app.outcomes import Acceptance, Outcome
 from actors.errors import ActorsError, AppNotRunning, OutcomePending, StorageError, TerminalError
 from actors.transport.http.routes import BadRoute
 

@@ -15,7 +15,7 @@ from actors.engine.env import Env
 from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.operating.restarts import Prefix
 from actors.engine.operating.retention import Retention
@@ -39,7 +39,7 @@ class Restarting:
         catalog: Catalog,
         store: Store,
         ledger: Ledger,
-        loader: Loader,
+        pins: Pins,
         intake: Intake,
         timers: Timers,
         cancellation: Cancellation,
@@ -49,7 +49,7 @@ class Restarting:
         self._catalog = catalog
         self._store = store
         self._ledger = ledger
-        self._loader = loader
+        self._pins = pins
         self._intake = intake
         self._timers = timers
         self._cancellation = cancellation
@@ -81,7 +81,7 @@ class Restarting:
         async with contextlib.AsyncExitStack() as stack:
             if kept.goes_back():
                 address = row.service, row.key
-                (mailbox,) = await stack.enter_async_context(self._loader.holding_objects([address]))
+                (mailbox,) = await stack.enter_async_context(self._pins.holding_objects([address]))
                 if mailbox.current is not None or mailbox.first is not None:
                     kept.check_busy()
                 assert mailbox.state is not None

@@ -14,7 +14,7 @@ from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.operating.retention import Retention
 from actors.engine.waits.idempotency import Placements
 from actors.engine.waits.promises import WorkflowState
@@ -39,7 +39,7 @@ class Runs:
         store: Store,
         ledger: Ledger,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         intake: Intake,
         placements: Placements,
         retention: Retention,
@@ -49,7 +49,7 @@ class Runs:
         self._store = store
         self._ledger = ledger
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._intake = intake
         self._placements = placements
         self._retention = retention
@@ -74,7 +74,7 @@ class Runs:
                 found = await self._store.keyed(seqs)
                 runs = [(service, key) for _, service, key, is_run in found if is_run]
             seqs = [seq for seq, *_ in found]
-            async with self._loader.holding_objects(runs) as held:
+            async with self._pins.holding_objects(runs) as held:
                 for mailbox in held:
                     self._forget(mailbox)
                 self._retention.purge(seqs, keyed=True)
@@ -120,7 +120,7 @@ class Runs:
             await self._committer.flushed()
             # No more than before, and in the same order, unless a run was purged meanwhile.
             again = await self._store.unclaimed_promises(len(due))
-            async with self._loader.holding_objects(names) as held:
+            async with self._pins.holding_objects(names) as held:
                 states = {(mailbox.service, mailbox.key): (mailbox, mailbox.state) for mailbox in held}
                 for row, has_run in again:
                     if row.name not in names.get((row.service, row.key), ()):
@@ -151,7 +151,7 @@ class Runs:
                     f"The workflow {row.service}/{row.key} is already running "
                     f"({self._env.ids.invocation(current.seq)}). Cancel or kill that invocation first."
                 )
-            async with self._loader.holding_objects([(row.service, row.key)]) as (mailbox,):
+            async with self._pins.holding_objects([(row.service, row.key)]) as (mailbox,):
                 self._forget(mailbox)
                 if current is not None:  # the former run is kept, as an ordinary invocation
                     self._ledger.workflow(mailbox, ("replaced", (current.seq,)))

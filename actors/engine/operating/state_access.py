@@ -25,7 +25,7 @@ from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.waits.idempotency import Placements
 from actors.errors import (
@@ -78,7 +78,7 @@ class StateAccess:
         ledger: Ledger,
         background: Background,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         intake: Intake,
         placements: Placements,
     ) -> None:
@@ -89,7 +89,7 @@ class StateAccess:
         self._ledger = ledger
         self._background = background
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._intake = intake
         self._placements = placements
 
@@ -130,7 +130,7 @@ class StateAccess:
                     raise CannotPatch(
                         f"The workflow {definition.name}/{key} has no run, so its state would not be kept. Run it first."
                     )
-            async with self._loader.holding_objects([(definition.name, key)]) as (mailbox,):
+            async with self._pins.holding_objects([(definition.name, key)]) as (mailbox,):
                 self._background.check_running()
                 changed = self._apply(definition, mailbox, texts, if_tag, undeclared)
             await self._committer.acknowledged()

@@ -19,7 +19,7 @@ from actors.engine.clock import Cancellable
 from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.intake import Intake
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.operating.retention import Retention
 from actors.engine.progress import Progress
 from actors.errors import InvocationCancelled, TickSkipped
@@ -96,7 +96,7 @@ class Ticks:
         store: Store,
         background: Background,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
         intake: Intake,
         retention: Retention,
@@ -106,7 +106,7 @@ class Ticks:
         self._store = store
         self._background = background
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
         self._intake = intake
         self._retention = retention
@@ -149,7 +149,7 @@ class Ticks:
                 row.idempotency_key,
                 "no schedule of this app places it" if series is None else "of the clock or the rules of its zone",
             )
-            self._withdraw(self._loader.restore(row, None))
+            self._withdraw(self._pins.restored(row))
         for series in self._series.values():
             if series.pending is None:
                 self._place(series, series.first(now_ms))
@@ -258,7 +258,7 @@ class Ticks:
             self._correcting = False
 
     async def _place_anew(self, series: _Series, seq: int) -> None:
-        async with self._loader.holding(seq) as tick:
+        async with self._pins.holding(seq) as tick:
             if tick is None or series.pending != seq:
                 return  # the tick was due, or cancelled, meanwhile: the next tick was placed by the new time
             log.warning("%s: the clock was set back, so its next tick is placed anew.", series)

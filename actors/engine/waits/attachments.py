@@ -11,7 +11,7 @@ from actors.attempt.invocation import Invocation
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.ledger import Ledger
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.progress import Progress
 from actors.engine.waits.deadlocks import Deadlocks
 from actors.errors import UnknownInvocation
@@ -30,7 +30,7 @@ class Attachments:
         ledger: Ledger,
         background: Background,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
         deadlocks: Deadlocks,
     ) -> None:
@@ -38,7 +38,7 @@ class Attachments:
         self._ledger = ledger
         self._background = background
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
         self._deadlocks = deadlocks
 
@@ -56,7 +56,7 @@ class Attachments:
 
         False, and nothing is done, if the command was `placed` and the target has been forgotten.
         """
-        async with self._loader.holding(target) as invocation:
+        async with self._pins.holding(target) as invocation:
             if invocation is not None:
                 # Without an await, so that everything is in one batch.
                 if caller.ended or caller.journal is None or index in caller.journal.completed:
@@ -91,7 +91,7 @@ class Attachments:
     async def _pass_on(self, target: int, status: int | None, outcome: str | None) -> None:
         await self._committer.flushed()
         for caller, index in await self._store.attached(target):
-            async with self._loader.holding(caller) as invocation:
+            async with self._pins.holding(caller) as invocation:
                 if invocation is not None:
                     self._answer(invocation, index, status, outcome)
                 self._ledger.detached(target, caller, index)

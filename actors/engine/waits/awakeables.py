@@ -9,7 +9,7 @@ from actors.attempt.invocation import Invocation
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.env import Env
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timers import Timers
@@ -71,7 +71,7 @@ class Awakeables:
         turns: Turns,
         background: Background,
         committer: Committer,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
         timers: Timers,
     ) -> None:
@@ -81,7 +81,7 @@ class Awakeables:
         self._turns = turns
         self._background = background
         self._committer = committer
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
         self._timers = timers
 
@@ -130,7 +130,7 @@ class Awakeables:
             if then is not None:
                 then()
             return
-        async with self._loader.holding(seq) as invocation:
+        async with self._pins.holding(seq) as invocation:
             if invocation is not None:
                 unknown = payload.kind == Kind.COMPLETED and not _type_is_known(invocation, index, payload)
                 # While turns are held, the handler must have reached its wait before it is shown a completion that lets it go

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 
 from actors.attempt.invocation import Invocation
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.errors import DeadlockError, MailboxFull, TerminalError
@@ -25,11 +25,11 @@ from actors.storage.records import Status
 class Deadlocks:
     """Refuses the call that would close a cycle. Parts of the graph may be out of memory: then they are loaded first."""
 
-    def __init__(self, residents: Residents, progress: Progress, loader: Loader) -> None:
+    def __init__(self, residents: Residents, progress: Progress, pins: Pins) -> None:
         self._residents = residents
         self._open = residents.open
         self._progress = progress
-        self._loader = loader
+        self._pins = pins
         self._under_way: set[int] = set()  # invocations whose check waits for others to be loaded
 
     def check_queued(self, waiting: Invocation, loaded: frozenset[int] = frozenset()) -> None:
@@ -64,7 +64,7 @@ class Deadlocks:
         """Check again with all of these invocations in memory."""
         self._under_way.add(waiting.seq)
         again = functools.partial(self._queued_again, waiting.seq, known)
-        self._loader.hold_while([waiting.seq, *known], again)
+        self._pins.hold_while([waiting.seq, *known], again)
 
     def _queued_again(self, seq: int, loaded: frozenset[int]) -> None:
         self._under_way.discard(seq)
@@ -88,7 +88,7 @@ class Deadlocks:
         elif cold - loaded:
             known = loaded | cold
             again = functools.partial(self._attached_again, caller.seq, index, target, known)
-            self._loader.hold_while([caller.seq, target, *known], again)
+            self._pins.hold_while([caller.seq, target, *known], again)
 
     def _attached_again(self, seq: int, index: int, target: int, loaded: frozenset[int]) -> None:
         caller = self._open.get(seq)

@@ -14,7 +14,7 @@ from actors.attempt.invocation import Invocation
 from actors.engine.background import Background
 from actors.engine.env import Env
 from actors.engine.ledger import Ledger
-from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.errors import BadArguments, PayloadTooLarge, PromiseCompleted, PromiseRejected, SerializationError
@@ -68,14 +68,14 @@ class Promises:
         residents: Residents,
         ledger: Ledger,
         background: Background,
-        loader: Loader,
+        pins: Pins,
         progress: Progress,
     ) -> None:
         self._limits = env.limits
         self._open = residents.open
         self._ledger = ledger
         self._background = background
-        self._loader = loader
+        self._pins = pins
         self._progress = progress
 
     def wait(self, invocation: Invocation, index: int, name: str) -> None:
@@ -139,7 +139,7 @@ class Promises:
             requested: set[Waiter] = set()  # waiters that are held in memory; a waiter that is still missing has ended
             while unready := self._unready(_state(caller), name, wanted) - requested:
                 requested |= unready
-                await stack.enter_async_context(self._loader.holding_all(seq for seq, _ in unready))
+                await stack.enter_async_context(self._pins.holding_all(seq for seq, _ in unready))
                 for seq, at in unready:
                     if (waiting := self._open.get(seq)) is not None:
                         await self._progress.replayed(waiting, at)

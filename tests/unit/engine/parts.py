@@ -22,6 +22,7 @@ from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.memory.eviction import Eviction
 from actors.engine.memory.loader import Loader
+from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timer_queue import TimerQueue
@@ -35,7 +36,7 @@ from actors.model.definitions import HandlerDefinition, definition_of
 from actors.model.futures import JournaledFuture
 from actors.model.object_state import ObjectState
 from actors.model.retry import RetryPolicy
-from actors.storage.records import ObjectRecord
+from actors.storage.records import ObjectRecord, Status
 from actors.testing import Disk, ManualClock, SimulatedStore
 
 disks: list[Disk] = []  # those in use: the fixture in conftest closes them
@@ -166,6 +167,7 @@ class Parts:
     ledger: Ledger
     eviction: Eviction
     loader: Loader
+    pins: Pins
     progress: Progress
     intake: Intake
     timers: Timers
@@ -223,10 +225,11 @@ async def parts(
     committer = Committer(store, loop, background.fail, lambda: eviction.handed_over(), lambda about, error: error)
     ledger = Ledger(committer, turns)
     eviction = Eviction(env, residents, turns, background, committer)
-    loader = Loader(env, catalog, store, residents, ledger, turns, background, committer, eviction)
+    loader = Loader(env, catalog, store, residents, ledger, turns, background, eviction)
+    pins = Pins(store, residents, turns, background, committer, eviction, loader)
     progress = Progress(env, catalog, residents, ledger, turns, background, committer, eviction)
     intake = Intake(env, catalog, residents, ledger, turns, background, committer, loader, progress)
-    timers = Timers(env, residents, ledger, background, eviction, loader, progress, intake)
+    timers = Timers(env, residents, ledger, background, eviction, pins, progress, intake)
     timers.begin(
         TimerQueue(
             store, clock, committer, background, env.limits.max_timers, 60_000, lambda due: timers.timers_due(due)
@@ -235,7 +238,7 @@ async def parts(
 
     host = PartitionHost(env, catalog, residents, set())
     host.writes(ledger, committer)
-    host.runs(turns, eviction, loader)
+    host.runs(turns, eviction, pins)
     host.goes_on(progress, Failures(env, residents, ledger, committer, eviction, progress))
 
     def state_of(mailbox: Mailbox, record: ObjectRecord) -> ObjectState:
@@ -255,7 +258,7 @@ async def parts(
     progress.undelivered = noted("undelivered")
     progress.retention = Kept()
     progress.sending = none_sent
-    progress.hold_while, progress.holding = loader.hold_while, loader.holding
+    progress.hold_while, progress.holding = pins.hold_while, pins.holding
     intake.deliver_later = timers.deliver_later
     timers.tick_due = noted("tick_due")
 
@@ -275,9 +278,43 @@ async def parts(
         ledger,
         eviction,
         loader,
+        pins,
         progress,
         intake,
         timers,
         calls,
         failures,
     )
+
+
+async def stored(*rows: tuple[str, int]) -> tuple[Disk, list[int]]:
+    """A disk with exclusive invocations of these keys and statuses, left by another process. Their numbers."""
+    disk = Disk()
+    made = await parts(disk)
+    seqs = []
+    for key, status in rows:
+        left = invocation(made.ledger.next_number(), "wait" if status == Status.BLOCKED else "put", key)
+        left.status = status
+        made.ledger.mark(left)
+        seqs.append(left.seq)
+    await made.settle()
+    return disk, seqs
+
+
+async def held(disk: Disk) -> Parts:
+    """A process on that disk in which no handler goes on."""
+    made = await parts(disk)
+    made.turns.hold()
+    return made
+
+
+def reads_of(disk: Disk) -> list[str]:
+    """The statements that read, from now on."""
+    statements: list[str] = []
+
+    def note(sql: str) -> None:
+        if sql.lstrip().upper().startswith(("SELECT", "WITH")):
+            statements.append(sql)
+
+    disk.connection.set_trace_callback(note)
+    return statements

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from actors.attempt.invocation import Invocation, StepWork
+from actors.attempt.invocation import Invocation
+from actors.attempt.work import StepWork
 from actors.engine.cancellation import Cancellation
 from actors.errors import UnknownInvocation, WrongStatus
 from actors.journal.entries import Kind
@@ -24,7 +25,7 @@ class Desk:
             made.ledger,
             made.background,
             made.committer,
-            made.loader,
+            made.pins,
             made.progress,
             made.timers,
         )

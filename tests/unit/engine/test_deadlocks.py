@@ -19,7 +19,7 @@ class Desk:
     def __init__(self, made: Parts) -> None:
         self.parts = made
         made.turns.hold()
-        self.deadlocks = Deadlocks(made.residents, made.progress, made.loader)
+        self.deadlocks = Deadlocks(made.residents, made.progress, made.pins)
         made.loader.check_queued = self.deadlocks.check_queued
 
     def holder(self, seq: int, key: str) -> Invocation:
@@ -186,7 +186,7 @@ async def test_an_attachment_is_checked_once_its_target_is_in_memory() -> None:
     index = made.attach(second, 1000)
     made.deadlocks.check_attached(second, index, 1000)
     assert failures(second) == [], "the caller of this check loads the target"
-    async with made.parts.loader.holding(1000):
+    async with made.parts.pins.holding(1000):
         made.deadlocks.check_attached(second, index, 1000)
     assert len(failures(second)) == 1
 

@@ -1,4 +1,4 @@
-"""What comes into memory, with how many reads, in which order, and how long it is held there."""
+"""What comes into memory, with how many reads, and in which order."""
 
 from __future__ import annotations
 
@@ -6,48 +6,12 @@ import asyncio
 
 import pytest
 
-from actors.attempt.invocation import Invocation, Mailbox
+from actors.attempt.invocation import Invocation
 from actors.engine.memory.loader import OBJECTS_PER_READ
 from actors.errors import AppNotRunning
 from actors.storage.records import Flag, Status
 from actors.testing import Disk, SimulatedCrash
-from tests.unit.engine.parts import Parts, at_rest, invocation, parts, queued, target
-
-
-async def stored(*rows: tuple[str, int]) -> tuple[Disk, list[int]]:
-    """A disk with exclusive invocations of these keys and statuses, left by another process. Their numbers."""
-    disk = Disk()
-    made = await parts(disk)
-    seqs = []
-    for key, status in rows:
-        left = invocation(made.ledger.next_number(), "wait" if status == Status.BLOCKED else "put", key)
-        left.status = status
-        made.ledger.mark(left)
-        seqs.append(left.seq)
-    await made.settle()
-    return disk, seqs
-
-
-async def held(disk: Disk) -> Parts:
-    """A process on that disk in which no handler goes on."""
-    made = await parts(disk)
-    made.turns.hold()
-    return made
-
-
-def reads_of(disk: Disk) -> list[str]:
-    """The statements that read, from now on."""
-    statements: list[str] = []
-
-    def note(sql: str) -> None:
-        if sql.lstrip().upper().startswith(("SELECT", "WITH")):
-            statements.append(sql)
-
-    disk.connection.set_trace_callback(note)
-    return statements
-
-
-# --- objects --------------------------------------------------------------------------------------------------------------
+from tests.unit.engine.parts import at_rest, held, invocation, parts, queued, reads_of, stored, target
 
 
 async def test_an_object_is_loaded_once_however_many_request_it() -> None:
@@ -164,100 +128,6 @@ async def test_recovery_wakes_what_can_run() -> None:
     assert made.residents.known("Order", "b") is None
 
 
-# --- holding --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cold", [True, False])
-async def test_an_invocation_is_held_with_its_object_until_the_block_ends(cold: bool) -> None:
-    disk, (seq,) = await stored(("o", Status.BLOCKED))
-    made = await held(disk)
-    if not cold:
-        await made.loader.loaded([made.loader.mailbox("Order", "o")])
-    async with made.loader.holding(seq) as found:
-        assert found is not None and found.seq == seq and found.mailbox is not None
-        mailbox = found.mailbox
-        assert mailbox.state is not None and mailbox.pins == 1
-        async with made.loader.holding(seq) as again:
-            assert again is found and mailbox.pins == 2
-    assert mailbox.pins == 0
-    assert made.residents.known("Order", "o") is None, "it sleeps, and nothing holds it any more"
-
-
-@pytest.mark.parametrize("seq", ["ended", "never was"])
-async def test_an_invocation_that_is_not_open_is_not_found(seq: str) -> None:
-    disk, (ended,) = await stored(("o", Status.SUCCEEDED))
-    made = await held(disk)
-    async with made.loader.holding(ended if seq == "ended" else 4000) as found:
-        assert found is None
-    assert made.residents.open == {}
-
-
-@pytest.mark.parametrize("status", [Status.BLOCKED, Status.SCHEDULED])
-async def test_an_invocation_that_ended_in_the_open_batch_is_not_restored(status: int) -> None:
-    disk, (seq,) = await stored(("o", status))
-    made = await held(disk)
-    async with made.loader.holding(seq) as found:
-        assert found is not None
-        made.progress.finish(found, Status.SUCCEEDED, '"x"')
-    async with made.loader.holding(seq) as again:
-        assert again is None
-    await made.commit()
-    assert disk.query("SELECT status FROM invocations") == [("succeeded",)]
-
-
-async def test_many_that_are_searched_for_in_one_turn_share_a_read() -> None:
-    disk, seqs = await stored(*((str(number), Status.BLOCKED) for number in range(5)))
-    made = await held(disk)
-
-    async def hold(seq: int) -> str:
-        async with made.loader.holding(seq) as found:
-            assert found is not None
-            return found.key
-
-    reads = reads_of(disk)
-    assert await asyncio.gather(*(hold(seq) for seq in seqs)) == ["0", "1", "2", "3", "4"]
-    assert len(reads) == 1 and made.residents.open == {}
-
-
-async def test_a_caller_who_leaves_while_it_waits_holds_nothing() -> None:
-    disk, (seq,) = await stored(("o", Status.BLOCKED))
-    made = await held(disk)
-    waiter = asyncio.create_task(made.loader.hold(seq))
-    mailbox = await _until_pinned(made, waiter)
-    waiter.cancel()
-    await asyncio.gather(waiter, return_exceptions=True)
-    await made.settle()
-    assert mailbox is None or mailbox.pins == 0
-    assert made.residents.known("Order", "o") is None
-
-
-async def _until_pinned(made: Parts, waiter: asyncio.Task[list[Mailbox]]) -> Mailbox | None:
-    """Step the loop until the object is pinned for the waiter, which has not gone on yet."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-        mailbox = made.residents.known("Order", "o")
-        if waiter.done() or (mailbox is not None and mailbox.pins):
-            return mailbox
-    return None
-
-
-async def test_objects_are_held_by_key() -> None:
-    made = await parts()
-    async with made.loader.holding_objects([("Order", "a"), ("Order", "b")]) as mailboxes:
-        assert [mailbox.key for mailbox in mailboxes] == ["a", "b"]
-        assert all(mailbox.state is not None and mailbox.pins == 1 for mailbox in mailboxes)
-    assert all(mailbox.pins == 0 for mailbox in mailboxes)
-
-
-async def test_it_calls_back_while_all_of_them_are_in_memory() -> None:
-    disk, seqs = await stored(("a", Status.BLOCKED), ("b", Status.SUCCEEDED), ("c", Status.BLOCKED))
-    made = await held(disk)
-    seen: list[set[int]] = []
-    made.loader.hold_while(seqs, lambda: seen.append(set(made.residents.open)))
-    await made.settle()
-    assert seen == [{seqs[0], seqs[2]}] and made.residents.open == {}
-
-
 # --- failures -------------------------------------------------------------------------------------------------------------
 
 
@@ -266,10 +136,11 @@ async def test_a_read_that_fails_stops_the_partition_and_its_waiters() -> None:
     made = await parts()
     made.store.crash()
     loading = asyncio.create_task(made.loader.loaded([made.loader.mailbox("Order", "o")]))
-    finding = asyncio.create_task(made.loader.hold(5))
+    finding = asyncio.create_task(made.pins.hold(5))
     await made.settle()
     assert made.failures
     made.loader.abandon(made.failures[0])
+    made.pins.abandon(made.failures[0])
     results = await asyncio.gather(loading, finding, return_exceptions=True)
     assert [type(result) for result in results] == [SimulatedCrash, SimulatedCrash]
 
@@ -283,13 +154,13 @@ async def test_a_stopped_partition_loads_nothing() -> None:
     with pytest.raises(AppNotRunning):
         await made.loader.loaded([mailbox])
     with pytest.raises(AppNotRunning):
-        await made.loader.hold(1)
+        await made.pins.hold(1)
 
 
 async def test_a_damaged_journal_does_not_stop_the_partition() -> None:
     disk, (seq,) = await stored(("o", Status.BLOCKED))
     disk.connection.execute("INSERT INTO journal_entry (invocation, idx, kind, at_ms) VALUES (?, 2, 10, 5)", (seq,))
     made = await held(disk)
-    async with made.loader.holding(seq) as found:
+    async with made.pins.holding(seq) as found:
         assert isinstance(found, Invocation) and found.handler is None and found.extras is not None
         assert "cannot be read" in str(found.extras.reason) and made.env.ids.invocation(seq) in str(found.extras.reason)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.attempt.invocation import Invocation, StepWork
+from actors.attempt.invocation import Invocation
+from actors.attempt.work import StepWork
 from actors.errors import TerminalError
 from actors.journal.entries import Kind
 from actors.storage.records import OWN_KEY, Flag, Status
@@ -162,7 +163,7 @@ async def test_a_handler_is_replayed_until_it_has_asked_for_a_command() -> None:
     await made.settle()
     assert accepted.status == Status.BLOCKED and accepted.attempt is not None
     made.eviction.suspend(accepted.attempt)
-    async with made.loader.holding(accepted.seq) as again:
+    async with made.pins.holding(accepted.seq) as again:
         assert again is not None and again.attempt is None
         await made.progress.replayed(again, 1)
         assert again.attempt is not None and again.attempt.future(1) is not None

@@ -18,7 +18,7 @@ from actors.errors import BadArguments, SerializationError
 from actors.model.definitions import HandlerDefinition, definition_of
 from actors.model.durations import milliseconds, remaining
 from actors.model.options import checked_headers
-from tests.unit.kinds import Color, Level, Point, Size, User
+from tests.unit.example_types import Color, Level, Point, Size, User
 
 
 class Target(VirtualObject):

@@ -12,7 +12,7 @@ from actors import App, Context, RetryPolicy, Service, VirtualObject, Workflow, 
 from actors.errors import BadArguments, DefinitionError, TerminalError
 from actors.model.calls import InvocationHandle
 from actors.transport.client import Client, SyncClient
-from tests.http.threaded import serving
+from tests.http.served_in_thread import serving
 from tests.world import World
 
 # What our own parameters, options and locals are called, or might be.

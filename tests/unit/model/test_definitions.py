@@ -19,8 +19,8 @@ from actors import App, Context, VirtualObject, field, handler, shared
 from actors.errors import DefinitionError, UnknownHandler
 from actors.model.definitions import ServiceDefinition, definition_of
 from actors.serde.type_names import type_name
-from tests.unit import elsewhere
-from tests.unit.kinds import Item, Money, Point, User
+from tests.unit.example_types import Item, Money, Point, User
+from tests.unit.model import other_module
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -367,22 +367,22 @@ class Entry:
 
 
 async def test_annotations_mean_what_they_mean_in_the_module_that_wrote_them() -> None:
-    class Diary(elsewhere.Journal):
+    class Diary(other_module.Journal):
         own: Entry = Entry(1)
 
-    assert definition_of(Diary).fields_by_name["entries"].codec.type == list[elsewhere.Entry]
+    assert definition_of(Diary).fields_by_name["entries"].codec.type == list[other_module.Entry]
     assert definition_of(Diary).fields_by_name["own"].codec.type is Entry
-    assert definition_of(Diary).handlers["write"].codecs[0].type is elsewhere.Entry
+    assert definition_of(Diary).handlers["write"].codecs[0].type is other_module.Entry
     async with App(Diary, storage="sqlite://") as app:
-        assert await app.object(Diary, "d").write(elsewhere.Entry("a")) == 1
-        assert await app.object(Diary, "d").first() == elsewhere.Entry("a")
+        assert await app.object(Diary, "d").write(other_module.Entry("a")) == 1
+        assert await app.object(Diary, "d").first() == other_module.Entry("a")
 
 
 async def test_a_mixin_brings_state_and_handlers() -> None:
-    class Order(elsewhere.Counts, VirtualObject):
+    class Order(other_module.Counts, VirtualObject):
         status: str = "new"
 
-    class Other(VirtualObject, elsewhere.Counts):
+    class Other(VirtualObject, other_module.Counts):
         pass
 
     assert states(Order) == {"count": "int", "status": "str"} and states(Other) == {"count": "int"}
@@ -392,15 +392,15 @@ async def test_a_mixin_brings_state_and_handlers() -> None:
 
 
 async def test_generic_mixins_and_bases_get_the_types_of_the_class_that_uses_them() -> None:
-    class Points(elsewhere.Keeps[Point], VirtualObject):
+    class Points(other_module.Keeps[Point], VirtualObject):
         pass
 
-    class Pairs(elsewhere.Keeps[tuple[int, str]], elsewhere.Store[datetime.date]):
+    class Pairs(other_module.Keeps[tuple[int, str]], other_module.Store[datetime.date]):
         pass
 
     U = TypeVar("U")
 
-    class Middle(elsewhere.Store[list[U]], Generic[U]):
+    class Middle(other_module.Store[list[U]], Generic[U]):
         pass
 
     class Numbers(Middle[int]):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from actors.errors import SerializationError
 from actors.serde.packing import MAX_DEPTH, pack, unpack
-from tests.unit.kinds import Color, Item, Level, Movie, Pair, Point, Size, User
+from tests.unit.example_types import Color, Item, Level, Movie, Pair, Point, Size, User
 
 zones = st.one_of(
     st.none(),

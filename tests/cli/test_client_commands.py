@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from actors import App, Context, Service, TerminalError, VirtualObject, handler
 from actors.cli.commands import cli
-from tests.http.threaded import serving
+from tests.http.served_in_thread import serving
 
 handed_out: list[str] = []
 

@@ -16,7 +16,7 @@ import pytest
 from actors import App, Context, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import BadArguments, DefinitionError, SerializationError, StateWriteRefused
 from actors.model.definitions import definition_of
-from tests.unit.kinds import (
+from tests.unit.example_types import (
     Aliased,
     Box,
     Cat,

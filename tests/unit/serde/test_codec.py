@@ -27,7 +27,7 @@ from actors.errors import DefinitionError, SerializationError
 from actors.serde import ANY, Codec, codec_for, codec_named, plain_codec, split
 from actors.serde.exactness import MAX_DEPTH
 from actors.serde.type_names import type_name
-from tests.unit.kinds import (
+from tests.unit.example_types import (
     Access,
     Aliased,
     Box,

@@ -23,8 +23,8 @@ from typing_extensions import TypeAliasType, TypedDict
 from actors.errors import DefinitionError, SerializationError
 from actors.serde import Codec, codec_for
 from actors.serde.pydantic_models import encode_model
-from tests.unit import kinds
-from tests.unit.test_serde import KINDS
+from tests.unit import example_types
+from tests.unit.serde.test_codec import KINDS
 
 
 def codec(declared: Any) -> Codec:
@@ -143,7 +143,7 @@ def in_pydantic_dataclass(declared: Any, value: Any) -> tuple[Any, Any]:
 
 
 def in_generic(declared: Any, value: Any) -> tuple[Any, Any]:
-    return kinds.Box[declared], kinds.Box(value)
+    return example_types.Box[declared], example_types.Box(value)
 
 
 # How an annotation may stand inside a type, and a value of that type with a value of the annotation inside.
@@ -235,11 +235,11 @@ class Own(at.BaseMetadata):
         (dict[str, Limited | None], "Limited by msgspec"),
         (tuple[Struct, pydantic.PositiveInt], "one library must check the whole type"),
         (tuple[Annotated[int, msgspec.Meta(gt=1)], pydantic.PositiveInt], "one library must check the whole type"),
-        (tuple[Struct, kinds.User | int], "the union User | int of models"),
+        (tuple[Struct, example_types.User | int], "the union User | int of models"),
         (WithField, "where nothing enforces it"),
         (WithMeta, "does not enforce it"),
         (list[WithMeta], "does not enforce it"),
-        (list[Annotated[kinds.FrozenItem, pydantic.Field()]], "FrozenItem by msgspec"),
+        (list[Annotated[example_types.FrozenItem, pydantic.Field()]], "FrozenItem by msgspec"),
         (Annotated[int | None, msgspec.Meta(gt=1)], "numeric"),
         (Annotated[decimal.Decimal, msgspec.Meta(gt=1)], "numeric"),
     ],
@@ -404,7 +404,7 @@ class Home:
         (Cat | str, Cat()),
         (Cat | int, 3),
         (Cat | list[Cat], [Cat()]),
-        (Cat | kinds.Point, kinds.Point(1, 2.5)),
+        (Cat | example_types.Point, example_types.Point(1, 2.5)),
         (Home, Home(None, [Cat(), Dog()])),
         (list[Home], [Home(Dog(), [])]),
         (pydantic.HttpUrl, pydantic.HttpUrl("http://a.b/")),
@@ -427,7 +427,7 @@ def test_a_value_of_a_union_of_models_comes_back_exactly(declared: Any, value: A
         (Cat | str, 3),
         (Pet, {"kind": "cat"}),
         (Pet, None),
-        (Cat | Dog, kinds.User(id=1)),
+        (Cat | Dog, example_types.User(id=1)),
     ],
 )
 def test_a_value_that_a_union_of_models_would_change_is_refused(declared: Any, value: Any) -> None:

@@ -43,7 +43,7 @@ class Clinic:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.acceptance.clinic", str(self.path), str(self.diary)]
+        command = [sys.executable, "-m", "tests.cli.operated_app", str(self.path), str(self.diary)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

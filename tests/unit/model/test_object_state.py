@@ -26,7 +26,20 @@ from actors.model.decoding import materialize
 from actors.model.definitions import definition_of
 from actors.model.object_state import ObjectState
 from actors.model.readers import reader_of, refuse_changes
-from tests.unit.kinds import Color, Item, Level, Line, Money, OpenStruct, Pair, Point, Size, Tree, User, WithPrivate
+from tests.unit.example_types import (
+    Color,
+    Item,
+    Level,
+    Line,
+    Money,
+    OpenStruct,
+    Pair,
+    Point,
+    Size,
+    Tree,
+    User,
+    WithPrivate,
+)
 
 
 class Everything(VirtualObject):

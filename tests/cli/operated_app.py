@@ -1,4 +1,4 @@
-"""An app in a process of its own, for tests of the command line: `python -m tests.acceptance.clinic FILE DIARY`.
+"""An app in a process of its own, for tests of the command line: `python -m tests.cli.operated_app FILE DIARY`.
 
 It says "ready" when it runs and ends when its stdin does. Its handlers write a line into the diary for each thing they do.
 """

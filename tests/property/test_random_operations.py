@@ -31,9 +31,9 @@ from actors import Limits, RetryPolicy, TerminalError
 from actors.errors import AppNotRunning, CannotKeep, UnknownInvocation, WrongStatus
 from actors.journal.entries import Kind
 from actors.storage import Flag, Status, StorageError
-from tests.property import operated
-from tests.property.machine import Machine
-from tests.property.operated import KEYS, ONCE, Operated
+from tests.property import operated_objects
+from tests.property.operated_objects import KEYS, ONCE, Operated
+from tests.property.simulated_machine import Machine
 
 pytestmark = pytest.mark.may_log(
     "failed, next in", "the app starts again. Paused after", "failed for good after", "which was cut short"
@@ -71,7 +71,7 @@ class Run:
         self.world = Machine(Operated, retry=policy, limits=limits)
         self.world.rng = Random(seed) if seed else None
         self.world.disk.before_purge = self._keep
-        self.outside = operated.renew()
+        self.outside = operated_objects.renew()
         self.outside.look = self._status
         self.tasks: list[asyncio.Task[None]] = []
         self.operating = self.operations = 0  # under way; begun
@@ -478,12 +478,12 @@ MESSAGES = st.integers(0, len(KEYS) - 1).flatmap(
     lambda key: st.tuples(
         st.just("message"),
         st.just(KEYS[key]),
-        operated.messages(key, 2),
+        operated_objects.messages(key, 2),
         st.sampled_from([0, 0, 0, 5]),
         st.booleans(),
     )
 )
-CHAINS = st.tuples(st.just("message"), st.just(KEYS[0]), operated.chains(), st.just(0), st.booleans())
+CHAINS = st.tuples(st.just("message"), st.just(KEYS[0]), operated_objects.chains(), st.just(0), st.booleans())
 OPERATES = st.tuples(st.just("operate"), OPERATIONS, AMONG, st.integers(0, 9))
 CRASHING = st.tuples(st.just("operate and crash"), OPERATIONS, AMONG, st.integers(0, 9), st.integers(5, 40))
 KEEPING = st.tuples(st.just("operate"), st.just("restart keep"), st.just("ended"), st.integers(0, 9))
