@@ -961,13 +961,13 @@ BUGS = [
     ),
     Bug(
         "completions are shown before branches have reacted to the one before",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "        if self.tasks and not self.over:\n            self.quiet = False",
         "        pass",
     ),
     Bug(
         "branches count as at rest while asyncio calls back between them",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "QUIET_TURNS = 6",
         "QUIET_TURNS = 1",
     ),
@@ -979,19 +979,19 @@ BUGS = [
     ),
     Bug(
         "gathers within gathers have six turns, however many there are",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "        self._nested = max(self._nested, nested)\n",
         "",
     ),
     Bug(
         "sets of tasks are gone through in the order of addresses",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "        return self._hash\n",
         "        return id(self) >> 4\n",
     ),
     Bug(
         "asyncio.as_completed starts its coroutines in the order of addresses",
-        "actors/attempt/awaited.py",
+        "actors/tasks/awaited.py",
         "                return [one for one in together if asyncio.iscoroutine(one)]",
         "                return [coroutine]",
     ),
@@ -1003,7 +1003,7 @@ BUGS = [
     ),
     Bug(
         "branches outlive their attempt",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "        for task in list(self.tasks):\n            task.cancel()\n",
         "        for task in list(self.tasks):\n",
     ),
@@ -1034,13 +1034,13 @@ BUGS = [
     ),
     Bug(
         "a group of terminal errors is tried again",
-        "actors/attempt/raised.py",
+        "actors/model/raised.py",
         "    if not isinstance(first, TerminalError) or not all(isinstance(leaf, TerminalError) for leaf in errors):",
         "    if True:",
     ),
     Bug(
         "a group with one terminal error is terminal",
-        "actors/attempt/raised.py",
+        "actors/model/raised.py",
         " or not all(isinstance(leaf, TerminalError) for leaf in errors):",
         ":",
     ),
@@ -1052,13 +1052,13 @@ BUGS = [
     ),
     Bug(
         "an exit raised by a task of the handler ends the process",
-        "actors/attempt/branches.py",
+        "actors/tasks/branches.py",
         "        except (SystemExit, KeyboardInterrupt) as error:",
         "        except ZeroDivisionError as error:",
     ),
     Bug(
         "Ctrl-C counts as an error of the code that it meets",
-        "actors/attempt/raised.py",
+        "actors/model/raised.py",
         "    if not isinstance(error, KeyboardInterrupt):\n        return False\n",
         "    return False\n",
     ),
@@ -1076,7 +1076,7 @@ BUGS = [
     ),
     Bug(
         "the other errors of a group are lost",
-        "actors/attempt/raised.py",
+        "actors/model/raised.py",
         "    if len(errors) > 1:",
         "    if False:",
     ),
@@ -1808,7 +1808,7 @@ BUGS = [
     ),
     Bug(
         "what waits in an asynchronous generator is not looked into",
-        "actors/attempt/awaited.py",
+        "actors/tasks/awaited.py",
         "        while type(inner).__name__ in _OF_GENERATORS:",
         "        while False:",
     ),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
-from actors.attempt.branches import Branches, tasks_are_seen
 from actors.attempt.cleanup import CleanUp
 from actors.attempt.current import invocation_of
 from actors.attempt.ending import Ending
@@ -34,10 +35,16 @@ from actors.model.instances import set_attempt
 from actors.model.object_state import ObjectState
 from actors.model.virtual_object import Served
 from actors.storage.records import Flag, Status
+from actors.tasks.branches import Branches
+from actors.tasks.factory import tasks_are_seen
 
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation, Mailbox
 
+
+log = logging.getLogger("actors")
+
+WARN_AFTER_MS = 30_000  # a replay waits that long for something that is not durable before the log says so
 
 _enter_task: Any = asyncio.tasks._enter_task
 _leave_task: Any = asyncio.tasks._leave_task
@@ -295,7 +302,29 @@ class Attempt(Ending):
             self._pause(self._replay.stuck(recorded))
         else:
             self._holds_its_place()
-            self.branches().warn_later(recorded)
+            self._warn_later(recorded)
+
+    def _warn_later(self, recorded: Entry) -> None:
+        """A replay waits for something outside and has not reached the recorded command. That may be right, so warn
+        only after a while.
+        """
+        branches, host = self.branches(), self.host
+        if branches.warned_of is not recorded:
+            branches.warned_of = recorded
+            host.wake_at(host.clock.now_ms() + WARN_AFTER_MS, functools.partial(self._warn, recorded))
+
+    def _warn(self, recorded: Entry) -> None:
+        if self.ended or self.expects is not recorded:
+            return
+        log.warning(
+            "%s is being replayed and has waited %d s for something that is not durable, such as asyncio.sleep "
+            "or an HTTP request. The next recorded command is entry %d, %r. If the code has changed, the handler "
+            "may never reach it: then cancel or kill the invocation.",
+            self.host.label(self.invocation),
+            WARN_AFTER_MS // 1000,
+            recorded.idx,
+            recorded,
+        )
 
     def _certain(self) -> bool:
         branches = self._branches
@@ -312,9 +341,9 @@ class Attempt(Ending):
 
     def branches(self) -> Branches:
         if self._branches is None:
-            self._branches = Branches(self)
+            self._branches = Branches(self, self.invocation.seed)
             invocation_of.set(self.invocation)  # in the handler's own context: its code asks for a task
-        return self._branches  # type: ignore[no-any-return]
+        return self._branches
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""

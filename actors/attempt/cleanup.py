@@ -11,9 +11,9 @@ import contextvars
 import logging
 from typing import Any
 
-from actors.attempt.raised import interrupted
 from actors.attempt.recorder import STUBBORN, Recorder
 from actors.errors import AttemptEnded
+from actors.model.raised import interrupted
 
 log = logging.getLogger("actors")
 

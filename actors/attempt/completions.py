@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors.attempt.ports import Host
@@ -18,6 +19,7 @@ from actors.journal.replay import Replay
 from actors.model.futures import DurableFuture, JournaledFuture
 from actors.model.object_state import ObjectState
 from actors.serde import ANY, Codec
+from actors.tasks.branches import Branches, MainLine
 
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 _COMPLETED = Kind.COMPLETED  # a global is read at half the cost of a class attribute
 
 
-class Completions:
+class Completions(MainLine):
     """The lowest storey of an attempt. `stepping` is true while the handler's code runs, `ended` once it must not run any more.
 
     `Attempt` sets all attributes: a constructor of its own would cost each message a call.
@@ -64,7 +66,7 @@ class Completions:
     _throw: BaseException | None  # what the handler's next step raises
     _stop_error: ActorsError | None
     _outcome: tuple[int, str, Any] | None  # status, text, value
-    _branches: Any  # the Branches, which know this class; None before the first
+    _branches: Branches | None  # None before the first
     _refused: int
 
     def wake(self) -> None:
@@ -75,10 +77,6 @@ class Completions:
         """Take the handler as far as it goes."""
         raise NotImplementedError
 
-    def branches_ended(self) -> None:
-        """No task of the handler is left."""
-        raise NotImplementedError
-
     def entered(self, variables: contextvars.Context, coroutine: Any, error: BaseException | None) -> Any:
         """One step of the clean-up of a closed handler."""
         raise NotImplementedError
@@ -87,9 +85,15 @@ class Completions:
         """The clean-up is over."""
         raise NotImplementedError
 
-    def branches(self) -> Any:
-        """The tasks that the handler has started, or is about to."""
-        raise NotImplementedError
+    @property
+    def leaving(self) -> set[Any]:
+        return self.host.leaving
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        self.host.call_soon(callback, *arguments)
+
+    def rested(self) -> None:
+        self.host.run_now(self, self.run)
 
     def guard_state(self) -> None:
         """A step is about to run: assignments made inside it are refused from now on."""

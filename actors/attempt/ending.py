@@ -7,7 +7,6 @@ import contextvars
 import logging
 from typing import Any
 
-from actors.attempt import raised
 from actors.attempt.cleanup import CleanUp
 from actors.attempt.invocation import MISSING
 from actors.attempt.task_interface import TaskInterface
@@ -20,6 +19,7 @@ from actors.errors import (
     SerializationError,
     TerminalError,
 )
+from actors.model import raised
 from actors.model.futures import Sleep
 from actors.model.instances import set_attempt
 from actors.model.readers import refuse_changes

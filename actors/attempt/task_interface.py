@@ -18,6 +18,7 @@ from actors.errors import (
 from actors.model.context import Context
 from actors.model.futures import DurableFuture, mark_seen
 from actors.model.virtual_object import Served
+from actors.tasks.timeouts import waited_too_long
 
 
 class TaskInterface(Commands):
@@ -75,7 +76,7 @@ class TaskInterface(Commands):
         if self.refuses:
             return True
         if self.runs() or (self._branches is not None and self._branches.reacting):
-            return not _waited_too_long()
+            return not waited_too_long()
         return False
 
     def refuse_to_cancel(self) -> None:
@@ -210,19 +211,5 @@ class Insides:
             attempt.host.loop.call_soon(callback, attempt, context=context)
 
 
-def _waited_too_long() -> bool:
-    """Whether asyncio.wait_for is about to cancel because its time is up: on Python 3.11 it does so in the task itself."""
-    frame: Any = sys._getframe(1)
-    for _ in range(12):
-        if frame is None:
-            return False
-        if frame.f_code is _CANCEL_AND_WAIT:
-            waiter = frame.f_back.f_locals.get("waiter") if frame.f_back is not None else None
-            return waiter is None or not waiter.cancelled()
-        frame = frame.f_back
-    return False
-
-
-_CANCEL_AND_WAIT: Any = asyncio.tasks._cancel_and_wait.__code__  # type: ignore[attr-defined]
 _UNCANCEL_FORGETS = sys.version_info >= (3, 13)
 NEXT_TURN: Any = object()  # stands for a future when the main line has let the loop go first

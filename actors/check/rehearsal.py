@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.attempt import raised
 from actors.attempt.attempt import Attempt
-from actors.attempt.branches import see_tasks
 from actors.attempt.cleanup import all_ended
 from actors.attempt.invocation import Invocation, Mailbox
 from actors.attempt.ports import Host
@@ -25,6 +23,7 @@ from actors.engine.turns import Turns
 from actors.errors import ActorsError, AttemptEnded, DeterminismError, SerializationError, printable, short_reason
 from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
+from actors.model import raised
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
 from actors.model.inside import inside
@@ -32,6 +31,7 @@ from actors.model.limits import Limits
 from actors.model.object_state import ObjectState
 from actors.serde import Codec
 from actors.storage.records import Flag, InvocationRow, JournalRow, Status
+from actors.tasks.factory import see_tasks
 
 PROMPT_TURNS = 50  # turns of the loop, in which a handler's own tasks get as far as they can without waiting
 

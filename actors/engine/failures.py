@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable
 
 from actors.attempt.invocation import Extras, Invocation
-from actors.attempt.raised import principal, reason_of
 from actors.engine.committer import Committer
 from actors.engine.env import Env
 from actors.engine.ledger import Ledger
@@ -42,6 +41,7 @@ from actors.errors import (
     WrongKind,
     short_reason,
 )
+from actors.model.raised import principal, reason_of
 from actors.model.retry import RetryPolicy
 from actors.storage.records import Flag, Status
 

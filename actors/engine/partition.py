@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from actors.attempt.branches import TaskFactory, see_tasks
 from actors.attempt.cleanup import all_ended
 from actors.attempt.current import ids_of
 from actors.attempt.invocation import Mailbox
@@ -56,6 +55,7 @@ from actors.model.object_state import ObjectState
 from actors.model.retry import RetryPolicy
 from actors.storage.port import Store
 from actors.storage.records import ObjectRecord, OpenedDatabase
+from actors.tasks.factory import TaskFactory, see_tasks
 
 
 class Partition:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from actors.attempt import raised
 from actors.attempt.invocation import Invocation
 from actors.attempt.work import StepWork
 from actors.engine import left_steps
@@ -35,6 +34,7 @@ from actors.errors import (
 )
 from actors.journal.entries import Entry, Kind
 from actors.journal.tries import Tries
+from actors.model import raised
 from actors.model.futures import mark_seen
 from actors.model.inside import inside_step
 from actors.model.result_types import unwrapped

@@ -7,17 +7,13 @@ which order, follows from the completions and not from how these fell into turns
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from actors.attempt.awaited import innermost, started_together
-from actors.attempt.raised import contained
-from actors.attempt.recorder import Recorder
-from actors.journal.entries import Entry
 from actors.model.futures import Bridge, DurableFuture, mark_seen
+from actors.model.raised import contained
+from actors.tasks.awaited import innermost, started_together
 
 log = logging.getLogger("actors")
 
@@ -26,7 +22,6 @@ log = logging.getLogger("actors")
 # see `Branches.awaits`.
 QUIET_TURNS = 6
 PATIENCE = 1000  # turns; a branch that goes round in sleep(0) must not keep the others from what they wait for
-WARN_AFTER_MS = 30_000  # a replay waits that long for something that is not durable before the log says so
 
 
 class Steps(Coroutine[Any, Any, Any]):
@@ -119,19 +114,50 @@ class _Reaction:
     __hash__ = None  # type: ignore[assignment]
 
 
+class MainLine:
+    """What runs a handler, as the tasks know it that the handler starts. Current while the handler's code is stepped, or no task."""
+
+    __slots__ = ()
+
+    @property
+    def refuses(self) -> bool:
+        """Whether requests through the context are refused."""
+        raise NotImplementedError
+
+    @property
+    def leaving(self) -> set[Any]:
+        """The futures that must end before the loop may."""
+        raise NotImplementedError
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call in the next turn of the loop, outside the handler's context."""
+        raise NotImplementedError
+
+    def branches(self) -> Branches:
+        """The tasks that the handler has started, or is about to."""
+        raise NotImplementedError
+
+    def rested(self) -> None:
+        """None of the tasks can go on: let the handler go on as far as it goes."""
+        raise NotImplementedError
+
+    def branches_ended(self) -> None:
+        """No task of the handler is left."""
+        raise NotImplementedError
+
+
 class Branches:
     """Life: made with the first task, over when the handler has its outcome or its attempt is closed."""
 
     __slots__ = (
-        "_attempt",
         "_begun",
         "_left",
+        "_line",
         "_nested",
         "_number",
         "_patience",
         "_seen",
         "_steps",
-        "_warned",
         "asked_for",
         "over",
         "quiet",
@@ -139,11 +165,12 @@ class Branches:
         "seed",
         "settling",
         "tasks",
+        "warned_of",
     )
 
-    def __init__(self, attempt: Recorder) -> None:
-        self._attempt = attempt
-        self.seed = attempt.invocation.seed
+    def __init__(self, line: MainLine, seed: int) -> None:
+        self._line = line
+        self.seed = seed
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they were started
         self.over = False
         self.quiet = False  # at rest since they were last looked at
@@ -154,7 +181,7 @@ class Branches:
         self._nested = 0  # how many gathers were awaited around another one, at most
         self.settling = False  # they are being watched until they are at rest
         self._begun: dict[int, asyncio.Task[Any]] = {}  # by id of the coroutine: see `started_together`
-        self._warned: Entry | None = None
+        self.warned_of: object = None  # what the log has said last of a replay that waits
 
     def owns(self, task: Any) -> bool:
         steps = getattr(task, "_coro", None)
@@ -194,18 +221,18 @@ class Branches:
         self.over = self.quiet = True
         for task in list(self.tasks):
             task.cancel()
-            self._attempt.host.leaving.add(task)
+            self._line.leaving.add(task)
         if not self.tasks:
-            self._attempt.branches_ended()
+            self._line.branches_ended()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.pop(task, None)
-        self._attempt.host.leaving.discard(task)
+        self._line.leaving.discard(task)
         if self.over and not self.tasks:
-            self._attempt.host.call_soon(self._attempt.branches_ended)  # behind what is called for this one
+            self._line.call_soon(self._line.branches_ended)  # behind what is called for this one
         if task.cancelled():
             return
-        if self.over or self._attempt.refuses:
+        if self.over or self._line.refuses:
             mark_seen(task)
         else:
             self.stirred()
@@ -240,7 +267,7 @@ class Branches:
     def _look_on(self) -> None:
         self.settling = True
         self._seen, self._left, self._patience = -1, QUIET_TURNS + self._nested, PATIENCE
-        self._attempt.host.call_soon(self._look)
+        self._line.call_soon(self._look)
 
     def _look(self) -> None:
         if self.over:
@@ -252,39 +279,15 @@ class Branches:
         else:
             self._left -= 1
         if self._left and self._patience:
-            self._attempt.host.call_soon(self._look)
+            self._line.call_soon(self._look)
             return
         self.settling, self.quiet = False, True
-        self._attempt.host.run_now(self._attempt, self._attempt.run)
+        self._line.rested()
 
     def shown(self) -> None:
         """A completion is shown: the branches react to it before the next completion is shown."""
         if self.tasks and not self.over:
             self.quiet = False
-
-    def warn_later(self, recorded: Entry) -> None:
-        """A replay waits for something outside and has not reached the recorded command. That may be right, so warn
-        only after a while.
-        """
-        if self._warned is recorded:
-            return
-        self._warned = recorded
-        host = self._attempt.host
-        host.wake_at(host.clock.now_ms() + WARN_AFTER_MS, functools.partial(self._warn, recorded))
-
-    def _warn(self, recorded: Entry) -> None:
-        attempt = self._attempt
-        if attempt.ended or attempt.expects is not recorded:
-            return
-        log.warning(
-            "%s is being replayed and has waited %d s for something that is not durable, such as asyncio.sleep "
-            "or an HTTP request. The next recorded command is entry %d, %r. If the code has changed, the handler "
-            "may never reach it: then cancel or kill the invocation.",
-            attempt.host.label(attempt.invocation),
-            WARN_AFTER_MS // 1000,
-            recorded.idx,
-            recorded,
-        )
 
     def all_wait_durably(self) -> bool:
         """Whether each of them waits for a completion, or for others of them: nothing else can let them go on."""
@@ -323,54 +326,3 @@ def _awaited(task: asyncio.Task[Any]) -> Any:
 _TASK_GROUP_EXIT: Any = asyncio.TaskGroup.__aexit__.__code__
 _Gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _WAIT: Any = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
-
-
-_Task: Any = Named if sys.version_info[:2] == (3, 13) else asyncio.Task
-
-
-# --- the task factory ---------------------------------------------------------------------------------------------------
-
-
-class TaskFactory:
-    """Makes the tasks of a loop while apps run on it. Tasks of handlers become branches; all others are made as before."""
-
-    def __init__(self, before: Any) -> None:
-        self._before = before
-        self.users = 0
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        branches = _branches_of(asyncio.current_task(loop))
-        if branches is not None:
-            return branches.start(loop, coroutine, self._before, options)
-        if self._before is None:
-            return _Task(coroutine, loop=loop, **options)
-        return self._before(loop, coroutine, **options)
-
-    def release(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.users -= 1
-        if not self.users and loop.get_task_factory() is self:
-            loop.set_task_factory(self._before)
-
-
-def see_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:
-    """From now on the tasks that handlers start on this loop are known, until the factory is released as often."""
-    before: Any = loop.get_task_factory()
-    factory = before if isinstance(before, TaskFactory) else TaskFactory(before)
-    if factory is not before:
-        loop.set_task_factory(factory)
-    factory.users += 1
-    return factory
-
-
-def tasks_are_seen(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether our task factory is still installed."""
-    return isinstance(loop.get_task_factory(), TaskFactory)
-
-
-def _branches_of(task: Any) -> Branches | None:
-    if task is None:
-        return None
-    if isinstance(task, Recorder):
-        return task.branches()  # type: ignore[no-any-return]
-    steps: Any = getattr(task, "_coro", None)
-    return steps.branches if type(steps) is Steps else None

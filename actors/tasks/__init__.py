@@ -1,0 +1,1 @@
+"""The asyncio tasks that the code of a handler starts, for every engine that runs handlers."""
