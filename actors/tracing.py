@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from actors.engine.steps import is_async
 from actors.engine.watching import trace_headers
 from actors.errors import short_reason
+from actors.model.result_types import is_async
 from actors.storage.records import Status as Stored
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from actors.model.calls import Call, InvocationHandle
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition, ServiceDefinition, definition_of, key_for
 from actors.model.durations import milliseconds, remaining
+from actors.model.engine_options import EngineOptions
 from actors.model.inside import inside
 from actors.model.limits import Limits
 from actors.model.message import Message
@@ -150,6 +151,13 @@ class App:
         if poll is None:
             poll = POLL if life.store is None and life.path != ":memory:" else 0
         life.poll_ms = milliseconds(poll, "poll") or int(bool(poll))  # not 0: that means never
+
+    def engine_options(self) -> EngineOptions:
+        """What another engine needs to run the classes of this app, which is not started then."""
+        options = self._life.options
+        return EngineOptions(
+            self._partitions.catalog, self._partitions.limits, options.retry, options.executor, options.debug
+        )
 
     async def start(self) -> None:
         """Open the database and go on with everything that was open. Raises StorageError or a subclass."""

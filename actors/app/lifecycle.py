@@ -65,7 +65,7 @@ class Lifecycle:
 
     def __init__(self, partitions: Partitions, options: Options, store: Store | None, path: str, poll_ms: int) -> None:
         self._partitions = partitions
-        self._options = options
+        self.options = options
         self.store = store
         self.path = path
         self.poll_ms = poll_ms
@@ -93,19 +93,19 @@ class Lifecycle:
         """Open the file and start a partition. `before` is the stopped partition of the same file, if there was one."""
         store: Store = self.store or SqliteStore(self.path)
         loop = asyncio.get_running_loop()
-        executor: Executor | None = self._options.executor or self._threads
+        executor: Executor | None = self.options.executor or self._threads
         if executor is None:
             executor = self._threads = DaemonThreads(STEP_THREADS, "actors-step")
         env = Env(
             IdMint(bytes(32)),  # until the file gives the secret
-            self._options.clock,
-            self._options.rng,
+            self.options.clock,
+            self.options.rng,
             self._partitions.limits,
-            self._options.retry,
-            self._options.watcher,
+            self.options.retry,
+            self.options.watcher,
             before.env.counts if before is not None else Counts(),
-            self._tell_paused if self._options.on_paused is not None else None,
-            self._options.debug,
+            self._tell_paused if self.options.on_paused is not None else None,
+            self.options.debug,
         )
         partition = Partition(env, self._partitions.catalog, store, loop, executor, _weakly(self._has_stopped))
         if before is not None:
@@ -195,15 +195,15 @@ class Lifecycle:
         """The partition has stopped by itself: notify the waiters and `on_stopped`."""
         assert self._stops is not None
         self._stops.set()
-        if self._options.on_stopped is not None:
+        if self.options.on_stopped is not None:
             asyncio.get_running_loop().call_soon(self._tell_stopped, error, context=self._outside.copy())
 
     def _tell_stopped(self, error: BaseException) -> None:
-        assert self._options.on_stopped is not None
+        assert self.options.on_stopped is not None
         if self._partitions.current is None or not self._partitions.current.stopped:
             return
         try:
-            hook = self._options.on_stopped(error)
+            hook = self.options.on_stopped(error)
             if inspect.isawaitable(hook):
                 task = self._partitions.current.loop.create_task(
                     _logged(hook, "on_stopped raised; the app stays stopped")
@@ -307,16 +307,16 @@ class Lifecycle:
             await partition.committer.settled()
 
     def _tell_paused(self, invocation: Invocation) -> None:
-        assert self._options.on_paused is not None
+        assert self.options.on_paused is not None
         if self._partitions.current is None or invocation.extras is None:
             return
         self._outside.copy().run(self._tell_paused_outside, invocation)
 
     def _tell_paused_outside(self, invocation: Invocation) -> None:
         """Call `on_paused`, which may use the app, although a handler may have led here."""
-        assert self._options.on_paused is not None
+        assert self.options.on_paused is not None
         try:
-            hook = self._options.on_paused(
+            hook = self.options.on_paused(
                 InvocationInfo.of(InvocationRow(*invocation.row()), self._partitions.entered().ids)
             )
             if inspect.isawaitable(hook):

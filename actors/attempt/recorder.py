@@ -11,7 +11,6 @@ from actors.errors import (
     ActorsError,
     AttemptEnded,
     JournalTooLong,
-    MisusedFuture,
     PayloadTooLarge,
     SerializationError,
     StateDecodeError,
@@ -22,6 +21,7 @@ from actors.journal.journal import Journal, Write, after
 from actors.journal.replay import Replay
 from actors.model.futures import JournaledFuture
 from actors.model.inside import inside_step
+from actors.model.refusals import context_in_step, context_is_over, context_of_another, too_large
 from actors.serde import ANY, Codec
 from actors.storage.records import Flag
 
@@ -124,10 +124,7 @@ class Recorder(Completions):
         return entry
 
     def _too_large(self, value: str | bytes, what: str) -> PayloadTooLarge:
-        return PayloadTooLarge(
-            f"{what} takes {len(value):,} characters; max_payload of the app allows "
-            f"{self.host.max_payload:,}. Store large data elsewhere and record a reference to it."
-        )
+        return too_large(value, what, self.host.max_payload)
 
     def _too_long(self, journal: Journal) -> JournalTooLong:
         limits = self.host.limits
@@ -168,15 +165,9 @@ class Recorder(Completions):
         if self.ended or self._stop_error is not None or self._outcome is not None:
             self._refuse()
         if not self.stepping and isinstance(asyncio.current_task(), Recorder):
-            raise MisusedFuture(
-                "This context belongs to another invocation. A context is valid in the handler it was handed to: use the one "
-                "of this handler."
-            )
+            raise context_of_another()
         if _inside_step():
-            raise MisusedFuture(
-                "The context was used inside a step. A step is done once, so a replay would not repeat the "
-                "request: call ctx in the handler, before or after the step."
-            )
+            raise context_in_step()
         self._record_changes()
 
     def _record_changes(self) -> None:
@@ -219,10 +210,7 @@ class Recorder(Completions):
     def _refuse(self) -> None:
         """Nothing is asked of this attempt any more."""
         if not self.runs():
-            raise MisusedFuture(
-                "This context belongs to an invocation that is over, or has begun another attempt. A context is valid in "
-                "the handler it was handed to, until that ends."
-            )
+            raise context_is_over()
         self._refused += 1
         raise AttemptEnded()
 

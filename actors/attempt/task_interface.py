@@ -12,11 +12,9 @@ from typing import Any
 from actors.attempt.cleanup import CleanUp
 from actors.attempt.commands import Commands
 from actors.attempt.invocation import Mailbox
-from actors.errors import (
-    MisusedFuture,
-)
 from actors.model.context import Context
 from actors.model.futures import DurableFuture, mark_seen
+from actors.model.refusals import cancelled_by_timer
 from actors.model.virtual_object import Served
 from actors.tasks.timeouts import waited_too_long
 
@@ -85,10 +83,7 @@ class TaskInterface(Commands):
         Not raised in the handler: it could catch it and go on.
         """
         if self._stop_error is None:
-            self._stop_error = MisusedFuture(
-                "A timeout of asyncio or anyio tried to cancel a durable wait, at a moment that no replay could repeat. Use "
-                "ctx.timeout(future, seconds) instead."
-            )
+            self._stop_error = cancelled_by_timer()
             self.wake()
 
     def cancel(self, msg: Any = None) -> bool:

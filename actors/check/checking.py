@@ -17,11 +17,11 @@ from typing import ClassVar
 
 from actors.app.app import App
 from actors.attempt.invocation import changed_kind
-from actors.attempt.upgrades import migrated
 from actors.check.rehearsal import Misfit, Rehearsals, Stage
 from actors.errors import DefinitionError, SerializationError, StateDecodeError, short_reason
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
+from actors.model.decoding import migrated
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import ObjectState
 from actors.storage.records import RUN, Flag, InvocationRow, Mode, ObjectRecord, Status

@@ -19,6 +19,7 @@ from actors.cli.file.copies import backup, restore
 from actors.cli.file.invocation_commands import invocations
 from actors.cli.file.options import misplaced_option
 from actors.cli.file.request_commands import requests
+from actors.cli.restate.commands import restate
 from actors.cli.serving import serve
 
 
@@ -33,6 +34,7 @@ cli.add_command(invocations)
 cli.add_command(awakeables)
 cli.add_command(requests)
 cli.add_command(serve)
+cli.add_command(restate)
 cli.add_command(backup)
 cli.add_command(restore)
 add_people(cli)

@@ -53,7 +53,7 @@ class Serving:
     def until_end(self, sockets: list[socket.socket]) -> int:
         """Serve until a signal. The exit code: 2 if the app does not exist, 1 if the app cannot be served, or has failed."""
         self.logs.before_import()
-        _allow_many_files()
+        allow_many_files()
         if self.debug:
             os.environ.setdefault(DEBUG_VARIABLE, "1")  # App(debug=False) and ACTORS_DEBUG=0 take precedence
         return run(self._until_end(sockets))
@@ -130,7 +130,7 @@ def _url(listening: socket.socket) -> str:
     return f"unix:{name}"
 
 
-def _allow_many_files() -> None:
+def allow_many_files() -> None:
     """Raise the limit of open files: a connection is an open file, and shells allow 1,024 where the system allows more."""
     if sys.platform != "win32":
         import resource

@@ -11,7 +11,6 @@ import contextlib
 import contextvars
 import inspect
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
 from actors.attempt.invocation import Invocation
@@ -37,7 +36,7 @@ from actors.journal.tries import Tries
 from actors.model import raised
 from actors.model.futures import mark_seen
 from actors.model.inside import inside_step
-from actors.model.result_types import unwrapped
+from actors.model.result_types import is_async
 from actors.model.retry import RetryPolicy
 from actors.serde import Codec, packing
 from actors.serde.failures import failure_text
@@ -440,10 +439,3 @@ async def _no_stop_async(function: Callable[[], Any]) -> Any:
         raise RuntimeError("The step raised StopIteration.") from stop
     except (SystemExit, KeyboardInterrupt) as stop:  # asyncio would end the loop, and so the server
         raise raised.contained(stop, "The step") from stop
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    function = unwrapped(function)
-    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
-        return True  # most: the questions below take three times as long
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

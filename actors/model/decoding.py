@@ -50,3 +50,32 @@ def how_to_fix(definition: ServiceDefinition) -> str:
         f"{definition.cls.__name__}({base}, version={definition.version + 1}) with "
         f"@migration(from_version={definition.version})."
     )
+
+
+def migrated(
+    definition: ServiceDefinition, key: str, texts: dict[str, str], version: int, longest: int | None
+) -> dict[str, str]:
+    """`texts`, stored by an object in `version`, migrated to the version of the class, which they fit. Raises StateDecodeError.
+
+    `longest` is how many characters a changed value may take.
+    """
+    where = f"{definition.name}/{key}"
+    result = definition.migrations.applied(texts, version, where)
+    for name, text in result.items():
+        if longest is not None and len(text) > longest and text != texts.get(name):
+            raise StateDecodeError(
+                f"The state of {where} cannot be migrated from version {version} to {definition.version}: {name!r} would "
+                f"take {len(text):,} characters; max_payload of the app allows {longest:,}. The state is left as it is."
+            )
+    try:
+        materialize(definition, definition.cls, result)
+    except StateDecodeError as error:
+        if version == definition.version:
+            raise
+        names = [step.name for start, step in sorted(definition.migrations.steps.items()) if start >= version]
+        raise StateDecodeError(
+            f"The state of {where} was migrated from version {version} to {definition.version}, and does not fit "
+            f"then: {str(error).removesuffix(how_to_fix(definition))}Fix the migration {' or '.join(names)}; the "
+            "state is left as it is."
+        ) from None
+    return result

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import logging
 import typing
 import weakref
+from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, ForwardRef, TypeVar
 
@@ -30,6 +32,14 @@ def unwrapped(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether the function is executed on the loop, and not in a thread."""
+    function = unwrapped(function)
+    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return True  # most: the questions below take three times as long
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def step_name(function: Any) -> str:

@@ -264,6 +264,14 @@ class Branches:
             self._look_on()
         return self.quiet
 
+    def only_waits(self) -> bool:
+        """Whether there is one task, and it waits for a completion: a quick answer for the most frequent case of rest."""
+        if len(self.tasks) != 1:
+            return False
+        (task,) = self.tasks
+        awaited = awaited_by(task)
+        return isinstance(awaited, Bridge) and not awaited.done()
+
     def _look_on(self) -> None:
         self.settling = True
         self._seen, self._left, self._patience = -1, QUIET_TURNS + self._nested, PATIENCE
@@ -291,7 +299,7 @@ class Branches:
 
     def all_wait_durably(self) -> bool:
         """Whether each of them waits for a completion, or for others of them: nothing else can let them go on."""
-        return all(self.waits_durably(_awaited(task), task.get_coro()) for task in self.tasks)
+        return all(self.waits_durably(awaited_by(task), task.get_coro()) for task in self.tasks)
 
     def waits_durably(self, awaited: Any, coroutine: Any) -> bool:
         """Whether `awaited`, which `coroutine` waits for, comes from the journal or from other branches. False if that
@@ -318,7 +326,7 @@ class Branches:
         return False
 
 
-def _awaited(task: asyncio.Task[Any]) -> Any:
+def awaited_by(task: asyncio.Task[Any]) -> Any:
     steps: Any = getattr(task, "_coro", None)
     return steps.awaited if type(steps) is Steps else None
 

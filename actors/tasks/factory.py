@@ -19,7 +19,7 @@ class TaskFactory:
         self.users = 0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        branches = _branches_of(asyncio.current_task(loop))
+        branches = branches_of(asyncio.current_task(loop))
         if branches is not None:
             return branches.start(loop, coroutine, self._before, options)
         if self._before is None:
@@ -47,7 +47,8 @@ def tasks_are_seen(loop: asyncio.AbstractEventLoop) -> bool:
     return isinstance(loop.get_task_factory(), TaskFactory)
 
 
-def _branches_of(task: Any) -> Branches | None:
+def branches_of(task: Any) -> Branches | None:
+    """The tasks of the handler that this task belongs to, if it belongs to one."""
     if task is None:
         return None
     if isinstance(task, MainLine):

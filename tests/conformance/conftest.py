@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.conformance.engine import Engine, Killer
-from tests.conformance.modes import modes_of
+from tests.conformance.engine import AnyEngine, Engine, Killer
+from tests.conformance.modes import ENGINE, modes_of
+from tests.conformance.restate_engine import RestateEngine
 from tests.log_guard import from_process
+
+ENGINES: dict[str, Callable[[Path, str], AnyEngine]] = {"sqlite": Engine, "restate": RestateEngine}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -22,13 +25,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
-    started: dict[str, Engine] = {}
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], AnyEngine]]:
+    started: dict[str, AnyEngine] = {}
     ends = contextlib.ExitStack()  # all of them are stopped, also if one will not
 
-    def of(mode: str) -> Engine:
+    def of(mode: str) -> AnyEngine:
         if mode not in started:
-            started[mode] = Engine(Path(tmp_path_factory.mktemp(mode)), mode)
+            started[mode] = ENGINES[ENGINE](Path(tmp_path_factory.mktemp(mode)), mode)
             ends.callback(started[mode].stop)
             started[mode].start()
         return started[mode]
@@ -40,7 +43,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 
 @pytest.fixture
-def engine(mode: str, engines: Callable[[str], Engine], request: pytest.FixtureRequest) -> Iterator[Engine]:
+def engine(mode: str, engines: Callable[[str], AnyEngine], request: pytest.FixtureRequest) -> Iterator[AnyEngine]:
     engine = engines(mode)
     if mode != "crash":
         yield engine
@@ -50,7 +53,7 @@ def engine(mode: str, engines: Callable[[str], Engine], request: pytest.FixtureR
 
 
 @pytest.fixture
-async def driver(engine: Engine) -> AsyncIterator[Driver]:
+async def driver(engine: AnyEngine) -> AsyncIterator[Driver]:
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(timeout=httpx.Timeout(90, connect=5), limits=limits) as http:
         yield Driver(engine, http)

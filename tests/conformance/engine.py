@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -25,7 +26,9 @@ ON_PURPOSE = (
 
 
 class Engine:
-    """Our server. Another one (a restate-server with the same services) has to offer the same attributes and methods."""
+    """Our server. `RestateEngine` has the same attributes and methods."""
+
+    name = "sqlite"
 
     def __init__(self, folder: Path, mode: str) -> None:
         self.folder = folder
@@ -96,10 +99,30 @@ class Engine:
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
 
+class AnyEngine(Protocol):
+    """What the tests know of an engine."""
+
+    name: str
+    mode: str
+    ingress: str
+    admin: str
+    kills: int
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def log(self) -> str: ...
+
+    def warnings(self) -> str: ...
+
+
 class Killer:
     """Kills an engine at random moments, and starts it again on its files, until it is left."""
 
-    def __init__(self, engine: Engine, seed: int) -> None:
+    def __init__(self, engine: AnyEngine, seed: int) -> None:
         self._engine = engine
         self._rng = random.Random(seed)
         self._enough = threading.Event()

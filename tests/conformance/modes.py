@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 MODES = ("default", "always-replay", "crash")
+# Which engine runs the services: sqlite or restate.
+ENGINE = os.environ.get("CONFORMANCE_ENGINE", "sqlite")
 FULL = os.environ.get("CONFORMANCE") == "all"
 # Delays are those of Restate's suite in the long run, a fifth of them in the quick one.
 SCALE = 1.0 if FULL else 0.2

@@ -39,7 +39,8 @@ async def test_bytes_pass_unchanged_from_handler_to_handler(driver: Driver) -> N
 @everywhere
 async def test_a_private_service_is_for_handlers_alone(driver: Driver, key: str) -> None:
     answer = await driver.post("PrivateCounter", key, "add", body=1)
-    assert (answer.status_code, answer.json()["error"]) == (400, "private_handler")
+    assert answer.status_code == 400
+    assert driver.error(answer) == driver.either(sqlite="private_handler", restate=None)  # its ingress refuses it
     request = driver.proxied("PrivateCounter", "get", virtualObjectKey=key)
     assert bytes(await driver.call("Proxy", "call", body=request)) == b"0"
 
@@ -67,6 +68,9 @@ async def test_calls_under_one_key_are_one_invocation(driver: Driver, key: str) 
     answers = await asyncio.gather(*[driver.post("Counter", key, "add", body=2, once=key) for _ in range(4)])
     assert [answer.json() for answer in answers] == [{"oldValue": 0, "newValue": 2}] * 4
     assert len({answer.headers["x-restate-id"] for answer in answers}) == 1
+    if driver.engine.name == "restate":  # the answer to the call itself does not say so
+        id = answers[0].headers["x-restate-id"]
+        answers = [await driver.attach(id), await driver.output(id)]
     assert all("idempotency-expires" in answer.headers for answer in answers)
     other = await driver.call("Counter", key, "add", body=2, once=key + "-other")
     assert other == {"oldValue": 2, "newValue": 4}
@@ -113,7 +117,10 @@ async def test_attach_blocks_and_output_says_not_ready_until_there_is_an_outcome
 async def test_an_idempotency_key_with_another_body_is_refused(driver: Driver, key: str) -> None:
     await driver.call("Counter", key, "add", body=1, once=key)
     answer = await driver.post("Counter", key, "add", body=2, once=key)
-    assert (answer.status_code, answer.json()["error"]) == (422, "idempotency_key_reused")
+    if driver.engine.name == "restate":  # it does not look at the body
+        assert (answer.status_code, answer.json()) == (200, {"oldValue": 0, "newValue": 1})
+    else:
+        assert (answer.status_code, driver.error(answer)) == (422, "idempotency_key_reused")
     assert await driver.call("Counter", key, "get") == 1
 
 
@@ -121,13 +128,15 @@ async def test_an_idempotency_key_with_another_body_is_refused(driver: Driver, k
 async def test_after_its_retention_an_idempotency_key_is_a_new_one(driver: Driver, key: str) -> None:
     first = await driver.post("Counter", key, "add", body=1, once=key)
     assert first.json() == {"oldValue": 0, "newValue": 1}
-    assert "idempotency-expires" in first.headers
+    assert ("idempotency-expires" in first.headers) == driver.either(sqlite=True, restate=False)
 
     async def again() -> int:
         return int((await driver.call("Counter", key, "add", body=1, once=key))["newValue"])
 
     await driver.until(again, 2)
-    assert (await driver.attach(first.headers["x-restate-id"])).status_code == 404
+    # Restate keeps the journal, and with it the outcome, for the retention of the handler.
+    known = await driver.attach(first.headers["x-restate-id"])
+    assert known.status_code == driver.either(sqlite=404, restate=200)
 
 
 @only("default")

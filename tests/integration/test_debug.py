@@ -111,8 +111,8 @@ async def test_without_debug_and_of_other_errors_the_policy_decides(debug: bool,
 )
 def test_the_environment_sets_debug(text: str, debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTORS_DEBUG", text)
-    assert App(Young)._life._options.debug is debug
-    assert App(Young, debug=not debug)._life._options.debug is not debug
+    assert App(Young)._life.options.debug is debug
+    assert App(Young, debug=not debug)._life.options.debug is not debug
 
 
 @pytest.mark.parametrize("wrong_value", [1, "1", [], 0])

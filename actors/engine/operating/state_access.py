@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 
 from actors.attempt.invocation import Mailbox
-from actors.attempt.upgrades import migrated
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.env import Env
@@ -38,7 +37,7 @@ from actors.errors import (
     StateDecodeError,
     WrongKind,
 )
-from actors.model.decoding import materialize
+from actors.model.decoding import materialize, migrated
 from actors.model.definitions import ServiceDefinition
 from actors.model.message import run_claim
 from actors.model.names import check_name, checked_key

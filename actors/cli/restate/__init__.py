@@ -1,0 +1,1 @@
+"""Commands for a restate-server: `actors restate serve`, `actors deploy`, `actors restate releases`."""

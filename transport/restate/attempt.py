@@ -1,0 +1,319 @@
+"""One attempt of a handler on Restate: its code runs as a task; completions are shown while nothing of it can go on.
+
+Promise: each decision that the code makes by what it awaits is repeated in each attempt; an attempt that cannot go on tells the
+machine so, and ends; whatever fails in here fails the attempt and never the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import traceback
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from actors.errors import (
+    AttemptEnded,
+    BadArguments,
+    InvocationCancelled,
+    SerializationError,
+    StateDecodeError,
+    TerminalError,
+    short_reason,
+)
+from actors.model import raised
+from actors.model.definitions import HandlerDefinition, key_for
+from actors.model.futures import Bridge
+from actors.model.readers import refuse_changes
+from actors.storage.records import Mode
+from actors.tasks.branches import Branches
+from actors.transport.http.arguments import read_arguments
+from actors.transport.http.requests import is_passed_on
+from actors.transport.restate.channel import Channel
+from actors.transport.restate.commands import Commands
+from actors.transport.restate.failures import to_failure
+from actors.transport.restate.machine import (
+    Cancelled,
+    Completed,
+    Execute,
+    Input,
+    Machine,
+    MachineError,
+    Waiting,
+)
+from actors.transport.restate.payloads import checked_content_type, encoded
+from actors.transport.restate.served import ServedClasses
+from actors.transport.restate.waiters import CHAIN
+
+log = logging.getLogger("actors")
+
+TURNS = 3
+
+
+class _MainLine(Coroutine[Any, Any, Any]):
+    """The coroutine of a handler, whose state changes are recorded before each durable wait."""
+
+    def __init__(self, coroutine: Any, commands: Commands) -> None:
+        self._coroutine = coroutine
+        self._commands = commands
+
+    def send(self, value: Any) -> Any:
+        return self._recorded(self._coroutine.send(value))
+
+    def throw(self, *error: Any) -> Any:
+        if self._commands.notified and isinstance(error[0], asyncio.CancelledError):
+            self._commands.notified = False
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            return self._recorded(self._coroutine.throw(InvocationCancelled()))
+        return self._recorded(self._coroutine.throw(*error))
+
+    def _recorded(self, awaited: Any) -> Any:
+        while isinstance(awaited, Bridge) and not self._commands.refuses:
+            try:
+                self._commands.flush()
+            except TerminalError as error:
+                awaited = self._coroutine.throw(error)
+            except AttemptEnded:
+                break  # the attempt ends while the handler waits here
+            else:
+                break
+        return awaited
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        """Debuggers and the texts of tasks look at `cr_code` and the like."""
+        return getattr(self._coroutine, name)
+
+
+async def _turns(main: asyncio.Task[Any], branches: Branches) -> None:
+    """Most handlers get to their next wait within a few turns of the loop."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+        if main.done() or branches.only_waits():
+            return
+
+
+class Attempt:
+    """Life: made for a request, `run` once."""
+
+    def __init__(self, served: ServedClasses, handler: HandlerDefinition, machine: Machine, channel: Channel) -> None:
+        self._served = served
+        self._handler = handler
+        self._machine = machine
+        self._channel = channel
+        self._commands: Commands | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is being executed, whose result would be lost."""
+        return self._commands is not None and self._commands.steps.running
+
+    async def run(self) -> None:
+        """Take the handler as far as it goes. Raises channel.Disconnected, or MachineError if the input is not valid."""
+        given = self._machine.input()
+        try:
+            args, headers = self._arguments(given)
+        except TerminalError as error:
+            self._machine.finish(to_failure(error))
+            return
+        loop = asyncio.get_running_loop()
+        commands = self._commands = Commands(
+            self._served, self._handler, self._machine, given, headers, loop, self._channel.wake
+        )
+        try:
+            await self._run(commands, args)
+        finally:
+            commands.over = True
+            commands.steps.stop()
+            commands.branches().end()
+
+    def _arguments(self, given: Input) -> tuple[tuple[Any, ...], dict[str, str]]:
+        """The arguments, and the headers that the handler sees. Raises TerminalError."""
+        handler, headers, content_type = self._handler, {}, ""
+        for given_name, value in given.headers:
+            name = given_name.lower()
+            if name == "content-type":
+                content_type = value.partition(";")[0].strip().lower()
+            elif name != CHAIN and is_passed_on(name) and not name.startswith("x-restate-"):
+                headers[name] = value
+        key_for(handler, given.key)
+        if given.body:
+            checked_content_type(handler, content_type)
+        args, kwargs = read_arguments(handler, given.body, content_type)
+        try:
+            text, _ = handler.encode(args, kwargs)
+            return handler.decode(text), headers
+        except SerializationError as error:
+            raise BadArguments(error.message) from None
+
+    async def _run(self, commands: Commands, args: tuple[Any, ...]) -> None:
+        try:
+            if self._handler.service.version > 1 and self._handler.mode != Mode.KEYLESS:
+                commands.upgrade()
+        except AttemptEnded:
+            await self._ended(commands)
+            return
+        except StateDecodeError as error:
+            self._failed(commands, error)
+            return
+        main = self._start(commands, args)
+        if not await self._drive(commands, main):
+            await self._ended(commands)
+            return
+        raised_by = main.exception() if not main.cancelled() else asyncio.CancelledError()
+        await self._outcome(commands, None if raised_by is not None else main.result(), raised_by)
+
+    def _start(self, commands: Commands, args: tuple[Any, ...]) -> asyncio.Task[Any]:
+        handler, instance = self._handler, commands.state.instance
+        if handler.takes_context:
+            coroutine = handler.function(instance, commands.context, *args)
+        else:
+            coroutine = handler.function(instance, *args)
+        loop = asyncio.get_running_loop()
+        variables = contextvars.copy_context()
+        main: asyncio.Task[Any] = commands.branches().start(
+            loop, _MainLine(coroutine, commands), None, {"context": variables}
+        )
+        main.add_done_callback(lambda _: self._channel.wake())
+        return main
+
+    async def _drive(self, commands: Commands, main: asyncio.Task[Any]) -> bool:
+        """Show completions until the main line has ended. False if the attempt has to end before."""
+        branches = commands.branches()
+        await _turns(main, branches)
+        while not main.done():
+            if commands.refuses:
+                return False
+            if not branches.only_waits() and not branches.at_rest():
+                await self._channel.wait()
+                continue
+            if commands.notified:
+                main.cancel()
+                await _turns(main, branches)
+                continue
+            if commands.show():
+                await _turns(main, branches)
+                continue
+            if not await self._wait(commands):
+                return False
+        return not commands.refuses
+
+    async def _wait(self, commands: Commands) -> bool:
+        """Nothing of the handler can go on, and no value is known that was not shown. False if the attempt is over."""
+        machine, branches = self._machine, commands.branches()
+        await self._channel.flush()
+        if machine.replaying() and not branches.all_wait_durably():
+            await self._channel.wait()  # it may request what an earlier attempt has requested here
+            return True
+        try:
+            progress = machine.progress(commands.handles())
+        except MachineError as error:
+            commands.stop = error
+            return False
+        if isinstance(progress, Execute):
+            commands.steps.execute(progress.handle)
+        elif isinstance(progress, Cancelled):
+            commands.notified = True
+        elif isinstance(progress, Waiting):
+            await self._channel.flush()
+            await self._channel.wait()
+        elif not isinstance(progress, Completed):
+            return False
+        return True
+
+    # --- the end ------------------------------------------------------------------------------------------------------------
+
+    async def _outcome(self, commands: Commands, value: Any, error: BaseException | None) -> None:
+        terminal = raised.terminal(error) if error is not None else None
+        if error is not None and terminal is None:
+            if isinstance(error, AttemptEnded):
+                await self._ended(commands)
+            else:
+                self._failed(commands, error)
+            return
+        commands.branches().end()
+        result = b""
+        if terminal is None:
+            try:
+                result = self._result(commands, value)
+            except TerminalError as refused:
+                terminal = refused
+        try:
+            for future in commands.musts:
+                while not future.done():
+                    if not commands.show() and not await self._wait(commands):
+                        await self._ended(commands)
+                        return
+            self._last_writes(commands, keep=terminal is None or not self._handler.atomic)
+        except TerminalError as refused:
+            terminal = refused
+        except AttemptEnded:
+            await self._ended(commands)
+            return
+        commands.over = True
+        longest = self._served.limits.max_failure
+        try:
+            self._machine.finish(to_failure(terminal, longest) if terminal is not None else result)
+        except MachineError as changed:
+            log.warning("%s: %s", commands.label, changed)
+
+    def _result(self, commands: Commands, value: Any) -> bytes:
+        """Raises SerializationError or PayloadTooLarge."""
+        handler = self._handler
+        try:
+            result = encoded(handler.returns, value)
+        except SerializationError as error:
+            raise SerializationError(
+                f"{handler.target} returned a value that its return type does not allow: {error}"
+            ) from None
+        commands.check_size(result, f"The result of {handler.target}")
+        unused = commands.unused_sleeps()
+        if unused:
+            log.warning(
+                "%s: ctx.sleep was called without await%s, so the handler did not wait. Write await before it.",
+                commands.label,
+                f" {unused} times" if unused > 1 else "",
+            )
+        return result
+
+    def _last_writes(self, commands: Commands, keep: bool) -> None:
+        if self._handler.mode == Mode.KEYLESS:
+            commands.record_changes()  # a Service keeps nothing, and says so
+        elif self._handler.shared:
+            refuse_changes(self._handler.service, commands.state.instance, commands.state.stored())
+        elif keep:
+            commands.record_changes()
+            commands.write_pending()
+
+    def _failed(self, commands: Commands, error: BaseException) -> None:
+        """A transient error: the server tries again by the handler's policy."""
+        commands.over = True
+        log.warning("%s: an attempt failed: %s", commands.label, short_reason(error), exc_info=error)
+        policy = self._handler.retry or self._served.retry
+        # With "fail" the server hands what it is told to the caller, who must not see the code.
+        trace = "".join(traceback.format_exception(error)) if policy.on_exhausted == "pause" else ""
+        self._machine.fail_attempt(short_reason(error), trace)
+
+    async def _ended(self, commands: Commands) -> None:
+        """The handler cannot go on in this attempt: say why, so that the server asks again when it can."""
+        stop, needed = commands.stop, commands.needed
+        commands.over = True
+        if isinstance(stop, TerminalError):
+            self._machine.finish(to_failure(stop, self._served.limits.max_failure))
+        elif stop is not None:
+            log.warning("%s: %s", commands.label, stop)  # the machine has told the server
+        elif needed is not None:
+            await self._channel.flush()
+            try:
+                self._machine.end_input()
+                self._machine.progress([needed])
+            except MachineError as error:
+                log.warning("%s: %s", commands.label, error)
