@@ -12,16 +12,21 @@ import msgspec
 from actors.errors import (
     ActorsError,
     AppNotRunning,
+    BadId,
+    InvocationKilled,
+    NotReady,
     OutcomePending,
     ServerUnreachable,
     StorageError,
+    TerminalError,
     UnexpectedAnswer,
+    UnknownHandler,
+    UnknownInvocation,
+    UnknownService,
 )
 from actors.serde.failures import failure_error
 
 FOR_NOW = (429, 502, 503, 504)  # refused, or not reached, for now: repeatable requests are repeated
-
-
 LONGEST_PAUSE_S = 60.0  # a longer Retry-After is not waited for
 
 
@@ -42,16 +47,28 @@ def done(answer: Answer) -> None:
 class _Told(msgspec.Struct):
     code: int
     message: str
-    error: str = "terminal_error"
+    error: str | None = None
     metadata: dict[str, str] | None = None
     source: str = "ingress"
 
 
 _told = msgspec.json.Decoder(_Told)
-
-
 _encode = msgspec.json.Encoder().encode
 
+NAMED_IN = (
+    "actors.error"  # the entry of the metadata that names the class of a failure which came through a restate-server
+)
+
+# How a restate-server says what our server says with a stable code: status, beginning of the message, class.
+_OF_RESTATE: tuple[tuple[int, str, type[TerminalError]], ...] = (
+    (400, "bad invocation id", BadId),
+    (400, "bad awakeable id", BadId),
+    (404, "service '", UnknownService),
+    (404, "the service '", UnknownHandler),
+    (404, "invocation not found", UnknownInvocation),
+    (409, "killed", InvocationKilled),
+    (470, "", NotReady),
+)
 
 # Errors of the server that do not end an invocation: a later repetition may get an answer.
 _PASSING: dict[str, type[ActorsError]] = {AppNotRunning.error: AppNotRunning, StorageError.error: StorageError}
@@ -65,6 +82,8 @@ def failure(answer: Answer) -> ActorsError:
         told = None
     if told is None:
         return _unexpected(answer)
+    if told.error is None:
+        told.error = _code_of(told, answer.status)
     if told.source == "invocation":
         return failure_error(_encode(told).decode())
     if answer.status == 503:
@@ -75,6 +94,19 @@ def failure(answer: Answer) -> ActorsError:
     if told.error == "internal_error":
         return UnexpectedAnswer(f"The server failed: {told.message}", answer.status)
     return failure_error(_encode(told).decode())
+
+
+def _code_of(told: _Told, status: int) -> str:
+    """The stable code of an error that a restate-server has made or passed on. Takes it out of the metadata."""
+    metadata = dict(told.metadata or {})
+    named = metadata.pop(NAMED_IN, None)
+    if named is not None:
+        told.metadata = metadata or None
+        return named
+    for at, beginning, cls in _OF_RESTATE:
+        if status == at and told.message.startswith(beginning):
+            return cls.error
+    return TerminalError.error
 
 
 def _unexpected(answer: Answer) -> UnexpectedAnswer:

@@ -146,7 +146,7 @@ def _header_value(value: str, what: str) -> bytes:
 
 
 def _delay(options: Options) -> str:
-    return f"?delay={options.delay_ms}" if options.delay_ms else ""
+    return f"?delay={options.delay_ms}ms" if options.delay_ms else ""  # a restate-server refuses a bare number
 
 
 # --- outcomes -----------------------------------------------------------------------------------------------------------------
