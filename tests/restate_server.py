@@ -22,6 +22,7 @@ VERSION = "1.7.12"
 # Beside the interpreter's environment, so that `make clean` removes it.
 HOME = Path(sys.prefix) / f"restate-server-{VERSION}"
 READY_S = 60.0
+NODES = 3
 _given: set[int] = set()  # ports of this process, which may be free for a moment
 _BINARY = "node_modules/@restatedev/restate-server-linux-x64/bin/restate-server"
 
@@ -118,19 +119,116 @@ class RestateServer:
 
     def register(self, url: str, http1: bool = False, force: bool = False) -> dict[str, Any]:
         """Let the server discover the endpoint at `url`."""
-        given = {"uri": url, "use_http_11": http1, "force": force}
-        answer = httpx.post(f"{self.admin}/deployments", json=given, timeout=30)
-        assert answer.status_code in (200, 201), answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        return register(self.admin, url, http1, force)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        answer = httpx.post(
-            f"{self.admin}/query", json={"query": sql}, headers={"accept": "application/json"}, timeout=30
-        )
-        assert answer.status_code == 200, answer.text
-        rows: list[dict[str, Any]] = answer.json()["rows"]
-        return rows
+        return query(self.admin, sql)
+
+
+class RestateCluster:
+    """Three nodes on this machine, each with all roles; each partition and each log is on two of them, so one may die."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ports = [{what: free_port() for what in ("node", "ingress", "admin")} for _ in range(NODES)]
+        self.ingresses = [f"http://127.0.0.1:{ports['ingress']}" for ports in self._ports]
+        self.admins = [f"http://127.0.0.1:{ports['admin']}" for ports in self._ports]
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * NODES
+
+    def start(self) -> None:
+        """Start the nodes that do not run. Returns once all of them are healthy."""
+        self.folder.mkdir(exist_ok=True)
+        for number in range(NODES):
+            self.start_node(number)
+        for number in range(NODES):
+            wait_for(f"{self.ingresses[number]}/restate/health")
+            wait_for(f"{self.admins[number]}/health")
+
+    def start_node(self, number: int) -> None:
+        if self._processes[number] is not None:
+            return
+        config = self.folder / f"node{number + 1}.toml"
+        config.write_text(self._config(number))
+        with (self.folder / f"log{number + 1}").open("ab") as log:
+            self._processes[number] = subprocess.Popen(
+                [str(binary()), "--config-file", str(config), "--no-logo"],
+                cwd=self.folder,
+                env={**os.environ, "RESTATE_DISABLE_TELEMETRY": "true"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill_node(self, number: int) -> None:
+        end(self._processes[number], signal.SIGKILL)
+        self._processes[number] = None
+
+    def stop(self) -> None:
+        for process in self._processes:
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
+        for number in range(NODES):
+            process = self._processes[number]
+            if process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(15)
+                process.kill()
+                process.wait()
+            self._processes[number] = None
+
+    def log(self) -> str:
+        return "\n".join((self.folder / f"log{n + 1}").read_text(errors="replace")[-1500:] for n in range(NODES))
+
+    def _config(self, number: int) -> str:
+        ports = self._ports[number]
+        addresses = ", ".join(f'"http://127.0.0.1:{each["node"]}"' for each in self._ports)
+        return f"""\
+cluster-name = "actors"
+node-name = "node{number + 1}"
+force-node-id = {number + 1}
+base-dir = "data{number + 1}"
+bind-ip = "127.0.0.1"
+bind-port = {ports["node"]}
+advertised-host = "127.0.0.1"
+listen-mode = "tcp"
+auto-provision = {"true" if number == 0 else "false"}
+default-num-partitions = 4
+default-replication = 2
+shutdown-timeout = "10s"
+disable-telemetry = true
+rocksdb-total-memory-size = "256 MB"
+log-filter = "warn,restate=info"
+log-disable-ansi-codes = true
+
+[metadata-client]
+type = "replicated"
+addresses = [{addresses}]
+
+[ingress]
+bind-address = "127.0.0.1:{ports["ingress"]}"
+
+[admin]
+bind-address = "127.0.0.1:{ports["admin"]}"
+disable-web-ui = true
+[admin.query-engine]
+memory-size = "64 MB"
+"""
+
+
+def register(admin: str, url: str, http1: bool = False, force: bool = False) -> dict[str, Any]:
+    """Let a server with this admin URL discover the endpoint at `url`."""
+    given = {"uri": url, "use_http_11": http1, "force": force}
+    answer = httpx.post(f"{admin}/deployments", json=given, timeout=30)
+    assert answer.status_code in (200, 201), answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def query(admin: str, sql: str) -> list[dict[str, Any]]:
+    answer = httpx.post(f"{admin}/query", json={"query": sql}, headers={"accept": "application/json"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json()["rows"]
+    return rows
 
 
 def wait_for(url: str, process: RestateServer | None = None, http2: bool = False) -> None:

@@ -12,29 +12,43 @@ import pytest
 
 from tests.conformance.driver import Driver
 from tests.conformance.engine import AnyEngine, Engine, Killer
-from tests.conformance.modes import ENGINE, modes_of
-from tests.conformance.restate_engine import RestateEngine
+from tests.conformance.modes import ways_of
+from tests.conformance.restate_engine import ClusterEngine, RestateEngine
 from tests.log_guard import from_process
+from tests.restate_server import missing
 
-ENGINES: dict[str, Callable[[Path, str], AnyEngine]] = {"sqlite": Engine, "restate": RestateEngine}
+ENGINES: dict[str, Callable[[Path, str], AnyEngine]] = {
+    "sqlite": Engine,
+    "restate": RestateEngine,
+    "restate3": ClusterEngine,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "mode" in metafunc.fixturenames:
-        metafunc.parametrize("mode", modes_of(metafunc.function), scope="session")
+    if "runs_on" in metafunc.fixturenames:
+        why = missing()
+        ways = [
+            pytest.param(
+                way,
+                id=way[1] if way[0] == "sqlite" else "-".join(way),
+                marks=[] if way[0] == "sqlite" or why is None else pytest.mark.skip(reason=str(why)),
+            )
+            for way in ways_of(metafunc.function)
+        ]
+        metafunc.parametrize("runs_on", ways, scope="session")
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], AnyEngine]]:
-    started: dict[str, AnyEngine] = {}
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], AnyEngine]]:
+    started: dict[tuple[str, str], AnyEngine] = {}
     ends = contextlib.ExitStack()  # all of them are stopped, also if one will not
 
-    def of(mode: str) -> AnyEngine:
-        if mode not in started:
-            started[mode] = ENGINES[ENGINE](Path(tmp_path_factory.mktemp(mode)), mode)
-            ends.callback(started[mode].stop)
-            started[mode].start()
-        return started[mode]
+    def of(engine: str, mode: str) -> AnyEngine:
+        if (engine, mode) not in started:
+            made = started[engine, mode] = ENGINES[engine](Path(tmp_path_factory.mktemp(f"{engine}-{mode}")), mode)
+            ends.callback(made.stop)
+            made.start()
+        return started[engine, mode]
 
     with ends:
         yield of
@@ -43,9 +57,11 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 
 @pytest.fixture
-def engine(mode: str, engines: Callable[[str], AnyEngine], request: pytest.FixtureRequest) -> Iterator[AnyEngine]:
-    engine = engines(mode)
-    if mode != "crash":
+def engine(
+    runs_on: tuple[str, str], engines: Callable[[str, str], AnyEngine], request: pytest.FixtureRequest
+) -> Iterator[AnyEngine]:
+    engine = engines(*runs_on)
+    if engine.mode != "crash":
         yield engine
         return
     with Killer(engine, sum(request.node.name.encode())):

@@ -17,6 +17,11 @@ from tests.conformance.engine import AnyEngine
 PATIENCE_S = 60.0
 
 
+def _does_not_know_yet(answer: httpx.Response) -> bool:
+    """A restate-server that has just started is healthy before it has loaded which services there are."""
+    return answer.status_code == 404 and "make sure to register the service" in answer.text
+
+
 class Driver:
     """Calls by service, key and handler. In the mode crash each call has an idempotency key of its own, and is repeated until
     it is answered: without one, nobody can know whether a request that got no answer took effect."""
@@ -31,7 +36,7 @@ class Driver:
         while True:
             try:
                 answer = await self.http.request(method, self.engine.ingress + path, **more)
-                if not (self.dies and answer.status_code == 503):
+                if not (self.dies and (answer.status_code == 503 or _does_not_know_yet(answer))):
                     return answer
             except httpx.TransportError:
                 if not self.dies or time.monotonic() > deadline:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 MODES = ("default", "always-replay", "crash")
-# Which engine runs the services: sqlite or restate.
-ENGINE = os.environ.get("CONFORMANCE_ENGINE", "sqlite")
+# Which engine runs the services: sqlite, restate (one server), or restate3 (a cluster of three). By default sqlite, and in the mode
+# default restate too.
+ENGINE = os.environ.get("CONFORMANCE_ENGINE", "")
 FULL = os.environ.get("CONFORMANCE") == "all"
 # Delays are those of Restate's suite in the long run, a fifth of them in the quick one.
 SCALE = 1.0 if FULL else 0.2
@@ -39,3 +40,11 @@ def deadly(function: F) -> F:
 def modes_of(function: Any) -> tuple[str, ...]:
     chosen: tuple[str, ...] | None = getattr(function, "modes", None)
     return chosen if chosen is not None else MODES if FULL else MODES[:1]
+
+
+def ways_of(function: Any) -> list[tuple[str, str]]:
+    """The engines and modes in which a test runs."""
+    modes = modes_of(function)
+    if ENGINE:
+        return [(ENGINE, mode) for mode in modes]
+    return [("sqlite", mode) for mode in modes] + [("restate", mode) for mode in modes if mode == "default"]
