@@ -11,7 +11,7 @@ import msgspec
 
 from actors.attempt.current import ids_of, invocation_of
 from actors.attempt.invocation import Invocation
-from actors.model.inside import inside_step
+from actors.model.inside import elsewhere, inside_step
 
 
 class InvocationFilter(logging.Filter):
@@ -23,6 +23,9 @@ class InvocationFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         found = _current()
         if found is None:
+            other = elsewhere.get()
+            if other is not None:
+                record.__dict__.update(other.log_names())
             for name in ("invocation_id", "service", "key", "handler"):
                 record.__dict__.setdefault(name, None)
             return True
@@ -41,9 +44,9 @@ class ReplayFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         found = _current()
-        if found is None or inside_step.get() or record.name.partition(".")[0] == "actors":
+        if inside_step.get() or record.name.partition(".")[0] == "actors":
             return True
-        attempt = found.attempt
+        attempt = found.attempt if found is not None else elsewhere.get()
         return attempt is None or not attempt.replaying()
 
 

@@ -25,6 +25,7 @@ from actors.errors import (
 from actors.model import raised
 from actors.model.definitions import HandlerDefinition, key_for
 from actors.model.futures import Bridge
+from actors.model.inside import elsewhere
 from actors.model.readers import refuse_changes
 from actors.storage.records import Mode
 from actors.tasks.branches import Branches
@@ -179,6 +180,7 @@ class Attempt:
             coroutine = handler.function(instance, *args)
         loop = asyncio.get_running_loop()
         variables = contextvars.copy_context()
+        variables.run(elsewhere.set, commands)
         main: asyncio.Task[Any] = commands.branches().start(
             loop, _MainLine(coroutine, commands), None, {"context": variables}
         )

@@ -111,6 +111,15 @@ class Line(MainLine):
     def reads_only(self) -> bool:
         return self._handler.shared
 
+    def log_names(self) -> dict[str, str]:
+        """`model.inside.Elsewhere`."""
+        return {
+            "invocation_id": self.invocation_id,
+            "service": self._handler.service.name,
+            "key": self.key,
+            "handler": self._handler.name,
+        }
+
     def generator(self) -> random.Random:
         return random.Random(self._given.seed)
 
