@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import throughput
 from benchmarks.blocked import Blocked
+from benchmarks.engines import Engines
 from benchmarks.growth import Growth
 from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
@@ -14,5 +15,15 @@ from benchmarks.timers import Timers
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (*throughput.SCENARIOS, KeysEver(), Memory(), Growth(), Blocked(), Timers(), Log(), Http())
+    for scenario in (
+        *throughput.SCENARIOS,
+        KeysEver(),
+        Memory(),
+        Growth(),
+        Blocked(),
+        Timers(),
+        Log(),
+        Http(),
+        Engines(),
+    )
 }

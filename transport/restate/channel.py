@@ -1,16 +1,20 @@
 """The two byte streams of one request, between an ASGI server and a machine.
 
-Promise: what the machine writes is sent in order; input is taken only while someone waits for it, or for something of this process;
-a server that hangs up raises Disconnected at the next wait.
+Promise: what the machine writes is sent in order; what the server sends reaches the machine in order; a server that hangs up raises
+Disconnected at the next wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from actors.errors import short_reason
 from actors.transport.restate.machine import Machine
+
+log = logging.getLogger("actors")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -28,16 +32,19 @@ class Channel:
         self._send = send
         self._machine = machine
         self._server = server
-        self._reading: asyncio.Future[dict[str, Any]] | None = None
+        self._reader: asyncio.Task[None] | None = None  # from the first wait on
         self._called: asyncio.Future[None] | None = None  # completed by `wake`
         self._woken = False
         self._headed = False
         self._ended = False  # the request's body has ended
+        self._gone = False
 
     async def begin(self) -> None:
         """Read until the machine has the journal of all earlier attempts."""
         while not self._ended and not self._machine.ready():
             self._take(await self._receive())
+            if self._gone:
+                raise Disconnected
 
     async def flush(self) -> None:
         """Send what the machine has written."""
@@ -53,50 +60,50 @@ class Channel:
             self._called.set_result(None)
 
     async def wait(self) -> None:
-        """Wait for input, or for `wake`, also if that was called since the last wait."""
-        if self._woken:
-            self._woken = False
-            return
-        if self._reading is None and not self._ended:
-            self._reading = asyncio.ensure_future(self._receive())
-        self._called = asyncio.get_running_loop().create_future()
-        waiting: set[asyncio.Future[Any]] = {self._called}
-        if self._reading is not None:
-            waiting.add(self._reading)
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        self._called = None
+        """Wait for input, or for `wake`, also if either has come since the last wait. Raises Disconnected."""
+        if not self._woken and not self._gone:
+            if self._reader is None and not self._ended:
+                self._reader = asyncio.get_running_loop().create_task(self._read())
+            self._called = asyncio.get_running_loop().create_future()
+            await self._called
+            self._called = None
         self._woken = False
-        if self._reading is not None and self._reading.done():
-            reading, self._reading = self._reading, None
-            self._take(reading.result())
+        if self._gone:
+            raise Disconnected
 
     async def end(self, streams: bool) -> None:
         """Send the rest, and end the response.
 
         A server that streams forgets a request whose response ends before the request does: with `streams` the end of the
-        request is waited for.
+        request is waited for. Raises Disconnected.
         """
         if streams and not self._ended:
             await self.flush()
             while not self._ended:
-                message = await (self._reading if self._reading is not None else self._receive())
-                self._reading = None
-                if message["type"] == "http.disconnect":
-                    return
-                self._ended = not message.get("more_body", False)
+                await self.wait()
         output = self._machine.take_output()
         await self._head()
         await self._send({"type": "http.response.body", "body": output, "more_body": False})
 
     def close(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read(self) -> None:
+        """Take input as it comes: a task of its own for each message would cost more than the message."""
+        try:
+            while not self._ended and not self._gone:
+                self._take(await self._receive())
+                self.wake()
+        except Exception as error:  # of the machine, for input that it cannot read; or of the server
+            log.warning("The connection of a restate-server has failed: %s", short_reason(error))
+            self._gone = True
+            self.wake()
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.disconnect":
-            self._ended = True
-            raise Disconnected
+            self._gone = True
+            return
         body = message.get("body", b"")
         if body:
             self._machine.add_input(body)
