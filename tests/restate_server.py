@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+ROOT = Path(__file__).resolve().parents[1]
 VERSION = "1.7.12"
 # Beside the interpreter's environment, so that `make clean` removes it.
 HOME = Path(sys.prefix) / f"restate-server-{VERSION}"
@@ -45,8 +46,15 @@ def binary() -> Path:
     with locked(HOME / "lock"):
         if not found.exists():
             command = ["npm", "install", "--prefix", str(HOME), "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run([*command, f"@restatedev/restate-server@{VERSION}"], check=True, capture_output=True)
+            packages = [f"@restatedev/{name}@{VERSION}" for name in ("restate-server", "restatectl")]
+            subprocess.run([*command, *packages], check=True, capture_output=True)
     return found
+
+
+def restatectl() -> list[str]:
+    """The command line for clusters."""
+    binary()
+    return [str(HOME / "node_modules/@restatedev/restatectl-linux-x64/bin/restatectl")]
 
 
 @contextlib.contextmanager
@@ -133,6 +141,7 @@ class RestateCluster:
         self._ports = [{what: free_port() for what in ("node", "ingress", "admin")} for _ in range(NODES)]
         self.ingresses = [f"http://127.0.0.1:{ports['ingress']}" for ports in self._ports]
         self.admins = [f"http://127.0.0.1:{ports['admin']}" for ports in self._ports]
+        self.addresses = [f"http://127.0.0.1:{ports['node']}" for ports in self._ports]  # for restatectl
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * NODES
 
     def start(self) -> None:
