@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, TypeVar, overload
 
-from actors.errors import StateWriteRefused, WrongKind
+from actors.errors import BadArguments, StateWriteRefused, WrongKind
 from actors.model.definitions import HandlerDefinition
 from actors.model.journaling import Journaling
 from actors.model.names import check_name
@@ -13,6 +13,8 @@ from actors.serde import ANY, codec_for
 from actors.storage.records import Mode
 
 T = TypeVar("T")
+
+RESERVED = "actors."  # an engine may keep what it must know of an object beside its state
 
 
 class NamedState:
@@ -54,6 +56,8 @@ class NamedState:
             attempt.flush()
             return
         check_name(name, "ctx.set")
+        if name.startswith(RESERVED):
+            raise BadArguments(f"ctx.set: names that begin with {RESERVED!r} are the framework's own, got {name!r}.")
         codec = ANY if type is None else codec_for(type, f"ctx.set({name!r})")
         text = codec.encode(value)
         attempt.flush()

@@ -277,3 +277,18 @@ async def test_an_app_that_does_not_run_says_so() -> None:
         assert await app.object(Box, "k").put(1) == 1
     with pytest.raises(AppNotRunning):
         app.object(Box, "k").put.send(1)
+
+
+class Named(VirtualObject):
+    @handler
+    async def put(self, ctx: Context, name: str) -> list[str]:
+        ctx.set(name, 1)
+        return ctx.state_keys()
+
+
+async def test_names_of_state_that_the_framework_keeps_are_refused() -> None:
+    async with World(Named) as world:
+        named = world.app.object(Named, "n")
+        with pytest.raises(BadArguments, match=r"begin with 'actors\.'"):
+            await named.put("actors.version")
+        assert await named.put("actors") == ["actors"]
