@@ -6,6 +6,7 @@ Promise: `CronLine.after` only moves forward, however the clocks of a zone chang
 from __future__ import annotations
 
 import datetime
+from collections.abc import Container
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -13,6 +14,8 @@ from cronsim import CronSim
 from actors.errors import DefinitionError
 
 TICK = "@schedule "  # begins the idempotency key of a tick, and of nothing else
+DUE = "schedule-due"  # the header of a tick that holds its due time
+GRACE_MS = 60_000  # a tick of misfire="skip" that is later than this counts as missed
 
 # The start of the search for a due time, so that a class can be created, or refused, without reading the clock.
 _LONG_AGO = datetime.datetime(2000, 1, 1)
@@ -57,6 +60,27 @@ class CronLine:
             # times, cronsim returns the first time again.
             if due_ms > ms:
                 return due_ms
+
+    def missed(self, due_ms: int, now_ms: int) -> bool:
+        """Whether it is too late to run the tick of this due time under misfire="skip"."""
+        return now_ms - due_ms > GRACE_MS or self.after(due_ms) <= now_ms
+
+    def first(self, after_ms: int, taken: Container[int] = ()) -> int:
+        """The first due time after `after_ms` that is not in `taken`."""
+        due_ms = self.after(after_ms)
+        while due_ms in taken:
+            due_ms = self.after(due_ms)
+        return due_ms
+
+    def following(self, due_ms: int, now_ms: int, misfire: str, taken: Container[int] = ()) -> int:
+        """The due time after a tick that was due at `due_ms` and is handled at `now_ms`."""
+        if misfire != "skip":
+            return self.first(max(due_ms, now_ms), taken)
+        # The newest tick may have come due since the last look, and not be missed.
+        following = self.first(max(due_ms, now_ms - GRACE_MS - 1), taken)
+        while following <= now_ms and self.missed(following, now_ms):
+            following = self.first(following, taken)
+        return following
 
     def local(self, ms: int) -> datetime.datetime:
         """The time `ms` as a whole second in the line's zone."""

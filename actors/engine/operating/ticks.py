@@ -24,7 +24,7 @@ from actors.engine.operating.retention import Retention
 from actors.engine.progress import Progress
 from actors.errors import InvocationCancelled, TickSkipped
 from actors.model.catalog import Catalog
-from actors.model.cron import due_of, line_of
+from actors.model.cron import DUE, GRACE_MS, due_of, line_of
 from actors.model.definitions import Schedule
 from actors.model.names import address
 from actors.storage.port import Store
@@ -32,7 +32,6 @@ from actors.storage.records import Flag, InvocationRow, Status
 
 log = logging.getLogger("actors")
 
-GRACE_MS = 60_000  # a tick of misfire="skip" that is later than this counts as missed
 # A clock set back by more than this was wrong before, as in Debian's cron; by less, time just stands still for a while.
 CORRECTION_MS = 3 * 3_600_000
 LOOK_EVERY_MS = 60_000  # for a clock that was set back
@@ -56,24 +55,15 @@ class _Series:
 
     def first(self, after_ms: int) -> int:
         """The first due time after `after_ms` whose tick is not over."""
-        due_ms = self.schedule.line.after(after_ms)
-        while due_ms in self.taken:
-            due_ms = self.schedule.line.after(due_ms)
-        return due_ms
+        return self.schedule.line.first(after_ms, self.taken)
 
     def missed(self, due_ms: int, now_ms: int) -> bool:
         """Whether it is too late to run this tick under misfire="skip"."""
-        return now_ms - due_ms > GRACE_MS or self.schedule.line.after(due_ms) <= now_ms
+        return self.schedule.line.missed(due_ms, now_ms)
 
     def next(self, due_ms: int, now_ms: int) -> int:
         """The due time after a tick that was due at `due_ms` and is handled at `now_ms`."""
-        if self.schedule.misfire != "skip":
-            return self.first(max(due_ms, now_ms))
-        # The newest tick may have come due since the last look, and not be missed.
-        following = self.first(max(due_ms, now_ms - GRACE_MS - 1))
-        while following <= now_ms and self.missed(following, now_ms):
-            following = self.first(following)
-        return following
+        return self.schedule.line.following(due_ms, now_ms, self.schedule.misfire, self.taken)
 
     def fits(self, now_ms: int) -> bool:
         """Whether the pending tick is the right one. It may be wrong although the schedule has not changed.
@@ -204,7 +194,7 @@ class Ticks:
         extras = tick.more()
         extras.flags = Flag.TICK
         extras.idempotency_key = schedule.line.tick_key(due_ms)
-        extras.headers = json.dumps({"schedule-due": schedule.line.local(due_ms).isoformat()})
+        extras.headers = json.dumps({DUE: schedule.line.local(due_ms).isoformat()})
         tick.status = Status.SCHEDULED
         tick.position = due_ms
         self._intake.accept_later(tick, due_ms)
