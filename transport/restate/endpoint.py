@@ -21,6 +21,7 @@ from actors.transport.restate.attempt import Attempt
 from actors.transport.restate.channel import Channel, Disconnected, Receive, Send
 from actors.transport.restate.machine import Headers, Machine, MachineError
 from actors.transport.restate.manifest import VERSIONS, manifest
+from actors.transport.restate.schedules import with_schedules
 from actors.transport.restate.sdk import Sdk
 from actors.transport.restate.served import ServedClasses
 
@@ -42,13 +43,12 @@ def endpoint(app: Served, *, identity_keys: Sequence[str] = (), streams: bool | 
 
     With `identity_keys` (`publickeyv1_…`) only signed requests are answered. `streams` says whether requests and responses go both
     ways at once; by default they do unless the server comes with HTTP/1.1. Raises ActorsError if restate-sdk is missing or
-    unsupported, or a key is not valid.
+    unsupported, or a key is not valid; DefinitionError for a class with a name that is not available.
     """
+    options = with_schedules(app.engine_options())
     sdk = Sdk()
     verifier = sdk.verifier(identity_keys) if identity_keys else None
-    return Endpoint(
-        app.engine_options(), sdk.machine, verifier.accepts if verifier is not None else None, streams, time.time
-    )
+    return Endpoint(options, sdk.machine, verifier.accepts if verifier is not None else None, streams, time.time)
 
 
 class Endpoint:
