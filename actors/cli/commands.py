@@ -20,6 +20,7 @@ from actors.cli.file.invocation_commands import invocations
 from actors.cli.file.options import misplaced_option
 from actors.cli.file.request_commands import requests
 from actors.cli.restate.commands import restate
+from actors.cli.restate.deploying import deploy
 from actors.cli.serving import serve
 
 
@@ -35,6 +36,7 @@ cli.add_command(awakeables)
 cli.add_command(requests)
 cli.add_command(serve)
 cli.add_command(restate)
+cli.add_command(deploy)
 cli.add_command(backup)
 cli.add_command(restore)
 add_people(cli)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from actors.cli.restate.releases import releases
 from actors.cli.restate.serving import serve
 
 
@@ -13,3 +14,4 @@ def restate() -> None:
 
 
 restate.add_command(serve)
+restate.add_command(releases)

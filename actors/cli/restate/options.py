@@ -1,0 +1,72 @@
+"""What the commands for a restate-server share: options, and how an error is shown.
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from actors import run
+from actors.cli.show.layout import safe
+from actors.cli.target import BadTarget
+from actors.errors import ActorsError, BadArguments, DefinitionError
+from actors.transport.client.connection import checked_url
+
+T = TypeVar("T")
+
+
+def web_address(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The value of an option that is a URL, without a trailing slash."""
+    try:
+        return checked_url(value)
+    except BadArguments as error:
+        raise click.BadParameter(error.message.removeprefix("url="), context, parameter) from None
+
+
+restate_option = click.option(
+    "--restate",
+    default="http://localhost:9070",
+    envvar="ACTORS_RESTATE",
+    show_default=True,
+    show_envvar=True,
+    callback=web_address,
+    metavar="URL",
+    help="The admin API of the restate-server.",
+)
+ingress_option = click.option(
+    "--ingress",
+    default="http://localhost:8080",
+    show_default=True,
+    callback=web_address,
+    metavar="URL",
+    help="Where callers reach the restate-server. Schedules are placed there.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
+
+
+def result_of(work: Coroutine[Any, Any, T], as_json: bool) -> T:
+    """The result of a command's work; an error is printed, and ends the process."""
+    try:
+        return run(work)
+    except BadTarget as error:
+        _end("bad_target", str(error), 2, as_json)
+    except DefinitionError as error:
+        _end(error.error, str(error), 2, as_json)
+    except ActorsError as error:
+        _end(error.error, str(error), 1, as_json)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end(error: str, message: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"error": error, "message": message}), err=True)
+    else:
+        click.echo(safe(f"Error: {message}", lines=True), err=True)
+    sys.exit(code)
