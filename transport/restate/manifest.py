@@ -13,6 +13,7 @@ from actors.model.retry import RetryPolicy
 _KINDS = {"object": "VIRTUAL_OBJECT", "service": "SERVICE", "workflow": "WORKFLOW"}
 PROTOCOLS = (5, 7)  # of invocations: the oldest and the newest that the machine may be asked to speak
 VERSIONS = (4, 3)  # of the document, the newest first
+MANY = 2**31 - 1  # attempts
 NO_LIMIT = 100 * 365 * 86_400_000  # ms
 
 
@@ -60,8 +61,8 @@ def _handler(handler: HandlerDefinition, limits: Limits, retry: RetryPolicy, ver
             "retryPolicyMaxInterval": round(retry.max_interval * 1000),
             "retryPolicyOnMaxAttempts": "PAUSE" if retry.on_exhausted == "pause" else "KILL",
         }
-        if retry.max_attempts is not None:
-            described["retryPolicyMaxAttempts"] = retry.max_attempts
+        # Without a number the server has a limit of its own.
+        described["retryPolicyMaxAttempts"] = retry.max_attempts if retry.max_attempts is not None else MANY
     return described
 
 
