@@ -136,12 +136,8 @@ def _of(info: Any, open_ones: dict[Any, list[Arrange | None]]) -> Arrange | None
         value = _of(info.value_type, open_ones)
         return None if value is None else lambda text: _object(text, lambda _: value)
     if isinstance(info, inspect.UnionType):
-        kinds = {id(one): _of(one, open_ones) for one in info.types}
-        arrays = [kinds[id(one)] for one in info.types if isinstance(one, _ARRAYS)]
-        objects = [kinds[id(one)] for one in info.types if not isinstance(one, _ARRAYS)]
-        if not any(kinds.values()):
-            return None
-        return lambda text: _chosen(text, arrays, objects)
+        kinds = [(one, _of(one, open_ones)) for one in info.types]
+        return None if not any(arrange for _, arrange in kinds) else lambda text: _chosen(text, kinds)
     fields = getattr(info, "fields", None)
     cls = getattr(info, "cls", None)
     if not fields or cls is None:
@@ -151,19 +147,33 @@ def _of(info: Any, open_ones: dict[Any, list[Arrange | None]]) -> Arrange | None
         return lambda text: known[0](text) if known[0] is not None else text
     holder: list[Arrange | None] = [None]
     open_ones[cls] = holder
-    found = {field.encode_name: _of(field.type, open_ones) for field in fields}
+    found = {
+        getattr(field, "encode_name", field.name): _of(field.type, open_ones) for field in fields
+    }  # no other names in tuples
     del open_ones[cls]
     if not any(found.values()):
         return None
-    if getattr(info, "array_like", False):
-        in_order = list(found.values())
+    if _is_array(info):
+        in_order = [None] * (getattr(info, "tag", None) is not None) + list(found.values())
         holder[0] = lambda text: join(_parts(text, in_order))
     else:
         holder[0] = lambda text: _object(text, found.get)
     return holder[0]
 
 
-_ARRAYS = (inspect.SetType, inspect.FrozenSetType, inspect.ListType, inspect.VarTupleType, inspect.TupleType)
+def _is_array(info: Any) -> bool:
+    """Whether values of this type are JSON arrays."""
+    return isinstance(info, _ARRAYS) or getattr(info, "array_like", False)
+
+
+_ARRAYS = (
+    inspect.SetType,
+    inspect.FrozenSetType,
+    inspect.ListType,
+    inspect.VarTupleType,
+    inspect.TupleType,
+    inspect.NamedTupleType,
+)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _quoted = msgspec.json.Encoder().encode
 
@@ -190,9 +200,22 @@ def _object(text: str, arrange_of: Callable[[str], Arrange | None]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def _chosen(text: str, arrays: list[Arrange | None], objects: list[Arrange | None]) -> str:
-    """One of a union's types: JSON tells arrays from objects, and msgspec allows only one kind of array in a union."""
-    for arrange in arrays if text[:1] == "[" else objects:
-        if arrange is not None:
-            text = arrange(text)
+def _chosen(text: str, kinds: list[tuple[Any, Arrange | None]]) -> str:
+    """One of a union's types. JSON tells arrays from objects; msgspec allows several of either only if they have tags."""
+    if text[:1] not in ("[", "{"):
+        return text
+    is_array = text[:1] == "["
+    for info, arrange in kinds:
+        if _is_array(info) is is_array and _has_tag(info, text, is_array):
+            return arrange(text) if arrange is not None else text
     return text
+
+
+def _has_tag(info: Any, text: str, is_array: bool) -> bool:
+    tag = getattr(info, "tag", None)
+    if tag is None:
+        return is_array or isinstance(info, inspect.DictType) or getattr(info, "fields", None) is not None
+    if is_array:
+        raw = split(text)[:1]
+        return raw == [_quoted(tag).decode()]
+    return _raw_object.decode(text).get(info.tag_field) == _quoted(tag)
