@@ -56,7 +56,10 @@ class Driver:
         if once is not None:
             headers["idempotency-key"] = once
         path = "/" + "/".join(quote(part, safe="") for part in parts)
-        return await self.request("POST", path + query, content=content, headers=headers)
+        answer = await self.request("POST", path + query, content=content, headers=headers)
+        if self.dies and answer.status_code == 409 and "workflow method was already invoked" in answer.text:
+            return await self.request("GET", f"/restate/workflow/{parts[0]}/{quote(parts[1], safe='')}/attach")
+        return answer
 
     async def call(self, *parts: str, body: Any = None, once: str | None = None) -> Any:
         """The value a handler answers with. Fails unless it is answered with 200."""

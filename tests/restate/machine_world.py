@@ -129,7 +129,7 @@ class World:
         Raises AttemptFailed when an attempt has failed for more than `retries` times, and Suspended.
         """
         while invocation.outcome is None:
-            if invocation.awaited is not None and not self._complete_any(invocation):
+            if invocation.awaited is not None and not self.goes_on(invocation):
                 raise Suspended(invocation.awaited)
             assert invocation.attempts < MOST_ATTEMPTS, f"it goes round: {invocation.kinds()}"
             await self.attempt(invocation)
@@ -191,7 +191,7 @@ class World:
         invocation.entries.append(notification)
         return notification
 
-    def _complete_any(self, invocation: Invocation) -> bool:
+    def goes_on(self, invocation: Invocation) -> bool:
         """Record what comes until the handler has something to go on with."""
         assert invocation.awaited is not None
         known = {entry.id for entry in invocation.entries if isinstance(entry, Notification)}

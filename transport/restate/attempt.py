@@ -28,7 +28,8 @@ from actors.model.futures import Bridge
 from actors.model.inside import elsewhere
 from actors.model.readers import refuse_changes
 from actors.storage.records import Mode
-from actors.tasks.branches import Branches
+from actors.tasks.awaited import innermost
+from actors.tasks.branches import Branches, awaited_by
 from actors.transport.http.arguments import read_arguments
 from actors.transport.http.requests import is_passed_on
 from actors.transport.restate.channel import Channel
@@ -50,6 +51,10 @@ from actors.transport.restate.waiters import CHAIN
 log = logging.getLogger("actors")
 
 TURNS = 3
+PATIENCE_S = 0.5  # how long a replay waits for something outside before it looks at completions that others wait for
+
+
+_stubborn: list[Any] = []  # coroutines that cannot be closed
 
 
 class _MainLine(Coroutine[Any, Any, Any]):
@@ -84,7 +89,15 @@ class _MainLine(Coroutine[Any, Any, Any]):
         return awaited
 
     def close(self) -> None:
-        self._coroutine.close()
+        try:
+            self._coroutine.close()
+        except RuntimeError:  # it has swallowed GeneratorExit, and would do so again when it is collected
+            _stubborn.append(self._coroutine)
+            log.error(
+                "%s cannot be closed: its code catches BaseException in a loop. Its coroutine was abandoned.",
+                self._commands.label,
+            )
+            raise
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._coroutine.__await__()  # type: ignore[no-any-return]
@@ -102,6 +115,22 @@ async def _turns(main: asyncio.Task[Any], branches: Branches) -> None:
             return
 
 
+def _wait_for_each_other(branches: Branches) -> bool:
+    """Whether each task waits for a completion, for others of them, or at a queue or lock where others of them are to wake it."""
+    return all(
+        branches.waits_durably(awaited_by(task), task.get_coro()) or _at_a_lock(task.get_coro())
+        for task in branches.tasks
+    )
+
+
+def _at_a_lock(coroutine: Any) -> bool:
+    code = getattr(innermost(coroutine), "cr_code", None)
+    return code is not None and code.co_filename in _LOCKS
+
+
+_LOCKS = {asyncio.locks.__file__, asyncio.queues.__file__}
+
+
 class Attempt:
     """Life: made for a request, `run` once."""
 
@@ -111,6 +140,7 @@ class Attempt:
         self._machine = machine
         self._channel = channel
         self._commands: Commands | None = None
+        self._timer: asyncio.TimerHandle | None = None  # of `_late`
 
     @property
     def busy(self) -> bool:
@@ -132,6 +162,7 @@ class Attempt:
         try:
             await self._run(commands, args)
         finally:
+            self._in_time()
             commands.over = True
             commands.steps.stop()
             commands.branches().end()
@@ -202,6 +233,7 @@ class Attempt:
                 await _turns(main, branches)
                 continue
             if commands.show():
+                self._in_time()
                 await _turns(main, branches)
                 continue
             if not await self._wait(commands):
@@ -212,8 +244,14 @@ class Attempt:
         """Nothing of the handler can go on, and no value is known that was not shown. False if the attempt is over."""
         machine, branches = self._machine, commands.branches()
         await self._channel.flush()
-        if machine.replaying() and not branches.all_wait_durably():
+        durably, expects = branches.all_wait_durably(), commands.expects
+        if not durably and machine.replaying() and not (expects and (_wait_for_each_other(branches) or self._late())):
             await self._channel.wait()  # it may request what an earlier attempt has requested here
+            return True
+        if durably or expects:
+            self._channel.pass_end()
+        elif self._channel.end_passed:  # a handler that is suspended now would never be asked for again
+            await self._channel.wait()
             return True
         try:
             progress = machine.progress(commands.handles())
@@ -230,6 +268,18 @@ class Attempt:
         elif not isinstance(progress, Completed):
             return False
         return True
+
+    def _late(self) -> bool:
+        """Whether a replay has waited long for something outside: it may be a task that goes on for ever, beside the others."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = loop.call_later(PATIENCE_S, self._channel.wake)
+        return loop.time() >= self._timer.when()
+
+    def _in_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # --- the end ------------------------------------------------------------------------------------------------------------
 
@@ -312,7 +362,7 @@ class Attempt:
             self._machine.finish(to_failure(stop, self._served.limits.max_failure))
         elif stop is not None:
             log.warning("%s: %s", commands.label, stop)  # the machine has told the server
-        elif needed is not None:
+        elif needed is not None and not commands.suspended:
             await self._channel.flush()
             try:
                 self._machine.end_input()

@@ -1,7 +1,7 @@
 """The two byte streams of one request, between an ASGI server and a machine.
 
-Promise: what the machine writes is sent in order; what the server sends reaches the machine in order; a server that hangs up raises
-Disconnected at the next wait.
+Promise: what the machine writes is sent in order; what the server sends reaches the machine in order, and the end of it when the
+attempt says so; a server that hangs up raises Disconnected at the next wait.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Channel:
         self._headed = False
         self._ended = False  # the request's body has ended
         self._gone = False
+        self.end_passed = False  # the machine knows it
 
     async def begin(self) -> None:
         """Read until the machine has the journal of all earlier attempts."""
@@ -70,6 +71,12 @@ class Channel:
         self._woken = False
         if self._gone:
             raise Disconnected
+
+    def pass_end(self) -> None:
+        """If the input has ended, let the machine know: from now on it suspends an attempt that waits."""
+        if self._ended:
+            self.end_passed = True
+            self._machine.end_input()
 
     async def end(self, streams: bool) -> None:
         """Send the rest, and end the response.
@@ -107,9 +114,7 @@ class Channel:
         body = message.get("body", b"")
         if body:
             self._machine.add_input(body)
-        if not message.get("more_body", False):
-            self._ended = True
-            self._machine.end_input()
+        self._ended = not message.get("more_body", False)
 
     async def _head(self) -> None:
         if self._headed:

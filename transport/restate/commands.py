@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from actors.errors import (
     AttemptEnded,
@@ -42,6 +42,7 @@ from actors.transport.restate.state_commands import StateCommands
 from actors.transport.restate.waiters import CHAIN, chain_text
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Callable[..., Any])
 
 APART_MS = 2  # between two delayed messages to one key, since Restate has no order among timers of one millisecond
 
@@ -72,6 +73,16 @@ class TimedAwakeable(Awakeable[T]):
     __slots__ = ()
 
 
+def _unless_given_up(request: R) -> R:
+    """A handler that swallows each AttemptEnded gets a future that nothing completes: at its await the handler is left."""
+
+    @functools.wraps(request)
+    def answered(self: Commands, *arguments: Any) -> Any:
+        return self.never() if self.gave_up else request(self, *arguments)
+
+    return cast(R, answered)
+
+
 class Commands(StateCommands):
     """`model.journaling.Journaling`, on a machine."""
 
@@ -82,6 +93,10 @@ class Commands(StateCommands):
         if self._context is None:
             self._context = Context(self)
         return self._context
+
+    def never(self) -> Awakeable[Any]:
+        self._awakeables[0] = ""
+        return Awakeable(self, 0, ANY)
 
     # --- steps and time -------------------------------------------------------------------------------------------------------
 
@@ -95,6 +110,7 @@ class Commands(StateCommands):
         self._future(run.handle, nothing)
         return now_ms
 
+    @_unless_given_up
     def step(
         self,
         name: str,
@@ -129,6 +145,7 @@ class Commands(StateCommands):
         if not self._handler.shared:
             instance.__class__ = self._guarded
 
+    @_unless_given_up
     def sleep(self, duration_ms: int) -> Sleep:
         self.flush()
         handle = self._do(self._machine.sleep, duration_ms, str(duration_ms))  # by its name another duration is noticed
@@ -139,6 +156,7 @@ class Commands(StateCommands):
 
     # --- awakeables, promises, other invocations ------------------------------------------------------------------------------
 
+    @_unless_given_up
     def awakeable(self, codec: Codec, timeout_ms: int | None) -> Awakeable[Any]:
         self.flush()
         id, handle = self._do(self._machine.awakeable)
@@ -157,6 +175,7 @@ class Commands(StateCommands):
             raise from_failure(value, rejected)
         return completed(codec, value)  # type: ignore[arg-type]
 
+    @_unless_given_up
     def complete_awakeable(self, kind: int, id: str, text: str, codec: Codec) -> DurableFuture[None]:
         if not isinstance(id, str) or not id.startswith(("sign_1", "prom_1")) or len(id) < 20:
             raise BadId(f"{shortened(id)} is not a valid awakeable id.")
@@ -171,12 +190,14 @@ class Commands(StateCommands):
         future._succeed(None)
         return future
 
+    @_unless_given_up
     def cancel_invocation(self, id: str) -> DurableFuture[None]:
         _check_invocation_id(id)
         self.flush()
         self._do(self._machine.cancel, id)
         return self._done()
 
+    @_unless_given_up
     def attach(self, id: str, codec: Codec) -> DurableFuture[Any]:
         _check_invocation_id(id)
         self.flush()
@@ -204,6 +225,7 @@ class Commands(StateCommands):
         promise.command = self._do(self._machine.get_promise, name)
         self._expect(promise, promise.command, functools.partial(self._completed, codec, PromiseRejected))
 
+    @_unless_given_up
     def peek_promise(self, name: str, codec: Codec) -> DurableFuture[Any]:
         self.flush()
         handle = self._do(self._machine.peek_promise, name)
@@ -212,6 +234,7 @@ class Commands(StateCommands):
     def _peeked(self, codec: Codec, value: Value) -> Any:
         return None if value is None else self._completed(codec, PromiseRejected, value)
 
+    @_unless_given_up
     def complete_promise(self, kind: int, name: str, text: str, codec: Codec) -> DurableFuture[None]:
         """Restate refuses a second completion. The same completion again is allowed: look which completion is there."""
         self.flush()
@@ -254,6 +277,7 @@ class Commands(StateCommands):
 
     # --- messages -------------------------------------------------------------------------------------------------------------
 
+    @_unless_given_up
     def call(
         self, target: HandlerDefinition, key: str, text: str, values: tuple[Any, ...] | None, options: Options
     ) -> Call[Any]:
@@ -291,6 +315,7 @@ class Commands(StateCommands):
         self._future(sent, _unless_failed)._watch(on_placed)
         return combined
 
+    @_unless_given_up
     def send(
         self, target: HandlerDefinition, key: str, text: str, values: tuple[Any, ...] | None, options: Options
     ) -> InvocationHandle[Any]:

@@ -26,10 +26,10 @@ from actors.transport.restate.machine import (
     CANCELLED,
     Cancelled,
     Completed,
-    Execute,
     Input,
     Machine,
     MachineError,
+    Suspended,
     Value,
 )
 from actors.transport.restate.served import ServedClasses
@@ -82,6 +82,7 @@ class Line(MainLine):
         self.notified = False  # of a cancellation, which is thrown at the next await
         self.stop: MachineError | TerminalError | None = None
         self.needed: int | None = None
+        self.suspended = False  # the machine has told the server what is needed
         self.over = False
 
     # --- who ------------------------------------------------------------------------------------------------------------
@@ -146,7 +147,10 @@ class Line(MainLine):
         return False
 
     def runs(self) -> bool:
-        return branches_of(asyncio.current_task(self._loop)) is self._branches
+        own = branches_of(asyncio.current_task(self._loop)) is self._branches
+        if own and self.refuses:
+            self._refused += 1
+        return own
 
     def cancels_itself(self) -> bool:
         if self.refuses or self.notified:
@@ -187,7 +191,8 @@ class Line(MainLine):
     def rested(self) -> None:
         self._wake()
 
-    def branches_ended(self) -> None: ...
+    def branches_ended(self) -> None:
+        self._wake()  # the end of an attempt waits for them
 
     # --- the machine --------------------------------------------------------------------------------------------------------
 
@@ -215,6 +220,11 @@ class Line(MainLine):
         self._branches.shown()
         return self._completions.show()
 
+    @property
+    def expects(self) -> bool:
+        """Whether any completion is outstanding."""
+        return bool(self._completions.handles())
+
     def handles(self) -> list[int]:
         return self._completions.handles() or [CANCELLED]
 
@@ -222,11 +232,10 @@ class Line(MainLine):
         """A value that is needed without an await. If the value is not known, the attempt ends; the next attempt has it."""
         while (found := self._completions.taken(handle)) is None:
             progress = self._do(self._machine.progress, [*self._completions.handles(), handle])
-            if isinstance(progress, Execute):
-                self.steps.execute(progress.handle)
-            elif isinstance(progress, Cancelled):
+            if isinstance(progress, Cancelled):
                 self.notified = True
-            elif not isinstance(progress, Completed):
+            elif not isinstance(progress, Completed):  # a step that is to be executed is left to the next attempt
+                self.suspended = isinstance(progress, Suspended)
                 self.needed = handle
                 self._wake()
                 raise AttemptEnded
@@ -238,7 +247,6 @@ class Line(MainLine):
         if self.refuses:
             if not self.runs():
                 raise context_is_over()
-            self._refused += 1
             raise AttemptEnded
         branches = branches_of(asyncio.current_task(self._loop)) if _on(self._loop) else None
         if branches is not None and branches is not self._branches:
