@@ -77,7 +77,8 @@ class Line(MainLine):
         self.chain = chain_of(next((value for name, value in given.headers if name.lower() == CHAIN), ""))
         if handler.mode == Mode.EXCLUSIVE:
             self.chain.append(address(handler.service.name, given.key))
-        self.steps = Steps(machine, served.executor, served.limits.max_payload, wake, self.label)
+        limits = served.limits
+        self.steps = Steps(machine, served.executor, limits.max_payload, wake, self.label, limits.max_failure)
         self.musts: list[DurableFuture[Any]] = []  # the invocation does not end before them
         self.notified = False  # of a cancellation, which is thrown at the next await
         self.stop: MachineError | TerminalError | None = None

@@ -87,14 +87,18 @@ class StateCommands(Line):
             self._store(name, text if text is None else stable(codec, text))
 
     def _store(self, name: str, text: str | None) -> None:
-        if self._version_to_write:
-            self._version_to_write = False
-            version = str(self._handler.service.version)
-            self._do(self._machine.set_state, VERSION, version.encode())
+        self._write_version()
         if text is None:
             self._do(self._machine.clear_state, name)
         else:
             self._do(self._machine.set_state, name, text.encode())
+
+    def _write_version(self) -> None:
+        """With the first state that is written."""
+        if self._version_to_write:
+            self._version_to_write = False
+            version = str(self._handler.service.version)
+            self._do(self._machine.set_state, VERSION, version.encode())
 
     def write_pending(self) -> None:
         """An atomic handler has succeeded."""
@@ -135,8 +139,7 @@ class StateCommands(Line):
         for name in {**before, **after}:
             if before.get(name) != after.get(name):
                 self._store(name, after.get(name))
-        if self._version_to_write:
-            self._store(VERSION, str(service.version))
+        self._write_version()
 
     def text(self, name: str) -> str | None:
         return self.state.text(name)

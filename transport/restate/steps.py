@@ -40,11 +40,18 @@ class Steps:
     """Steps of one attempt. `wake` is called when a result was proposed; `where` names the invocation in the log."""
 
     def __init__(
-        self, machine: Machine, executor: Executor | None, max_payload: int, wake: Callable[[], None], where: str
+        self,
+        machine: Machine,
+        executor: Executor | None,
+        max_payload: int,
+        wake: Callable[[], None],
+        where: str,
+        max_failure: int,
     ) -> None:
         self._machine = machine
         self._executor = executor
         self._max_payload = max_payload
+        self._max_failure = max_failure
         self._wake = wake
         self._where = where
         self._requested: dict[int, _Step] = {}
@@ -91,14 +98,14 @@ class Steps:
             return
         except SerializationError as error:
             refused = SerializationError(f"The result of {step.name} cannot be recorded: {error}")
-            result = to_failure(refused, marked=True)
+            result = to_failure(refused, self._max_failure, marked=True)
         except BaseException as error:
             error = raised.contained(error, f"The step {step.name}") if not isinstance(error, Exception) else error
             terminal = raised.terminal(error)
             if terminal is None:
                 self._again(handle, step, error, began)
                 return
-            result = to_failure(terminal, marked=True)
+            result = to_failure(terminal, self._max_failure, marked=True)
         if not self._over:
             try:
                 self._machine.propose(handle, result)
