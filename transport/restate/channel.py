@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.errors import short_reason
-from actors.transport.restate.machine import Machine
+from actors.transport.restate.machine import Machine, MachineError
 
 log = logging.getLogger("actors")
 
@@ -38,6 +38,7 @@ class Channel:
         self._headed = False
         self._ended = False  # the request's body has ended
         self._gone = False
+        self._feeds = True  # until the attempt is over, or the machine refuses input
         self.end_passed = False  # the machine knows it
 
     async def begin(self) -> None:
@@ -84,6 +85,7 @@ class Channel:
         A server that streams forgets a request whose response ends before the request does: with `streams` the end of the
         request is waited for. Raises Disconnected.
         """
+        self._feeds = False
         if streams and not self._ended:
             await self.flush()
             while not self._ended:
@@ -98,23 +100,24 @@ class Channel:
 
     async def _read(self) -> None:
         """Take input as it comes: a task of its own for each message would cost more than the message."""
-        try:
-            while not self._ended and not self._gone:
+        while not self._ended and not self._gone:
+            try:
                 self._take(await self._receive())
-                self.wake()
-        except Exception as error:  # of the machine, for input that it cannot read; or of the server
-            log.warning("The connection of a restate-server has failed: %s", short_reason(error))
-            self._gone = True
+            except MachineError:  # the attempt meets it with its next request
+                self._feeds = False
+            except Exception as error:  # of the ASGI server
+                log.warning("The connection of a restate-server has failed: %s", short_reason(error))
+                self._gone = True
             self.wake()
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.disconnect":
             self._gone = True
             return
-        body = message.get("body", b"")
-        if body:
-            self._machine.add_input(body)
         self._ended = not message.get("more_body", False)
+        body = message.get("body", b"")
+        if body and self._feeds:
+            self._machine.add_input(body)
 
     async def _head(self) -> None:
         if self._headed:

@@ -165,8 +165,8 @@ class Endpoint:
         assert task is not None
         self._open[task] = attempt
         try:
-            await channel.begin()
             try:
+                await channel.begin()
                 await attempt.run()
             except MachineError as error:
                 log.warning("%s: %s", handler.target, error)
