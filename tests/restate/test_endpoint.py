@@ -15,8 +15,8 @@ from actors.model.definitions import definition_of
 from actors.model.engine_options import EngineOptions
 from actors.testing import InlineExecutor
 from actors.transport.restate.endpoint import Endpoint
-from actors.transport.restate.machine import Headers, Machine, MachineError
-from tests.restate.fake_machine import Failed, FakeMachine, Input, Start, Suspension, packed, unpacked
+from actors.transport.restate.machine import Headers, Input, Machine, MachineError
+from tests.restate.fake_machine import Failed, FakeMachine, Start, Suspension, packed, unpacked
 
 seen: list[str] = []
 gates: list[asyncio.Event] = []  # the one that a step waits at
