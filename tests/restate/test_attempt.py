@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from actors.errors import (
     StateWriteRefused,
     UndeclaredState,
 )
+from actors.transport.restate.attempt import _stubborn
 from tests.restate.fake_machine import CANCEL, Command
 from tests.restate.machine_world import OPEN, AttemptFailed, Invocation, Suspended, World
 
@@ -461,37 +462,40 @@ async def test_a_cancellation_cancels_the_calls_under_way(world: World) -> None:
 # --- an attempt that ends early -------------------------------------------------------------------------------------------
 
 
+stopped: list[bool] = []  # whether the loops below may end
+
+
 class Stubborn(Service):
     @handler
     async def awaits(self, ctx: Context) -> None:
         future = ctx.awakeable(str)
-        while True:
+        while not stopped:
             with contextlib.suppress(BaseException):
                 await future
 
     @handler
     async def requests(self, ctx: Context) -> None:
-        while True:
+        while not stopped:
             with contextlib.suppress(BaseException):
                 await ctx.sleep(1000)
 
     @handler
     async def steps(self, ctx: Context) -> None:
-        while True:
+        while not stopped:
             with contextlib.suppress(BaseException):
                 await ctx.run(lambda: 1)
                 await ctx.awakeable(str)
 
     @handler
     async def calls(self, ctx: Context) -> None:
-        while True:
+        while not stopped:
             with contextlib.suppress(BaseException):
                 await ctx.call("Stubborn", "", "calls")
 
     @handler
     async def sends(self, ctx: Context) -> None:
         await ctx.sleep(1)
-        while True:
+        while not stopped:
             with contextlib.suppress(BaseException):
                 handle = ctx.send("Stubborn", "", "calls")
                 await handle
@@ -506,6 +510,15 @@ class Stubborn(Service):
             await ctx.run(seen.append, "step")
 
 
+@pytest.fixture
+def _stopping() -> Iterator[None]:
+    yield
+    stopped.append(True)
+    _stubborn.clear()
+    stopped.clear()
+
+
+@pytest.mark.usefixtures("_stopping")
 @pytest.mark.expects_log("cannot be closed: its code catches BaseException")
 @pytest.mark.parametrize("name", ["awaits", "requests", "steps", "calls", "sends"])
 async def test_a_handler_that_swallows_its_end_is_abandoned(name: str) -> None:

@@ -52,11 +52,11 @@ class Program(VirtualObject):
                 case "sleep":
                     futures.append(ctx.sleep(values[0] / 1000))
                 case "step":
-                    futures.append(ctx.step(name=f"s{values[0]}").run(lambda value=values[0]: value))
+                    futures.append(ctx.step(name=f"s{values[0]}").run(_same, values[0]))
                 case "call":
                     futures.append(ctx.object(Program, f"k{values[0]}").take(values[0]))
                 case "send":
-                    handle = ctx.object(Program, f"k{values[0]}").take.send(values[0], delay=values[0] or None)
+                    handle = ctx.send("Program", f"k{values[0]}", "take", values[0], delay=values[0] or None)
                     if values[1] == "id":
                         seen("id", handle.id)
                     elif values[1] == "await":
@@ -105,6 +105,10 @@ class Program(VirtualObject):
 
 
 CHOOSES = ("await", "first", "any", "settle", "timeout", "some")
+
+
+def _same(value: int) -> int:
+    return value
 
 
 async def _settled(call: Any) -> Any:
@@ -161,8 +165,8 @@ async def run(program: list[Any], streams: bool, partial: bool) -> None:
 async def replayed(world: World, invocation: Invocation, before: list[Any]) -> None:
     """All of the journal once more, from its beginning, but for the outcome."""
     outcome, invocation.outcome, state = invocation.outcome, None, world.stored("Program", "a")
-    assert isinstance(invocation.entries[-1], Command)
-    assert invocation.entries.pop().kind == "output"
+    last = invocation.entries.pop()
+    assert isinstance(last, Command) and last.kind == "output"
     while world.next_notification(invocation) is not None:
         pass  # what came too late
     entries = len(invocation.entries)
