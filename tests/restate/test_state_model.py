@@ -7,7 +7,7 @@ import dataclasses
 import os
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors import VirtualObject, field
@@ -102,6 +102,9 @@ def equal(name: str, one: str | None, other: str | None) -> bool:
     return DEFINITION.fields_by_name[name].codec.equal(one, other)
 
 
+@example(texts={"n": "5"}, program=[("delete", "n"), ("read", "n"), ("delete", "n")])
+@example(texts={"text": '"a"'}, program=[("delete", "text"), ("read", "text"), ("flush",), ("delete", "text")])
+@example(texts={"items": "[5]"}, program=[("delete", "items"), ("append", 1), ("flush",), ("delete", "items")])
 @given(texts=STORED, program=st.lists(CHANGES, max_size=14))
 @settings(max_examples=4 * EXAMPLES, deadline=None)
 def test_lazy_state_writes_what_state_in_memory_writes(texts: dict[str, str], program: list[Any]) -> None:

@@ -79,7 +79,11 @@ class LazyState:
     # --- the keeper of the instance -----------------------------------------------------------------------------------------
 
     def held_back(self, instance: Any) -> Container[str]:
-        return self._held if instance is self.instance else self._definition.fields_by_name
+        names = self._definition.fields_by_name
+        if instance is not self.instance:
+            return names
+        # What cannot change in place is handed out after a deletion, too: a default that was only read is not a change.
+        return self._held | (names.keys() - self._definition.containers.keys())
 
     def hand_out(self, instance: Any, name: str) -> Any:
         """Read an attribute. Raises AttributeError if it has neither a value nor a default."""
@@ -88,7 +92,10 @@ class LazyState:
         if name in values:  # assigned before it was read, and about to be deleted
             self._held.discard(name)
             return values[name]
-        text = self.text(name)
+        deleted = instance is self.instance and name not in self._held
+        if deleted and field.has_default:
+            return field.default()
+        text = None if deleted else self.text(name)
         if text is None and not field.has_default:
             self._held.discard(name)
             raise AttributeError(name)
