@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = [f"tests/{name}" for name in ("released", "unit", "integration", "storage", "http", "cli", "serving")]
+QUICK = [
+    f"tests/{name}" for name in ("released", "unit", "integration", "storage", "http", "cli", "serving", "restate")
+]
 SLOW = ["tests/property"]  # asked when none of the quick ones has noticed
 
 
@@ -1877,6 +1879,120 @@ BUGS = [
         "actors/engine/teardown.py",
         "        and not invocation.has(Flag.APART)\n",
         "        and invocation.has(Flag.APART)\n",
+    ),
+    Bug(
+        "sets travel to Restate in the order of the process",
+        "transport/restate/payloads.py",
+        "join(sorted(_each(text, member)))",
+        "join(_each(text, member))",
+    ),
+    Bug(
+        "a list is sorted like the set of another member of its union",
+        "transport/restate/payloads.py",
+        "if _is_array(info) is is_array and _has_tag(info, text, is_array):",
+        "if _is_array(info) is is_array:",
+    ),
+    Bug(
+        "delayed messages to one key are due in the same millisecond on Restate",
+        "transport/restate/commands.py",
+        "self._last_due.get((service, key), 0) + APART_MS)",
+        "self._last_due.get((service, key), 0))",
+    ),
+    Bug(
+        "a sleep of another duration fits the journal on Restate",
+        "transport/restate/commands.py",
+        "self._machine.sleep, duration_ms, str(duration_ms))",
+        'self._machine.sleep, duration_ms, "")',
+    ),
+    Bug(
+        "a shared handler of an object that waits is refused on Restate",
+        "transport/restate/commands.py",
+        "if target.mode == Mode.EXCLUSIVE and place in self.chain:",
+        "if place in self.chain:",
+    ),
+    Bug(
+        "a handler that waits for something outside is suspended for ever",
+        "transport/restate/attempt.py",
+        "        if durably or expects:\n",
+        "        if True:\n",
+    ),
+    Bug(
+        "a cancellation on Restate is raised at each cancelled await",
+        "transport/restate/attempt.py",
+        "            self._commands.notified = False\n",
+        "",
+    ),
+    Bug(
+        "a replay waits for ever where tasks wake each other",
+        "transport/restate/attempt.py",
+        "(_wait_for_each_other(branches) or self._late())",
+        "self._late() and False",
+    ),
+    Bug(
+        "a value that was taken without an await is shown again",
+        "transport/restate/completions.py",
+        "                del self._arrived[place]\n",
+        "",
+    ),
+    Bug(
+        "a default assigned without a read leaves what is stored",
+        "transport/restate/state.py",
+        "        known = name in self.texts or self._complete\n",
+        "        known = True\n",
+    ),
+    Bug(
+        "an atomic handler on Restate writes before its outcome",
+        "transport/restate/state_commands.py",
+        "        if self._handler.atomic:\n",
+        "        if not self._handler:\n",
+    ),
+    Bug(
+        "a shared handler on Restate reads later changes",
+        "transport/restate/state_commands.py",
+        "        if self._handler.shared:\n            self.take_snapshot()\n",
+        "        if self._handler.shared:\n            pass\n",
+    ),
+    Bug(
+        "the version of a class is written with each of its writes",
+        "transport/restate/state_commands.py",
+        "            self._version_to_write = False\n            version = str(",
+        "            version = str(",
+    ),
+    Bug(
+        "a step that its attempt has left behind proposes its result",
+        "transport/restate/steps.py",
+        "        if not self._over:\n            try:",
+        "        if self._machine:\n            try:",
+    ),
+    Bug(
+        "an attempt that is suspended for a value is suspended again",
+        "transport/restate/line.py",
+        "self.suspended = isinstance(progress, Suspended)",
+        "self.suspended = False",
+    ),
+    Bug(
+        "a wake before the wait is lost",
+        "transport/restate/channel.py",
+        "        self._woken = True\n",
+        "",
+    ),
+    Bug(
+        "a hostile header of waiters breaks the attempt",
+        "transport/restate/waiters.py",
+        "except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):",
+        "except msgspec.DecodeError:",
+    ),
+    Bug(
+        "callers on Restate see the entry that names the class",
+        "transport/restate/failures.py",
+        "metadata.pop(ERROR, None)",
+        "metadata.get(ERROR)",
+    ),
+    Bug(
+        "an endpoint that stops waits for handlers that wait",
+        "transport/restate/endpoint.py",
+        "if over or not attempt.busy:",
+        "if over:",
     ),
 ]
 
