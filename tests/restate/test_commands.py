@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -186,6 +187,18 @@ class Flow(Workflow):
             except PromiseCompleted:
                 found.append("completed")
         return found
+
+    @shared
+    async def leaves(self, ctx: Context) -> str:
+        """A task waits, and a completion that nothing awaits is refused, when the handler ends."""
+
+        async def waiting() -> None:
+            await ctx.promise("never")
+
+        seen.append(asyncio.ensure_future(waiting()))
+        await ctx.sleep(1)
+        ctx.promise("p", str).resolve("v")
+        return "done"
 
 
 class Mail(Service):
@@ -500,6 +513,15 @@ async def test_a_completion_that_is_not_awaited_happens(world: World, second: st
     assert await world.outcome(invocation) == ["ok"]
     assert invocation.kinds()[-3:] == ["complete promise", "peek promise", "output"]
     assert await _flow(world, "peeks") == "v"
+
+
+async def test_the_outcome_waits_for_a_completion_but_not_for_tasks(world: World) -> None:
+    assert await _flow(world, "resolves", ["v"], True) == ["ok"]
+    invocation = world.invocation("Flow", "w", "leaves")
+    assert await world.outcome(invocation) == "done"
+    expected = ["get state names", "sleep", "get promise", "complete promise", "peek promise", "output"]
+    assert invocation.kinds() == expected
+    await asyncio.gather(*seen, return_exceptions=True)
 
 
 @pytest.mark.expects_log("Recorded is")

@@ -154,7 +154,7 @@ class Line(MainLine):
         return own
 
     def cancels_itself(self) -> bool:
-        if self.refuses or self.notified:
+        if self.refuses or self.notified or self._branches.over:
             return True
         if self.runs() or self._branches.reacting:
             return not waited_too_long()
