@@ -9,7 +9,7 @@ import pytest
 from actors import Context, Limits, RetryPolicy, Service, VirtualObject, Workflow, handler, shared
 from actors.model.catalog import Catalog
 from actors.model.definitions import definition_of
-from actors.transport.restate.manifest import NO_LIMIT, PROTOCOLS, manifest, refused
+from actors.transport.restate.manifest import MANY, NO_LIMIT, PROTOCOLS, manifest, refused
 
 LIMITS = Limits(suspend_after=5, retention=7, idempotency_retention=9)
 RETRY = RetryPolicy(initial_interval=0.25, factor=3, max_interval=4, max_attempts=6)
@@ -113,7 +113,8 @@ def test_a_handler_has_its_own_policy_or_the_one_of_the_app() -> None:
         "OnMaxAttempts": "PAUSE",
         "MaxAttempts": 6,
     }
-    assert audit["retryPolicyOnMaxAttempts"] == "KILL" and "retryPolicyMaxAttempts" not in audit
+    assert audit["retryPolicyOnMaxAttempts"] == "KILL"
+    assert audit["retryPolicyMaxAttempts"] == MANY, "without a number the server has a limit of its own"
 
 
 def test_an_older_document_has_no_policy() -> None:
