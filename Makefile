@@ -39,7 +39,7 @@ test: $(INSTALLED)-dev
 # What a second interpreter has to prove: everything but the long runs and the tools, which are the same on each.
 test-quick: $(INSTALLED)-dev
 	SIMULATIONS=$${SIMULATIONS:-30} $(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
-		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/http/test_schemathesis.py $(ARGS)
+		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/restate_servers --ignore=tests/http/test_schemathesis.py $(ARGS)
 
 lint: style types layers
 

@@ -18,7 +18,7 @@ from benchmarks.http import ROOT, Target, closed_loop, measured, served
 from benchmarks.measure import Progress, run
 from benchmarks.options import Options, Result, Skipped
 from benchmarks.throughput import rounded
-from tests.restate_server import RestateServer, free_port, missing, wait_for
+from tests.restate_servers.servers import RestateServer, free_port, missing, wait_for
 
 HANDLERS = ("add", "once", "chain")  # read, write, reply; one step; a call of a second object
 

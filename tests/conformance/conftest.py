@@ -15,7 +15,7 @@ from tests.conformance.engine import AnyEngine, Engine, Killer
 from tests.conformance.modes import ways_of
 from tests.conformance.restate_engine import ClusterEngine, RestateEngine
 from tests.log_guard import from_process
-from tests.restate_server import missing
+from tests.restate_servers.servers import missing
 
 ENGINES: dict[str, Callable[[Path, str], AnyEngine]] = {
     "sqlite": Engine,

@@ -15,7 +15,16 @@ from pathlib import Path
 import httpx
 
 from tests.conformance.engine import ROOT
-from tests.restate_server import NODES, READY_S, RestateCluster, RestateServer, end, free_port, register, wait_for
+from tests.restate_servers.servers import (
+    NODES,
+    READY_S,
+    RestateCluster,
+    RestateServer,
+    end,
+    free_port,
+    register,
+    wait_for,
+)
 
 
 class EndpointProcess:

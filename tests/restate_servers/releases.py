@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.restate_server import RestateServer, end, free_port, wait_for
+from tests.restate_servers.servers import RestateServer, end, free_port, wait_for
 
 HEAD = """
 from actors import App, Context, RetryPolicy, Service, VirtualObject, handler, schedule, shared

@@ -11,8 +11,8 @@ import pytest
 
 from actors.errors import ActorsError, ServerUnreachable
 from actors.transport.restate.admin import Admin, discovered
-from tests.restate.releases import server_in
-from tests.restate_server import RestateServer, free_port, missing
+from tests.restate_servers.releases import server_in
+from tests.restate_servers.servers import RestateServer, free_port, missing
 
 URL = "http://restate:9070"
 KIND = "application/vnd.restate.endpointmanifest.v4+json"

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = "1.7.12"
 # Beside the interpreter's environment, so that `make clean` removes it.
 HOME = Path(sys.prefix) / f"restate-server-{VERSION}"

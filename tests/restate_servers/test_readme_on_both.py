@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from tests.restate_server import ROOT, RestateServer, end, free_port, missing, wait_for
+from tests.restate_servers.servers import ROOT, RestateServer, end, free_port, missing, wait_for
 
 PATIENCE_S = 30.0
 needs_server = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -106,7 +106,7 @@ ENGINES = [pytest.param(OnSqlite, id="sqlite"), pytest.param(OnRestate, id="rest
 
 @pytest.fixture(params=ENGINES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    target = getattr(request.node.function, "target", "tests.restate.readme_app:app")
+    target = getattr(request.node.function, "target", "tests.restate_servers.readme_app:app")
     place: Any = request.param(tmp_path, target)
     try:
         place.start()
@@ -193,4 +193,4 @@ def test_the_order_of_the_example_is_approved_and_refused(place: Place) -> None:
     assert post(place, "Order/o-1/checkout", 1).status_code == 409
 
 
-test_the_order_of_the_example_is_approved_and_refused.target = "tests.restate.orders_app:app"  # type: ignore[attr-defined]
+test_the_order_of_the_example_is_approved_and_refused.target = "tests.restate_servers.orders_app:app"  # type: ignore[attr-defined]

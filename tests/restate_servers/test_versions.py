@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from actors.errors import ActorsError
 from actors.transport.restate import sdk
-from tests.restate_server import ROOT, RestateServer, end, free_port, missing, wait_for
+from tests.restate_servers.servers import ROOT, RestateServer, end, free_port, missing, wait_for
 
 needs_server = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

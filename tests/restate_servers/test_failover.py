@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.conformance.restate_engine import EndpointProcess, wait_for_services
-from tests.restate_server import NODES, RestateCluster, missing, register, restatectl
+from tests.restate_servers.servers import NODES, RestateCluster, missing, register, restatectl
 
 TIMES = int(os.environ.get("FAILOVERS", "0"))
 KEYS = [f"key-{number}" for number in range(24)]

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from actors.cli.restate.descriptions import differences, listed
-from tests.restate.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
-from tests.restate_server import RestateServer, free_port, missing
+from tests.restate_servers.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
+from tests.restate_servers.servers import RestateServer, free_port, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

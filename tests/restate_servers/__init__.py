@@ -1,0 +1,1 @@
+"""The endpoint and its commands against real restate-servers, which npm installs."""
