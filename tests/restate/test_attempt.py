@@ -263,6 +263,12 @@ async def test_a_key_that_no_object_can_have_fails_at_once(world: World) -> None
             await world.outcome(world.message("Sub", key, "raw", b"", []))
 
 
+async def test_a_header_that_comes_twice_is_joined(world: World) -> None:
+    headers = [("x-mine", "1"), ("x-other", "o"), ("X-Mine", "2")]
+    told = await world.outcome(world.invocation("Sub", "a", "reports", headers=headers))
+    assert told == {"x-mine": "1, 2", "x-other": "o"}
+
+
 async def test_headers_of_the_connection_and_of_the_server_are_hidden(world: World) -> None:
     headers = [("X-Mine", "1"), ("authorization", "x"), ("x-restate-id", "y"), ("x-actors-chain", "[]"), ("Host", "z")]
     assert await world.outcome(world.invocation("Sub", "a", "reports", headers=headers)) == {"x-mine": "1"}

@@ -175,7 +175,7 @@ class Attempt:
             if name == "content-type":
                 content_type = value.partition(";")[0].strip().lower()
             elif name != CHAIN and is_passed_on(name) and not name.startswith("x-restate-"):
-                headers[name] = value
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value  # as our own ingress does
         key_for(handler, given.key)
         if given.body:
             checked_content_type(handler, content_type)
