@@ -17,7 +17,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.machine import facts
-from benchmarks.options import Options, Result
+from benchmarks.options import GRIDS, Options, Result
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -44,6 +44,8 @@ def alternate(other: Path, arguments: Sequence[str], pairs: int, progress: Calla
     The order alternates from pair to pair, so that a temporary slowdown of the machine affects both. Both run in this
     interpreter, with its installed packages.
     """
+    if arguments[0] in GRIDS and not any(word.startswith(("--callers", "--keys")) for word in arguments):
+        raise NotComparable("The scenario has several results. Give the --callers and --keys to compare.")
     found: list[tuple[Result, Result]] = []
     for number in range(pairs):
         sides = (HERE, other) if number % 2 == 0 else (other, HERE)
@@ -65,8 +67,6 @@ def measured(checkout: Path, arguments: Sequence[str]) -> Result:
         if run.returncode:
             raise NotComparable(f"{checkout} ended with {run.returncode}: {run.stderr.strip()[-500:]}")
         result = json.loads(path.read_text())
-    if not isinstance(result, dict):
-        raise NotComparable("The scenario has several results. Give the --callers and --keys to compare.")
     if "skipped" in result:
         raise NotComparable(f"{checkout} skipped the scenario: {result['skipped']}")
     return result

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import against, machine, timers
-from benchmarks.options import Options, Result, Scenario, Skipped
+from benchmarks.options import GRIDS, Options, Result, Scenario, Skipped
 from benchmarks.report import tables, write_json
 from benchmarks.scenarios import SCENARIOS
 
@@ -33,7 +33,6 @@ _HELP = {
     "kind": "The kind of timers: invocations that sleep, or messages sent with a delay.",
 }
 _LEAST = {"rounds": 3}
-GRIDS = ("http",)  # without --callers and --keys: all combinations that a full run measures
 _CHOICES = {"kind": timers.KINDS}
 
 _json = click.option(

@@ -9,6 +9,8 @@ from benchmarks.measure import Progress
 
 Result = dict[str, Any]  # one flat JSON object
 
+GRIDS = ("http",)  # without --callers and --keys: all combinations that a full run measures
+
 
 class Skipped(Exception):
     """This scenario cannot run here; the message says what is missing."""
