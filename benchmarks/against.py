@@ -66,7 +66,7 @@ def measured(checkout: Path, arguments: Sequence[str]) -> Result:
         run = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
         if run.returncode:
             raise NotComparable(f"{checkout} ended with {run.returncode}: {run.stderr.strip()[-500:]}")
-        result = json.loads(path.read_text())
+        result: Result = json.loads(path.read_text())
     if "skipped" in result:
         raise NotComparable(f"{checkout} skipped the scenario: {result['skipped']}")
     return result

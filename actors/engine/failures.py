@@ -29,7 +29,6 @@ from actors.errors import (
     MisusedApp,
     MisusedFuture,
     PayloadTooLarge,
-    ProgrammingError,
     RetriesExhausted,
     SerializationError,
     StateWriteRefused,
@@ -41,7 +40,7 @@ from actors.errors import (
     WrongKind,
     short_reason,
 )
-from actors.model.raised import principal, reason_of
+from actors.model.raised import DEBUG_ATTEMPTS, MISTAKES, place_of, principal, programming_error, reason_of
 from actors.model.retry import RetryPolicy
 from actors.storage.records import Flag, Status
 
@@ -68,18 +67,6 @@ CHECKS = (
 )
 # The errors among them that refuse a call or a step.
 REFUSALS = (DeadlockError, BadKey, PayloadTooLarge, SerializationError)
-DEBUG_ATTEMPTS = 3  # attempts of code that raises such an error, in an app with debug
-MISTAKES = (
-    NameError,
-    AttributeError,
-    TypeError,
-    LookupError,
-    AssertionError,
-    ImportError,
-    NotImplementedError,
-    SyntaxError,
-    ZeroDivisionError,
-)
 
 
 class Failures:
@@ -298,21 +285,12 @@ def _is_own(path: str) -> bool:
     return path.startswith(_OWN)
 
 
-def programming_error(error: BaseException, reason: str) -> ProgrammingError:
-    """The error that a caller receives for a mistake in the handler's code."""
-    return ProgrammingError(short_reason(principal(error)), metadata={"traceback": reason.rstrip()})
-
-
 def _for_the_log(extras: Extras, error: BaseException, reason: str) -> str:
     """The traceback when this invocation fails with an error for the first time in this process; after that, one line.
 
-    Two errors are the same if they have the same class and come from the same line; a message may contain a time, or a port.
+    See `place_of`.
     """
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    where = (type(error), None if last is None else (last.tb_frame.f_code.co_filename, last.tb_lineno))
-    return _once(extras, where, reason, short_reason(principal(error)))
+    return _once(extras, place_of(error), reason, short_reason(principal(error)))
 
 
 def _once(extras: Extras, where: object, reason: str, short: str) -> str:

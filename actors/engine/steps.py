@@ -19,7 +19,7 @@ from actors.engine import left_steps
 from actors.engine.background import Background
 from actors.engine.committer import Committer
 from actors.engine.env import Env
-from actors.engine.failures import Failures, programming_error
+from actors.engine.failures import Failures
 from actors.engine.ledger import Ledger
 from actors.engine.progress import Progress
 from actors.engine.step_threads import Execution, StepThreads
@@ -36,6 +36,7 @@ from actors.journal.tries import Tries
 from actors.model import raised
 from actors.model.futures import mark_seen
 from actors.model.inside import inside_step
+from actors.model.raised import programming_error
 from actors.model.result_types import is_async
 from actors.model.retry import RetryPolicy
 from actors.serde import Codec, packing

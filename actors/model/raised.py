@@ -10,8 +10,21 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from actors.errors import TerminalError, printable, short_reason
+from actors.errors import ProgrammingError, TerminalError, printable, short_reason
 from actors.model.calls import forgotten
+
+DEBUG_ATTEMPTS = 3  # attempts of code that raises such an error, in an app with debug
+MISTAKES = (
+    NameError,
+    AttributeError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    ImportError,
+    NotImplementedError,
+    SyntaxError,
+    ZeroDivisionError,
+)
 
 
 def terminal(error: BaseException) -> TerminalError | None:
@@ -86,3 +99,16 @@ def reason_of(error: BaseException) -> str:
     except Exception:  # its class, or one of its causes, may not even be printable
         text = short_reason(error)
     return text if len(text) <= 8000 else text[:4000] + "\n...\n" + text[-4000:]
+
+
+def programming_error(error: BaseException, reason: str) -> ProgrammingError:
+    """The error that a caller receives for a mistake in the handler's code."""
+    return ProgrammingError(short_reason(principal(error)), metadata={"traceback": reason.rstrip()})
+
+
+def place_of(error: BaseException) -> object:
+    """What tells errors apart for the log: their class, and the line they come from; a message may contain a time, or a port."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return type(error), None if last is None else (last.tb_frame.f_code.co_filename, last.tb_lineno)

@@ -85,10 +85,11 @@ class World:
         retry: RetryPolicy | None = None,
         executor: Executor | None = None,
         answer: Answer | None = None,
+        debug: bool = False,
     ) -> None:
         catalog = Catalog({definition_of(cls).name: definition_of(cls) for cls in classes})
         options = EngineOptions(
-            catalog, limits or Limits(), retry or RetryPolicy(), executor or InlineExecutor(), False
+            catalog, limits or Limits(), retry or RetryPolicy(), executor or InlineExecutor(), debug
         )
         self.endpoint = Endpoint(options, self._machine, None, streams, lambda: self.now_ms / 1000)
         self.streams = streams

@@ -17,6 +17,7 @@ from actors.errors import (
     InvocationCancelled,
     MisusedFuture,
     PayloadTooLarge,
+    ProgrammingError,
     SerializationError,
     StateWriteRefused,
     UndeclaredState,
@@ -552,3 +553,29 @@ async def test_what_finally_blocks_request_has_no_effect() -> None:
 async def _turns() -> None:
     for _ in range(30):
         await asyncio.sleep(0)
+
+
+class Mistaken(VirtualObject):
+    @handler
+    async def add(self) -> int:
+        return undefined_name  # type: ignore[name-defined, no-any-return]  # noqa: F821
+
+
+@pytest.mark.expects_log("an attempt failed: NameError", "failed again, 2 times in this process: NameError")
+async def test_a_traceback_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with World(Mistaken) as world:
+        invocation = world.invocation("Mistaken", "a", "add")
+        with pytest.raises(AttemptFailed):
+            await world.outcome(invocation, retries=2)
+    failed = [record for record in caplog.records if "an attempt failed" in record.getMessage()]
+    assert [record.exc_info is not None for record in failed] == [True, False, False]
+    assert {record.invocation_id for record in failed} == {invocation.input.invocation_id}  # type: ignore[attr-defined]
+
+
+@pytest.mark.expects_log("an attempt failed: NameError")
+async def test_with_debug_a_mistake_ends_the_invocation_after_three_attempts() -> None:
+    async with World(Mistaken, debug=True) as world:
+        invocation = world.invocation("Mistaken", "a", "add")
+        with pytest.raises(ProgrammingError, match="undefined_name"):
+            await world.outcome(invocation, retries=9)
+        assert len(invocation.failures) == 2

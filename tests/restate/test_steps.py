@@ -12,6 +12,7 @@ import pytest
 
 from actors import RetryPolicy, TerminalError
 from actors.serde import codec_for
+from actors.transport.restate.failed_attempts import FailedAttempts
 from actors.transport.restate.failures import ERROR
 from actors.transport.restate.machine import Failure, MachineError, Retry
 from actors.transport.restate.payloads import of_step
@@ -60,7 +61,12 @@ class Made:
         self.proposals = Proposals()
         self.woken = asyncio.Event()
         machine: Any = self.proposals
-        self.steps = Steps(machine, executor, 100, self.woken.set, "Order/a/add (inv_1)", 50)
+        failed = FailedAttempts()
+
+        def warn(name: str, error: BaseException) -> None:
+            failed.warn("inv_1", "Order/a/add (inv_1)", f"the step {name}", error, {})
+
+        self.steps = Steps(machine, executor, 100, self.woken.set, warn, 50)
 
     def begin(self, function: Callable[[], Any], type: Any = None, retry: RetryPolicy | None = None) -> None:
         codec = None if type is None else codec_for(type, "a test")

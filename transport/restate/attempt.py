@@ -169,7 +169,8 @@ class Attempt:
 
     def _arguments(self, given: Input) -> tuple[tuple[Any, ...], dict[str, str]]:
         """The arguments, and the headers that the handler sees. Raises TerminalError."""
-        handler, headers, content_type = self._handler, {}, ""
+        handler, content_type = self._handler, ""
+        headers: dict[str, str] = {}
         for given_name, value in given.headers:
             name = given_name.lower()
             if name == "content-type":
@@ -311,6 +312,7 @@ class Attempt:
             await self._ended(commands)
             return
         commands.over = True
+        self._served.failed.forget(commands.invocation_id)
         longest = self._served.limits.max_failure
         try:
             self._machine.finish(to_failure(terminal, longest) if terminal is not None else result)
@@ -348,7 +350,17 @@ class Attempt:
     def _failed(self, commands: Commands, error: BaseException) -> None:
         """A transient error: the server tries again by the handler's policy."""
         commands.over = True
-        log.warning("%s: an attempt failed: %s", commands.label, short_reason(error), exc_info=error)
+        failed = self._served.failed.warn(
+            commands.invocation_id, commands.label, "an attempt", error, commands.log_names()
+        )
+        if (
+            self._served.debug
+            and failed >= raised.DEBUG_ATTEMPTS
+            and isinstance(raised.principal(error), raised.MISTAKES)
+        ):
+            mistake = raised.programming_error(error, raised.reason_of(error))
+            self._machine.finish(to_failure(mistake, self._served.limits.max_failure))
+            return
         policy = self._handler.retry or self._served.retry
         # With "fail" the server hands what it is told to the caller, who must not see the code.
         trace = "".join(traceback.format_exception(error)) if policy.on_exhausted == "pause" else ""
@@ -361,7 +373,7 @@ class Attempt:
         if isinstance(stop, TerminalError):
             self._machine.finish(to_failure(stop, self._served.limits.max_failure))
         elif stop is not None:
-            log.warning("%s: %s", commands.label, stop)  # the machine has told the server
+            self._served.failed.warn(commands.invocation_id, commands.label, "an attempt", stop, commands.log_names())
         elif needed is not None and not commands.suspended:
             await self._channel.flush()
             try:

@@ -78,7 +78,7 @@ class Line(MainLine):
         if handler.mode == Mode.EXCLUSIVE:
             self.chain.append(address(handler.service.name, given.key))
         limits = served.limits
-        self.steps = Steps(machine, served.executor, limits.max_payload, wake, self.label, limits.max_failure)
+        self.steps = Steps(machine, served.executor, limits.max_payload, wake, self._step_failed, limits.max_failure)
         self.musts: list[DurableFuture[Any]] = []  # the invocation does not end before them
         self.notified = False  # of a cancellation, which is thrown at the next await
         self.stop: MachineError | TerminalError | None = None
@@ -176,6 +176,9 @@ class Line(MainLine):
 
     def id_of(self, number: int) -> str:
         raise NotImplementedError("Invocations on Restate have no numbers.")
+
+    def _step_failed(self, name: str, error: BaseException) -> None:
+        self._served.failed.warn(self.invocation_id, self.label, f"the step {name}", error, self.log_names())
 
     # --- the main line and its tasks --------------------------------------------------------------------------------------
 

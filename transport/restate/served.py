@@ -14,6 +14,7 @@ from actors.model.engine_options import EngineOptions
 from actors.model.inside import inside_step
 from actors.model.limits import Limits
 from actors.model.retry import RetryPolicy
+from actors.transport.restate.failed_attempts import FailedAttempts
 from actors.transport.restate.state import LazyClasses
 
 
@@ -27,6 +28,7 @@ class ServedClasses:
         self.debug: bool = options.debug
         self.executor = executor
         self.now = now
+        self.failed = FailedAttempts()
         self.leaving: set[asyncio.Future[Any]] = set()  # tasks of attempts that are over
         self._lazy: dict[str, LazyClasses] = {}
         self._of_lazy: dict[type, ServiceDefinition] = {}

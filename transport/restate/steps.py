@@ -37,7 +37,7 @@ class _Step(NamedTuple):
 
 
 class Steps:
-    """Steps of one attempt. `wake` is called when a result was proposed; `where` names the invocation in the log."""
+    """Steps of one attempt. `wake` is called when a result was proposed, `failed` with the name of a step that failed."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Steps:
         executor: Executor | None,
         max_payload: int,
         wake: Callable[[], None],
-        where: str,
+        failed: Callable[[str, BaseException], object],
         max_failure: int,
     ) -> None:
         self._machine = machine
@@ -53,7 +53,7 @@ class Steps:
         self._max_payload = max_payload
         self._max_failure = max_failure
         self._wake = wake
-        self._where = where
+        self._failed = failed
         self._requested: dict[int, _Step] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._over = False
@@ -110,7 +110,7 @@ class Steps:
             try:
                 self._machine.propose(handle, result)
             except MachineError as error:  # the attempt has ended meanwhile
-                log.debug("%s: the result of %s came too late: %s", self._where, step.name, error)
+                log.debug("The result of the step %s came too late: %s", step.name, error)
         self._wake()
 
     async def _call(self, step: _Step) -> Any:
@@ -123,14 +123,14 @@ class Steps:
         """The step has failed: the server decides when another attempt executes it again, or that there is none."""
         if self._over:
             return
-        log.warning("%s: the step %s failed: %s", self._where, step.name, short_reason(error), exc_info=error)
+        self._failed(step.name, error)
         stacktrace = "".join(traceback.format_exception(error))
         failure = Failure(500, short_reason(error), stacktrace=stacktrace)
         took_ms = round((time.monotonic() - began) * 1000)
         try:
             self._machine.propose_retry(handle, failure, took_ms, _retry(step.retry))
         except MachineError as ended:
-            log.debug("%s: the failure of %s came too late: %s", self._where, step.name, ended)
+            log.debug("The failure of the step %s came too late: %s", step.name, ended)
         self._wake()
 
 
