@@ -15,7 +15,10 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("click", "httpx", "rich"):
             raise
-        print(f"The command line requires {missing}. Install it: pip install 'virtual-actors[cli]'", file=sys.stderr)
+        extra = "restate" if sys.argv[1:2] in (["restate"], ["deploy"]) else "cli"
+        print(
+            f"The command line requires {missing}. Install it: pip install 'virtual-actors[{extra}]'", file=sys.stderr
+        )
         sys.exit(2)
     set_up_streams()
     cli(prog_name="actors")

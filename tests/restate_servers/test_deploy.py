@@ -221,7 +221,7 @@ def test_a_policy_that_restate_does_not_know_is_refused(releases: Releases) -> N
     refused = releases.deploy(target, "http://127.0.0.1:1")
     assert refused.code == 1
     assert refused.err == (
-        "Error: Limited.work: RetryPolicy(max_duration=...) does not exist on Restate. Use max_attempts.\n"
+        "Error: Limited.work: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts.\n"
     )
 
 

@@ -86,6 +86,6 @@ def refused(catalog: Catalog, retry: RetryPolicy) -> list[str]:
             policy = handler.retry or retry
             if policy.max_duration is not None:
                 found.append(
-                    f"{handler.target}: RetryPolicy(max_duration=...) does not exist on Restate. Use max_attempts."
+                    f"{handler.target}: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts."
                 )
     return found

@@ -87,7 +87,9 @@ class Sdk:
         try:
             return Verifier(self._internal, self._internal.PyIdentityVerifier(list(keys)))
         except Exception as error:  # of a class that is not in all supported releases
-            raise ActorsError(f"The identity key is not valid: {error}") from None
+            raise ActorsError(
+                f"{', '.join(keys)} is not a valid identity key: {error}. Use publickeyv1_..., as the server prints it."
+            ) from None
 
 
 class Verifier:

@@ -25,8 +25,12 @@ def web_address(context: click.Context, parameter: click.Parameter, value: str) 
     """The value of an option that is a URL, without a trailing slash."""
     try:
         return checked_url(value)
-    except BadArguments as error:
-        raise click.BadParameter(error.message.removeprefix("url="), context, parameter) from None
+    except BadArguments:
+        known = parameter.get_default(context)
+        example = known if isinstance(known, str) else "http://localhost:9080"
+        raise click.BadParameter(
+            f"{value!r} is not a valid URL. Use {example}, for example.", context, parameter
+        ) from None
 
 
 restate_option = click.option(

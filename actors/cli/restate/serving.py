@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from actors.cli.serving import allow_many_files
 from actors.cli.target import BadTarget, load_app
 from actors.errors import ActorsError, DefinitionError
 from actors.transport.restate import Endpoint, endpoint
+from actors.transport.restate.manifest import refused
 from actors.transport.server.sockets import CannotListen, bound
 
 GRACE_S = 10.0
@@ -54,6 +56,9 @@ class Serving:
         served = endpoint(app, identity_keys=self.identity_keys, streams=self.streams)
         for listening in bound(self.host, self.port):  # says why it cannot listen; granian would end the process
             listening.close()
+        options = app.engine_options()
+        for unsupported in refused(options.catalog, options.retry):
+            logging.getLogger("actors").warning("%s `actors deploy` refuses the app.", unsupported)
         if not self.identity_keys and not _is_loopback(self.host):
             logging.getLogger("actors").warning(
                 "The endpoint listens on %s without an identity key: anyone who reaches it can run each handler with any input. "
@@ -81,8 +86,7 @@ class Serving:
         served.close()
 
     def _announcement(self, services: dict[str, Any]) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        url = f"http://{host}:{self.port}"
+        url = f"http://{_reached_at(self.host)}:{self.port}"
         return (
             f"Serving {', '.join(services)} to restate-server at {url}. Ctrl-C stops it.\n"
             f"Register it: actors deploy {self.target} --at {url}{'' if self.streams else ' --http1'}"
@@ -106,6 +110,15 @@ def granian(served: Endpoint, host: str, port: int, http1: bool) -> Any:
         backlog=1024,
         http2_settings=HTTP2Settings(max_concurrent_streams=STREAMS),
     )
+
+
+def _reached_at(host: str) -> str:
+    """How others name this machine: one spelling, since a server takes each URL for an endpoint of its own."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    if host == "127.0.0.1":
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_loopback(host: str) -> bool:
