@@ -561,7 +561,7 @@ class Mistaken(VirtualObject):
         return undefined_name  # type: ignore[name-defined, no-any-return]  # noqa: F821
 
 
-@pytest.mark.expects_log("an attempt failed: NameError", "failed again, 2 times in this process: NameError")
+@pytest.mark.expects_log("an attempt failed")
 async def test_a_traceback_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async with World(Mistaken) as world:
         invocation = world.invocation("Mistaken", "a", "add")
@@ -569,10 +569,11 @@ async def test_a_traceback_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
             await world.outcome(invocation, retries=2)
     failed = [record for record in caplog.records if "an attempt failed" in record.getMessage()]
     assert [record.exc_info is not None for record in failed] == [True, False, False]
+    assert "failed again, 3 times in this process: NameError" in failed[-1].getMessage()
     assert {record.invocation_id for record in failed} == {invocation.input.invocation_id}  # type: ignore[attr-defined]
 
 
-@pytest.mark.expects_log("an attempt failed: NameError")
+@pytest.mark.expects_log("an attempt failed")
 async def test_with_debug_a_mistake_ends_the_invocation_after_three_attempts() -> None:
     async with World(Mistaken, debug=True) as world:
         invocation = world.invocation("Mistaken", "a", "add")
