@@ -24,8 +24,8 @@ from rich.console import Console
 
 from actors.cli.commands import cli
 from actors.cli.file.requests import LEFT
-from actors.cli.file.tables import show_invocations
 from actors.cli.show.layout import Page
+from actors.cli.show.records import show_invocations
 from actors.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS, steps
 from tests.storage.rows import image
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
-from rich.console import Console
 
 from actors.cli.file.database import Database
 from actors.cli.file.requests import Verdict
-from actors.cli.show.layout import Page
+from actors.cli.selecting import DONE
+from actors.cli.show.records import print_json
 from actors.storage.records import InvocationRow, Status
-
-DONE = {"cancel": "cancellation requested", "pause": "paused", "resume": "resumed", "purge": "purged", "kill": "killed"}
-DONE |= {"restart": "restarted as", "resolve": "resolved", "reject": "rejected"}
 
 STALE = "No app is running on this file; this is its last commit."
 
@@ -39,15 +33,3 @@ def report(verdicts: Sequence[Verdict], as_json: bool) -> int:
 def is_stale(database: Database, rows: Sequence[InvocationRow]) -> bool:
     """Whether some of the invocations are open although no app runs."""
     return not database.visitor.owned() and any(row.status < Status.SUCCEEDED for row in rows)
-
-
-def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
-
-
-def page() -> Page:
-    return Page(Console(highlight=False))
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -7,11 +7,12 @@ import json
 import click
 import msgspec
 
-from actors.cli.file.answers import now, page, print_json, report
+from actors.cli.file.answers import report
 from actors.cli.file.database import visiting
 from actors.cli.file.options import database_option, json_option, misplaced_option, reporting, wait_option
 from actors.cli.file.requests import Request, ask
 from actors.cli.file.tables import show_awakeables
+from actors.cli.show.records import now, page, print_json
 from actors.errors import BadArguments
 
 

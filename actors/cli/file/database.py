@@ -6,19 +6,17 @@ import contextlib
 import datetime
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import click
 
 from actors.app.options import database_path
+from actors.cli.show.records import Facts
 from actors.cli.show.timeline import Line, decoded
 from actors.errors import BadId, DefinitionError, UnknownInvocation
 from actors.journal.ids import IdMint
 from actors.model.names import address
 from actors.storage.records import Flag, InvocationRow, Mode, Status
 from actors.storage.sqlite.visitor import Visitor
-
-Facts = dict[str, Any]
 
 EVERYTHING = 2**62
 

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
 
-from actors.app.listing import statuses_of
-from actors.cli.file.answers import STALE, is_stale, now, page, print_json, report
+from actors.cli.file.answers import STALE, is_stale, report
 from actors.cli.file.database import visiting
 from actors.cli.file.options import (
     database_option,
-    filter_options,
     json_option,
     misplaced_option,
     reporting,
     wait_option,
 )
 from actors.cli.file.requests import Request, ask
-from actors.cli.file.tables import show_invocation, show_invocations
+from actors.cli.file.tables import show_invocation
 from actors.cli.file.waits import waits_of
-from actors.errors import BadArguments
-from actors.storage.records import InvocationRow, Status
+from actors.cli.selecting import HELP, confirm, filter_options, numbers_of, selected
+from actors.cli.show.records import now, page, print_json, show_invocations
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-# The statuses that an operation selects by default: those in which it has an effect.
-SENSIBLE = {
-    "cancel": ("open",),
-    "kill": ("open",),
-    "pause": ("pending", "running", "blocked", "backing-off"),
-    "resume": ("paused", "backing-off"),
-    "restart": ("ended",),
-    "purge": ("ended",),
-}
-# The statuses in which an operation may have an effect: no others may be requested.
-POSSIBLE = {**SENSIBLE, "pause": (*SENSIBLE["pause"], "paused")}
 
 
 @click.group()
@@ -64,7 +49,7 @@ async def list_invocations(
     as_json: bool,
 ) -> int:
     """List invocations, the newest first."""
-    numbers = _numbers(statuses)
+    numbers = numbers_of(statuses)
     async with visiting(db) as database:
         rows = await database.matching(service, key, handler, numbers, limit + 1)
         found = [database.facts(row) for row in rows[:limit]]
@@ -117,7 +102,7 @@ async def show(id: str, db: str, as_json: bool) -> int:
     return 0
 
 
-def _operation(name: str, help: str, *more: Decorator) -> None:
+def _operation(name: str, *more: Decorator) -> None:
     """Add the command `name`, for ids or for the invocations that match filters."""
 
     async def operate(
@@ -132,20 +117,15 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
         as_json: bool,
         keep: int | None = None,
     ) -> int:
-        filtered = bool(service or key or handler or statuses)
-        if bool(ids) == filtered:
-            raise click.UsageError(f"Give {name} either ids, or filters: --service, --key, --handler, --status.")
-        numbers = _numbers(statuses or SENSIBLE[name])
-        if statuses:
-            numbers = _possible(name, numbers)
+        numbers = selected(name, ids, (service, key, handler), statuses)
         argument = None if keep is None else str(keep)
         async with visiting(db, asks=True) as database:
-            if filtered:
+            if not ids:
                 rows = await database.matching(service, key, handler, numbers, -1)
                 if not rows:
                     click.echo("[]" if as_json else "No invocation matches.")
                     return 0
-                _confirm(name, rows, yes)
+                confirm(name, [row.service for row in rows], yes)
                 ids = tuple(database.ids.invocation(row.seq) for row in rows)
             requests = [Request(name, id, argument) for id in dict.fromkeys(map(database.named, ids))]
             return report(await ask(database, requests, wait), as_json)
@@ -155,26 +135,7 @@ def _operation(name: str, help: str, *more: Decorator) -> None:
     decorators += [database_option, *more, filter_options, click.argument("ids", nargs=-1, metavar="[ID]...")]
     for decorate in decorators:
         command = decorate(command)
-    invocations.command(name, help=help)(command)
-
-
-def _confirm(name: str, rows: Sequence[InvocationRow], yes: bool) -> None:
-    """Say how many invocations there are, and ask for confirmation. Raises click.Abort."""
-    count = f"{len(rows):,} invocation{'s' if len(rows) > 1 else ''}"
-    services = sorted({row.service for row in rows})
-    question = f"{name.capitalize()} {count} of {', '.join(services)}?"
-    if yes:
-        click.echo(f"{name.capitalize()}: {count} of {', '.join(services)}.", err=True)
-        return
-    try:
-        sure = click.confirm(question, err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise  # Ctrl-C
-        click.echo("\nNothing was done: confirmation requires a terminal. Add --yes.", err=True)
-        sys.exit(1)
-    if not sure:
-        raise click.Abort
+    invocations.command(name, help=HELP[name])(command)
 
 
 class Position(click.ParamType[int]):
@@ -193,35 +154,11 @@ class Position(click.ParamType[int]):
         )
 
 
-_operation("cancel", "Cancel invocations: first the invocations they call, then their own handlers, at the next await.")
-_operation("kill", "End invocations, and the invocations they call, without running their code.")
-_operation("pause", "Stop invocations at their current position until they are resumed.")
-_operation("resume", "Start the next attempt of paused invocations now.")
-_operation(
-    "restart",
-    "Repeat ended invocations as new ones: from the input, or with part of the journal kept.",
-    click.option(
-        "--keep",
-        type=Position(),
-        metavar="N",
-        help="Keep the journal up to position N: commands up to N are not executed again.",
-    ),
+_keep = click.option(
+    "--keep",
+    type=Position(),
+    metavar="N",
+    help="Keep the journal up to position N: commands up to N are not executed again.",
 )
-_operation("purge", "Delete ended invocations and their journals.")
-
-
-def _numbers(statuses: tuple[str, ...]) -> list[int]:
-    try:
-        return statuses_of(statuses)
-    except BadArguments as error:
-        raise click.BadParameter(error.message.removeprefix("status="), param_hint="--status") from None
-
-
-def _possible(name: str, numbers: list[int]) -> list[int]:
-    """The statuses in which the operation may have an effect. Raises click.BadParameter if there are none."""
-    possible = statuses_of(POSSIBLE[name])
-    found = [number for number in numbers if number in possible]
-    if not found:
-        words = ", ".join(Status.NAMES[number] for number in possible)
-        raise click.BadParameter(f"{name} has an effect only on invocations that are: {words}.", param_hint="--status")
-    return found
+for _name in HELP:
+    _operation(_name, *([_keep] if _name == "restart" else []))

@@ -11,9 +11,8 @@ import click
 
 from actors import run
 from actors.cli.file.database import database_file
-from actors.cli.show.streams import typed
+from actors.cli.words import texts
 from actors.storage.errors import ActorsError
-from actors.storage.records import Status
 
 database_option = click.option(
     "--db",
@@ -43,55 +42,19 @@ def _seconds(value: float) -> float:
     return value
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--status",
-            "statuses",
-            multiple=True,
-            metavar="STATUS",
-            help=f"{', '.join(Status.NAMES)}, open or ended; may be repeated.",
-        ),
-        click.option("--handler", metavar="NAME"),
-        click.option("--key", metavar="KEY"),
-        click.option("--service", metavar="NAME", help="Only of this class."),
-    ):
-        command = option(command)
-    return command
-
-
 def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
     """A command that ends with the exit code it returns; an error is one line on stderr, and exit code 1."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            code = run(command(*args, **_texts(kwargs)))
+            code = run(command(*args, **texts(kwargs, paths=("db",))))
         except ActorsError as error:
             click.echo(f"Error: {error}", err=True)
             code = 1
         sys.exit(code)
 
     return wrapped
-
-
-def _texts(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, with texts decoded as typed, except for paths. Raises click.UsageError."""
-    return {
-        name: tuple(_text(name, one) for one in value) if isinstance(value, tuple) else _text(name, value)
-        for name, value in values.items()
-    }
-
-
-def _text(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or name == "db":
-        return value
-    text = typed(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise click.UsageError(f"{name.upper()} is not valid Unicode text: {text!r}.") from None
-    return text
 
 
 def misplaced_db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from actors.cli.file.answers import now, page, print_json
 from actors.cli.file.database import moment_text, visiting
 from actors.cli.file.options import database_option, json_option, misplaced_option, reporting
 from actors.cli.file.tables import show_requests
+from actors.cli.show.records import now, page, print_json
 
 
 @click.group()

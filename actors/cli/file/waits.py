@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.cli.file.database import Database, Facts, moment_text
+from actors.cli.file.database import Database, moment_text
+from actors.cli.show.records import Facts
 from actors.cli.show.timeline import Line
 from actors.journal.tries import Tries
 from actors.model.names import address
