@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from actors.cli.restate.awakeable_commands import open_awakeables
 from actors.errors import ActorsError, ServerUnreachable
+from actors.transport.restate import records
 from actors.transport.restate.admin import Admin, discovered
 from tests.restate_servers.releases import server_in
 from tests.restate_servers.servers import RestateServer, free_port, missing
@@ -143,11 +145,30 @@ async def test_a_server_that_is_too_old_is_refused(version: str, supported: bool
                 await server.check()
 
 
-async def test_a_query_waits_until_a_server_that_starts_can_answer() -> None:
-    starting = {"message": "Datafusion error: External error: node lookup for partition 0 failed"}
+@pytest.mark.parametrize(
+    "text",
+    ["node lookup for partition 0 failed", "expecting a partition store", "partition 1 doesn't exist on this node"],
+)
+async def test_a_query_waits_until_a_server_that_starts_can_answer(text: str) -> None:
+    starting = {"message": f"Datafusion error: External error: {text}"}
     answers = iter([httpx.Response(500, json=starting), httpx.Response(200, json={"rows": [{"n": 1}]})])
     async with Admin(URL, answering(lambda _: next(answers))) as server:
         assert await server.query("SELECT 1") == [{"n": 1}]
+
+
+async def test_a_server_that_does_not_say_what_is_awaited_is_named() -> None:
+    queries: list[str] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/version":
+            return httpx.Response(200, json=VERSION)
+        queries.append(json.loads(request.content)["query"])
+        return httpx.Response(200, json={"rows": []})
+
+    async with Admin(URL, answering(reply)) as server:
+        with pytest.raises(ActorsError, match=f"The restate-server at {URL} does not say .* Upgrade it to 1.7."):
+            await open_awakeables(server, None, None, None)
+    assert queries == [records.HAS_AWAKEABLES]
 
 
 # --- an endpoint --------------------------------------------------------------------------------------------------------

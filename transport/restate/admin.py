@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from actors.errors import ActorsError, ServerUnreachable
@@ -27,7 +27,8 @@ except ModuleNotFoundError as missing:
 TIMEOUT_S = 60.0  # the server calls the endpoint meanwhile
 STARTING_S = 10.0  # how long a server that has started may not answer queries
 LOOK_EVERY_S = 0.1
-_STARTING = "node lookup for partition"  # it does not know yet which of its partitions it leads
+# It does not know yet which of its partitions it leads, or has not opened them.
+_STARTING = ("node lookup for partition", "expecting a partition store", "doesn't exist on this node")
 OLDEST = (1, 5)  # the first release that reads the discovery document with retry policies
 
 _OPEN = (
@@ -57,6 +58,16 @@ class Deployment:
     services: tuple[str, ...]
     current: tuple[str, ...]
     open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """What the server answers to an operation on an invocation: done, requested (it is done in a moment) or "refused", with the
+    server's text. `restarted` is the id of a new invocation."""
+
+    status: Literal["done", "requested", "refused"]
+    text: str = ""
+    restarted: str | None = None
 
 
 class Admin:
@@ -125,6 +136,15 @@ class Admin:
         if answer.status_code not in (404, 409):
             self._done(answer)
 
+    async def operate(self, operation: str, id: str) -> Operated:
+        """Cancel, kill, pause, resume, restart or purge an invocation. Raises ServerUnreachable."""
+        path = "restart-as-new" if operation == "restart" else operation
+        answer = await self._answer("PATCH", f"/invocations/{quote(id, safe='')}/{path}")
+        if not answer.is_success:
+            return Operated("refused", _text(answer))
+        status: Literal["done", "requested"] = "requested" if answer.status_code == 202 else "done"
+        return Operated(status, restarted=_object(answer).get("new_invocation_id"))
+
     async def clear_state(self, service: str, key: str) -> None:
         """Remove the state of an object."""
         change = {"object_key": key, "new_state": {}}
@@ -135,7 +155,8 @@ class Admin:
         deadline = time.monotonic() + STARTING_S
         while True:
             answer = await self._answer("POST", "/query", {"query": sql})
-            if answer.is_success or _STARTING not in answer.text or time.monotonic() > deadline:
+            starting = any(text in answer.text for text in _STARTING)
+            if answer.is_success or not starting or time.monotonic() > deadline:
                 break
             await asyncio.sleep(LOOK_EVERY_S)
         rows: list[dict[str, Any]] = _object(self._done(answer))["rows"]
@@ -153,11 +174,7 @@ class Admin:
     def _done(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:
             return answer
-        try:
-            text = str(answer.json()["message"])
-        except (ValueError, LookupError, TypeError):
-            text = answer.text.strip() or answer.reason_phrase
-        raise ActorsError(f"The restate-server at {self.url} refuses it ({answer.status_code}): {text}")
+        raise ActorsError(f"The restate-server at {self.url} refuses it ({answer.status_code}): {_text(answer)}")
 
 
 async def discovered(url: str, transport: httpx.AsyncBaseTransport | None = None) -> dict[str, Any] | None:
@@ -209,6 +226,14 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _text(answer: httpx.Response) -> str:
+    """What the server says about a failure."""
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, LookupError, TypeError):
+        return answer.text.strip() or answer.reason_phrase
 
 
 def _said(error: Exception) -> str:

@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,8 +17,10 @@ import click
 from actors import run
 from actors.cli.show.layout import safe
 from actors.cli.target import BadTarget
+from actors.cli.words import texts
 from actors.errors import ActorsError, BadArguments, DefinitionError
 from actors.transport.client.connection import checked_url
+from actors.transport.restate.admin import Admin
 
 T = TypeVar("T")
 
@@ -66,6 +70,24 @@ def result_of(work: Coroutine[Any, Any, T], as_json: bool) -> T:
         _end(error.error, str(error), 1, as_json)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    """A command that ends with the exit code it returns."""
+
+    @functools.wraps(command)
+    def wrapped(as_json: bool, **options: Any) -> None:
+        sys.exit(result_of(command(as_json=as_json, **texts(options)), as_json))
+
+    return wrapped
+
+
+@contextlib.asynccontextmanager
+async def asking(url: str) -> AsyncIterator[Admin]:
+    """The admin API there. Raises ActorsError if no supported restate-server answers."""
+    async with Admin(url) as admin:
+        await admin.check()
+        yield admin
 
 
 def _end(error: str, message: str, code: int, as_json: bool) -> NoReturn:

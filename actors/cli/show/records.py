@@ -55,9 +55,9 @@ def show_facts(page: Page, facts: Facts, now: datetime.datetime) -> None:
 
 def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str]]:
     status = facts["status"]
-    if facts["held"]:
+    if facts.get("held"):
         status += " by an operator"
-    if facts["cancel_requested"]:
+    if facts.get("cancel_requested"):
         status += ", cancellation requested"
     details = [("id", facts["id"]), ("status", status)]
     details.append(("accepted", f"{facts['accepted_at']}, {age(facts['accepted_at'], now)} ago"))
@@ -65,7 +65,7 @@ def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str]]:
         details.append(("ended", f"{facts['ended_at']}, {age(facts['ended_at'], now)} ago"))
     if facts["failed_attempts"]:
         details.append(("failed attempts", str(facts["failed_attempts"])))
-    if facts["mode"] != "exclusive":
+    if facts.get("mode", "exclusive") != "exclusive":
         details.append(("mode", facts["mode"]))
     details.append(("arguments", ", ".join(_json(one) for one in facts["arguments"]) or "none"))
     for name in ("headers", "called_by", "idempotency_key", "restarted_from"):
@@ -76,9 +76,8 @@ def _details(facts: Facts, now: datetime.datetime) -> list[tuple[str, str]]:
         details.append(("result", _json(facts["result"])))
     if facts["failure"]:
         failure = facts["failure"]
-        details.append(
-            ("failure", f"{failure['message']} ({failure.get('error', 'terminal_error')}, {failure['code']})")
-        )
+        error = failure.get("error", "terminal_error")
+        details.append(("failure", f"{failure['message']} ({f'{error}, ' if error else ''}{failure['code']})"))
         if failure.get("metadata"):
             details.append(("metadata", _json(failure["metadata"])))
     return details

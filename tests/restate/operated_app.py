@@ -1,0 +1,60 @@
+"""An app whose invocations get into each status on a restate-server."""
+
+from __future__ import annotations
+
+from actors import App, Context, Limits, RetryPolicy, Service, TerminalError, VirtualObject, handler
+
+given: list[str] = []  # ids of awakeables, as handlers know them
+broken = {"is": True}
+
+
+class Desk(VirtualObject):
+    count: int = 0
+    note: str = ""
+
+    @handler
+    async def add(self, by: int = 1) -> int:
+        self.count += by
+        return self.count
+
+    @handler
+    async def write(self, text: str) -> None:
+        self.note = text
+
+    @handler
+    async def wait(self, ctx: Context) -> str:
+        first, second = ctx.awakeable(str), ctx.awakeable(str)
+        given.extend((first.id, second.id))
+        return await first + await second
+
+    @handler
+    async def sleep(self, ctx: Context) -> None:
+        await ctx.sleep(3600)
+
+    @handler
+    async def ask(self, ctx: Context, other: str) -> int:
+        await ctx.object(Desk, other).sleep()
+        return 1
+
+    @handler
+    async def refuse(self) -> None:
+        raise TerminalError("never", code=409)
+
+    @handler(retry=RetryPolicy(max_attempts=1))
+    async def mend(self) -> str:
+        if broken["is"]:
+            raise ValueError("not now")
+        return "mended"
+
+    @handler(retry=RetryPolicy(initial_interval=600))
+    async def fail(self) -> None:
+        raise ValueError("later")
+
+
+class Mailer(Service):
+    @handler
+    async def deliver(self, ctx: Context) -> None:
+        await ctx.sleep(3600)
+
+
+app = App(Desk, Mailer, limits=Limits(suspend_after=0.05))
