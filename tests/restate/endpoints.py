@@ -22,11 +22,10 @@ class Endpoints:
         self._thread.start()
         self._served: list[tuple[Endpoint, Any, asyncio.Future[None]]] = []
 
-    def serve(self, app: App, port: int | None = None, http1: bool = False, identity_keys: tuple[str, ...] = ()) -> str:
+    def serve(self, app: App, port: int | None = None) -> str:
         """Start an endpoint, and return its URL."""
         port = port or free_port()
-        served = endpoint(app, identity_keys=identity_keys, streams=not http1)
-        self._do(self._begin(served, port, http1))
+        self._do(self._begin(endpoint(app, streams=True), port))
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health")
         return url
@@ -43,8 +42,8 @@ class Endpoints:
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
-    async def _begin(self, served: Endpoint, port: int, http1: bool) -> None:
-        server = granian(served, "127.0.0.1", port, http1)
+    async def _begin(self, served: Endpoint, port: int) -> None:
+        server = granian(served, "127.0.0.1", port, http1=False)
         self._served.append((served, server, asyncio.ensure_future(server.serve())))
 
     async def _end(self) -> None:

@@ -1,4 +1,5 @@
-"""Releases of an app as processes: modules that are written to a folder, endpoints that serve them, and commands of `actors`."""
+"""Releases of an app: modules that are written to a folder, endpoints that serve them, and commands of `actors`, as processes or in
+this one."""
 
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from click.testing import CliRunner
 
-from tests.restate_servers.servers import RestateServer, end, free_port, wait_for
+from actors.cli.commands import cli
+from actors.cli.target import load_app
+from tests.restate.endpoints import Endpoints
+from tests.restate_server import RestateServer, end, free_port, wait_for
 
 HEAD = """
 from actors import App, Context, RetryPolicy, Service, VirtualObject, handler, schedule, shared
@@ -60,10 +65,12 @@ class Outcome:
 class Releases:
     """`folder` holds the modules; each has a name of its own in the test."""
 
-    def __init__(self, folder: Path, server: RestateServer) -> None:
+    def __init__(self, folder: Path, server: RestateServer, endpoints: Endpoints) -> None:
         self.folder = folder
         self.server = server
+        self._endpoints = endpoints
         self._ends = contextlib.ExitStack()
+        self._written: list[str] = []
 
     def write(self, name: str, *classes: str) -> str:
         """A module with an app of these classes, as the target of commands."""
@@ -74,11 +81,16 @@ class Releases:
             if line[:6] == "class "
         ]
         (self.folder / f"{name}.py").write_text(HEAD + "\n".join(classes) + f"\napp = App({', '.join(names)})\n")
+        self._written.append(name)
         return f"{name}:app"
 
-    def serve(self, target: str, *options: str, port: int | None = None) -> str:
-        """Start an endpoint, and return its URL. It ends with the test."""
-        port = port or free_port()
+    def serve(self, target: str, port: int | None = None) -> str:
+        """Start an endpoint in this process, and return its URL. It ends with the test."""
+        return self._endpoints.serve(load_app(target), port)
+
+    def serve_process(self, target: str, *options: str) -> str:
+        """Type `actors restate serve`, and return the URL. The process ends with the test."""
+        port = free_port()
         command = [
             sys.executable,
             "-m",
@@ -101,21 +113,45 @@ class Releases:
         return url
 
     def end_endpoints(self) -> None:
+        self._endpoints.end_all()
         self._ends.close()
 
-    def run(self, *arguments: str, hidden: tuple[str, ...] = ()) -> Outcome:
-        """A command of `actors`; modules in `hidden` count as not installed."""
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """The modules can be imported here, and are forgotten afterwards: the next test has others of the same names."""
+        sys.path.insert(0, str(self.folder))
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.folder))
+            for name in self._written:
+                sys.modules.pop(name, None)
+
+    def run(self, *arguments: str) -> Outcome:
+        """A command of `actors`, in this process."""
+        done = CliRunner().invoke(cli, arguments, env=self._environment())
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    def run_process(self, *arguments: str, hidden: tuple[str, ...] = ()) -> Outcome:
+        """A command line of `actors`; modules in `hidden` count as not installed."""
         hide = "".join(f"sys.modules[{name!r}] = None; " for name in hidden)
         program = f"import sys; {hide}from actors.__main__ import main; main()"
-        environment = {**os.environ, "ACTORS_RESTATE": self.server.admin, "COLUMNS": ""}
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=100,
+            cwd=self.folder, env={**os.environ, **self._environment()}, capture_output=True, text=True, timeout=100,
         )  # fmt: skip
         return Outcome(done.returncode, done.stdout, done.stderr)
 
-    def deploy(self, target: str, url: str, *options: str, hidden: tuple[str, ...] = ()) -> Outcome:
-        return self.run("deploy", target, "--at", url, "--ingress", self.server.ingress, *options, hidden=hidden)
+    def _environment(self) -> dict[str, str]:
+        return {"ACTORS_RESTATE": self.server.admin, "COLUMNS": ""}
+
+    def deploy(self, target: str, url: str, *options: str) -> Outcome:
+        return self.run(*self.deploying(target, url), *options)
+
+    def deploying(self, target: str, url: str) -> list[str]:
+        return ["deploy", target, "--at", url, "--ingress", self.server.ingress]
 
     def call(self, path: str, body: Any = None) -> Any:
         """The value of a handler, over the ingress."""
@@ -135,11 +171,12 @@ def server_in(folder: Path, environment: dict[str, str] | None = None) -> Iterat
 
 
 @contextlib.contextmanager
-def releases_in(folder: Path, server: RestateServer) -> Iterator[Releases]:
+def releases_in(folder: Path, server: RestateServer, endpoints: Endpoints) -> Iterator[Releases]:
     """Nothing is registered before the test, and nothing of it stays."""
-    releases = Releases(folder, server)
+    releases = Releases(folder, server, endpoints)
     try:
-        yield releases
+        with releases.importable():
+            yield releases
     finally:
         releases.end_endpoints()
         for row in server.query("SELECT id FROM sys_invocation WHERE status != 'completed'"):

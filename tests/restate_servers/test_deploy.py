@@ -1,4 +1,4 @@
-"""`actors deploy` and `actors restate releases`, against a restate-server and endpoints that are processes."""
+"""`actors deploy` and `actors restate releases`, against a restate-server; some of the commands and endpoints are processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from actors.cli.restate.descriptions import differences, listed
-from tests.restate_servers.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
-from tests.restate_servers.servers import RestateServer, free_port, missing
+from tests.restate.endpoints import Endpoints
+from tests.restate.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
+from tests.restate_server import RestateServer, free_port, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -57,9 +58,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestateServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[Endpoints]:
+    endpoints = Endpoints()
+    yield endpoints
+    endpoints.close()
+
+
 @pytest.fixture
-def releases(tmp_path: Path, server: RestateServer) -> Iterator[Releases]:
-    with releases_in(tmp_path, server) as releases:
+def releases(tmp_path: Path, server: RestateServer, endpoints: Endpoints) -> Iterator[Releases]:
+    with releases_in(tmp_path, server, endpoints) as releases:
         yield releases
 
 
@@ -101,8 +109,8 @@ def test_a_long_list_of_differences_is_cut() -> None:
 
 def test_a_release_is_registered_and_its_classes_can_be_called(releases: Releases) -> None:
     target = releases.write("first", COUNTER, GREETER)
-    url = releases.serve(target)
-    done = releases.deploy(target, url)
+    url = releases.serve_process(target)
+    done = releases.run_process(*releases.deploying(target, url))
     assert done.code == 0, done.err
     assert re.fullmatch(rf"Registered: Counter, Greeter at {url}, deployment dp_\w+\.\n", done.out)
     assert releases.call("Counter/a/add", 5) == 5
@@ -221,13 +229,13 @@ def test_a_policy_that_restate_does_not_know_is_refused(releases: Releases) -> N
     refused = releases.deploy(target, "http://127.0.0.1:1")
     assert refused.code == 1
     assert refused.err == (
-        "Error: Limited.work: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts.\n"
+        "Error: Limited.work: RetryPolicy(max_duration=...) does not exist on Restate. Use max_attempts.\n"
     )
 
 
 def test_an_endpoint_that_does_not_stream_is_deployed_with_http1(releases: Releases) -> None:
     target = releases.write("plain", COUNTER)
-    url = releases.serve(target, "--http1")
+    url = releases.serve_process(target, "--http1")
     refused = releases.deploy(target, url)
     assert refused.code == 1 and "then deploy it with --http1" in refused.err
     assert releases.deploy(target, url, "--http1").code == 0
@@ -255,12 +263,12 @@ def signing_key(folder: Path) -> tuple[Path, str]:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_an_endpoint_for_signed_requests_is_compared_by_the_server(tmp_path: Path) -> None:
+def test_an_endpoint_for_signed_requests_is_compared_by_the_server(tmp_path: Path, endpoints: Endpoints) -> None:
     private, public = signing_key(tmp_path)
     environment = {"RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE": str(private)}
-    with server_in(tmp_path / "server", environment) as server, releases_in(tmp_path, server) as releases:
+    with server_in(tmp_path / "server", environment) as server, releases_in(tmp_path, server, endpoints) as releases:
         served, here = releases.write("signed", COUNTER), releases.write("unsigned", WITH_MORE)
-        url = releases.serve(served, "--identity-key", public)
+        url = releases.serve_process(served, "--identity-key", public)
         refused = releases.deploy(here, url)
         assert refused.code == 1 and "serves another release: Counter/get is missing there." in refused.err
         assert releases.deploy(served, url).code == 0
@@ -313,13 +321,13 @@ def test_wrong_usage_ends_with_exit_code_2(releases: Releases, arguments: list[s
 
 def test_an_endpoint_without_the_extra_says_what_to_install(releases: Releases) -> None:
     target = releases.write("no_extra", COUNTER)
-    refused = releases.run("restate", "serve", target, hidden=("restate",))
+    refused = releases.run_process("restate", "serve", target, hidden=("restate",))
     assert refused.code == 2 and "pip install 'virtual-actors[restate]'" in refused.err
 
 
 def test_deploy_does_not_require_the_extra(releases: Releases) -> None:
     target = releases.write("no_sdk", COUNTER)
-    done = releases.deploy(target, releases.serve(target), hidden=("restate", "granian"))
+    done = releases.run_process(*releases.deploying(target, releases.serve(target)), hidden=("restate", "granian"))
     assert done.code == 0, done.err
 
 
