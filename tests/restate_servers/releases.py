@@ -19,8 +19,8 @@ from click.testing import CliRunner
 
 from actors.cli.commands import cli
 from actors.cli.target import load_app
-from tests.restate.endpoints import Endpoints
-from tests.restate_server import RestateServer, end, free_port, wait_for
+from tests.restate_servers.endpoints import Endpoints
+from tests.restate_servers.servers import RestateServer, end, free_port, wait_for
 
 HEAD = """
 from actors import App, Context, RetryPolicy, Service, VirtualObject, handler, schedule, shared

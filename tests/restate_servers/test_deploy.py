@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from actors.cli.restate.descriptions import differences, listed
-from tests.restate.endpoints import Endpoints
-from tests.restate.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
-from tests.restate_server import RestateServer, free_port, missing
+from tests.restate_servers.endpoints import Endpoints
+from tests.restate_servers.releases import COUNTER, WITH_MORE, WITHOUT_WAIT, Releases, releases_in, server_in
+from tests.restate_servers.servers import RestateServer, free_port, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -229,7 +229,7 @@ def test_a_policy_that_restate_does_not_know_is_refused(releases: Releases) -> N
     refused = releases.deploy(target, "http://127.0.0.1:1")
     assert refused.code == 1
     assert refused.err == (
-        "Error: Limited.work: RetryPolicy(max_duration=...) does not exist on Restate. Use max_attempts.\n"
+        "Error: Limited.work: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts.\n"
     )
 
 

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actors.cli.commands import cli
-from tests.restate import operated_app
-from tests.restate.endpoints import Endpoints
-from tests.restate.releases import server_in
-from tests.restate_server import RestateServer, free_port, missing
+from tests.restate_servers import operated_app
+from tests.restate_servers.endpoints import Endpoints
+from tests.restate_servers.releases import server_in
+from tests.restate_servers.servers import RestateServer, free_port, missing
 
 pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=str(missing())),

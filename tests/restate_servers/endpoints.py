@@ -10,7 +10,7 @@ from typing import Any
 from actors import App
 from actors.cli.restate.serving import granian
 from actors.transport.restate import Endpoint, endpoint
-from tests.restate_server import free_port, wait_for
+from tests.restate_servers.servers import free_port, wait_for
 
 
 class Endpoints:
