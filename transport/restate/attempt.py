@@ -181,6 +181,8 @@ class Attempt:
         if given.body:
             checked_content_type(handler, content_type)
         args, kwargs = read_arguments(handler, given.body, content_type)
+        if not kwargs and len(args) == handler.arity:
+            return args, headers  # values of the declared types, as they were decoded
         try:
             text, _ = handler.encode(args, kwargs)
             return handler.decode(text), headers

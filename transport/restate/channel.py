@@ -89,7 +89,12 @@ class Channel:
         if streams and not self._ended:
             await self.flush()
             while not self._ended:
-                await self.wait()
+                if self._reader is not None:
+                    await self.wait()
+                    continue
+                self._take(await self._receive())  # most handlers have not waited: no task is needed
+                if self._gone:
+                    raise Disconnected
         output = self._machine.take_output()
         await self._head()
         await self._send({"type": "http.response.body", "body": output, "more_body": False})
