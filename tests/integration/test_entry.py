@@ -95,7 +95,17 @@ AWAITS: dict[str, Callable[[], Any]] = {
     "a keyed handle, awaited": lambda: kept["keyed handle"],
     "a keyed handle, result": lambda: kept["keyed handle"].result(),
 }
-ELSEWHERE = {"recover", "store_in", "start", "begin", "outside", "cross_origin", "dispatch_call", "dispatch_send"}
+ELSEWHERE = {
+    "recover",
+    "store_in",
+    "start",
+    "begin",
+    "outside",
+    "cross_origin",
+    "dispatch_call",
+    "dispatch_send",
+    "engine_options",
+}
 
 
 def test_every_public_operation_is_tried() -> None:
