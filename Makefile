@@ -13,8 +13,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Test processes: one for each core.
-WORKERS ?= auto
+# Test processes: two for each core, at most eight, because many tests wait for a process that they have started.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(os.cpu_count() or 1, min(8, 2 * (os.cpu_count() or 1))))' 2>/dev/null || echo auto)
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BIN := $(VENV)/bin
