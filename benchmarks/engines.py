@@ -44,15 +44,11 @@ def endpoint(kind: str) -> Iterator[str]:
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdout.readline()
-            wait_until_open(port)
+            wait_for(f"http://127.0.0.1:{port}/health")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.stdin.close()
             process.wait(60)
-
-
-def wait_until_open(port: int) -> None:
-    wait_for(f"http://127.0.0.1:{port}/health")
 
 
 @contextmanager

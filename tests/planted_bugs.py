@@ -2324,6 +2324,20 @@ BUGS = [
         "if over:",
         test="tests/restate",
     ),
+    Bug(
+        "a write on Restate that was refused counts as made",
+        "transport/restate/state.py",
+        "                    self._seen.clear()\n",
+        "",
+        test="tests/restate/test_state.py::test_what_was_changed_beside_a_refused_write_is_kept",
+    ),
+    Bug(
+        "an attribute deleted beside a refused write stays on Restate",
+        "transport/restate/state.py",
+        "                deleted.append(name)\n",
+        "                deleted.append(name)\n                self._held.add(name)\n",
+        test="tests/restate/test_state.py::test_what_was_changed_beside_a_refused_write_is_kept",
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from actors.attempt.placed_message import PlacedMessage
 from actors.attempt.recorder import Recorder
 from actors.errors import TerminalError
 from actors.journal.entries import Entry, Kind
@@ -19,7 +20,7 @@ from actors.model.message import Message
 from actors.model.names import address
 from actors.model.options import Options
 from actors.model.retry import RetryPolicy
-from actors.model.sent_messages import PlacedMessage, SentMessage
+from actors.model.sent_messages import SentMessage
 from actors.serde import ANY, Codec
 from actors.serde.failures import failure_error, failure_text
 
@@ -68,9 +69,6 @@ class Commands(Recorder):
 
     def target(self, service: str, handler: str) -> HandlerDefinition:
         return self.host.handler(service, handler)
-
-    def id_of(self, number: int) -> str:
-        return self.host.ids.invocation(number)
 
     def id_of_awakeable(self, index: int) -> str:
         return self.host.ids.awakeable(self.invocation.seq, index)
@@ -250,7 +248,9 @@ class Commands(Recorder):
         if options.delay_ms:
             name += f" after {options.delay_ms} ms"
         if options.idempotency_key is not None or target.once:
-            return PlacedMessage(self, self._keyed(Kind.SEND, Message(target, key, text, values, options), name))
+            return PlacedMessage(
+                self.host.ids.invocation, self._keyed(Kind.SEND, Message(target, key, text, values, options), name)
+            )
         entry = self.matches_call(Kind.SEND, target, name, text)
         if entry is None:
             host, sender = self.host, self.invocation

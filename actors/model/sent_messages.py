@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from actors.errors import MisusedFuture
 from actors.model.calls import InvocationHandle
-from actors.model.future_host import FutureHost
-from actors.model.futures import JournaledFuture
 
 T = TypeVar("T")
 
@@ -33,26 +31,3 @@ class SentMessage(InvocationHandle[T]):
         raise MisusedFuture(
             "A message sent one way has no result inside a handler. Call the handler and await it instead."
         )
-
-
-class PlacedMessage(SentMessage[T]):
-    """The handle of a message sent under an idempotency key: await it to learn which invocation it has become."""
-
-    __slots__ = ("_attempt", "_placed")
-
-    def __init__(self, attempt: FutureHost, placed: JournaledFuture[Any]) -> None:
-        self._attempt = attempt
-        self._placed = placed
-
-    @property
-    def id(self) -> str:
-        if not self._placed.done():
-            raise MisusedFuture(
-                "This message has an idempotency key, so it may stand for an earlier message. Await the handle "
-                "first; then its id is known."
-            )
-        return self._attempt.id_of(self._placed._value)
-
-    def __await__(self) -> Generator[Any, None, PlacedMessage[T]]:
-        yield from self._placed.__await__()
-        return self

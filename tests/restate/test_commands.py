@@ -353,7 +353,7 @@ async def test_options_travel_with_the_message(world: World) -> None:
     (call,), (send,) = invocation.commands("call"), invocation.commands("send")
     assert call.compared["idempotency_key"] == send.compared["idempotency_key"] == "k"
     assert call.compared["headers"] == [("X-A", "b"), (CHAIN, '["Desk/a"]')]
-    assert send.compared["headers"] == [("X-A", "b")], "nobody waits for a message"
+    assert send.compared["headers"] == [("X-A", "b")], "no caller waits for a message"
 
 
 async def test_the_trace_is_passed_on(world: World) -> None:

@@ -55,6 +55,17 @@ class Cart(VirtualObject):
         return self.items
 
     @handler
+    async def write_too_large(self, ctx: Context, then: str | None) -> str:
+        del self.items
+        self.n, self.note = 5, "x" * 200
+        try:
+            await ctx.sleep(1)
+        except PayloadTooLarge:
+            if then is not None:
+                self.note = then
+        return "went on"
+
+    @handler
     async def delete(self, ctx: Context) -> list[Any]:
         del self.n
         del self.items
@@ -226,6 +237,25 @@ async def test_writes_stand_in_the_order_of_declaration(world: World) -> None:
 async def test_a_value_that_cannot_be_stored_is_refused_at_its_await(world: World) -> None:
     value, _ = await done(world, "unstorable")
     assert value == "went on" and world.stored("Cart", "a") == {"n": 7, "items": ["kept"]}
+
+
+async def test_a_refused_write_is_refused_again_at_the_end(world: World) -> None:
+    world.store("Cart", "a", n=1, items=["a"])
+    with pytest.raises(PayloadTooLarge, match="The state 'note'"):
+        await done(world, "write_too_large", "y" * 200)
+    assert world.stored("Cart", "a") == {"n": 1, "items": ["a"]}
+
+
+async def test_a_refused_write_that_stays_is_refused_at_the_end(world: World) -> None:
+    with pytest.raises(PayloadTooLarge, match="The state 'note'"):
+        await done(world, "write_too_large", None)
+    assert world.stored("Cart", "a") == {}
+
+
+async def test_what_was_changed_beside_a_refused_write_is_kept(world: World) -> None:
+    world.store("Cart", "a", n=1, items=["a"])
+    value, _ = await done(world, "write_too_large", "short")
+    assert (value, world.stored("Cart", "a")) == ("went on", {"n": 5, "note": "short"})
 
 
 async def test_a_value_that_is_too_large_is_refused(world: World) -> None:

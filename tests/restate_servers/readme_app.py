@@ -1,4 +1,4 @@
-"""The classes of the README as they stand there, for a server on either engine."""
+"""The classes of the README and of docs/beyond-one-machine.md as they stand there, for a server on either engine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from actors import App, Context, VirtualObject, handler
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def module_with(text: str) -> ModuleType:
-    """The Python block of the README that holds this text, imported as a module."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    (block,) = [block for block in blocks if text in block and "async def main" in block]
+def module_with(text: str, page: str = "README.md") -> ModuleType:
+    """The Python block of a page that holds this text, imported as a module."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    (block,) = [block for block in blocks if text in block and ("async def main" in block or page != "README.md")]
     name = f"readme_{len(block)}"
     file = Path(tempfile.mkdtemp()) / f"{name}.py"
     file.write_text(block, encoding="utf-8")
@@ -34,13 +35,8 @@ order = module_with("class Order(VirtualObject):")
 signup = module_with("class Signup(Workflow):")
 
 
-class Counter(VirtualObject):
-    count: int = 0
-
-    @handler
-    async def add(self, n: int = 1) -> int:
-        self.count += n
-        return self.count
+beyond = module_with("class Counter(VirtualObject):", "docs/beyond-one-machine.md")
+Counter: Any = beyond.Counter
 
 
 class Front(VirtualObject, name="Front"):
@@ -49,7 +45,7 @@ class Front(VirtualObject, name="Front"):
     @handler
     async def through(self, ctx: Context, keys: list[str]) -> int:
         if not keys:
-            return await ctx.object(Counter, ctx.key).add(1)
+            return int(await ctx.object(Counter, ctx.key).add(1))
         return 1 + await ctx.object(Front, keys[0]).through(keys[1:])
 
 

@@ -240,7 +240,7 @@ def query(admin: str, sql: str) -> list[dict[str, Any]]:
     return rows
 
 
-def wait_for(url: str, process: RestateServer | None = None, http2: bool = False) -> None:
+def wait_for(url: str, process: RestateServer | None = None) -> None:
     """Wait until the URL answers 200."""
     deadline = time.monotonic() + READY_S
     while True:

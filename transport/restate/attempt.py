@@ -289,10 +289,7 @@ class Attempt:
     async def _outcome(self, commands: Commands, value: Any, error: BaseException | None) -> None:
         terminal = raised.terminal(error) if error is not None else None
         if error is not None and terminal is None:
-            if isinstance(error, AttemptEnded):
-                await self._ended(commands)
-            else:
-                self._failed(commands, error)
+            self._failed(commands, error)
             return
         commands.branches().end()
         result = b""

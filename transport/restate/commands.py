@@ -59,18 +59,12 @@ class MachineMessage(SentMessage[T]):
     @property
     def id(self) -> str:
         if not self._placed.done():
-            self._placed._succeed(self._commands.value_now(self._placed.command))
+            self._placed._succeed(_unless_failed(self._commands.value_now(self._placed.command)))
         return self._placed._value  # type: ignore[no-any-return]
 
     def __await__(self) -> Generator[Any, None, MachineMessage[T]]:
         yield from self._placed.__await__()
         return self
-
-
-class TimedAwakeable(Awakeable[T]):
-    """An awakeable with a deadline, made of two commands: the awakeable itself and a sleep."""
-
-    __slots__ = ()
 
 
 def _unless_given_up(request: R) -> R:
@@ -131,7 +125,7 @@ class Commands(StateCommands):
     def _of_step(self, codec: Codec | None, value: Value) -> Any:
         if not isinstance(value, Failure):
             return of_step(codec, value)  # type: ignore[arg-type]
-        if names_its_class(value) or value.code == 409:
+        if names_its_class(value) or value.code == 409:  # raised by the function; or a cancellation, by the machine
             raise self._passed_on(from_failure(value))
         raise RetriesExhausted(f"The step failed; its last error was {value.message}.")
 
@@ -165,7 +159,7 @@ class Commands(StateCommands):
         self._expect(future, handle, functools.partial(self._completed, codec, AwakeableRejected))
         if timeout_ms is None:
             return future
-        timed: TimedAwakeable[Any] = TimedAwakeable(self, handle, codec)
+        timed: Awakeable[Any] = Awakeable(self, handle, codec)  # the awakeable or the sleep, whichever is first
         limited = with_timeout(self, future, self.sleep(timeout_ms), timeout_ms / 1000)
         limited._watch(functools.partial(_pass_on, timed))
         return timed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -174,7 +173,7 @@ class Endpoint:
                 raise
             except Exception as error:  # a fault of this package must not break the stream
                 log.exception("%s: the attempt has failed inside the framework", handler.target)
-                machine.fail_attempt(short_reason(error), "".join(traceback.format_exception(error)))
+                machine.fail_attempt(short_reason(error), "")  # callers may see what the server is told
             await channel.end(streams)
         except Disconnected:
             pass  # the server asks again, here or elsewhere

@@ -14,6 +14,7 @@ from actors.errors import (
 )
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
 from actors.model.futures import DurableFuture, JournaledFuture, Sleep
+from actors.model.inside import inside_step
 from actors.model.names import address
 from actors.model.refusals import cancelled_by_timer, context_in_step, context_is_over, context_of_another, too_large
 from actors.serde import Codec
@@ -174,9 +175,6 @@ class Line(MainLine):
     def id_of_awakeable(self, index: int) -> str:
         return self._awakeables[index]
 
-    def id_of(self, number: int) -> str:
-        raise NotImplementedError("Invocations on Restate have no numbers.")
-
     def _step_failed(self, name: str, error: BaseException) -> None:
         self._served.failed.warn(self.invocation_id, self.label, f"the step {name}", error, self.log_names())
 
@@ -255,7 +253,7 @@ class Line(MainLine):
         branches = branches_of(asyncio.current_task(self._loop)) if _on(self._loop) else None
         if branches is not None and branches is not self._branches:
             raise context_of_another()
-        if self._served.inside_step():
+        if inside_step.get():
             raise context_in_step()
 
     def check_size(self, value: str | bytes, what: str) -> None:

@@ -87,10 +87,6 @@ def of_step(codec: Codec | None, body: bytes | None) -> Any:
     return (codec or ANY).decode(rest.decode())
 
 
-def state_text(body: bytes | None) -> str | None:
-    return None if body is None else body.decode()
-
-
 def checked_content_type(target: HandlerDefinition, content_type: str) -> None:
     """Raise BadArguments if a body of this type cannot be the arguments of the handler."""
     if target.arity == 1 and target.codecs[0].type is bytes:

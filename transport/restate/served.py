@@ -11,7 +11,6 @@ from actors.model.catalog import Catalog
 from actors.model.decoding import migrated
 from actors.model.definitions import ServiceDefinition
 from actors.model.engine_options import EngineOptions
-from actors.model.inside import inside_step
 from actors.model.limits import Limits
 from actors.model.retry import RetryPolicy
 from actors.transport.restate.failed_attempts import FailedAttempts
@@ -44,9 +43,6 @@ class ServedClasses:
     def definition(self, cls: type) -> ServiceDefinition:
         """The definition of a served class. Raises UnknownService, or DefinitionError for any other class."""
         return self._of_lazy.get(cls) or self.catalog.definition(cls)
-
-    def inside_step(self) -> bool:
-        return inside_step.get()
 
     def migrated(self, definition: ServiceDefinition, key: str, texts: dict[str, str], version: int) -> dict[str, str]:
         """Stored state of an older version. Raises StateDecodeError."""

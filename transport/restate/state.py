@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any
 
-from actors.errors import SerializationError, UndeclaredState
+from actors.errors import SerializationError, TerminalError, UndeclaredState
 from actors.model.decoding import ABSENT, decoded
 from actors.model.definitions import ServiceDefinition
 from actors.model.fields import FieldDefinition
@@ -113,14 +113,16 @@ class LazyState:
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
-    def changes(self) -> dict[str, str | None]:
+    def changes(self, check: Callable[[str, str], None]) -> dict[str, str | None]:
         """New JSON text (None: deleted) by name, since the last call, in order of declaration; the caller puts them into `texts`.
 
-        Raises SerializationError for a value that cannot be stored and UndeclaredState for an attribute that is not state.
+        Raises SerializationError for a value that cannot be stored, UndeclaredState for an attribute that is not state, and what
+        `check` raises for a name and its new text. Then no change counts as taken: the next call finds all of them.
         """
         values = values_of(self.instance)
         definition = self._definition
         changed: dict[str, str | None] = {}
+        deleted: list[str] = []
         for name, value in values.items():
             if name not in definition.fields_by_name:
                 self._refuse(name, value)
@@ -129,17 +131,22 @@ class LazyState:
             if name in values:
                 try:
                     text = self._changed(field, values)
-                except SerializationError as error:
-                    self._seen.clear()  # what was found before is not recorded either; the handler may go on
-                    raise SerializationError(f"{definition.cls.__qualname__}.{name}: {error}") from None
-                if text is not None:
-                    changed[name] = text
+                    if text is not None:
+                        check(name, text)
+                        changed[name] = text
+                except TerminalError as error:
+                    self._seen.clear()
+                    if isinstance(error, SerializationError):
+                        error = SerializationError(f"{definition.cls.__qualname__}.{name}: {error}")
+                    raise error from None
             elif name not in self._held:
-                self._seen.pop(name, None)
+                deleted.append(name)
                 if self.texts.get(name, ABSENT) is not None:
                     changed[name] = None
-                self._held.add(name)  # read again it has its default
-                self.texts[name] = None
+        for name in deleted:
+            self._seen.pop(name, None)
+            self._held.add(name)  # read again it has its default
+            self.texts[name] = None
         return changed
 
     def _changed(self, field: FieldDefinition, values: dict[str, Any]) -> str | None:

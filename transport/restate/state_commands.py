@@ -73,11 +73,11 @@ class StateCommands(Line):
         self.state.complete()
 
     def record_changes(self) -> None:
-        changes = self.state.changes()
-        for name, text in changes.items():
-            self.check_size(text or "", f"The state {name!r}")
-        for name, text in changes.items():
+        for name, text in self.state.changes(self._check_state).items():
             self._write(name, text, self._handler.service.fields_by_name[name].codec)
+
+    def _check_state(self, name: str, text: str) -> None:
+        self.check_size(text, f"The state {name!r}")
 
     def _write(self, name: str, text: str | None, codec: Codec) -> None:
         self.state.texts[name] = text
@@ -159,5 +159,5 @@ class StateCommands(Line):
         delattr(self.state.instance, name)
 
     def write(self, name: str, text: str | None, codec: Codec) -> None:
-        self.check_size(text or "", f"The state {name!r}")
+        self._check_state(name, text or "")
         self._write(name, text, codec)

@@ -48,7 +48,7 @@ async def test_a_failure_that_stops_a_partition_is_reported_once(disk: Disk) -> 
 
 
 async def test_a_partition_that_was_halted_reports_no_failure(disk: Disk) -> None:
-    """Its owner has stopped it: a commit that fails afterwards is no reason to recover."""
+    """Its owner has stopped it: a commit that fails afterwards is not a reason to recover."""
     stopped: list[BaseException] = []
     running = partition(disk, stopped)
     running.halt(StorageError("halted"))
