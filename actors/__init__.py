@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from actors.app.runner import run
     from actors.transport.served import App
 
+    __version__: str
+
 __all__ = [
     "ActorsError",
     "App",
@@ -43,6 +45,8 @@ _LATER = {"App": "actors.transport.served", "run": "actors.app.runner"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("virtual-actors")
     module = _LATER.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -454,6 +454,11 @@ class AttemptEnded(BaseException):
     """
 
 
+def with_code(error: BaseException) -> str:
+    """The message of an error as a terminal and the log show it: with its stable code, which `actors explain` takes."""
+    return f"{error} [{error.error}]" if isinstance(error, ActorsError) else str(error)
+
+
 def short_reason(error: BaseException) -> str:
     """`repr(error)`, even if the __repr__ of its class fails."""
     try:

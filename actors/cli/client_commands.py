@@ -131,7 +131,7 @@ def _report_errors(work: Callable[[], None], as_json: bool) -> None:
             facts = {"code": code, "error": error.error, "message": str(error) + advice, "metadata": metadata or {}}
             click.echo(json.dumps(facts), err=True)
         else:
-            click.echo(safe(f"Error: {error}{advice}", lines=True), err=True)
+            click.echo(safe(f"Error: {error}{advice} [{error.error}]", lines=True), err=True)
             for name, value in (metadata or {}).items():
                 click.echo(safe(f"  {name}: {value}"), err=True)
         sys.exit(1)

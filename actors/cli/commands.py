@@ -14,6 +14,7 @@ from actors.cli.check.checking import BadUsage, CheckFailed, Checking
 from actors.cli.check.report import as_json, progress_on, show
 from actors.cli.client_commands import add_people
 from actors.cli.demo.demo import Demo, DemoFailed
+from actors.cli.manual import explain, prompt
 from actors.cli.file.awakeable_commands import awakeables
 from actors.cli.file.copies import backup, restore
 from actors.cli.file.invocation_commands import invocations
@@ -35,6 +36,8 @@ cli.add_command(invocations)
 cli.add_command(awakeables)
 cli.add_command(requests)
 cli.add_command(serve)
+cli.add_command(explain)
+cli.add_command(prompt)
 cli.add_command(restate)
 cli.add_command(deploy)
 cli.add_command(backup)

@@ -47,8 +47,8 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="STATUS",
             help=f"{', '.join(Status.NAMES)}, open or ended; may be repeated.",
         ),
-        click.option("--handler", metavar="NAME"),
-        click.option("--key", metavar="KEY"),
+        click.option("--handler", metavar="NAME", help="Only of this handler."),
+        click.option("--key", metavar="KEY", help="Only of this key."),
         click.option("--service", metavar="NAME", help="Only of this class."),
     ):
         command = option(command)

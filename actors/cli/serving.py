@@ -19,7 +19,7 @@ from actors.app.options import DEBUG_VARIABLE
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.target import BadTarget, load_app
 from actors.engine import left_steps
-from actors.errors import AppNotRunning, DefinitionError
+from actors.errors import AppNotRunning, DefinitionError, with_code
 from actors.storage.errors import StorageError
 from actors.transport.served import App
 from actors.transport.server.sockets import CannotListen, bound, bound_to_path
@@ -63,9 +63,9 @@ class Serving:
         try:
             await self.serve(sockets)
         except (BadTarget, DefinitionError) as error:
-            code = _failure(str(error), 2)
+            code = _failure(with_code(error), 2)
         except (StorageError, AppNotRunning) as error:
-            code = _failure(str(error), 1)
+            code = _failure(with_code(error), 1)
         tasks = [job for job in left_steps.running() if isinstance(job, asyncio.Task)]
         for task in tasks:
             if not task.cancelling():  # the app failed and was not closed

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from actors.errors import AppNotRunning
+from actors.errors import AppNotRunning, with_code
 from actors.storage.errors import StorageError
 
 log = logging.getLogger("actors")
@@ -50,7 +50,7 @@ class Background:
             error = stopped
         if self.failure is None:
             self.failure = error
-            log.error("The app has stopped: %s", error, exc_info=error)
+            log.error("The app has stopped: %s", with_code(error), exc_info=error)
         self._on_failure(self.failure)
 
     def failed(self, error: Exception) -> None:

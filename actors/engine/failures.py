@@ -19,6 +19,7 @@ from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timer_queue import RETRY
 from actors.errors import (
+    ActorsError,
     BadArguments,
     BadId,
     BadKey,
@@ -206,7 +207,9 @@ class Failures:
         with contextlib.suppress(Exception):  # the class may not allow attributes to be set
             error.location = location
         reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
-        log.error("%s failed because of a mistake at %s. %s", self._env.label(invocation), location, reason)
+        log.error(
+            "%s failed because of a mistake at %s. %s [%s]", self._env.label(invocation), location, reason, error.error
+        )
 
     def mistaken(self, failed: int, error: BaseException) -> bool:
         """Whether to give up although the policy has attempts left: in an app with debug, mistakes are reported soon."""
@@ -248,9 +251,10 @@ class Failures:
         self._ledger.mark(invocation)
         self._eviction.rests(invocation)
         log.error(
-            "%s is paused. It is tried again when it is resumed, or when the app starts again. %s",
+            "%s is paused. It is tried again when it is resumed, or when the app starts again. %s%s",
             self._env.label(invocation),
             reason if logged is None else logged,
+            f" [{error.error}]" if isinstance(error, ActorsError) else "",
         )
         if self._env.on_paused is not None:
             self._committer.gate(functools.partial(self._env.on_paused, invocation))

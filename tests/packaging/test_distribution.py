@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -72,7 +74,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == modules() | {"actors/py.typed", "actors/transport/http/docs.html"}
+    pages = {f"actors/cli/pages/{path.name}" for path in (ROOT / "actors" / "cli" / "pages").glob("*.md")}
+    assert "actors/cli/pages/error-codes.md" in pages
+    assert names == modules() | pages | {"actors/py.typed", "actors/transport/http/docs.html"}
 
 
 def test_the_wheel_says_who_it_is(wheel: Path) -> None:
@@ -96,6 +100,39 @@ def test_the_sdist_holds_what_a_build_needs(dist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "actors/py.typed", "actors/app/app.py"} <= names
     assert {"storage/sqlite/store.py", "transport/__init__.py"} <= names
+    assert {
+        "docs/learn/first-object.md",
+        "tests/conftest.py",
+        "examples/orders.py",
+        "CHANGELOG.md",
+        "Makefile",
+        "constraints.txt",
+    } <= names
+
+
+def test_both_files_are_as_an_index_of_packages_shows_them(dist: Path) -> None:
+    pytest.importorskip("twine", reason="the dev extra brings it")
+    assert "PASSED" in run("-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
+
+
+def test_the_description_has_no_link_to_a_file_beside_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (about,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(about).decode()
+    links = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert len(links) > 5
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert "Project-URL: Documentation, https://" in metadata
+
+
+def test_the_package_knows_its_version(installed: Path, tmp_path: Path) -> None:
+    version = run("-c", "import actors; print(actors.__version__)", cwd=tmp_path, PYTHONPATH=str(installed)).strip()
+    assert version == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_an_installed_package_explains_its_errors(installed: Path, tmp_path: Path) -> None:
+    told = run("-m", "actors", "explain", "CannotKeep", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert told.startswith("cannot_keep\nCannotKeep, HTTP 409\n")
 
 
 USER = """

@@ -26,7 +26,8 @@ def report(verdicts: Sequence[Verdict], as_json: bool) -> int:
                 click.echo(f"{request.target} {DONE[request.operation]} {verdict.invocation or ''}".rstrip())
             else:
                 named = verdict.message.startswith(repr(request.target))
-                click.echo(verdict.message if named else f"{request.target}: {verdict.message}", err=not verdict.fine)
+                message = verdict.message if named else f"{request.target}: {verdict.message}"
+                click.echo(f"{message} [{verdict.error}]" if verdict.error else message, err=not verdict.fine)
     return 0 if all(verdict.fine for verdict in verdicts) else 1
 
 

@@ -24,8 +24,8 @@ def awakeables() -> None:
 
 @awakeables.command("list")
 @click.option("--service", metavar="NAME", help="Only of this class.")
-@click.option("--key", metavar="KEY")
-@click.option("--handler", metavar="NAME")
+@click.option("--key", metavar="KEY", help="Only of this key.")
+@click.option("--handler", metavar="NAME", help="Only of this handler.")
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many to list, the oldest first."
 )

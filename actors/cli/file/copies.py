@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from actors.cli.file.database import database_file
-from actors.storage.errors import ActorsError
+from actors.errors import ActorsError, with_code
 from actors.storage.sqlite.backup import Progress as Tell
 from actors.storage.sqlite.backup import backup as back_up
 from actors.storage.sqlite.backup import restore as put_back
@@ -56,7 +56,7 @@ def _done(copy: Callable[[Tell], T]) -> T:
             task = bar.add_task("", total=None)
             return copy(lambda copied, total: bar.update(task, completed=copied * 1024, total=total * 1024))
     except ActorsError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {with_code(error)}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing was changed.", err=True)

@@ -12,7 +12,7 @@ import click
 from actors import run
 from actors.cli.file.database import database_file
 from actors.cli.words import texts
-from actors.storage.errors import ActorsError
+from actors.errors import ActorsError, with_code
 
 database_option = click.option(
     "--db",
@@ -50,7 +50,7 @@ def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[...,
         try:
             code = run(command(*args, **texts(kwargs, paths=("db",))))
         except ActorsError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {with_code(error)}", err=True)
             code = 1
         sys.exit(code)
 

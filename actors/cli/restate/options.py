@@ -94,5 +94,5 @@ def _end(error: str, message: str, code: int, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"error": error, "message": message}), err=True)
     else:
-        click.echo(safe(f"Error: {message}", lines=True), err=True)
+        click.echo(safe(f"Error: {message} [{error}]", lines=True), err=True)
     sys.exit(code)

@@ -17,7 +17,7 @@ from actors import run
 from actors.cli.log_options import LEVELS, LogOptions
 from actors.cli.serving import allow_many_files
 from actors.cli.target import BadTarget, load_app
-from actors.errors import ActorsError, DefinitionError
+from actors.errors import ActorsError, DefinitionError, with_code
 from actors.transport.restate import Endpoint, endpoint
 from actors.transport.restate.manifest import refused
 from actors.transport.server.sockets import CannotListen, bound
@@ -45,9 +45,9 @@ class Serving:
         try:
             run(self._serve())
         except (BadTarget, DefinitionError) as error:
-            return _failure(str(error), 2)
+            return _failure(with_code(error), 2)
         except (ActorsError, CannotListen) as error:
-            return _failure(str(error), 1)
+            return _failure(with_code(error), 1)
         return 0
 
     async def _serve(self) -> None:
