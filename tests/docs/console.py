@@ -17,7 +17,9 @@ from tests.docs.documents import BadDocument
 _EXIT = re.compile(r"#.*\bexit code (\d+)")
 # What bash says of a background process that was killed. A terminal shows it in another form.
 _JOB = re.compile(r"^\S*bash: line \d+: +\d+ (?:Killed|Terminated)\b.*\n", re.M)
-# `sleep` lasts until what the block shows has been printed: a slow machine waits longer, a fast one does not wait.
+# Where the sleep comes first (`sleep 1; cat outbox.txt`), the rest is typed again until it prints what the block shows.
+_LOOK = re.compile(r"sleep \d+; *")
+# Any other `sleep` lasts until what the block shows has been printed: a slow machine waits longer, a fast one does not wait.
 _SLEEP = 'sleep() { local n=0; while [ ! -e "$RELEASE" ] && [ $n -lt 400 ]; do command sleep 0.1; n=$((n+1)); done; }'
 
 
@@ -124,7 +126,10 @@ class Shell:
         if not command.shown:
             self._release.touch()
         expected = pattern(command.shown)
-        self._type(f"{command.text}\n_code=$?; printf '\\n%s %s\\n' {ending} $_code; (exit $_code)")
+        look = _LOOK.match(command.text) if command.shown else None
+        text = command.text[look.end() if look else 0 :]
+        typed = f"{text}\n_code=$?; printf '\\n%s %s\\n' {ending} $_code; (exit $_code)"
+        self._type(typed)
         deadline = time.monotonic() + self._patience_s
         screen, code = "", None
         while True:
@@ -138,10 +143,15 @@ class Shell:
             done = not command.shown or expected.fullmatch(printed) is not None
             if done:
                 self._release.touch()
-            if code is not None and (done or code != command.exit_code):
+            if code is not None and (done or (code != command.exit_code and not look)):
                 break
-            if time.monotonic() > deadline or self._bash.poll() is not None:
+            grace_s = self._patience_s if look and code is None else 0  # what it prints is known when it has ended
+            if time.monotonic() > deadline + grace_s or self._bash.poll() is not None:
                 break
+            if look and code is not None:
+                time.sleep(0.1)
+                screen = ""
+                self._type(typed)
             time.sleep(0.02)
         if code is None:
             raise Wrong(

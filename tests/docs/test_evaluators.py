@@ -65,6 +65,7 @@ def test_a_true_document_passes(tmp_path: Path) -> None:
         ("```console\n$ false\n```\n", "ended with exit code 1"),
         ("```console\n$ true # exit code 1\n```\n", "ended with exit code 0"),
         ("```console\n$ echo one\ntwo\n```\n", "The document shows:\ntwo"),
+        ("```console\n$ echo two > it\n$ sleep 1; cat it\none\n```\n", "The document shows:\none"),
         ("```console\n$ (command sleep 0.2; echo late) &\nearly\n```\n", "The document shows:\nearly"),
         ("```console\n$ pip install 'virtual-actors[nothing]'\n```\n", "no extra 'nothing'"),
         ("```python\nraise SystemExit(3)\n```\n", "exit code 3"),
@@ -111,6 +112,12 @@ def test_a_wrong_type_in_a_block_is_reported_by_mypy(tmp_path: Path) -> None:
         done = types.mypy(modules)
         assert done.returncode == code, done.stdout
         assert ("arg-type" in done.stdout) == bool(code)
+
+
+def test_a_command_after_a_sleep_looks_until_it_sees_what_is_shown(tmp_path: Path) -> None:
+    execute(
+        "```console\n$ (command sleep 0.3; echo late > late.txt) &\n$ sleep 1; cat late.txt\nlate\n```\n", tmp_path, 3
+    )
 
 
 def test_commands_of_several_lines_are_one_command() -> None:
