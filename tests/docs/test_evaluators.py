@@ -138,6 +138,11 @@ def test_each_port_of_a_document_becomes_one_free_port() -> None:
     assert first == ports.moved("curl localhost:8080/a; actors serve x:y --port 8080; curl 127.0.0.1:9080")
 
 
+def test_only_python_of_another_page_is_checked(tmp_path: Path) -> None:
+    page = parse(tmp_path / "page.md", "<!-- uses: docs/learn/prove-it.md pyproject.toml -->\n" + COUNTER)
+    assert [module.path.name for module in types.write([page], tmp_path / "out")] == ["counter.py"]
+
+
 def test_a_file_that_changes_is_checked_in_each_version(tmp_path: Path) -> None:
     text = COUNTER + COUNTER.replace("add(self", "plus(self") + USE.replace(".add(5)", ".plus(5)")
     names = [module.path.name for module in types.write([parse(tmp_path / "page.md", text)], tmp_path / "out")]

@@ -31,7 +31,7 @@ def write(documents: list[Document], folder: Path) -> list[Module]:
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").touch()
         blocks = [block for block in document.blocks if _is_checked(block)]
-        used = [_used(name, file) for name, file in document.uses]
+        used = [block for block in (_used(name, file) for name, file in document.uses) if _is_checked(block)]
         names = {Path(block.file).stem for block in [*blocks, *used] if block.file}
         latest: dict[str, str] = {}
         for block in [*used, *blocks]:
