@@ -15,6 +15,9 @@ class SentMessage(InvocationHandle[T]):
     """The handle of a message a handler sent."""
 
     __slots__ = ("_id",)
+    _instead = (
+        "Get its value with await ctx.attach(handle.id, type); for the value alone, call the handler and await the call"
+    )
 
     def __init__(self, id: str) -> None:
         self._id = id
@@ -29,5 +32,6 @@ class SentMessage(InvocationHandle[T]):
 
     async def result(self) -> T:
         raise MisusedFuture(
-            "A message sent one way has no result inside a handler. Call the handler and await it instead."
+            "A message sent one way has no result inside a handler. Call the handler and await the call, or attach to the message: "
+            "await ctx.attach(handle.id, type)."
         )

@@ -94,6 +94,10 @@ class Forgetful(VirtualObject):
         return ctx.run(int, 3)  # type: ignore[return-value]
 
     @handler
+    async def wait_for_a_message(self, ctx: Context) -> int:
+        return await _other(ctx).take.send(1).result()  # type: ignore[no-any-return]
+
+    @handler
     async def keep(self, ctx: Context) -> None:
         self.kept = ctx.run(int, 3)  # type: ignore[assignment]
 
@@ -109,8 +113,14 @@ class Forgetful(VirtualObject):
 async def test_a_future_that_is_used_like_its_value_ends_the_invocation_at_once(what: str) -> None:
     async with World(Forgetful) as world:
         for how in _USES if "handle" not in what else _OF_A_HANDLE:
-            with pytest.raises(MisusedFuture, match=r"Write await before it\.|with await handle\.result\(\)"):
+            with pytest.raises(MisusedFuture, match=r"Write await before it\.|with await ctx\.attach\(handle\.id"):
                 await world.app.object(Forgetful, how).use(what, how)
+
+
+async def test_the_result_of_a_message_that_a_handler_has_sent_is_refused_with_the_way_to_get_it() -> None:
+    async with World(Forgetful) as world:
+        with pytest.raises(MisusedFuture, match=r"await ctx\.attach\(handle\.id, type\)"):
+            await world.app.object(Forgetful, "k").wait_for_a_message()
 
 
 async def test_a_call_from_outside_that_is_used_like_its_value_says_so() -> None:
