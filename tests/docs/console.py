@@ -22,6 +22,8 @@ _LOOK = re.compile(r"sleep \d+; *")
 # Any other `sleep` lasts until what the block shows has been printed: a slow machine waits longer, a fast one does not wait.
 _SLEEP = 'sleep() { local n=0; while [ ! -e "$RELEASE" ] && [ $n -lt 400 ]; do command sleep 0.1; n=$((n+1)); done; }'
 
+_SETTLED_S = 0.5  # a process that has printed may have more to do before the next command kills it: to record a step
+
 
 class Wrong(AssertionError):
     """A command of a document did not do what the document shows."""
@@ -131,7 +133,7 @@ class Shell:
         typed = f"{text}\n_code=$?; printf '\\n%s %s\\n' {ending} $_code; (exit $_code)"
         self._type(typed)
         deadline = time.monotonic() + self._patience_s
-        screen, code = "", None
+        screen, code, shown_at = "", None, None
         while True:
             screen += self._input.read().decode(errors="replace")
             end = re.search(rf"\n{ending} (\d+)\n", screen)
@@ -141,7 +143,9 @@ class Shell:
                 before += "\n"
             printed = _JOB.sub("", before + after)
             done = not command.shown or expected.fullmatch(printed) is not None
-            if done:
+            if done and shown_at is None:
+                shown_at = time.monotonic()
+            if shown_at is not None and time.monotonic() >= shown_at + _SETTLED_S:
                 self._release.touch()
             if code is not None and (done or (code != command.exit_code and not look)):
                 break
