@@ -84,7 +84,7 @@ class Tracing:
             self._parent(invocation),
             SpanKind.SERVER,
             {
-                "actors.model.service": invocation.service,
+                "actors.service": invocation.service,
                 "actors.key": invocation.shown_key,
                 "actors.handler": invocation.handler_name,
             },
@@ -94,7 +94,7 @@ class Tracing:
     def _step_span(self, invocation: Invocation, name: str) -> Any:
         return self._tracer.start_as_current_span(
             f"step {name}",
-            attributes={"actors.model.service": invocation.service, "actors.key": invocation.shown_key},
+            attributes={"actors.service": invocation.service, "actors.key": invocation.shown_key},
             record_exception=False,
             set_status_on_exception=False,
         )

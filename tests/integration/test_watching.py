@@ -100,6 +100,15 @@ async def test_spans_of_calls_and_steps_hang_together_below_the_trace_that_came_
         assert seen["traceparent"].split("-")[2] == id_of(spans["Front/call"])
 
 
+async def test_a_span_names_its_object_and_handler() -> None:
+    traced = Traced()
+    async with World(Front, Leaf, watcher=traced.watcher) as world:
+        await world.app.object(Leaf, "a").work()
+        step, whole = (dict(traced.spans[name].attributes or {}) for name in ("step plain", "Leaf/work"))
+    assert step == {"actors.service": "Leaf", "actors.key": "a"}
+    assert whole.items() >= {**step, "actors.handler": "work"}.items()
+
+
 async def test_a_trace_of_the_caller_in_this_process_goes_in() -> None:
     traced = Traced()
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("caller")
