@@ -459,6 +459,11 @@ def with_code(error: BaseException) -> str:
     return f"{error} [{error.error}]" if isinstance(error, ActorsError) else str(error)
 
 
+def times(count: int) -> str:
+    """`1 time`, `2 times`."""
+    return f"{count} time{'' if count == 1 else 's'}"
+
+
 def short_reason(error: BaseException) -> str:
     """`repr(error)`, even if the __repr__ of its class fails."""
     try:

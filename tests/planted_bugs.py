@@ -602,8 +602,8 @@ BUGS = [
     Bug(
         "a server whose app cannot recover waits for its steps for ever",
         "actors/cli/serving.py",
-        "            code = _failure(str(error), 1)\n        tasks",
-        "            sys.exit(_failure(str(error), 1))\n        tasks",
+        "            code = _failure(with_code(error), 1)\n        tasks",
+        "            sys.exit(_failure(with_code(error), 1))\n        tasks",
         test="tests/serving/test_end_with_steps.py::test_a_step_does_not_keep_a_server_that_has_lost_its_file",
     ),
     Bug(

@@ -14,12 +14,12 @@ from actors.cli.check.checking import BadUsage, CheckFailed, Checking
 from actors.cli.check.report import as_json, progress_on, show
 from actors.cli.client_commands import add_people
 from actors.cli.demo.demo import Demo, DemoFailed
-from actors.cli.manual import explain, prompt
 from actors.cli.file.awakeable_commands import awakeables
 from actors.cli.file.copies import backup, restore
 from actors.cli.file.invocation_commands import invocations
 from actors.cli.file.options import misplaced_option
 from actors.cli.file.request_commands import requests
+from actors.cli.manual import explain, prompt
 from actors.cli.restate.commands import restate
 from actors.cli.restate.deploying import deploy
 from actors.cli.serving import serve

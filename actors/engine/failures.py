@@ -40,6 +40,7 @@ from actors.errors import (
     UnsetState,
     WrongKind,
     short_reason,
+    times,
 )
 from actors.model.raised import DEBUG_ATTEMPTS, MISTAKES, place_of, principal, programming_error, reason_of
 from actors.model.retry import RetryPolicy
@@ -106,7 +107,7 @@ class Failures:
             "%s: step %s failed %s, next try in %.1f s.%s",
             self._env.label(invocation),
             name,
-            _times(failed),
+            times(failed),
             delay_s,
             _step_for_the_log(invocation, reason),
         )
@@ -114,7 +115,7 @@ class Failures:
     def step_given_up(self, invocation: Invocation, name: str, failed: int, reason: str) -> None:
         """A step with its own policy failed for the last time."""
         details = _step_for_the_log(invocation, reason)
-        log.warning("%s: step %s failed for good, %s.%s", self._env.label(invocation), name, _times(failed), details)
+        log.warning("%s: step %s failed for good, %s.%s", self._env.label(invocation), name, times(failed), details)
 
     def pushed_back(self, invocation: Invocation, error: TerminalError) -> None:
         """The handler sent a message to a full mailbox: the next attempt sends it again, when there may be room.
@@ -208,7 +209,11 @@ class Failures:
             error.location = location
         reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
         log.error(
-            "%s failed because of a mistake at %s. %s [%s]", self._env.label(invocation), location, reason, error.error
+            "%s failed because of a mistake at %s. %s [%s]",
+            self._env.label(invocation),
+            location,
+            reason.rstrip(),
+            error.error,
         )
 
     def mistaken(self, failed: int, error: BaseException) -> bool:
@@ -231,7 +236,7 @@ class Failures:
             _for_the_log(extras, error, reason),
         )
         failure = RetriesExhausted(
-            f"The handler failed {attempts} times; the last error was {short_reason(principal(error))}."
+            f"The handler failed {times(attempts)}; the last error was {short_reason(principal(error))}."
         )
         self._progress.end(invocation, failure)
 
@@ -253,7 +258,7 @@ class Failures:
         log.error(
             "%s is paused. It is tried again when it is resumed, or when the app starts again. %s%s",
             self._env.label(invocation),
-            reason if logged is None else logged,
+            (reason if logged is None else logged).rstrip(),
             f" [{error.error}]" if isinstance(error, ActorsError) else "",
         )
         if self._env.on_paused is not None:
@@ -275,10 +280,6 @@ def _step_for_the_log(invocation: Invocation, reason: str) -> str:
     lines = reason.rstrip().split("\n")
     frame = next((line for line in reversed(lines) if line.startswith('  File "')), "")
     return _once(invocation.more(), (frame, lines[-1].partition(":")[0]), reason, lines[-1])
-
-
-def _times(count: int) -> str:
-    return f"{count} time{'s' if count > 1 else ''}"
 
 
 # The folder of the whole package.

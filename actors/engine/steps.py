@@ -30,6 +30,7 @@ from actors.errors import (
     SerializationError,
     TerminalError,
     short_reason,
+    times,
 )
 from actors.journal.entries import Entry, Kind
 from actors.journal.tries import Tries
@@ -418,7 +419,7 @@ class Step(StepWork):
         if self._over():
             return
         last = tries.error.rstrip().rpartition("\n")[2] if last is None else last
-        exhausted = RetriesExhausted(f"The step failed {tries.failed} times; the last error was {last}.")
+        exhausted = RetriesExhausted(f"The step failed {times(tries.failed)}; the last error was {last}.")
         self._steps.failures.step_given_up(self._invocation, self._name(), tries.failed, tries.error)
         self._steps.progress.complete(self._invocation, self.index, Kind.FAILED, failure_text(exhausted))
 

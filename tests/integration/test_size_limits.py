@@ -170,7 +170,7 @@ async def test_what_a_handler_or_a_step_fails_with_is_cut_and_says_so(where: str
 @pytest.mark.expects_log("step _broken failed for good, 1 time")
 async def test_a_last_error_with_a_long_text_is_cut() -> None:
     async with world() as there:
-        with pytest.raises(TerminalError, match="The step failed 1 times") as failed:
+        with pytest.raises(TerminalError, match="The step failed 1 time") as failed:
             await there.app.service(Caller).fail(10**6, "retries")
         assert len(failed.value.message) < 3_000
 
