@@ -90,8 +90,9 @@ class SimulatedStore(SqliteStore):
         self._failure = None
 
     def crash(self) -> None:
-        """Die now. Batches that are not written yet are lost, as are all answers under way."""
+        """Die now. Batches that are not written yet, also those that are held, are lost, as are all answers under way."""
         self.crashed = True
+        self._may_commit.set()
 
     def hold_commits(self) -> None:
         """The next commit, and all later calls, wait for `release_commits`: nothing becomes durable."""

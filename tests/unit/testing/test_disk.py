@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors import Limits, VirtualObject, handler
+from actors.errors import OutcomePending
 from actors.storage import Batch, StorageError
 from actors.testing import Disk, SimulatedCrash, SimulatedStore
 from tests.world import World
@@ -140,3 +141,14 @@ async def test_an_object_that_leaves_memory_and_comes_back_finds_its_last_state(
                 await asyncio.sleep(0)
         await asyncio.gather(*tasks)
         assert [await world.app.object(Sum, key).put(0) for key in "abc"] == [10] * 3
+
+
+async def test_a_crash_ends_commits_that_are_held() -> None:
+    async with World(Sum) as world:
+        world.store.hold_commits()
+        call = asyncio.ensure_future(world.app.object(Sum, "a").put(1))
+        await world.settle()
+        await asyncio.wait_for(world.restart(), 5)
+        with pytest.raises(OutcomePending):
+            await call
+        assert world.statuses() == []
