@@ -51,11 +51,18 @@ _OPTION = re.compile(rf"(?<![\w.])({'|'.join(CALLED)}|@handler|@schedule)\(([^()
 _ERROR = re.compile(r"\bactors\.errors\.(\w+)")
 
 
+# Attributes that an instance gets when it is made, and those of other packages' objects in pages about them.
+OF_INSTANCES = {("World", "app"), ("World", "clock"), ("World", "disk"), ("World", "store")}
+OF_OTHERS = {("restate-clients.md", "client")}
+
+
 def names(path: Path) -> Iterator[str]:
     """What a document names and the code does not have, each with its line."""
     for line, span in read(path).spans():
         for owner, name in _ATTRIBUTE.findall(span):
             cls = OWNERS[owner]
+            if (cls.__name__, name) in OF_INSTANCES or (path.name, owner) in OF_OTHERS:
+                continue
             if (
                 not hasattr(cls, name)
                 and name not in getattr(cls, "__annotations__", {})
