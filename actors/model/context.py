@@ -17,6 +17,7 @@ from actors.model.definitions import HandlerDefinition, key_for
 from actors.model.durations import remaining
 from actors.model.futures import Awakeable, DurableFuture
 from actors.model.handler_log import HandlerLogger
+from actors.model.inside import inside_step
 from actors.model.journaling import Journaling
 from actors.model.kinds import Keyed, Keyless
 from actors.model.named_state import NamedState
@@ -24,6 +25,7 @@ from actors.model.names import check_name, checked_key
 from actors.model.options import DEFAULT_OPTIONS, Options
 from actors.model.promise import DurablePromise
 from actors.model.references import keyed, keyless
+from actors.model.refusals import context_in_step
 from actors.model.result_types import result_codec, step_name
 from actors.model.retry import RetryPolicy
 from actors.model.spelling import refuse_unknown
@@ -72,6 +74,8 @@ class Context(NamedState, Combinators):
     @property
     def random(self) -> random.Random:
         """A generator seeded for this invocation: each attempt draws the same numbers."""
+        if inside_step.get():  # a replay would not draw what a step has drawn, and the handler would draw other numbers
+            raise context_in_step()
         if self._random is None:
             self._random = self._attempt.generator()
         return self._random

@@ -1,4 +1,4 @@
-"""A step does not write state: no replay would do it again. It is refused at the line that does."""
+"""A step neither writes state nor uses `ctx`: no replay would do it again. It is refused at the line that does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors import App, Context, VirtualObject, handler, shared
-from actors.errors import StateWriteInStep, StateWriteRefused, TerminalError
+from actors.errors import MisusedFuture, StateWriteInStep, StateWriteRefused, TerminalError
 from tests.world import World
 
 
@@ -90,6 +90,21 @@ class Order(VirtualObject):
         await ctx.run(lambda: self.pay())
 
     @handler
+    async def use(self, ctx: Context, how: str) -> None:
+        await ctx.run(USES[how], ctx)
+
+    @handler
+    async def use_async(self, ctx: Context, how: str) -> None:
+        async def step() -> None:
+            USES[how](ctx)
+
+        await ctx.run(step)
+
+    @handler
+    async def look(self, ctx: Context) -> list[Any]:
+        return list(await ctx.run(lambda: [ctx.key, ctx.invocation_id, ctx.headers]))
+
+    @handler
     async def as_it_should_be(self, ctx: Context) -> str:
         async def other() -> None:
             self.count += 1  # a task of the handler is no step
@@ -105,6 +120,21 @@ class Order(VirtualObject):
     async def read(self, ctx: Context, name: str) -> Any:
         return await ctx.run(getattr(self, name))
 
+
+USES: dict[str, Callable[[Context], Any]] = {
+    "run": lambda ctx: ctx.run(print),
+    "sleep": lambda ctx: ctx.sleep(1),
+    "awakeable": lambda ctx: ctx.awakeable(str),
+    "call": lambda ctx: ctx.object(Order, "other").look(),
+    "send": lambda ctx: ctx.object(Order, "other").look.send(),
+    "now": lambda ctx: ctx.now(),
+    "random": lambda ctx: ctx.random.random(),
+    "uuid": lambda ctx: ctx.uuid(),
+    "get": lambda ctx: ctx.get("x"),
+    "set": lambda ctx: ctx.set("x", 1),
+    "clear": lambda ctx: ctx.clear("x"),
+    "state_keys": lambda ctx: ctx.state_keys(),
+}
 
 WRITES = [
     "pay",
@@ -127,6 +157,22 @@ async def test_a_step_that_writes_state_is_refused_at_that_line(name: str) -> No
             await asyncio.wait_for(world.app.object(Order, "k").run(name), 5)
         assert caught.value.error == "state_write_in_step"
         assert (await world.app.state(Order, "k")).values == {}
+
+
+@pytest.mark.parametrize("handler_", ["use", "use_async"])
+@pytest.mark.parametrize("how", USES)
+async def test_a_step_that_uses_the_context_is_refused_at_that_line(how: str, handler_: str) -> None:
+    async with World(Order) as world:
+        with pytest.raises(MisusedFuture, match="inside a step"):
+            await asyncio.wait_for(getattr(world.app.object(Order, "k"), handler_)(how), 5)
+        assert (await world.app.state(Order, "k")).values == {}
+        assert len(world.statuses()) == 1, "nothing was sent"
+
+
+async def test_a_step_may_read_who_it_works_for() -> None:
+    async with World(Order) as world:
+        look = world.app.object(Order, "k").look.options(headers={"tenant": "t"}).send()
+        assert await look.result() == ["k", look.id, {"tenant": "t"}]
 
 
 @pytest.mark.parametrize("name", ["run_nested", "run_nested_async", "run_lambda"])
