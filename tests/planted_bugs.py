@@ -2338,6 +2338,55 @@ BUGS = [
         "                deleted.append(name)\n                self._held.add(name)\n",
         test="tests/restate/test_state.py::test_what_was_changed_beside_a_refused_write_is_kept",
     ),
+    Bug(
+        "an id with another secret part is taken",
+        "actors/journal/ids.py",
+        "            or not hmac.compare_digest(_sealed(keyed, body), encoded)\n",
+        "",
+        test="tests/http/test_access.py::test_knowing_ids_of_awakeables_does_not_help_to_name_another",
+    ),
+    Bug(
+        "whoever hangs up takes the call along",
+        "actors/app/gateway.py",
+        "                begun.forget()\n",
+        "                asyncio.ensure_future(begun.partition.operations.kill(begun.invocation.seq))\n",
+        test="tests/http/test_ingress.py::test_whoever_hangs_up_while_waiting_cancels_nothing",
+    ),
+    Bug(
+        "a step that was changed counts as the recorded one",
+        "actors/attempt/recorder.py",
+        "        if not _matches(recorded, kind, name, value, codec):\n",
+        "        if False:\n",
+        test="tests/integration/test_replay.py::test_changed_code_pauses_the_invocation_says_where_and_changes_nothing",
+    ),
+    Bug(
+        "idle objects stay in memory",
+        "actors/engine/memory/eviction.py",
+        "while len(self._circle) > self._max_objects and looks:",
+        "while False:",
+        test="tests/integration/test_replay.py::test_idle_objects_leave_memory_beyond_the_limit_and_come_back_with_their_state",
+    ),
+    Bug(
+        "a reader that waits is not given what it has read before",
+        "actors/attempt/recorder.py",
+        "if self.snapshot is not None and not journal.commands and kind != Kind.SNAPSHOT:",
+        "if False:",
+        test="tests/integration/test_calls.py::test_a_shared_handler_reads_what_there_was_when_it_began_beside_others_that_write",
+    ),
+    Bug(
+        "what a step draws of random numbers is drawn by the handler on replay",
+        "actors/model/context.py",
+        "        if inside_step.get():",
+        "        if False:",
+        test="tests/integration/test_state_in_steps.py::test_a_step_that_uses_the_context_is_refused_at_that_line",
+    ),
+    Bug(
+        "an app has as many threads for steps as it likes",
+        "actors/app/lifecycle.py",
+        "DaemonThreads(STEP_THREADS,",
+        "DaemonThreads(10**9,",
+        test="tests/integration/test_steps.py::test_no_more_than_32_steps_run_in_threads_at_the_same_time",
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors import App, Context, Limits, TerminalError, VirtualObject, handler, shared
+from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning, OutcomePending
 from actors.storage import StorageError
 from tests.world import World
@@ -165,3 +165,70 @@ async def test_awaiting_again_acknowledges_nothing_that_was_lost() -> None:
             with pytest.raises((StorageError, AppNotRunning)):
                 await awaited
         assert await world.app.object(Slow, "a").count() == 1
+
+
+@pytest.mark.expects_log("failed, next in", "is paused. It is tried again")
+async def test_a_caller_waits_while_its_invocation_backs_off_and_is_paused() -> None:
+    failing = True
+
+    class Unlucky(VirtualObject):
+        @handler
+        async def go(self) -> str:
+            if failing:
+                raise OSError("the bank is down")
+            return "done"
+
+    async def wait() -> str:
+        return await world.app.object(Unlucky, "u").go()
+
+    async with World(Unlucky, retry=RetryPolicy(initial_interval=1, factor=1, max_attempts=3)) as world:
+        call = asyncio.create_task(wait())
+        await world.settle()
+        assert (world.statuses(), call.done()) == (["backing-off"], False)
+        for _ in range(5):
+            await world.pass_time(10)
+        assert (world.statuses(), call.done()) == (["paused"], False)
+        (info,) = await world.app.invocations()
+        failing = False
+        await world.app.resume(info.id)
+        assert await asyncio.wait_for(call, 5) == "done"
+
+
+class Board(VirtualObject):
+    notes: list[str] = []
+
+    @handler
+    async def write(self, note: str) -> None:
+        self.notes.append(note)
+
+    @handler
+    async def hold(self, ctx: Context) -> None:
+        self.notes.append("held")
+        await ctx.awakeable(str)
+
+    @shared
+    async def read_slowly(self, ctx: Context) -> list[list[str]]:
+        before = list(self.notes)
+        await ctx.awakeable(str)
+        return [before, self.notes]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_shared_handler_reads_what_there_was_when_it_began_beside_others_that_write(restarted: bool) -> None:
+    async with World(Board) as world:
+        board = world.app.object(Board, "b")
+        await board.write("one")
+        reading = await board.read_slowly.send()
+        await world.settle()
+        await board.write("two")  # it does not wait for the reader
+        await board.hold.send()
+        await world.settle()
+        later = await board.read_slowly.send()  # nor a reader for the holder of the key
+        await world.settle()
+        if restarted:
+            await world.restart()
+        for open_one in await world.app.awakeables():
+            if open_one.handler == "read_slowly":
+                await world.app.resolve_awakeable(open_one.id, "")
+        assert await world.result(reading) == [["one"], ["one"]]
+        assert await world.result(later) == [["one", "two", "held"]] * 2

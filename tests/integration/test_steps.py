@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import App, Context, Limits, RetryPolicy, VirtualObject, handler, shared
+from actors import App, Context, Limits, RetryPolicy, Service, VirtualObject, handler, shared
 from actors.errors import DefinitionError, InvocationCancelled, InvocationKilled, ObjectBusy, RetriesExhausted
 from actors.journal.tries import Tries
 from tests.held_executor import HeldExecutor
@@ -605,3 +606,28 @@ async def test_real_threads_report_what_they_do(storage: str) -> None:
     async with App(Ledger, storage=storage) as app:
         assert await app.object(Ledger, "l").post("x") == "x"
         assert not app._running().steps.executing and not app._running().step_threads.running
+
+
+@pytest.mark.may_log("have waited for a thread for more than a second")
+async def test_no_more_than_32_steps_run_in_threads_at_the_same_time(storage: str) -> None:
+    begun, release = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        begun.release()
+        assert release.wait(60)
+
+    class Many(Service):
+        @handler
+        async def work(self, ctx: Context) -> None:
+            await ctx.run(hold)
+
+    async with App(Many, storage=storage) as app:
+        sent = [await app.service(Many).work.send() for _ in range(33)]
+        for _ in range(32):
+            assert await asyncio.to_thread(begun.acquire, timeout=60)
+        while len(steps := [step for one in sent for step in (await app.describe(one.id)).steps]) < 33:
+            pass
+        assert sorted(step.status for step in steps) == ["queued"] + ["running"] * 32
+        release.set()
+        for one in sent:
+            await one.result()

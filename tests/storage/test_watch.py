@@ -277,6 +277,24 @@ async def test_a_database_that_others_have_made_longer_is_told(path: Path) -> No
 
 
 @needs_watch
+async def test_a_copy_made_since_the_app_started_goes_unnoticed_if_no_page_has_been_added(
+    path: Path, tmp_path: Path
+) -> None:
+    """To notice it the whole file would have to be read. The page of limits says so."""
+    async with OpenStore(str(path)) as store:
+        for n in (1, 2):
+            await store.commit(batch(n, state=[("Order", "k", "n", str(n))]))
+            with shell(path) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            store.verify()
+            shutil.copy(path, tmp_path / f"{n}.db")
+        assert (tmp_path / "1.db").read_bytes() != path.read_bytes()
+        shutil.copy(tmp_path / "1.db", path)
+        await store.commit(batch(3, timers=[(3, 3, 3, -1)]))
+        store.verify()
+
+
+@needs_watch
 @pytest.mark.parametrize("harm", KEEPS)
 async def test_what_was_acknowledged_is_in_the_database_that_was_open(
     harm: Callable[[Path], None], path: Path, tmp_path: Path

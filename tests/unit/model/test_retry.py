@@ -36,6 +36,7 @@ def test_the_delay_follows_the_formula_within_its_bounds(policy: RetryPolicy, fa
 
 def test_the_default_policy_doubles_from_a_tenth_of_a_second_to_a_minute() -> None:
     policy, rng = RetryPolicy(), Random(1)
+    assert (policy.max_attempts, policy.on_exhausted) == (70, "pause")
     for failures, base_ms in ((1, 100), (2, 200), (3, 400), (5, 1600), (9, 25_600)):
         assert all(base_ms * 0.8 - 1 <= policy.delay_ms(failures, rng) <= base_ms * 1.2 + 1 for _ in range(200))
     for failures in (11, 70, 1_000, 10**6):
