@@ -41,6 +41,20 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a handler is evicted while its branches react to an answer, and never goes on",
+        "actors/attempt/attempt.py",
+        "            self.host.waiting.pop(self, None)\n        if self._outcome is not None:",
+        "            pass\n        if self._outcome is not None:",
+        test="tests/integration/test_branches.py::test_a_handler_may_be_evicted_at_any_moment_of_its_answers",
+    ),
+    Bug(
+        "a handler that gathers durable waits stays in memory",
+        "actors/attempt/attempt.py",
+        "        return self._branches is not None and self._branches.waits_durably(self._foreign, self._coroutine)",
+        "        return False",
+        test="tests/integration/test_branches.py::test_a_handler_whose_branches_all_wait_durably_is_evicted",
+    ),
+    Bug(
         "a cycle is not looked for once more when the object that closes it has left memory",
         "actors/engine/waits/deadlocks.py",
         "        if self._open.get(waiting.seq) is not waiting:",
@@ -1187,8 +1201,8 @@ BUGS = [
     Bug(
         "a handler leaves memory while a task of its own waits for something outside",
         "actors/attempt/attempt.py",
-        "        if self._waiting is not None and (branches is None or branches.all_wait_durably()):",
-        "        if self._waiting is not None:",
+        "        if self._waits_durably() and (branches is None or branches.all_wait_durably()):",
+        "        if self._waits_durably():",
         test="tests/integration/test_branches.py::test_a_handler_stays_while_a_task_of_its_own_waits_for_something_outside",
     ),
     Bug(

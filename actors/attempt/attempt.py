@@ -97,6 +97,10 @@ class Attempt(Ending):
         self.scheduled = False
         if self.ended:
             return
+        if (
+            self._branches is not None
+        ):  # evicted while its branches react, it would never go on: `_rest` lets it wait again
+            self.host.waiting.pop(self, None)
         if self._outcome is not None:
             self._settle()
             return
@@ -288,7 +292,7 @@ class Attempt(Ending):
             if self._replay.completion() is None:
                 self._stuck(recorded)
             return
-        if self._waiting is not None and (branches is None or branches.all_wait_durably()):
+        if self._waits_durably() and (branches is None or branches.all_wait_durably()):
             self._blocked()
         else:
             self._holds_its_place()
@@ -328,11 +332,17 @@ class Attempt(Ending):
 
     def _certain(self) -> bool:
         branches = self._branches
-        if self._waiting is None and (branches is None or not branches.waits_durably(self._foreign, self._coroutine)):
+        if not self._waits_durably():
             return False
         if branches is not None and branches.tasks:
             return bool(branches.all_wait_durably())
         return tasks_are_seen(self.host.loop)
+
+    def _waits_durably(self) -> bool:
+        """Whether the main line waits for the journal, by itself or through its branches: a gather, a task group, `asyncio.wait`."""
+        if self._waiting is not None:
+            return True
+        return self._branches is not None and self._branches.waits_durably(self._foreign, self._coroutine)
 
     @property
     def settling(self) -> bool:

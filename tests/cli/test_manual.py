@@ -13,7 +13,9 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(cli, list(words))
 
 
-@pytest.mark.parametrize("name", ["cannot_keep", "[cannot_keep]", "CANNOT_KEEP", "CannotKeep", "actors.errors.CannotKeep"])
+@pytest.mark.parametrize(
+    "name", ["cannot_keep", "[cannot_keep]", "CANNOT_KEEP", "CannotKeep", "actors.errors.CannotKeep"]
+)
 def test_a_code_is_found_by_its_name_and_by_its_class(name: str) -> None:
     answer = run("explain", name)
     assert answer.exit_code == 0

@@ -267,9 +267,86 @@ async def test_changed_steps_of_branches_are_reported_at_once(names: tuple[str, 
         await world.crash()
         world.classes = (_flow(*names, way=way),)
         await world.start()
+        (waiting, *_) = await world.app.awakeables()
+        await world.app.resolve_awakeable(waiting.id, "")
         await world.settle()
         assert await world.status(handle) == "paused"
         assert "no longer fits the journal" in str((await world.app.describe(handle.id)).reason)
+
+
+class Waiter(VirtualObject):
+    """Waits for a year in each way whose wait a replay finds again."""
+
+    @handler
+    async def gather(self, ctx: Context) -> list[str]:
+        return list(await asyncio.gather(ctx.awakeable(str), ctx.awakeable(str)))
+
+    @handler
+    async def nested(self, ctx: Context) -> list[str]:
+        async def both() -> list[str]:
+            return list(await asyncio.gather(ctx.awakeable(str), ctx.awakeable(str)))
+
+        (found,) = await asyncio.gather(both())
+        return found
+
+    @handler
+    async def group(self, ctx: Context) -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.one(ctx)) for _ in range(2)]
+        return [task.result() for task in tasks]
+
+    @handler
+    async def wait(self, ctx: Context) -> list[str]:
+        tasks = [asyncio.create_task(self.one(ctx)) for _ in range(2)]
+        await asyncio.wait(tasks)
+        return [task.result() for task in tasks]
+
+    @handler
+    async def beside(self, ctx: Context) -> list[str]:
+        task = asyncio.create_task(self.one(ctx))
+        last = await ctx.awakeable(str)
+        return [await task, last]
+
+    async def one(self, ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+
+WAITS = ["gather", "nested", "group", "wait", "beside"]
+
+
+@pytest.mark.parametrize("way", WAITS)
+async def test_a_handler_whose_branches_all_wait_durably_is_evicted(way: str) -> None:
+    async with World(Waiter) as world:
+        handle = await world.app.handler("Waiter", "w", way).send()
+        await world.settle()
+        assert await world.status(handle) == "blocked"
+        await world.pass_time(61)
+        assert world.app._running().residents.open == {}
+        ids = [waiting.id for waiting in await world.app.awakeables()]
+        for id, answer in zip(ids, "ab", strict=True):
+            await world.app.resolve_awakeable(id, answer)
+            await world.pass_time(61)
+        assert sorted(await world.outcome(handle)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("way", WAITS)
+@pytest.mark.parametrize("position", [0, -1])
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_a_handler_may_be_evicted_at_any_moment_of_its_answers(way: str, turns: int, position: int) -> None:
+    """The time at which it has waited too long comes while its branches react to an answer."""
+    async with World(Waiter) as world:
+        handle = await world.app.handler("Waiter", "w", way).send()
+        await world.settle()
+        for answer in "ab":
+            waiting = (await world.app.awakeables())[position]
+            resolving = asyncio.create_task(world.app.resolve_awakeable(waiting.id, answer))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await world.pass_time(61)
+            await resolving
+            await world.settle()
+        assert await world.status(handle) == "succeeded"
+        assert sorted(await world.outcome(handle)) == ["a", "b"]
 
 
 # --- the end of an attempt ----------------------------------------------------------------------------------------------
