@@ -41,6 +41,13 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a form on a page of another site calls a handler",
+        "transport/http/ingress.py",
+        "        if request.cross_site and isinstance(asked, (Invoke, Complete)):",
+        "        if request.cross_site and isinstance(asked, Page):",
+        test="tests/http/test_cors.py::test_a_page_of_another_site_cannot_call_handlers",
+    ),
+    Bug(
         "a handler is evicted while its branches react to an answer, and never goes on",
         "actors/attempt/attempt.py",
         "            self.host.waiting.pop(self, None)\n        if self._outcome is not None:",

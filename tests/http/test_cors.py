@@ -200,3 +200,34 @@ def test_what_no_browser_would_ever_send_is_refused_at_once(cors: Any, words: st
     with pytest.raises(DefinitionError) as refused:
         HttpOptions(cors=make())
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize(
+    "path", ["/Counter/a/add", "/Counter/a/add/send", "/restate/call/Counter/a/add", "/restate/a/x/resolve"]
+)
+async def test_a_page_of_another_site_cannot_call_handlers(path: str, method: str) -> None:
+    """As browsers send what a form, a picture or a script without CORS asks for: a page needs no answer to do harm."""
+    async with app_with(None) as app:
+        answer = await asked(app, method, path, b"1", **{"sec-fetch-site": "cross-site"})
+        assert (answer.status, answer.json["error"]) == (403, "cors_refused")
+        assert (await app.state("Counter", "a")).texts == {}
+
+
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "none", None])
+async def test_requests_of_the_same_site_and_of_no_page_are_served(site: str | None) -> None:
+    async with app_with(None) as app:
+        headers = {"sec-fetch-site": site} if site else {}
+        assert (await asked(app, "POST", "/Counter/a/add", b"1", origin=None, **headers)).status == 200
+
+
+async def test_a_page_of_another_site_that_is_allowed_may_call() -> None:
+    async with app_with([PAGE]) as app:
+        headers = {"sec-fetch-site": "cross-site"}
+        assert (await asked(app, "POST", "/Counter/a/add", b"1", **headers)).status == 200
+        other = await asked(app, "POST", "/Counter/a/add", b"1", origin="https://evil.example", **headers)
+        picture = await asked(app, "GET", "/Counter/a/add", b"1", origin=None, **headers)
+        assert (other.status, picture.status) == (403, 403)
+        assert (await app.state("Counter", "a")).texts == {"count": "1"}
+        assert (await asked(app, "GET", "/restate/health", b"", **headers)).status == 200
+        assert (await asked(app, "GET", "/openapi.json", b"", origin=None, **headers)).status == 200

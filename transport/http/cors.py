@@ -10,7 +10,7 @@ import re
 
 from actors.http_options import Cors
 from actors.transport.http.replies import Header, Reply, refusal
-from actors.transport.http.requests import Scope, header_of, path_of
+from actors.transport.http.requests import Request, Scope, header_of, path_of
 from actors.transport.http.routes import BadRoute, segments
 
 _METHODS = ("GET", "HEAD", "POST")
@@ -39,6 +39,21 @@ class CrossOrigin:
         if origin is None or not self._allows(origin):
             return () if self._any else (_VARY,)
         return (*self._allowed(origin), (b"access-control-expose-headers", self._expose))
+
+    def check(self, request: Request) -> None:
+        """Raises BadRoute if a page of another site, which is not allowed, asks for something to be done.
+
+        A form or a picture of any page can send such a request without a preflight: that the page cannot read the answer
+        is no help. Browsers say so in Sec-Fetch-Site; programs do not send it.
+        """
+        origin = request.header(b"origin")
+        if not self.open or origin is None or not self._allows(origin):
+            raise BadRoute(
+                403,
+                "cors_refused",
+                "A web page of another site may not do this: see HttpOptions(cors=...), which names the pages that may.",
+                *(() if self._any and self.open else (_VARY,)),
+            )
 
     def preflight(self, scope: Scope) -> Reply | None:
         """The answer to a browser's preflight request; None for any other request."""

@@ -106,7 +106,7 @@ class Ingress:
         request = Request(scope, _never, 0)
         if request.idempotency_key is not None or request.method != "POST" or scope["query_string"]:
             return None
-        if request.refused is not None or request.content_coding:
+        if request.refused is not None or request.content_coding or request.cross_site:
             return None
         gateway = self._gateway
         try:
@@ -157,6 +157,8 @@ class Ingress:
     async def _routed(self, request: Request, asked: Route) -> Reply:
         if isinstance(asked, (Attach, AttachByKey, Complete)):
             request.query()
+        if request.cross_site and isinstance(asked, (Invoke, Complete)):
+            self.cross_origin.check(request)
         match asked:
             case Invoke():
                 return await self._invoke(request, asked)

@@ -45,6 +45,7 @@ class Request:
         "content_coding",
         "content_length",
         "content_type",
+        "cross_site",
         "handler",
         "idempotency_key",
         "method",
@@ -62,6 +63,7 @@ class Request:
         self.content_coding = ""
         self.content_length: int | None = None
         self.idempotency_key: str | None = None
+        self.cross_site = False  # whether a browser sends it for a page of another site
         self.once_only = False  # whether repeating the request could do it twice
         self.accepted: str | None = None  # the id of a call that goes on even if its client hangs up
         self.handler = "", ""  # service and handler, once they are known to exist
@@ -84,6 +86,8 @@ class Request:
                 if self.idempotency_key is not None:
                     self.refused = _repeated("idempotency-key")
                 self.idempotency_key = _text(value)
+            elif name == b"sec-fetch-site":
+                self.cross_site = value == b"cross-site"
             elif name not in _NOT_PASSED_ON and not name.startswith((b"sec-", b"x-forwarded-")):
                 passed_on = self.passed_on = self.passed_on if self.passed_on is not None else {}
                 key = name.decode("latin-1")
