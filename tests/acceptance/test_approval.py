@@ -74,7 +74,7 @@ def test_without_answers_the_director_is_asked_and_it_ends(approval: Program) ->
     assert [line.split()[2] for line in lines[:3]] == ["boss]", "director]", "applicant]"]
     assert lines[3:] == ["refused, because no one has answered"]
     for late in lines[:2]:
-        assert "already has another completion" in approval.refuses("approve", late.split()[-1], "Ada")
+        assert "deadline of this awakeable has passed" in approval.refuses("approve", late.split()[-1], "Ada")
 
 
 def test_mistakes_get_one_line_that_explains_them(approval: Program) -> None:

@@ -945,3 +945,24 @@ async def test_an_async_step_that_is_cut_short_before_it_begins_leaves_no_corout
     assert not complaints
     async with App(Cut, storage=storage) as app:
         assert await app.object(Cut, "a").go() == 1
+
+
+class Patient(VirtualObject):
+    @handler
+    async def ask(self, ctx: Context) -> str:
+        try:
+            return await ctx.awakeable(str, timeout=10)
+        except TimeoutError:
+            return "nobody answered"
+
+
+async def test_an_answer_after_the_deadline_is_told_that_it_comes_too_late() -> None:
+    async with World(Patient) as world:
+        handle = await world.app.object(Patient, "p").ask.send()
+        await world.settle()
+        (waiting,) = await world.app.awakeables()
+        await world.pass_time(11)
+        assert await world.outcome(handle) == "nobody answered"
+        for complete in (world.app.resolve_awakeable(waiting.id, "yes"), world.app.reject_awakeable(waiting.id, "no")):
+            with pytest.raises(AwakeableCompleted, match="deadline of this awakeable has passed"):
+                await complete

@@ -18,6 +18,7 @@ from actors.errors import (
     AwakeableCompleted,
     AwakeableRejected,
     BadArguments,
+    DurableTimeout,
     PayloadTooLarge,
     SerializationError,
     TerminalError,
@@ -25,7 +26,7 @@ from actors.errors import (
 )
 from actors.journal.entries import Kind
 from actors.serde import ANY, Codec, codec_named, plain_codec, value_codec
-from actors.serde.failures import failure_text
+from actors.serde.failures import failure_error, failure_text
 from actors.storage.port import Store
 from actors.storage.records import JournalRow
 
@@ -218,4 +219,8 @@ def _type_is_known(invocation: Invocation, index: int, payload: Payload) -> bool
 def _check_same(kind: int, value: Any, other_kind: int, other: str, codec: Codec | None) -> None:
     if kind == other_kind and (value == other or (codec is not None and codec.equal(value, other))):
         return
+    if kind == Kind.FAILED and isinstance(failure_error(value), DurableTimeout):
+        raise AwakeableCompleted(
+            "The deadline of this awakeable has passed: its handler has gone on without an answer."
+        )
     raise AwakeableCompleted("This awakeable already has another completion. The first completion stands.")
