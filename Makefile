@@ -5,6 +5,7 @@
 #   make lint     style (code and English), types and layers
 #   make flights  a year of real flights, compared     make flights ARGS="--kill"
 #   make bench    a quick round of every benchmark     make bench ARGS="counter --callers 64"
+#   make docs     the documentation as a site, in build/site
 #   make format   let ruff rewrite what it can
 #   make clean    remove the environments and what tools left behind
 #
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(VERSION)
 TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo flights test test-quick lint style types layers bench format clean
+.PHONY: help demo flights test test-quick lint style types layers bench docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,6 +59,9 @@ layers: $(INSTALLED)-dev
 
 bench: $(INSTALLED)-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(INSTALLED)-docs
+	$(BIN)/python -m tools.site
 
 format: $(INSTALLED)-dev
 	$(BIN)/ruff check --fix

@@ -77,7 +77,7 @@ def test_each_link_in_a_document_leads_to_a_file(document: Path) -> None:
 
 
 def test_each_path_of_the_tree_exists() -> None:
-    (tree,) = re.findall(r"^```\n(.*?)^```", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.M | re.S)
+    (tree,) = re.findall(r"^```text\n(.*?)^```", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.M | re.S)
     folder, missing = "", []
     for indent, path in TREE.findall(tree):
         folder = folder if indent else path

@@ -1,4 +1,4 @@
-"""The classes of the README and of docs/beyond-one-machine.md as they stand there, for a server on either engine."""
+"""Classes of README.md and of the pages in docs/ as they stand there, for a server on either engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def module_with(text: str, page: str = "README.md") -> ModuleType:
 
 
 order = module_with("class Order(VirtualObject):")
-signup = module_with("class Signup(Workflow):")
+signup = module_with("class Signup(Workflow):", "docs/howto/workflows.md")
 
 
 beyond = module_with("class Counter(VirtualObject):", "docs/beyond-one-machine.md")
