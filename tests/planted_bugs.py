@@ -785,8 +785,8 @@ BUGS = [
     Bug(
         "an app that nothing refers to is held by its timers",
         "actors/app/lifecycle.py",
-        "executor, _weakly(self._has_stopped))",
-        "executor, self._has_stopped)",
+        "            _weakly(self._has_stopped),\n",
+        "            self._has_stopped,\n",
         test="tests/integration/test_notebooks.py::test_a_cell_that_makes_an_app_can_be_run_again",
     ),
     Bug(

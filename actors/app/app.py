@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from actors.app.entry import Outside
 from actors.app.gateway import Gateway
@@ -24,7 +24,7 @@ from actors.app.options import database_path, debugging, option, threads_only
 from actors.app.partitions import Partitions
 from actors.engine.clock import Clock, SystemClock
 from actors.engine.operating.state_access import StateInfo, encoded
-from actors.engine.partition import Partition
+from actors.engine.partition import PARTS, Partition, Parts
 from actors.engine.watching import Watcher
 from actors.errors import BadArguments, DefinitionError, UnknownService
 from actors.http_options import HttpOptions
@@ -60,6 +60,8 @@ POLL = 0.25  # seconds between two looks for requests of the command line: one r
 
 class App:
     """What `actors.App` does without HTTP: `actors.transport.served.App` adds that, and says what the options mean."""
+
+    _parts: ClassVar[Parts] = PARTS  # a simulation watches some of them in a subclass
 
     if not TYPE_CHECKING:
 
@@ -124,6 +126,7 @@ class App:
             on_paused,
             on_stopped,
             debugging(debug),
+            self._parts,
         )
         self._life = Lifecycle(self._partitions, options, store, "", 0)
         self.store_in(storage)

@@ -28,7 +28,7 @@ from actors.engine import left_steps
 from actors.engine.clock import Clock
 from actors.engine.daemon_threads import DaemonThreads
 from actors.engine.env import Env
-from actors.engine.partition import Partition
+from actors.engine.partition import Partition, Parts
 from actors.engine.watching import Counts, Watcher
 from actors.errors import AppNotRunning
 from actors.journal.ids import IdMint
@@ -58,6 +58,7 @@ class Options:
     on_paused: Callable[[InvocationInfo], Any] | None
     on_stopped: Callable[[BaseException], Any] | None
     debug: bool
+    parts: Parts
 
 
 class Lifecycle:
@@ -107,7 +108,15 @@ class Lifecycle:
             self._tell_paused if self.options.on_paused is not None else None,
             self.options.debug,
         )
-        partition = Partition(env, self._partitions.catalog, store, loop, executor, _weakly(self._has_stopped))
+        partition = Partition(
+            env,
+            self._partitions.catalog,
+            store,
+            loop,
+            executor,
+            _weakly(self._has_stopped),
+            self.options.parts,
+        )
         if before is not None:
             partition.residents.paused_here.update(before.residents.paused_here)
         secret = before.steps.secret if before is not None else None

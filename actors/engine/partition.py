@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from actors.attempt.cleanup import all_ended
 from actors.attempt.current import ids_of
@@ -58,8 +59,22 @@ from actors.storage.records import ObjectRecord, OpenedDatabase
 from actors.tasks.factory import TaskFactory, see_tasks
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The classes of the parts through which waits between invocations come and go. A simulation watches them by subclasses."""
+
+    eviction: type[Eviction] = Eviction
+    loader: type[Loader] = Loader
+    progress: type[Progress] = Progress
+    intake: type[Intake] = Intake
+    deadlocks: type[Deadlocks] = Deadlocks
+
+
+PARTS = Parts()
+
+
 class Partition:
-    """See the module. Seams are arguments: store, clock, random numbers, executor, loop."""
+    """See the module. Seams are arguments: store, clock, random numbers, executor, loop, classes of parts."""
 
     def __init__(
         self,
@@ -69,6 +84,7 @@ class Partition:
         loop: asyncio.AbstractEventLoop,
         executor: Executor,
         on_stopped: Callable[[BaseException], None] | None = None,
+        parts: Parts = PARTS,
     ) -> None:
         self.env = env
         self.ids, self.limits = env.ids, env.limits
@@ -92,11 +108,15 @@ class Partition:
         )
         ledger = self.ledger = Ledger(committer, turns)
 
-        eviction = self.eviction = Eviction(env, residents, turns, background, committer)
-        loader = self.loader = Loader(env, catalog, store, residents, ledger, turns, background, eviction)
+        eviction = self.eviction = parts.eviction(env, residents, turns, background, committer)
+        loader = self.loader = parts.loader(env, catalog, store, residents, ledger, turns, background, eviction)
         pins = self.pins = Pins(store, residents, turns, background, committer, eviction, loader)
-        progress = self.progress = Progress(env, catalog, residents, ledger, turns, background, committer, eviction)
-        intake = self.intake = Intake(env, catalog, residents, ledger, turns, background, committer, loader, progress)
+        progress = self.progress = parts.progress(
+            env, catalog, residents, ledger, turns, background, committer, eviction
+        )
+        intake = self.intake = parts.intake(
+            env, catalog, residents, ledger, turns, background, committer, loader, progress
+        )
         timers = self.timers = Timers(env, residents, ledger, background, eviction, pins, progress, intake)
         timers.begin(
             TimerQueue(
@@ -113,7 +133,7 @@ class Partition:
         threads = self.step_threads = StepThreads(executor, clock)
         steps = self.steps = Steps(env, loop, ledger, background, committer, progress, failures, threads)
 
-        deadlocks = self.deadlocks = Deadlocks(residents, progress, pins)
+        deadlocks = self.deadlocks = parts.deadlocks(residents, progress, pins)
         attachments = self.attachments = Attachments(store, ledger, background, committer, pins, progress, deadlocks)
         placements = self.placements = Placements(
             store, env, ledger, background, committer, progress, intake, attachments, failures

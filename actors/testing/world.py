@@ -7,7 +7,7 @@ import contextlib
 from concurrent.futures import Executor
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from actors.errors import StorageError
 from actors.model.calls import InvocationHandle
@@ -29,6 +29,8 @@ class World:
     other, random numbers are seeded, and a failing handler gets five attempts unless `retry` says otherwise. All other options
     are those of App. One World is one machine: what `restart` starts is the next process on the same disk.
     """
+
+    _app_class: ClassVar[type[App]] = App
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class World:
     async def start(self) -> App:
         """Start a process on the disk."""
         self.store = self.disk.store(self.rng)
-        self.app = App(
+        self.app = self._app_class(
             *self.classes,
             store=self.store,
             clock=self.clock,

@@ -50,6 +50,12 @@ def test_no_lock_file_and_no_database_is_committed() -> None:
     assert [path.name for path in tracked() if unwanted.search(path.name)] == []
 
 
+def test_no_test_patches() -> None:
+    imported = re.compile(r"^\s*(from unittest(\.mock)? import .*\b(mock|patch)\b|import unittest\.mock)", re.MULTILINE)
+    texts = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    assert [str(path) for path, text in texts.items() if imported.search(text)] == []
+
+
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = [line for line in lines if line and not line.startswith("#")]

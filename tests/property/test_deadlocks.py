@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from actors import Context, Limits, TerminalError, VirtualObject, handler, shared
 from actors.errors import AppNotRunning
 from actors.storage import StorageError
-from tests.property.simulated_machine import Machine
-from tests.property.waits import Record, watching
+from tests.property.waits import Record, WatchedMachine, new_record
 
 CRASHED = (StorageError, AppNotRunning)
 KEYS = ["a", "b"]
@@ -156,7 +155,7 @@ class Run:
     """One example."""
 
     def __init__(self, limits: Limits, seed: int, seen: Record) -> None:
-        self.world = Machine(*CLASSES, limits=limits)
+        self.world = WatchedMachine(*CLASSES, limits=limits)
         self.world.rng = Random(seed) if seed else None
         self.seen = seen
         self.callers: list[asyncio.Task[None]] = []
@@ -248,7 +247,7 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRI
 def test_every_cycle_of_waits_is_refused_and_nothing_else(
     limits: Limits, seed: int, actions: list[tuple[Any, ...]]
 ) -> None:
-    with watching() as seen:
-        asyncio.run(Run(limits, seed, seen).play(actions))
+    seen = new_record()
+    asyncio.run(Run(limits, seed, seen).play(actions))
     for what in seen.counts:
         event(what)

@@ -1,6 +1,6 @@
 """Who really waits for whom: an oracle that watches a partition and knows nothing of how the engine looks for cycles.
 
-What it sees. The apps of a test are made of watched parts: subclasses that look before or after the inherited method does
+What it sees. The apps of a `WatchedMachine` are made of watched parts: subclasses that look before or after the inherited method does
 its work, and change nothing. The graph is made anew each time it is asked for, from the tables of the partition: `open`, each mailbox's `current`, and the raw entries of each journal (commands
 without completions), not the `waits` the engine keeps. What leaves memory is drawn at the moment it leaves: nothing
 about it can change before it is back. What a crash leaves behind is drawn from the disk, by SQL.
@@ -15,18 +15,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
+from actors import App
 from actors.attempt.invocation import Invocation, Mailbox
 from actors.engine.intake import Intake
 from actors.engine.memory.eviction import Eviction
 from actors.engine.memory.loader import Loader
+from actors.engine.partition import Parts
 from actors.engine.progress import Progress
 from actors.engine.waits.deadlocks import Deadlocks
 from actors.errors import DeadlockError, TerminalError
 from actors.journal.entries import Kind
 from actors.serde.failures import failure_error
 from actors.testing import Disk
+from tests.property.simulated_machine import Machine
 
 Graph = dict[int, set[int]]
 
@@ -47,19 +49,11 @@ class Record:
 record = Record()
 
 
-@contextmanager
-def watching() -> Iterator[Record]:
-    """Apps that start inside are watched."""
+def new_record() -> Record:
+    """The record of everything that is watched from now on."""
     global record
     record = Record()
-    with (
-        patch("actors.engine.partition.Eviction", WatchedEviction),
-        patch("actors.engine.partition.Loader", WatchedLoader),
-        patch("actors.engine.partition.Deadlocks", WatchedDeadlocks),
-        patch("actors.engine.partition.Intake", WatchedIntake),
-        patch("actors.engine.partition.Progress", WatchedProgress),
-    ):
-        yield record
+    return record
 
 
 # --- the graph ------------------------------------------------------------------------------------------------------------
@@ -237,3 +231,17 @@ class WatchedProgress(Progress):
         labels = {seq: label(one) for seq, one in self._open.items()}
         if len(names) < 2 or not walk_exists(graph, labels, names, refused.seq, refused.seq):
             record.problems.append(f"a false alarm: {names}; the waits are {graph}, of {labels}")
+
+
+class WatchedApp(App):
+    _parts = Parts(
+        eviction=WatchedEviction,
+        loader=WatchedLoader,
+        progress=WatchedProgress,
+        intake=WatchedIntake,
+        deadlocks=WatchedDeadlocks,
+    )
+
+
+class WatchedMachine(Machine):
+    _app_class = WatchedApp
