@@ -124,7 +124,7 @@ async def test_several_parameters_come_as_an_object_or_an_array(app: App, body: 
     [
         ("/Counter/a/add", b'"x"', "int"),
         ("/Counter/a/add", b"", "n"),
-        ("/Counter/a/add", b"{", "argument"),
+        ("/Counter/a/add", b"{", "not valid JSON"),
         ("/Counter/a/add", b"\xff", "UTF-8"),
         ("/Counter/a/add_named", b'{"m": 1}', "no parameter 'm'"),
         ("/Counter/a/add_named", b"[1, 2, 3]", "takes 2"),
@@ -345,6 +345,46 @@ async def test_a_body_that_cannot_be_read_is_the_fault_of_who_sent_it(
     answer = await ask(app, "POST", target, body, content_type=content_type)
     assert (answer.status, answer.json["error"]) == (400, "bad_arguments")
     assert not caplog.records
+
+
+BROKEN = [
+    ("/Counter/a/add", b"hello", "invalid character at line 1, column 1: 'hello'"),
+    ("/Counter/a/add", b"5 6", "trailing characters at line 1, column 3: '6'"),
+    ("/Counter/a/add/send", b"nul", "it ends too early, after 'nul'"),
+    ("/Counter/a/fail", "ü".encode(), "invalid character at line 1, column 1: 'ü'"),
+    ("/Counter/a/fail", b"\xef\xbb\xbf5", "invalid character at line 1, column 1: '\\ufeff5'"),
+    ("/Counter/a/fail", b"1.", "invalid number at line 1, column 3, the end"),
+    ("/Counter/a/add_named", '{"ü": 1,\n "times": 2,}'.encode(), "trailing comma in object at line 2, column 13: '}'"),
+    ("/Counter/a/add_named", b"n=1&times=2", "invalid character at line 1, column 2: '=1&times=2'"),
+    ("/Counter/a/add_named", b"[1, 2", "it ends too early, after '[1, 2'"),
+]
+
+
+@pytest.mark.parametrize(("target", "body", "fault"), BROKEN)
+async def test_a_body_that_is_not_json_is_told_where_and_what_to_do(
+    app: App, target: str, body: bytes, fault: str
+) -> None:
+    answer = await ask(app, "POST", target, body)
+    assert (answer.status, answer.json["error"]) == (400, "bad_arguments")
+    handler = target.split("/")[3]
+    assert answer.json["message"].startswith(f"Counter.{handler}: the body is not valid JSON: {fault}. Send ")
+    assert "double quotes" in answer.json["message"] and "fit" not in answer.json["message"]
+
+
+async def test_a_body_of_another_content_type_is_told_what_to_send(app: App) -> None:
+    answer = await ask(app, "POST", "/Counter/a/fail", b"hello", content_type="text/plain")
+    assert (answer.status, answer.json["error"]) == (400, "bad_arguments")
+    assert "'text/plain'" in answer.json["message"] and "double quotes" in answer.json["message"]
+
+
+async def test_an_awakeable_stays_open_for_a_body_that_is_not_json(app: App) -> None:
+    task, id = await held(app)
+    answer = await ask(app, "POST", f"/restate/awakeables/{id}/resolve", b"seven")
+    assert (answer.status, answer.json["error"]) == (400, "bad_arguments")
+    assert "is not valid JSON: invalid character at line 1, column 1: 'seven'" in answer.json["message"]
+    assert answer.json["message"].endswith("The awakeable stays open.")
+    await ask(app, "POST", f"/restate/awakeables/{id}/resolve", b"7")
+    assert (await task).json == 7
 
 
 async def test_an_empty_segment_is_no_name_of_a_run(app: App) -> None:

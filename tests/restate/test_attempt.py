@@ -251,6 +251,26 @@ async def test_arguments_that_do_not_fit_fail_at_once(world: World, body: bytes,
     assert failed.value.code == 400 and invocation.attempts == 1 and invocation.kinds() == ["output"]
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        (
+            b"hello",
+            "application/json",
+            "the body is not valid JSON: invalid character at line 1, column 1: 'hello'. Send",
+        ),
+        (b'{"by": 1', "", """the body is not valid JSON: it ends too early, after '{"by": 1'. Send"""),
+        (b"5", "text/plain", "the body has the content-type 'text/plain'. Send"),
+    ],
+)
+async def test_arguments_that_are_not_json_are_told_what_to_send(
+    world: World, body: bytes, kind: str, message: str
+) -> None:
+    with pytest.raises(BadArguments) as failed:
+        await world.outcome(world.message("Sub", "a", "add", body, [("content-type", kind)]))
+    assert message in failed.value.message and "double quotes" in failed.value.message
+
+
 async def test_arguments_are_read_as_over_http(world: World) -> None:
     for body in (b'{"by":2,"twice":true}', b"[2,true]"):
         invocation = world.message("Sub", body.decode(), "add", body, [("Content-Type", "application/json; charset=x")])

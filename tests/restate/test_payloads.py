@@ -157,13 +157,13 @@ def test_a_result_is_read_by_how_it_was_recorded() -> None:
 
 @pytest.mark.parametrize("kind", ["", "application/json", "application/x-www-form-urlencoded", "application/a+json"])
 def test_json_and_what_curl_calls_it_are_taken(kind: str) -> None:
-    payloads.checked_content_type(target("one"), kind)
+    assert read_arguments(target("one"), b"[1]", kind) == (([1],), {})
 
 
 def test_another_content_type_is_taken_by_bytes_only() -> None:
-    payloads.checked_content_type(target("raw"), "text/plain")
+    assert read_arguments(target("raw"), b"[1]", "text/plain") == ((b"[1]",), {})
     with pytest.raises(BadArguments, match="'text/plain'"):
-        payloads.checked_content_type(target("one"), "text/plain")
+        read_arguments(target("one"), b"[1]", "text/plain")
 
 
 # --- sets -----------------------------------------------------------------------------------------------------------------

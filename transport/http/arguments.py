@@ -27,10 +27,16 @@ _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 _arguments = msgspec.json.Decoder(Arguments)
 _words = msgspec.json.Decoder(list[str])
 _quoted = msgspec.json.Encoder().encode
+_raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read_arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and named arguments in a request's body, whatever its content type. Raises BadArguments."""
+    """The positional and named arguments in a request's body. Raises BadArguments."""
+    if body and not is_json(content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
+        raise BadArguments(
+            f"{target.target} takes JSON, but the body has the content-type {content_type[:100]!r}. Send JSON as "
+            "application/json; a text stands in double quotes."
+        )
     if content_type == ARGUMENTS:
         try:
             given = _arguments.decode(body)
@@ -129,6 +135,11 @@ def arguments(target: HandlerDefinition, body: bytes) -> tuple[tuple[Any, ...], 
             raise BadArguments(f"{target.target} takes {target.arity} arguments, the body holds {len(values)}.")
         named = _raw_object.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
+        if fault := json_fault(text):
+            raise BadArguments(
+                f"{target.target}: the body is not valid JSON: {fault}. Send a JSON object of {', '.join(target.names)}, or an "
+                "array; a text stands in double quotes."
+            ) from None
         raise BadArguments(
             f"{target.target} takes several arguments: send a JSON object of {', '.join(target.names)}, or an array. {error}."
         ) from None
@@ -146,4 +157,36 @@ def value_of(target: HandlerDefinition, place: int, text: str) -> Any:
     try:
         return target.codecs[place].decode(text)
     except SerializationError as error:
+        if fault := json_fault(text):
+            raise BadArguments(
+                f"{target.target}: the body is not valid JSON: {fault}. Send JSON; a text stands in double quotes, for "
+                'example "hello".'
+            ) from None
         raise BadArguments(f"{target.target}: argument {target.names[place]!r}: {error.message}") from None
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body may be JSON. A body without a type, or with curl's default type, is read as JSON."""
+    return content_type in ("", "application/json", "application/x-www-form-urlencoded") or content_type.endswith(
+        "+json"
+    )
+
+
+def json_fault(text: str) -> str | None:
+    """Why a text is not valid JSON, and where. None for a text that is, or that is nested too deeply to say."""
+    try:
+        _raw.decode(text)
+    except RecursionError:
+        return None
+    except msgspec.DecodeError as error:
+        said, _, place = str(error).removeprefix("JSON is malformed: ").rpartition(" (byte ")
+        offset = place.rstrip(")")
+        if not offset.isdecimal():
+            return f"it ends too early, after {text[-20:]!r}"
+        encoded = text.encode()
+        index = len(encoded[: int(offset)].decode(errors="ignore")) - said.startswith("trailing characters")
+        line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+        rest = repr(text[index : index + 20])
+        where = f": {rest}" if index < len(text) else ", the end"
+        return f"{said} at line {line}, column {column}{where}"
+    return None

@@ -14,10 +14,9 @@ from typing import Any, NoReturn, TypeVar, assert_never
 from actors.app.gateway import Gateway
 from actors.errors import AppNotRunning, BadArguments, OutcomePending, TerminalError
 from actors.http_options import Cors, HttpOptions
-from actors.model.definitions import HandlerDefinition
 from actors.transport.http.access import Access
 from actors.transport.http.admin import AdminRoutes
-from actors.transport.http.arguments import read_arguments
+from actors.transport.http.arguments import is_json, json_fault, read_arguments
 from actors.transport.http.cors import CrossOrigin
 from actors.transport.http.durations import delay_ms
 from actors.transport.http.metrics import RequestCounts, metrics_reply
@@ -116,7 +115,7 @@ class Ingress:
             target = gateway.target(asked.service, asked.key, asked.handler)
             if target.once:
                 return None
-            args, kwargs = _arguments(target, body, request.content_type)
+            args, kwargs = read_arguments(target, body, request.content_type)
             begun = gateway.begin_call(target, asked.key, args, kwargs, request.passed_on)
         except Exception:
             return None
@@ -196,7 +195,7 @@ class Ingress:
         (delay,) = request.query("delay").get("delay", [None])
         if delay is not None and not asked.send:
             raise BadArguments("delay goes with /send: a call waits for its answer.")
-        args, kwargs = _arguments(target, await request.body(gateway.max_payload), request.content_type)
+        args, kwargs = read_arguments(target, await request.body(gateway.max_payload), request.content_type)
         request.once_only = request.idempotency_key is None and not target.once
         if asked.send:
             after_ms = delay_ms(delay) if delay is not None else 0
@@ -239,12 +238,20 @@ class Ingress:
             await self._gateway.resolve(asked.id, value=None)
         elif request.content_type == "application/octet-stream":
             await self._gateway.resolve(asked.id, value=body)
-        elif _is_json(request.content_type):
+        elif is_json(request.content_type):
             try:
                 text = body.decode()
             except UnicodeDecodeError as error:
                 raise BadArguments(f"The body is not UTF-8: {error}. Send bytes as application/octet-stream.") from None
-            await self._gateway.resolve(asked.id, text=text)
+            try:
+                await self._gateway.resolve(asked.id, text=text)
+            except BadArguments:
+                if fault := json_fault(text):
+                    raise BadArguments(
+                        f"The body is not valid JSON: {fault}. Send JSON; a text stands in double quotes. The awakeable "
+                        "stays open."
+                    ) from None
+                raise
         else:
             raise BadArguments(
                 f"The body has the content-type {request.content_type[:100]!r}. Send application/json, or bytes as "
@@ -323,23 +330,6 @@ def _failed(error: BaseException) -> Reply:
     if reply.status != 503:
         log.error("A request was answered with 500", exc_info=error)
     return reply
-
-
-def _arguments(target: HandlerDefinition, body: bytes, content_type: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and named arguments. Raises BadArguments."""
-    if body and not _is_json(content_type) and not (target.arity == 1 and target.codecs[0].type is bytes):
-        raise BadArguments(
-            f"{target.target} takes JSON, but the body has the content-type {content_type[:100]!r}. "
-            "Send it as application/json."
-        )
-    return read_arguments(target, body, content_type)
-
-
-def _is_json(content_type: str) -> bool:
-    """Whether a body may be JSON. A body without a type, or with curl's default type, is read as JSON."""
-    return content_type in ("", "application/json", "application/x-www-form-urlencoded") or content_type.endswith(
-        "+json"
-    )
 
 
 def _reason(body: bytes) -> str:

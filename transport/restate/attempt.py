@@ -44,7 +44,7 @@ from actors.transport.restate.machine import (
     MachineError,
     Waiting,
 )
-from actors.transport.restate.payloads import checked_content_type, encoded
+from actors.transport.restate.payloads import encoded
 from actors.transport.restate.served import ServedClasses
 from actors.transport.restate.waiters import CHAIN
 
@@ -178,8 +178,6 @@ class Attempt:
             elif name != CHAIN and is_passed_on(name) and not name.startswith("x-restate-"):
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value  # as our own ingress does
         key_for(handler, given.key)
-        if given.body:
-            checked_content_type(handler, content_type)
         args, kwargs = read_arguments(handler, given.body, content_type)
         if not kwargs and len(args) == handler.arity:
             return args, headers  # values of the declared types, as they were decoded

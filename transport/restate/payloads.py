@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from actors.errors import BadArguments, SerializationError
+from actors.errors import SerializationError
 from actors.model.definitions import HandlerDefinition
 from actors.serde import ANY, Codec, packing
 from actors.serde.codec import join, split
@@ -85,15 +85,6 @@ def of_step(codec: Codec | None, body: bytes | None) -> Any:
     if kind == _UNTYPED:
         return packing.unpack(rest)
     return (codec or ANY).decode(rest.decode())
-
-
-def checked_content_type(target: HandlerDefinition, content_type: str) -> None:
-    """Raise BadArguments if a body of this type cannot be the arguments of the handler."""
-    if target.arity == 1 and target.codecs[0].type is bytes:
-        return
-    if content_type in ("", "application/json", "application/x-www-form-urlencoded") or content_type.endswith("+json"):
-        return
-    raise BadArguments(f"{target.target} takes JSON; the content type of the body is {content_type!r}.")
 
 
 # --- the order of sets ----------------------------------------------------------------------------------------------------------
