@@ -88,9 +88,9 @@ class Releases:
         """Start an endpoint in this process, and return its URL. It ends with the test."""
         return self._endpoints.serve(load_app(target), port)
 
-    def serve_process(self, target: str, *options: str) -> str:
+    def serve_process(self, target: str, *options: str, port: int | None = None) -> str:
         """Type `actors restate serve`, and return the URL. The process ends with the test."""
-        port = free_port()
+        port = port or free_port()
         command = [
             sys.executable,
             "-m",

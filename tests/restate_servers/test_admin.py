@@ -56,6 +56,16 @@ async def test_a_known_url_is_not_a_new_registration() -> None:
         assert not (await server.register("http://shop:9080")).new
 
 
+@pytest.mark.parametrize(
+    ("protocol", "streams"), [("BidiStream", True), ("RequestResponse", False), ("New", None), (None, None)]
+)
+async def test_a_deployment_streams_or_not_as_far_as_is_known(protocol: str | None, streams: bool | None) -> None:
+    asked: list[tuple[str, str, Any]] = []
+    async with admin(200, {"id": "dp_1", "protocol_type": protocol}, asked) as server:
+        assert await server.streams("dp_1") is streams
+    assert asked == [("GET", "/deployments/dp_1", None)]
+
+
 async def test_open_invocations_count_where_they_end() -> None:
     rows = [
         {"deployment": "dp_old", "service": "C", "invocations": 2},

@@ -122,7 +122,10 @@ def test_deploying_a_release_twice_keeps_it(releases: Releases) -> None:
     first = releases.deploy(target, url, "--json").json()
     again = releases.deploy(target, url, "--json").json()
     assert (first["new"], again["new"]) == (True, False) and first["deployment"] == again["deployment"]
-    assert releases.deploy(target, url).out.startswith("Known already: Counter at ")
+    assert releases.deploy(target, url).out == (
+        f"Known already: Counter at {url}, deployment {first['deployment']}. Classes and handlers are as they were registered. "
+        "Changes inside handlers are not compared: if open invocations must not meet them, deploy under a URL of its own.\n"
+    )
     assert len(releases.run("restate", "releases", "--json").json()) == 1
 
 
@@ -159,6 +162,9 @@ def test_another_release_behind_a_known_url_is_refused(releases: Releases) -> No
         "is registered with another release: Counter/get is missing there. Deploy this one under a URL of"
         in refused.err
     )
+    refused = releases.deploy(old, url)
+    assert refused.code == 1
+    assert "serves another release: Counter/get is there only. Start this code under a URL of its own" in refused.err
     forced = releases.deploy(new, url, "--force")
     assert forced.code == 0 and forced.out.startswith("Registered again: Counter at ")
     assert releases.call("Counter/a/get") == 0
@@ -237,7 +243,10 @@ def test_an_endpoint_that_does_not_stream_is_deployed_with_http1(releases: Relea
     target = releases.write("plain", COUNTER)
     url = releases.serve_process(target, "--http1")
     refused = releases.deploy(target, url)
-    assert refused.code == 1 and "then deploy it with --http1" in refused.err
+    assert refused.code == 1 and refused.err.startswith(
+        f"Error: The endpoint at {url} does not stream: it was started with --http1, or is served by a host that cannot. Deploy "
+        "it with --http1 as well. The restate-server at "
+    )
     assert releases.deploy(target, url, "--http1").code == 0
     assert releases.call("Counter/a/add") == 1
 
@@ -246,6 +255,24 @@ def test_http1_is_refused_for_an_endpoint_that_streams(releases: Releases) -> No
     target = releases.write("streams", COUNTER)
     refused = releases.deploy(target, releases.serve(target), "--http1")
     assert refused.code == 1 and "streams over HTTP/2. Deploy it without --http1" in refused.err
+
+
+def test_an_endpoint_that_is_started_in_another_mode_says_so(releases: Releases) -> None:
+    target, port = releases.write("modes", COUNTER), free_port()
+    url = releases.serve(target, port=port)
+    assert releases.deploy(target, url).code == 0
+    releases.end_endpoints()
+    releases.serve_process(target, "--http1", port=port)
+    refused = releases.deploy(target, url, "--http1")
+    assert refused.code == 1 and refused.err == (
+        f"Error: {url} is registered as an endpoint that streams, and is served with --http1 now. Start it without --http1, "
+        "deploy it under a URL of its own, or use --force.\n"
+    )
+    assert releases.deploy(target, url, "--http1", "--force").code == 0
+    releases.end_endpoints()
+    releases.serve(target, port=port)
+    refused = releases.deploy(target, url)
+    assert refused.code == 1 and "is registered with --http1, and streams now. Start it with --http1," in refused.err
 
 
 def signing_key(folder: Path) -> tuple[Path, str]:
@@ -268,6 +295,9 @@ def test_an_endpoint_for_signed_requests_is_compared_by_the_server(tmp_path: Pat
     environment = {"RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE": str(private)}
     with server_in(tmp_path / "server", environment) as server, releases_in(tmp_path, server, endpoints) as releases:
         served, here = releases.write("signed", COUNTER), releases.write("unsigned", WITH_MORE)
+        plain = releases.serve_process(served, "--identity-key", public, "--http1")
+        refused = releases.deploy(served, plain)
+        assert refused.code == 1 and "If the endpoint was started with --http1, deploy it with --http1." in refused.err
         url = releases.serve_process(served, "--identity-key", public)
         refused = releases.deploy(here, url)
         assert refused.code == 1 and "serves another release: Counter/get is missing there." in refused.err
@@ -303,7 +333,11 @@ def test_an_ingress_that_is_not_there_leaves_schedules_to_be_placed(releases: Re
     target = releases.write("no_ingress", NIGHTLY)
     url, nowhere = releases.serve(target), f"http://127.0.0.1:{free_port()}"
     refused = releases.run("deploy", target, "--at", url, "--ingress", nowhere)
-    assert refused.code == 1 and f"--ingress names the URL where callers reach the server, now {nowhere}" in refused.err
+    known = releases.run("restate", "releases", "--json").json()[0]["id"]
+    assert refused.code == 1 and refused.err == (
+        f"Error: The release is registered as deployment {known}, but not all of its schedules are in place: no "
+        f"restate-server answers at {nowhere}. Name the URL where callers reach the server with --ingress, and deploy again.\n"
+    )
     done = releases.deploy(target, url, "--json").json()
     assert done["schedules"] == {"Cleaner/clean at 0 3 * * * Europe/Vienna": "placed"}
 

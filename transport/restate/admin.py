@@ -126,6 +126,11 @@ class Admin:
         found = [_deployment(one, current, opened) for one in listed]
         return sorted(found, key=lambda one: one.created)
 
+    async def streams(self, id: str) -> bool | None:
+        """Whether the server asks a deployment over HTTP/2, both ways at once. None if it does not say."""
+        body = _object(self._done(await self._answer("GET", f"/deployments/{quote(id, safe='')}")))
+        return {"BidiStream": True, "RequestResponse": False}.get(str(body.get("protocol_type")))
+
     async def remove(self, id: str) -> None:
         """Remove a deployment, with the classes that are not served by another deployment."""
         self._done(await self._answer("DELETE", f"/deployments/{quote(id, safe='')}?force=true"))

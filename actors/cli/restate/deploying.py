@@ -20,6 +20,10 @@ from actors.transport.restate.manifest import refused
 from actors.transport.restate.schedules import NAME, with_schedules
 
 PLACING_S = 60.0  # one schedule
+UNCHANGED = (
+    " Classes and handlers are as they were registered. Changes inside handlers are not compared: if open invocations must not "
+    "meet them, deploy under a URL of its own."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Deploying:
             there = await placed(admin)
             registered = await self._registered(admin, described(options))
             releases = await admin.deployments()
-            schedules = await self._adapted(admin, change_to(options.catalog, there, releases))
+            schedules = await self._adapted(admin, registered.id, change_to(options.catalog, there, releases))
         older = [one for one in releases if one.id != registered.id and one.open and shares(one, options.catalog)]
         return Deployed(registered.id, registered.new, list(registered.services), schedules, older)
 
@@ -68,12 +72,15 @@ class Deploying:
         document = await discovered(self.at)
         if document is not None:
             self._check_mode(document)
-            self._check_release(here, by_name(document["services"]))
         trial = await self._register(admin, document, dry_run=True, breaking=True)
+        if document is not None:
+            self._check_release(here, by_name(document["services"]), trial.new or self.force)
+            if not (trial.new or self.force):
+                await self._check_known_mode(admin, trial.id, document)
         if document is None or not (trial.new or self.force):
             fresh = await self._register(admin, document, dry_run=True, force=True, breaking=True)
             if document is None:  # it answers the server only, which describes classes in other words
-                self._check_release(shape(here), shape(fresh.services))
+                self._check_release(shape(here), shape(fresh.services), trial.new or self.force)
             changed = differences(fresh.services, trial.services) if not (trial.new or self.force) else []
             if changed:
                 raise ActorsError(
@@ -92,11 +99,27 @@ class Deploying:
                 f"The endpoint at {self.at} streams over HTTP/2. Deploy it without --http1, or start it with --http1 as well."
             )
 
-    def _check_release(self, here: Services, there: Services) -> None:
+    async def _check_known_mode(self, admin: Admin, id: str, document: dict[str, Any]) -> None:
+        """The server would go on to ask the endpoint as it did when the URL was registered."""
+        streams = document.get("protocolMode") == "BIDI_STREAM"
+        if await admin.streams(id) is (not streams):
+            registered = "with --http1, and streams now. Start it with --http1"
+            if not streams:
+                registered = "as an endpoint that streams, and is served with --http1 now. Start it without --http1"
+            raise ActorsError(
+                f"{self.at} is registered {registered}, deploy it under a URL of its own, or use --force."
+            )
+
+    def _check_release(self, here: Services, there: Services, replaces: bool) -> None:
         differ = differences(here, there)
         if differ:
             raise ActorsError(
-                f"The endpoint at {self.at} serves another release: {listed(differ)}. Start it with this code first."
+                f"The endpoint at {self.at} serves another release: {listed(differ)}. "
+                + (
+                    "Start it with this code first."
+                    if replaces
+                    else "Start this code under a URL of its own, for example with another --port, and deploy it there."
+                )
             )
 
     def _check_current(self, known: Registered, current: Services) -> None:
@@ -143,13 +166,18 @@ class Deploying:
         except ServerUnreachable:
             raise
         except ActorsError as error:
-            if document is not None and document.get("protocolMode") != "BIDI_STREAM" and not self.http1:
+            if self.http1 or (document is not None and document.get("protocolMode") == "BIDI_STREAM"):
+                raise
+            if document is None:
                 raise ActorsError(
-                    f"{error}\nThe endpoint may have been started with --http1: then deploy it with --http1."
+                    f"{error}\nIf the endpoint was started with --http1, deploy it with --http1."
                 ) from None
-            raise
+            raise ActorsError(
+                f"The endpoint at {self.at} does not stream: it was started with --http1, or is served by a host that cannot. "
+                f"Deploy it with --http1 as well. {error}"
+            ) from None
 
-    async def _adapted(self, admin: Admin, change: Change) -> dict[str, str]:
+    async def _adapted(self, admin: Admin, id: str, change: Change) -> dict[str, str]:
         """Place and withdraw schedules."""
         if self.dry_run:
             return change.foreseen()
@@ -157,9 +185,12 @@ class Deploying:
             async with Client(self.ingress, timeout=PLACING_S) as client:
                 return await change.make(client, admin)
         except ActorsError as error:
+            reason = str(error)
+            if isinstance(error, ServerUnreachable) and self.ingress in reason:  # that text says that nothing was done
+                reason = f"no restate-server answers at {self.ingress}."
             raise ActorsError(
-                f"{error}\nThe release is registered, but not all of its schedules are in place. --ingress names the URL where "
-                f"callers reach the server, now {self.ingress}. Deploy again."
+                f"The release is registered as deployment {id}, but not all of its schedules are in place: {reason} Name the URL "
+                "where callers reach the server with --ingress, and deploy again."
             ) from None
 
 
@@ -225,7 +256,8 @@ def show(deploying: Deploying, deployed: Deployed, as_json: bool) -> None:
         )
     else:
         how = "Registered" if deployed.new else "Registered again" if deploying.force else "Known already"
-        click.echo(f"{how}: {names} at {deploying.at}, deployment {deployed.id}.")
+        found = UNCHANGED if how == "Known already" else ""
+        click.echo(f"{how}: {names} at {deploying.at}, deployment {deployed.id}.{found}")
     for spec, done in deployed.schedules.items():
         click.echo(safe(f"  schedule {spec}: {'would be ' if deploying.dry_run else ''}{done}"))
     for one in deployed.older:
