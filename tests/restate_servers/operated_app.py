@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors import App, Context, Limits, RetryPolicy, Service, TerminalError, VirtualObject, handler
+from actors import App, Context, Limits, RetryPolicy, Service, TerminalError, VirtualObject, handler, schedule
 
 given: list[str] = []  # ids of awakeables, as handlers know them
 broken = {"is": True}
@@ -49,6 +49,10 @@ class Desk(VirtualObject):
     @handler(retry=RetryPolicy(initial_interval=600))
     async def fail(self) -> None:
         raise ValueError("later")
+
+    @schedule("0 3 1 1 *", key="yearly")
+    @handler
+    async def report(self) -> None: ...
 
 
 class Mailer(Service):

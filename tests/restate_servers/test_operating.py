@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actors.cli.commands import cli
+from actors.model.definitions import definition_of
+from actors.transport.restate.schedules import NAME, spec_of
 from tests.restate_servers import operated_app
 from tests.restate_servers.endpoints import Endpoints
 from tests.restate_servers.releases import server_in
@@ -182,6 +185,26 @@ def test_names_and_keys_with_quotes_are_only_texts(operator: Operator) -> None:
     purged = operator.read("invocations", "purge", "--key", HOSTILE, "--yes")
     assert [answer["id"] for answer in purged] == [id]
     assert len(operator.read("invocations", "list", "--key", "innocent")) == 1
+
+
+def test_what_runs_schedules_is_left_out_unless_it_is_named(operator: Operator) -> None:
+    (schedule,) = definition_of(operated_app.Desk).schedules
+    spec = spec_of(schedule)
+    place = f"{operator.server.ingress}/{NAME}/{quote(spec.identity, safe='')}/place"
+    assert httpx.post(place, json=dataclasses.asdict(spec)).json() == "placed"
+    named = operator.read("invocations", "list", "--service", NAME, "--status", "open")
+    assert [row["handler"] for row in named] == ["tick"]
+    assert NAME not in {row["service"] for row in operator.read("invocations", "list", "--limit", "1000")}
+    assert operator.read("invocations", "list", "--handler", "tick") == []
+    assert operator.read("invocations", "kill", "--handler", "tick", "--yes") == []
+    (killed,) = operator.read("invocations", "kill", "--service", NAME, "--handler", "tick", "--yes")
+    assert killed["id"] == named[0]["id"]
+
+
+@pytest.mark.parametrize("command", [["list"], ["kill"], ["pause"], ["restart"]])
+def test_the_help_says_which_invocations_are_left_out(command: list[str]) -> None:
+    shown = " ".join(CliRunner().invoke(cli, ["restate", "invocations", *command, "--help"]).stdout.split())
+    assert "Invocations of actors-schedule, which runs schedules, are left out unless --service names it." in shown
 
 
 # --- operations ---------------------------------------------------------------------------------------------------------

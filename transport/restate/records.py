@@ -49,10 +49,19 @@ def literal(text: str) -> str:
 
 
 def matching(
-    service: str | None, key: str | None, handler: str | None, statuses: Sequence[str], limit: int | None
+    service: str | None,
+    key: str | None,
+    handler: str | None,
+    statuses: Sequence[str],
+    limit: int | None,
+    hidden: str | None = None,
 ) -> str:
-    """The invocations that match, the newest first."""
-    return f"SELECT {_COLUMNS} FROM sys_invocation{_where(service, key, handler, _among(statuses))} ORDER BY created_at DESC, id{_limited(limit)}"
+    """The invocations that match, the newest first; those of the class `hidden` only if `service` names it."""
+    conditions = [_among(statuses)] if statuses else []
+    if hidden is not None and service is None:
+        conditions.append(f"target_service_name <> {literal(hidden)}")
+    where = _where(service, key, handler, " AND ".join(conditions))
+    return f"SELECT {_COLUMNS} FROM sys_invocation{where} ORDER BY created_at DESC, id{_limited(limit)}"
 
 
 def one(id: str) -> str:
@@ -95,7 +104,7 @@ def _where(service: str | None, key: str | None, handler: str | None, also: str)
 
 
 def _among(statuses: Sequence[str]) -> str:
-    return f"({' OR '.join(STATUSES[status] for status in statuses)})" if statuses else ""
+    return f"({' OR '.join(STATUSES[status] for status in statuses)})"
 
 
 def _limited(limit: int | None) -> str:

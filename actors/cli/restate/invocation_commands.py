@@ -18,6 +18,7 @@ from actors.errors import ActorsError, UnknownInvocation
 from actors.storage.records import Status
 from actors.transport.restate import records
 from actors.transport.restate.admin import Admin, Operated
+from actors.transport.restate.schedules import NAME
 
 AT_ONCE = 16  # operations
 # The server refuses to pause an invocation that has not begun, and has no effect on one that is suspended.
@@ -26,6 +27,8 @@ DIFFERENT = {
     "pause": "Stop invocations that are running or backing off at their current position until they are resumed.",
     "restart": "Repeat ended invocations as new ones, from the input.",
 }
+
+LEFT_OUT = f"Invocations of {NAME}, which runs schedules, are left out unless --service names it."
 
 
 @click.group()
@@ -52,9 +55,10 @@ async def list_invocations(
 ) -> int:
     """List invocations, the newest first.
 
-    An invocation that waits is running until the server suspends it, after `suspend_after` of the app's limits.
+    An invocation that waits is running until the server suspends it, after `suspend_after` of the app's limits. Invocations of
+    actors-schedule, which runs schedules, are left out unless --service names it.
     """
-    query = records.matching(service, key, handler, _words(numbers_of(statuses)), limit + 1)
+    query = records.matching(service, key, handler, _words(numbers_of(statuses)), limit + 1, NAME)
     async with asking(restate) as admin:
         found = [records.facts(row) for row in await admin.query(query)]
     if as_json:
@@ -149,7 +153,7 @@ def _operation(name: str) -> None:
         numbers = selected(name, ids, (service, key, handler), statuses, *effective)
         async with asking(restate) as admin:
             if not ids:
-                rows = await admin.query(records.matching(service, key, handler, _words(numbers), None))
+                rows = await admin.query(records.matching(service, key, handler, _words(numbers), None, NAME))
                 if not rows:
                     click.echo("[]" if as_json else "No invocation matches.")
                     return 0
@@ -167,7 +171,7 @@ def _operation(name: str) -> None:
         click.argument("ids", nargs=-1, metavar="[ID]..."),
     ):
         command = decorate(command)
-    invocations.command(name, help=DIFFERENT.get(name, HELP[name]))(command)
+    invocations.command(name, help=f"{DIFFERENT.get(name, HELP[name])}\n\n{LEFT_OUT}")(command)
 
 
 for _name in HELP:
