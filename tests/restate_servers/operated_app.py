@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 from actors import App, Context, Limits, RetryPolicy, Service, TerminalError, VirtualObject, handler, schedule
 
 given: list[str] = []  # ids of awakeables, as handlers know them
 broken = {"is": True}
+begun: list[str] = []  # executions of the step of `hold`
+going_on = threading.Event()
 
 
 class Desk(VirtualObject):
@@ -50,9 +54,23 @@ class Desk(VirtualObject):
     async def fail(self) -> None:
         raise ValueError("later")
 
+    @handler
+    async def hold(self, ctx: Context) -> int:
+        self.count += 1
+        await ctx.run(held)
+        self.count += 1
+        return self.count
+
     @schedule("0 3 1 1 *", key="yearly")
     @handler
     async def report(self) -> None: ...
+
+
+def held() -> str:
+    """Runs until the test lets it go on."""
+    begun.append("")
+    going_on.wait(60)
+    return "held"
 
 
 class Mailer(Service):

@@ -231,6 +231,29 @@ def test_an_invocation_is_paused_and_resumed(operator: Operator) -> None:
     assert paused == {"id": id, "operation": "pause", "outcome": "requested"}
 
 
+def test_a_running_invocation_is_paused_behind_its_step_and_resumed(operator: Operator) -> None:
+    """The result of the step that runs is recorded, the invocation keeps its key, and the step is not executed again."""
+    operated_app.begun.clear()
+    operated_app.going_on.clear()
+    try:
+        id = operator.send("hold", "held")
+        wait_until(lambda: len(operated_app.begun) == 1)
+        following = operator.in_status("pending", operator.send("add", "held", 1))
+        assert operator.type("invocations", "pause", id).stdout == f"{id} pause requested\n"
+        assert operator.status(id) == "running"
+    finally:
+        operated_app.going_on.set()
+    operator.in_status("paused", id)
+    journal = operator.read("invocations", "show", id)["journal"]
+    assert journal[-1]["entry"] == "Run" and journal[-1]["completes"] is not None
+    assert (operator.read("state", "Desk/held"), operator.status(following)) == ({"count": 1}, "pending")
+    assert operator.type("invocations", "resume", id).stdout == f"{id} resumed\n"
+    for one, result in ((id, 2), (following, 3)):
+        operator.in_status("succeeded", one)
+        assert operator.read("invocations", "show", one)["result"] == result
+    assert len(operated_app.begun) == 1
+
+
 def test_a_suspended_invocation_is_not_said_to_be_paused(operator: Operator) -> None:
     id = operator.in_status("blocked", operator.send("sleep", "suspended"))
     result = operator.type("invocations", "pause", id)
