@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -93,7 +94,7 @@ class Serving:
         )
 
 
-def granian(served: Endpoint, host: str, port: int, http1: bool) -> Any:
+def granian(served: Callable[..., Any], host: str, port: int, http1: bool) -> Any:
     """The HTTP server, in this process and on its loop: a process of its own would survive the SIGKILL of its parent."""
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP2Settings
