@@ -43,8 +43,8 @@ class CrossOrigin:
     def check(self, request: Request) -> None:
         """Raises BadRoute if a page of another site, which is not allowed, asks for something to be done.
 
-        A form or a picture of any page can send such a request without a preflight: that the page cannot read the answer
-        is no help. Browsers say so in Sec-Fetch-Site; programs do not send it.
+        A form or a picture of any page can send such a request without a preflight, and does harm without reading the answer.
+        Browsers say so in Sec-Fetch-Site; programs do not send it.
         """
         origin = request.header(b"origin")
         if not self.open or origin is None or not self._allows(origin):
