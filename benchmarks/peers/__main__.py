@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ PEERS = {
     "xoscar": ("xoscar_actors", "peer", "xoscar"),
 }
 GRID = [(callers, keys) for keys in (1, 1000) for callers in (1, 64)]
+PATIENCE_S = 120  # of a run, beyond its duration: for the start, the warm-up, and calls under way at its end
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +53,11 @@ def main() -> None:
         return
     for callers, keys in GRID:
         if options.callers in (None, callers) and options.keys in (None, keys):
-            show(in_new_process(options.name, callers, keys, options.seconds), options.json)
+            cell = in_new_process(options.name, callers, keys, options.seconds)
+            if cell is None:
+                show_missing(options.name, callers, keys, options.json)
+            else:
+                show(cell, options.json)
 
 
 def one(name: str, callers: int, keys: int, seconds: float) -> dict[str, Any]:
@@ -63,16 +70,29 @@ def one(name: str, callers: int, keys: int, seconds: float) -> dict[str, Any]:
         return asyncio.run(harness.measure(peer, Path(folder), callers, keys, seconds))
 
 
-def in_new_process(name: str, callers: int, keys: int, seconds: float) -> dict[str, Any]:
-    """Each run has a process and a folder of its own: nothing of an earlier run counts."""
+def in_new_process(name: str, callers: int, keys: int, seconds: float) -> dict[str, Any] | None:
+    """Each run has a process and a folder of its own: nothing of an earlier run counts. None if it does not end in time."""
     words = [name, "--callers", str(callers), "--keys", str(keys), "--seconds", str(seconds), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peers", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{name} with {callers} callers and {keys} keys ended with {done.returncode}.")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    command = [sys.executable, "-m", "benchmarks.peers", *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds + PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the run, and the servers that it has started
+            return None
+    if process.returncode:
+        sys.exit(f"{name} with {callers} callers and {keys} keys ended with {process.returncode}.")
+    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return found
+
+
+def show_missing(name: str, callers: int, keys: int, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps({"peer": name, "callers": callers, "keys": keys, "no_result_within_s": PATIENCE_S}), flush=True
+        )
+        return
+    print(f"{name:<18} callers {callers:>2}  keys {keys:>4}  no result within {PATIENCE_S} s", flush=True)
 
 
 def show(cell: dict[str, Any], as_json: bool) -> None:
