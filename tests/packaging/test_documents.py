@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 INTERNALS = ROOT / "docs" / "internals"
 DOCUMENTS = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted(INTERNALS.glob("*.md"))]
-FOLDERS = ("actors", "storage", "transport", "tests", "examples", "docs", "benchmarks")
+FOLDERS = ("actors", "storage", "transport", "tests", "examples", "docs", "benchmarks", "tools")
 SPAN = re.compile(r"`([^`]+)`")
 FILE = re.compile(r"[\w.]+(?:/[\w.]+)*\.(?:py|md|html|toml)")
 FOLDER = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:/\w+)*/?")
