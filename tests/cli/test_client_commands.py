@@ -172,7 +172,7 @@ def test_a_negative_value_of_an_option_is_shown_as_it_was_given(actors: Actors) 
 
 def test_a_failure_is_told_with_its_metadata_and_obeyed_by_no_terminal(actors: Actors) -> None:
     done = actors("call", "Counter/a/fail", "no \x1b[31mtea")
-    assert (done.exit_code, done.stderr) == (1, "Error: no \\x1b[31mtea\n  kind: tea\\x1bpot\n")
+    assert (done.exit_code, done.stderr) == (1, "Error: no \\x1b[31mtea [terminal_error]\n  kind: tea\\x1bpot\n")
     done = actors("call", "Counter/a/fail", "no tea", "--json")
     assert json.loads(done.stderr) == {
         "code": 418,

@@ -163,7 +163,7 @@ def test_a_failure_and_the_reason_of_a_pause_are_shown(operator: Operator) -> No
 @pytest.mark.parametrize(
     ("id", "text"),
     [
-        (NOTHING, "Error: This invocation is no longer kept, or never existed.\n"),
+        (NOTHING, "Error: This invocation is no longer kept, or never existed. [unknown_invocation]\n"),
         ("x' OR '1'='1", "is not an invocation id of Restate"),
         ("sign_1abc", "is the id of an awakeable, not of an invocation: see actors restate awakeables list."),
     ],
