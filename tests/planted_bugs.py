@@ -1555,9 +1555,16 @@ BUGS = [
     Bug(
         "a log that was cut goes unnoticed",
         "storage/sqlite/watch.py",
-        "        if settled and ",
-        "        if False and ",
+        "        return settled and ",
+        "        return False and ",
         test="tests/storage/test_watch.py::test_nothing_is_acknowledged_once_the_files_are_others",
+    ),
+    Bug(
+        "a log that another program begins anew during a look counts as overwritten",
+        "storage/sqlite/watch.py",
+        "            if index == before:\n",
+        "            if True:\n",
+        test="tests/storage/test_watch.py::test_a_log_that_is_begun_anew_between_two_reads_of_a_look_is_not_reported",
     ),
     Bug(
         "what was acknowledged stays in a log without a name",

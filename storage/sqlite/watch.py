@@ -93,15 +93,21 @@ class Watch:
         if not log_is_there:
             raise self._replaced(f"{self._log_path} was replaced by another file")
         index = os.pread(self._index, _INDEX_BYTES, 0)
+        while self._differs_from_log(index):
+            # Another process may have begun the log anew between the two reads. It writes the index first.
+            before, index = index, os.pread(self._index, _INDEX_BYTES, 0)
+            if index == before:
+                self.intact = False
+                raise self._replaced(f"{self._log_path} was overwritten or cut")
         self.log_bytes = self.size_of(int.from_bytes(index[_FRAMES], sys.byteorder))
-        settled = any(index[_FRAMES]) and index[_HEADER] == index[_COPY]  # else another process is writing right now
-        if settled and os.pread(self._log, _SALTS_BYTES, _SALTS_OF_LOG_AT) != index[_SALTS]:
-            self.intact = False
-            raise self._replaced(f"{self._log_path} was overwritten or cut")
         if _stamp(database) == self._stamp:
             return False
         self._look_inside(index, database.st_size)
         return True
+
+    def _differs_from_log(self, index: bytes) -> bool:
+        settled = any(index[_FRAMES]) and index[_HEADER] == index[_COPY]  # else another process is writing right now
+        return settled and os.pread(self._log, _SALTS_BYTES, _SALTS_OF_LOG_AT) != index[_SALTS]
 
     def size_of(self, frames: int) -> int:
         """The size of a log with so many frames, in bytes."""

@@ -384,3 +384,49 @@ async def test_a_look_at_the_log_leaves_the_time_of_its_last_reading_alone(path:
             os.utime(name, ns=(long_ago, os.stat(name).st_mtime_ns))
         store.verify()
         assert [os.stat(f"{path}{suffix}").st_atime_ns for suffix in ("-wal", "-shm")] == [long_ago, long_ago]
+
+
+@contextlib.contextmanager
+def after_the_first_read(does: Callable[[], object]) -> Iterator[None]:
+    """Another program acts between the first read of a look and the next."""
+    read: list[None] = []
+
+    def seen(frame: object, event: str, argument: object) -> None:
+        if event == "c_return" and argument is os.pread and not read:
+            read.append(None)
+            does()
+
+    sys.setprofile(seen)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+    assert read
+
+
+@needs_watch
+async def test_a_log_that_is_begun_anew_between_two_reads_of_a_look_is_not_reported(path: Path) -> None:
+    """As a program does that copies the log and writes to it, such as Litestream."""
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        with shell(path) as other:
+
+            def writes() -> None:
+                other.execute("INSERT INTO request (operation, target, asked_ms) VALUES ('kill', 'x', 1)")
+
+            def cuts() -> None:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+            for does in (writes, cuts):
+                other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                with after_the_first_read(does):
+                    store.verify()
+                await store.commit(batch(store.opened.epoch + 1))
+
+
+@needs_watch
+async def test_a_log_that_is_overwritten_between_two_reads_of_a_look_is_reported(path: Path) -> None:
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(1, invocations=[invocation(1)]))
+        with after_the_first_read(lambda: cut_log(path)), pytest.raises(DatabaseReplaced):
+            store.verify()
