@@ -1583,9 +1583,23 @@ BUGS = [
     Bug(
         "a log beside another database is taken for its own",
         "storage/sqlite/bond.py",
-        "    if noted != note(os.fstat(database), log):\n",
+        "    if noted != note(os.fstat(database), log) and not _is_copied(path, database):\n",
         "    if False:\n",
         test="tests/cli/test_backup_command.py tests/storage/test_backup.py tests/storage/test_log.py tests/storage/test_read_only.py",
+    ),
+    Bug(
+        "a log that Litestream has copied after a kill keeps the app from starting",
+        "storage/sqlite/bond.py",
+        " and not _is_copied(path, database):\n",
+        ":\n",
+        test="tests/storage/test_backup.py::test_a_log_that_others_have_copied_after_a_kill_stays_its_own",
+    ),
+    Bug(
+        "a log of which a part was copied counts as copied",
+        "storage/sqlite/bond.py",
+        " and differing <= _pages_of_litestream(path)\n",
+        "\n",
+        test="tests/storage/test_backup.py::test_a_log_that_holds_more_than_was_copied_after_a_kill_is_refused",
     ),
     Bug(
         "a note is compared with files that were both moved",

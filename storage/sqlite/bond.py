@@ -2,7 +2,9 @@
 
 A log does not name its database, and SQLite copies a log into any database beside it. So a backup that replaces a killed
 app's file would be undone or damaged by the log left there. The owner notes the state of both files whenever the database has
-been written; the next start sees whether another program has written or replaced the database.
+been written; the next start sees whether another program has written or replaced the database. A log that is in the database
+as a whole can neither undo nor damage anything: so it does not matter that another program, which keeps the file open, has
+copied the log since the app was killed. Litestream does, and then begins the log anew by writing to a table of its own.
 
 Conversely, a file may have several names (a hard link, a mount, a new name), and SQLite finds the log beside only one of them.
 So the path of the log is noted on the file itself, in an extended attribute, while an app runs. A killed app leaves the
@@ -17,11 +19,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import sys
+from pathlib import Path
 
 from actors.storage.errors import LogElsewhere, StaleLog
 
 _ATTRIBUTE = "user.actors.log"
+_LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 
 
 def _boot() -> str:
@@ -78,11 +83,45 @@ def _refuse_elsewhere(path: str, database: int) -> None:
     )
 
 
+def _is_copied(path: str, database: int) -> bool:
+    """Whether everything in the log is in the database too, but for tables of Litestream: it copies the log, and then counts."""
+    newest: dict[int, int] = {}  # where in the log the last copy of each page is
+    pages = 0  # of the database, after the last transaction in the log
+    with open(path + "-wal", "rb") as log:
+        header = log.read(_LOG_HEADER_BYTES)
+        page_size, salts = int.from_bytes(header[8:12], "big"), header[16:24]
+        transaction: dict[int, int] = {}
+        while len(frame := log.read(_FRAME_HEADER_BYTES)) == _FRAME_HEADER_BYTES and frame[8:16] == salts:
+            transaction[int.from_bytes(frame[:4], "big")] = log.tell()
+            log.seek(page_size, os.SEEK_CUR)
+            if any(frame[4:8]):  # the end of a transaction
+                pages = int.from_bytes(frame[4:8], "big")
+                newest |= transaction
+                transaction.clear()
+        differing = {
+            number
+            for number, at in newest.items()
+            if os.pread(log.fileno(), page_size, at) != os.pread(database, page_size, (number - 1) * page_size)
+        }
+    return os.fstat(database).st_size == pages * page_size and differing <= _pages_of_litestream(path)
+
+
+def _pages_of_litestream(path: str) -> set[int]:
+    """Its tables have one row at most, so each has one page."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"  # the database without its log
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            found = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name GLOB '_litestream_*'").fetchall()
+    except sqlite3.Error:
+        return set()
+    return {page for (page,) in found}
+
+
 def refuse_stale(path: str, database: int | None, noted: str) -> None:
     """Raise StaleLog if the log beside `path` holds records of another database, according to the note `noted`.
 
-    The note says nothing if both files were replaced or moved together. Raises LogElsewhere if the log lies beside another
-    name of the database.
+    The note says nothing if both files were replaced or moved together, and does not matter if the database already holds all
+    records of the log. Raises LogElsewhere if the log lies beside another name of the database.
     """
     if database is not None:
         _refuse_elsewhere(path, database)
@@ -92,7 +131,7 @@ def refuse_stale(path: str, database: int | None, noted: str) -> None:
         return
     if database is None or not log.st_size or not noted.startswith(f"{_BOOT} {log.st_ino} ") or not _BOOT:
         return
-    if noted != note(os.fstat(database), log):
+    if noted != note(os.fstat(database), log) and not _is_copied(path, database):
         raise StaleLog(
             f"{path} was replaced or changed after {path}-wal was written, so the two do not belong together. "
             f"Perhaps a backup was copied over the file of an app that had been killed. To go on with {path} as "

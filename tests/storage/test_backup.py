@@ -84,6 +84,13 @@ async def seqs(path: Path | str) -> list[int]:
         return column(await store.query("SELECT seq FROM invocation ORDER BY seq"))
 
 
+async def look(path: Path) -> None:
+    """As a command that only reads."""
+    visitor = Visitor(str(path))
+    await visitor.enter(asks=False)
+    await visitor.close()
+
+
 def names(folder: Path) -> set[str]:
     """Without what holds no data: SQLite leaves an empty log beside a file that it may only read."""
     return {
@@ -415,7 +422,7 @@ async def test_a_note_counts_only_for_the_log_and_the_run_of_the_machine_it_was_
     killed.with_name("same").replace(killed)  # another inode
     for changed in (noted.replace(noted.split()[1], "0" * 36), noted[:64], f"{noted.split()[0]}\n"):
         lock.write_text(changed)
-        await Visitor(str(killed)).enter(asks=False)
+        await look(killed)
     lock.write_text(noted)
     with pytest.raises(StaleLog):
         await Visitor(str(killed)).enter(asks=False)
@@ -459,6 +466,67 @@ async def test_nothing_is_noted_while_the_database_is_written(tmp_path: Path) ->
         assert len(Path(f"{path}.lock").read_text().split()) == 6
     assert seen == [str(os.getpid())] * 2, "by a migration, and by a copy"
     assert Path(f"{path}.lock").read_text().split() == [str(os.getpid())], "nor when it is closed"
+
+
+LITESTREAM = (
+    "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
+    "CREATE TABLE _litestream_lock (id INTEGER)",
+    "INSERT INTO _litestream_seq VALUES (1, 1)",
+)
+COUNT = "UPDATE _litestream_seq SET seq = seq + 1"
+COPY = "PRAGMA wal_checkpoint(PASSIVE)"
+ASK = "INSERT INTO request (operation, target, asked_ms) VALUES ('kill', 'x', 1)"
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "statements",
+    [[COPY], [ASK, COPY], [*LITESTREAM, COPY], [*LITESTREAM, COPY, COUNT], [*LITESTREAM, COPY, COUNT, COPY, COUNT]],
+    ids=["copied", "written and copied", "with tables", "begun anew", "and again"],
+)
+async def test_a_log_that_others_have_copied_after_a_kill_stays_its_own(statements: list[str], killed: Path) -> None:
+    """They keep the file open, so the log stays. Litestream copies it, and begins it anew by counting in a table of its own."""
+    with shell(killed) as other:
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        for statement in statements:
+            other.execute(statement).fetchall()
+        assert Path(f"{killed}-wal").stat().st_size
+        await look(killed)
+        assert await seqs(killed) == [1, 2]
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "statements", [[COPY, ASK], [*LITESTREAM, COPY, ASK, COUNT], [COPY, LITESTREAM[0]], ["BEGIN", ASK, COPY]]
+)
+async def test_a_log_that_holds_more_than_was_copied_after_a_kill_is_refused(
+    statements: list[str], killed: Path
+) -> None:
+    """A backup that was copied over the file looks the same."""
+    with shell(killed) as reader, shell(killed) as other:
+        reader.execute("SELECT * FROM meta").fetchall()
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        if statements[0] == "BEGIN":
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM meta").fetchall()  # what comes now cannot be copied
+        for statement in statements[statements[0] == "BEGIN" :]:
+            other.execute(statement).fetchall()
+        with pytest.raises(StaleLog):
+            await SqliteStore(str(killed)).open()
+        if reader.in_transaction:
+            reader.execute("COMMIT")
+        other.execute(COPY).fetchall()
+        assert await seqs(killed) == [1, 2]
+
+
+@linux_only
+async def test_a_longer_file_in_the_place_of_a_killed_one_is_refused(killed: Path) -> None:
+    with shell(killed) as other:
+        other.execute(COPY).fetchall()
+        with killed.open("ab") as file:
+            file.write(bytes(1024))
+        with pytest.raises(StaleLog):
+            await SqliteStore(str(killed)).open()
 
 
 async def test_a_shell_that_has_recovered_the_file_leaves_it_usable(killed: Path) -> None:
