@@ -25,7 +25,7 @@ from actors.storage.sqlite.store import SqliteStore
 def take(path: str, target: str) -> None:
     """Copy the database at `path` to `target`, which must not exist, including the log left by a killed process.
 
-    Meanwhile the file is locked as an app would lock it. Raises DatabaseInUse, which names the owner's pid,
+    Meanwhile the file is locked as an app would lock it. The copy is verified. Raises DatabaseInUse, which names the owner's pid,
     DatabaseForeign, DatabaseTooNew, or StorageError.
     """
     path = os.path.realpath(path)
@@ -69,6 +69,11 @@ def _copy(path: str, target: str) -> None:
                 source.backup(copy)
         except sqlite3.Error as error:
             raise translated(error, target) from error
+    with contextlib.closing(sqlite3.connect(target)) as copy:
+        ((found,),) = copy.execute("PRAGMA quick_check(1)").fetchall()
+    if found != "ok":
+        problem = " ".join(found.split())
+        raise DatabaseForeign(f"{path} is damaged ({problem}). Restore it from a backup; it was left as it is.")
     if alone and _stamp(path) != before:
         raise StorageError(
             f"{path} was changed while it was copied. Close the program that writes to it, and try again."

@@ -292,7 +292,7 @@ def test_while_the_app_runs_its_pid_is_named_and_a_copy_can_be_checked(shop: Pat
     with serving(shop, "a") as process:
         refused = check(shop, "second:app")
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert f"shop.db is in use by process {process.pid}. Stop it, or check a copy of the file" in refused.stderr
+        assert f"shop.db is in use by process {process.pid}. Stop it, or check a backup of the file" in refused.stderr
         source, copy = sqlite3.connect(shop / "shop.db"), sqlite3.connect(shop / "copy.db")
         source.backup(copy)
         source.close()

@@ -720,6 +720,24 @@ async def test_what_is_no_file_of_ours_is_refused_and_gets_no_lock_beside_it(tmp
     assert list(tmp_path.glob("*.lock")) == []
 
 
+async def test_a_file_with_a_damaged_page_is_refused_although_no_record_of_the_check_is_in_it(tmp_path: Path) -> None:
+    class Kept(VirtualObject):
+        n: int = 0
+
+        @handler
+        async def add(self) -> None:
+            self.n += 1
+
+    storage = f"sqlite:///{tmp_path / 'app.db'}"
+    async with app_of(storage, Kept) as app:
+        await app.object(Kept, "a").add()
+    content = bytearray((tmp_path / "app.db").read_bytes())
+    content[2 * 1024 : 2 * 1024 + 500] = b"x" * 500  # the table of invocations, of which none is open
+    (tmp_path / "damaged.db").write_bytes(content)
+    with pytest.raises(DatabaseForeign, match=r"damaged\.db is damaged .*Restore it from a backup"):
+        await check(app_of(storage, Kept), str(tmp_path / "damaged.db"))
+
+
 async def test_an_app_in_memory_must_be_told_a_file(storage: str) -> None:
     with pytest.raises(DefinitionError, match=r"in memory only\. Name the file"):
         await check(App(Other, storage="sqlite://"))

@@ -90,8 +90,8 @@ class Worker:
         except DatabaseInUse as error:
             owner = f"process {error.pid}" if error.pid is not None else "another process"
             usage = (
-                f"{error.path} is in use by {owner}. Stop it, or check a copy of the file: "
-                f"sqlite3 {error.path} '.backup copy.db', then --db copy.db."
+                f"{error.path} is in use by {owner}. Stop it, or check a backup of the file: "
+                f"actors backup {error.path} copy.db, then --db copy.db."
             )
             self._tell(Told(usage=usage))
             return 2
