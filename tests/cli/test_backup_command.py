@@ -21,7 +21,7 @@ async def test_a_database_is_backed_up_beside_its_app_and_restored_after_it(tmp_
     async with OpenStore(str(path)) as store:
         await store.commit(batch(1, invocations=[invocation(1)]))
         done = actors("backup", f"sqlite:///{path}", str(copy))
-        assert (done.returncode, done.stderr.strip()) == (0, "")
+        assert (done.returncode, done.stderr) == (0, "")
         assert f"To go back: actors restore {copy} {path}" in done.stdout
         again = actors("backup", str(path), str(copy))
         assert again.returncode == 1 and f"Error: {copy} exists" in again.stderr

@@ -51,8 +51,10 @@ def restore(backup: str, file: str) -> None:
 
 def _done(copy: Callable[[Tell], T]) -> T:
     columns = (TextColumn("  "), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        # In a pipe or a log, the bar would be an empty line.
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=None)
             return copy(lambda copied, total: bar.update(task, completed=copied * 1024, total=total * 1024))
     except ActorsError as error:
