@@ -48,8 +48,9 @@ NOT_MADE = ("actors.Context", "actors.futures.", "actors.handlers.")  # classes 
 LARGEST = 400_000  # bytes of llms-full.txt: about 100,000 tokens
 DESCRIPTION = 120  # characters
 
-_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)((?: \"[^\"]*\")?)\)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.M | re.S)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.S)
 _DIRECTIVE = re.compile(r"^::: ([\w.]+)\n(?:    .*\n)*", re.M)
 _MEMBERS = re.compile(r"^      members: \[(.*)\]$", re.M)
@@ -161,7 +162,7 @@ def linked(page: Page, places: dict[Path, str]) -> str:
         else:
             dead.append(f"{page.source.relative_to(ROOT)}: {match[2]} does not exist.")
             return match[0]
-        return f"[{match[1]}]({where}{'#' + anchor if anchor else ''})"
+        return f"[{match[1]}]({where}{'#' + anchor if anchor else ''}{match[3]})"
 
     parts, end = [], 0
     text = _without_comments(page.text)
@@ -207,9 +208,10 @@ def build() -> None:
     """Make the HTML. Raises BadSite."""
     shutil.rmtree(SITE, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BadSite(f"zensical ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise BadSite(f"zensical ended with {done.returncode}:\n{_COLOUR.sub('', done.stdout) or done.stderr}")
 
 
 def write_for_programs(found: list[Page], texts: dict[str, str], site: Path) -> None:

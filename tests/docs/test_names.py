@@ -53,7 +53,7 @@ _ERROR = re.compile(r"\bactors\.errors\.(\w+)")
 
 # Attributes that an instance gets when it is made, and those of other packages' objects in pages about them.
 OF_INSTANCES = {("World", "app"), ("World", "clock"), ("World", "disk"), ("World", "store")}
-OF_OTHERS = {("restate-clients.md", "client")}
+OF_OTHERS = {("restate-clients.md", "client"), ("from-restate.md", "ctx"), ("from-durable-objects.md", "ctx")}
 
 
 def names(path: Path) -> Iterator[str]:

@@ -37,12 +37,16 @@ def page(text: str, path: str = "howto/x.md") -> Page:
 
 def test_links_lead_to_pages_of_the_site_or_to_the_source() -> None:
     places = {ROOT / "docs" / "learn" / "a.md": "learn/a.md", ROOT / "CHANGELOG.md": "project/changelog.md"}
-    text = "[a](../learn/a.md#one) [b](../../CHANGELOG.md) [c](../../LICENSE) [d](https://x.example) [e](#here)"
     source = site.source_address()
-    expected = (
-        f"[a](../learn/a.md#one) [b](../project/changelog.md) [c]({source}/LICENSE) [d](https://x.example) [e](#here)"
-    )
-    assert site.linked(page(text), places) == expected
+    for link, expected in (
+        ("[a](../learn/a.md#one)", "[a](../learn/a.md#one)"),
+        ("[a](../../CHANGELOG.md)", "[a](../project/changelog.md)"),
+        ("[a](../../LICENSE)", f"[a]({source}/LICENSE)"),
+        ('[a](../../LICENSE "a title")', f'[a]({source}/LICENSE "a title")'),
+        ("[a](https://x.example)", "[a](https://x.example)"),
+        ("[a](#here)", "[a](#here)"),
+    ):
+        assert site.linked(page(link), places) == expected
 
 
 def test_a_link_to_a_file_that_does_not_exist_is_refused() -> None:
