@@ -1504,6 +1504,13 @@ BUGS = [
         test="tests/storage/test_watch.py::test_our_own_code_opens_no_file_that_this_process_owns",
     ),
     Bug(
+        "the first process of another container counts as this process",
+        "storage/sqlite/lock.py",
+        "        return None if pid == os.getpid() and not _is_twin(self) else pid\n",
+        "        return pid\n",
+        test="tests/storage/test_ownership.py::test_an_owner_in_another_container_with_the_pid_of_this_process_is_another_process",
+    ),
+    Bug(
         "what is opened of an owned file is closed again",
         "storage/sqlite/lock.py",
         "        owner._to_close.append(database)\n",

@@ -50,6 +50,9 @@ if sys.platform == "win32":
     def _remember(lock: FileLock) -> None:
         pass
 
+    def _is_twin(lock: FileLock) -> bool:
+        return True  # no two processes have one pid
+
     def _unlock(descriptor: int) -> None:
         pass  # closing the file unlocks it
 
@@ -72,6 +75,10 @@ else:
 
     def _remember(lock: FileLock) -> None:
         _held.add(lock)
+
+    def _is_twin(lock: FileLock) -> bool:
+        """Whether another lock of this process has the same name."""
+        return any(other is not lock and other.path == lock.path and other._name is not None for other in list(_held))
 
     def _unlock(descriptor: int) -> None:
         # Closing is not enough while a child shares the open file: a child forked below Python, where no hook runs.
@@ -275,7 +282,11 @@ class FileLock:
                     pid = range_locks.holder(database, _OWNER_AT, shared=self._reader) or pid
                 finally:
                     os.close(database)
-        raise DatabaseInUse(self.path, pid)
+        raise DatabaseInUse(self.path, self._known(pid))
+
+    def _known(self, pid: int | None) -> int | None:
+        """The pid of the owner; None for a process of another container, which has the pid of this process there."""
+        return None if pid == os.getpid() and not _is_twin(self) else pid
 
     def _write_pid(self) -> None:
         if self._name is not None and not self._reader:
@@ -295,9 +306,8 @@ class FileLock:
         found = os.fstat(database)
         locked = _patiently(lambda: range_locks.take(database, _OWNER_AT, os.getpid(), shared=self._reader))
         if locked is False:
-            raise DatabaseInUse(
-                self.path, range_locks.holder(database, _OWNER_AT, shared=self._reader), another_name=True
-            )
+            pid = range_locks.holder(database, _OWNER_AT, shared=self._reader)
+            raise DatabaseInUse(self.path, self._known(pid), another_name=True)
         if locked is None and found.st_nlink > 1 and not self._reader:
             raise StorageError(
                 f"{self.path} has {found.st_nlink} names (hard links), and this system cannot lock it under all "

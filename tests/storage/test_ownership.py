@@ -73,6 +73,45 @@ async def test_the_lock_ends_with_a_process_that_is_killed(owner: subprocess.Pop
         assert record.state == {"status": '"paid"'}
 
 
+# A process of another container: there it has the number that this process has here, often 1.
+NAMESAKE = """
+import fcntl, sys
+from actors.storage.sqlite import lock, range_locks
+
+path, pid = sys.argv[1], int(sys.argv[2])
+with open(path + ".lock", "r+") as name, open(path, "r+b") as database:
+    fcntl.flock(name, fcntl.LOCK_EX)
+    name.write(f"{pid}\\n".ljust(64))
+    name.flush()
+    range_locks.take(database.fileno(), lock._OWNER_AT, pid, shared=False)
+    print("owner", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def owned_by_namesake(path: Path) -> Iterator[None]:
+    arguments = [sys.executable, "-c", NAMESAKE, str(path), str(os.getpid())]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "owner\n"
+        yield
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes have one number there")
+@pytest.mark.parametrize("name", ["app.db", "link.db"])
+async def test_an_owner_in_another_container_with_the_pid_of_this_process_is_another_process(
+    name: str, tmp_path: Path
+) -> None:
+    await create(tmp_path / "app.db")
+    (tmp_path / "link.db").hardlink_to(tmp_path / "app.db")
+    with owned_by_namesake(tmp_path / "app.db"):
+        with pytest.raises(DatabaseInUse, match="is in use by another process") as caught:
+            await SqliteStore(str(tmp_path / name)).open()
+        assert caught.value.pid is None
+
+
 async def test_a_symbolic_link_is_the_same_file(owner: subprocess.Popen[str], tmp_path: Path) -> None:
     (tmp_path / "other.db").symlink_to("app.db")
     with pytest.raises(DatabaseInUse):
