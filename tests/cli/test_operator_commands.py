@@ -316,7 +316,7 @@ def test_an_awakeable_is_resolved_with_json_or_text_and_its_type_is_checked(clin
     refused = clinic.actors("awakeables", "resolve", awakeable, "5")
     assert refused.returncode == 1 and refused.stdout == ""
     assert "waits for str" in refused.stderr and "It stays open." in refused.stderr
-    assert refused.stderr.endswith(" VALUE was read as JSON; --text treats it as text.\n")
+    assert refused.stderr.endswith(" VALUE was read as JSON; --text treats it as text. [bad_arguments]\n")
     done = clinic.actors("awakeables", "resolve", awakeable, "5", "--text")
     assert (done.returncode, done.stdout) == (0, f"{awakeable} resolved\n")
     clinic.wait_for(lambda: clinic.status(id) == "succeeded")
@@ -336,12 +336,12 @@ def test_what_the_app_refuses_is_told_in_its_words_and_the_rest_is_done(clinic: 
     assert done.returncode == 1
     assert done.stdout == f"{ids[1]} killed\n"
     assert done.stderr.splitlines() == [
-        f"{ids[0]}: The invocation has ended already: it failed.",
-        "'nonsense' is not an invocation id: such an id starts with 'inv_1'. Pass the id exactly as you received it.",
+        f"{ids[0]}: The invocation has ended already: it failed. [wrong_status]",
+        "'nonsense' is not an invocation id: such an id starts with 'inv_1'. Pass the id exactly as you received it. [malformed_id]",
     ]
     awakeable = clinic.actors("invocations", "kill", "prom_1x", ids[0])
     assert awakeable.stderr.splitlines()[0] == (
-        "'prom_1x' is the id of an awakeable, not of an invocation: see actors awakeables list."
+        "'prom_1x' is the id of an awakeable, not of an invocation: see actors awakeables list. [malformed_id]"
     )
     assert "is the id of an invocation, not of an awakeable" in clinic.actors("awakeables", "resolve", ids[0]).stderr
     assert "see actors awakeables list" in clinic.actors("invocations", "show", "prom_1x").stderr
@@ -377,7 +377,7 @@ def test_two_command_lines_at_once_do_it_once(clinic: Clinic) -> None:
     said = [process.communicate(timeout=TIMEOUT) for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
     assert sorted("".join(one) for one in said) == sorted(
-        [f"{id} killed\n", f"{id}: The invocation has ended already: it failed.\n"]
+        [f"{id} killed\n", f"{id}: The invocation has ended already: it failed. [wrong_status]\n"]
     )
     both = [clinic.begin("invocations", "restart", id) for _ in range(2)]
     new = {process.communicate(timeout=TIMEOUT)[0].split()[-1] for process in both}

@@ -12,10 +12,11 @@ OVERVIEW = (ROOT / "docs/compare/overview.md").read_text(encoding="utf-8")
 METHOD = (ROOT / "benchmarks/peers/README.md").read_text(encoding="utf-8")
 
 
-def test_each_row_has_a_peer_and_each_peer_its_rows() -> None:
+def test_rows_are_of_all_peers_or_of_none() -> None:
+    """Figures of one day and one machine, or no figures."""
     rows = re.findall(r"^\| ([a-z-]+) \| (\d+) \| ([\d,]+) \|", OVERVIEW, re.M)
     measured = [(name, int(callers), int(keys.replace(",", ""))) for name, callers, keys in rows]
-    assert sorted(measured) == sorted((name, *cell) for name in PEERS for cell in GRID)
+    assert not measured or sorted(measured) == sorted((name, *cell) for name in PEERS for cell in GRID)
 
 
 def test_the_page_names_a_command_for_each_row() -> None:
