@@ -1125,7 +1125,7 @@ BUGS = [
         "            if invocation.parent is not None and invocation.status == 1 and len(self.journal) > 2:\n"
         "                continue\n"
         "            if invocation.extras is None:\n",
-        test="tests/crash/test_kill.py",
+        test="tests/integration/test_failure_matrix.py",
     ),
     Bug(
         "a completion is shown before the code has asked for what comes before it",
