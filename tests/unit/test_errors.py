@@ -250,7 +250,7 @@ def test_a_class_that_nothing_refers_to_gives_its_code_back() -> None:
 
 def test_the_constructor_of_a_class_is_not_called_again_on_arrival() -> None:
     class SoldOut(TerminalError):
-        error = "sold_out"
+        error = "sold_out_of_one"
 
         def __init__(self, item: str) -> None:
             super().__init__(f"{item} is sold out", 409, {"item": item})
