@@ -455,8 +455,16 @@ class AttemptEnded(BaseException):
 
 
 def with_code(error: BaseException) -> str:
-    """The message of an error as a terminal and the log show it: with its stable code, which `actors explain` takes."""
-    return f"{error} [{error.error}]" if isinstance(error, ActorsError) else str(error)
+    """The message of an error as a terminal and the log show it: with its stable code, which `actors explain` takes.
+
+    The code of the base class says nothing, so it is left out.
+    """
+    return f"{error}{code_suffix(error)}"
+
+
+def code_suffix(error: BaseException) -> str:
+    """` [mailbox_full]`, or nothing for an error without a code of its own."""
+    return f" [{error.error}]" if isinstance(error, ActorsError) and error.error != ActorsError.error else ""
 
 
 def times(count: int) -> str:

@@ -7,6 +7,7 @@ Markdown, `llms.txt` (a line for each page) and `llms-full.txt` (the pages thems
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -137,6 +138,7 @@ def _paths(entry: object) -> Iterator[str]:
                 yield from _paths(part)
 
 
+@functools.cache
 def source_address() -> str:
     """Where files are on the web that are not pages of the site."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

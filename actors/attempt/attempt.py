@@ -97,9 +97,8 @@ class Attempt(Ending):
         self.scheduled = False
         if self.ended:
             return
-        if (
-            self._branches is not None
-        ):  # evicted while its branches react, it would never go on: `_rest` lets it wait again
+        if self._branches is not None:
+            # Evicted while its branches react, it would never go on. `_rest` lets it wait again.
             self.host.waiting.pop(self, None)
         if self._outcome is not None:
             self._settle()

@@ -20,7 +20,7 @@ from actors import run
 from actors.cli.file.database import database_file, visiting
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.streams import typed
-from actors.errors import BadArguments, ServerUnreachable, TerminalError
+from actors.errors import BadArguments, ServerUnreachable, TerminalError, code_suffix
 from actors.model.options import Options
 from actors.model.retry import RetryPolicy
 from actors.serde import ANY
@@ -131,7 +131,7 @@ def _report_errors(work: Callable[[], None], as_json: bool) -> None:
             facts = {"code": code, "error": error.error, "message": str(error) + advice, "metadata": metadata or {}}
             click.echo(json.dumps(facts), err=True)
         else:
-            click.echo(safe(f"Error: {error}{advice} [{error.error}]", lines=True), err=True)
+            click.echo(safe(f"Error: {error}{advice}{code_suffix(error)}", lines=True), err=True)
             for name, value in (metadata or {}).items():
                 click.echo(safe(f"  {name}: {value}"), err=True)
         sys.exit(1)

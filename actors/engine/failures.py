@@ -19,7 +19,6 @@ from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timer_queue import RETRY
 from actors.errors import (
-    ActorsError,
     BadArguments,
     BadId,
     BadKey,
@@ -39,6 +38,7 @@ from actors.errors import (
     UnknownService,
     UnsetState,
     WrongKind,
+    code_suffix,
     short_reason,
     times,
 )
@@ -209,11 +209,11 @@ class Failures:
             error.location = location
         reason = invocation.more().reason = reason_of(error) if raised_there else f"{location}: {short_reason(error)}"
         log.error(
-            "%s failed because of a mistake at %s. %s [%s]",
+            "%s failed because of a mistake at %s. %s%s",
             self._env.label(invocation),
             location,
             reason.rstrip(),
-            error.error,
+            code_suffix(error),
         )
 
     def mistaken(self, failed: int, error: BaseException) -> bool:
@@ -259,7 +259,7 @@ class Failures:
             "%s is paused. It is tried again when it is resumed, or when the app starts again. %s%s",
             self._env.label(invocation),
             (reason if logged is None else logged).rstrip(),
-            f" [{error.error}]" if isinstance(error, ActorsError) else "",
+            code_suffix(error),
         )
         if self._env.on_paused is not None:
             self._committer.gate(functools.partial(self._env.on_paused, invocation))

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actors.cli.commands import cli
-from actors.errors import CannotKeep, MailboxFull, with_code
+from actors.errors import ActorsError, CannotKeep, MailboxFull, with_code
 
 
 def run(*words: str) -> Result:
@@ -51,3 +51,11 @@ def test_an_error_is_shown_with_its_code() -> None:
     assert with_code(MailboxFull("Full.")) == "Full. [mailbox_full]"
     assert with_code(CannotKeep("No.")) == "No. [cannot_keep]"
     assert with_code(ValueError("other")) == "other"
+
+
+def test_a_code_that_is_shown_can_be_explained() -> None:
+    assert (
+        with_code(ActorsError("The code of the base class says nothing.")) == "The code of the base class says nothing."
+    )
+    refused = run("deploy", "no_such_module:app", "--at", "http://localhost:1")
+    assert refused.exit_code == 2 and "no_such_module" in refused.stderr and "[" not in refused.stderr

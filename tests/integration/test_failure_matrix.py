@@ -137,7 +137,7 @@ async def test_killed_between_the_acceptance_and_its_acknowledgement_it_goes_on_
         assert await journey.killed_at(1, written=True) == NO_ANSWER
         assert (world.statuses(), bought) == (["pending"], [])
         await journey.next_process()
-        assert bought == ["Rome"], "nobody had to ask again"
+        assert bought == ["Rome"], "no caller had to ask again"
         assert await journey.ends() == "ticket 1, seat 5"
 
 

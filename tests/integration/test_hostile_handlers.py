@@ -953,7 +953,7 @@ class Patient(VirtualObject):
         try:
             return await ctx.awakeable(str, timeout=10)
         except TimeoutError:
-            return "nobody answered"
+            return "no answer came"
 
 
 async def test_an_answer_after_the_deadline_is_told_that_it_comes_too_late() -> None:
@@ -962,7 +962,7 @@ async def test_an_answer_after_the_deadline_is_told_that_it_comes_too_late() -> 
         await world.settle()
         (waiting,) = await world.app.awakeables()
         await world.pass_time(11)
-        assert await world.outcome(handle) == "nobody answered"
+        assert await world.outcome(handle) == "no answer came"
         for complete in (world.app.resolve_awakeable(waiting.id, "yes"), world.app.reject_awakeable(waiting.id, "no")):
             with pytest.raises(AwakeableCompleted, match="deadline of this awakeable has passed"):
                 await complete

@@ -188,7 +188,7 @@ def test_an_endpoint_with_another_release_is_refused(releases: Releases) -> None
     refused = releases.deploy(here, url)
     assert refused.code == 1 and refused.err == (
         f"Error: The endpoint at {url} serves another release: Greeter is missing there, Counter/get is missing there. "
-        "Start it with this code first. [actors_error]\n"
+        "Start it with this code first.\n"
     )
     assert releases.run("restate", "releases", "--json").json() == []
 
@@ -235,7 +235,7 @@ def test_a_policy_that_restate_does_not_know_is_refused(releases: Releases) -> N
     refused = releases.deploy(target, "http://127.0.0.1:1")
     assert refused.code == 1
     assert refused.err == (
-        "Error: Limited.work: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts. [actors_error]\n"
+        "Error: Limited.work: RetryPolicy(max_duration=...) is not supported on Restate. Use max_attempts.\n"
     )
 
 
@@ -266,7 +266,7 @@ def test_an_endpoint_that_is_started_in_another_mode_says_so(releases: Releases)
     refused = releases.deploy(target, url, "--http1")
     assert refused.code == 1 and refused.err == (
         f"Error: {url} is registered as an endpoint that streams, and is served with --http1 now. Start it without --http1, "
-        "deploy it under a URL of its own, or use --force. [actors_error]\n"
+        "deploy it under a URL of its own, or use --force.\n"
     )
     assert releases.deploy(target, url, "--http1", "--force").code == 0
     releases.end_endpoints()
@@ -336,8 +336,7 @@ def test_an_ingress_that_is_not_there_leaves_schedules_to_be_placed(releases: Re
     known = releases.run("restate", "releases", "--json").json()[0]["id"]
     assert refused.code == 1 and refused.err == (
         f"Error: The release is registered as deployment {known}, but not all of its schedules are in place: no "
-        f"restate-server answers at {nowhere}. Name the URL where callers reach the server with --ingress, and deploy again. "
-        "[actors_error]\n"
+        f"restate-server answers at {nowhere}. Name the URL where callers reach the server with --ingress, and deploy again.\n"
     )
     done = releases.deploy(target, url, "--json").json()
     assert done["schedules"] == {"Cleaner/clean at 0 3 * * * Europe/Vienna": "placed"}
@@ -477,7 +476,4 @@ def test_the_current_release_of_a_class_is_removed_by_force_only(releases: Relea
 
 def test_an_unknown_deployment_is_not_removed(releases: Releases) -> None:
     refused = releases.run("restate", "releases", "--remove", "dp_1")
-    assert (
-        refused.code == 1
-        and refused.err == "Error: Unknown deployment 'dp_1'. Known deployments: none. [actors_error]\n"
-    )
+    assert refused.code == 1 and refused.err == "Error: Unknown deployment 'dp_1'. Known deployments: none.\n"

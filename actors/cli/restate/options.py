@@ -18,7 +18,7 @@ from actors import run
 from actors.cli.show.layout import safe
 from actors.cli.target import BadTarget
 from actors.cli.words import texts
-from actors.errors import ActorsError, BadArguments, DefinitionError
+from actors.errors import ActorsError, BadArguments, DefinitionError, with_code
 from actors.transport.client.connection import checked_url
 from actors.transport.restate.admin import Admin
 
@@ -63,11 +63,11 @@ def result_of(work: Coroutine[Any, Any, T], as_json: bool) -> T:
     try:
         return run(work)
     except BadTarget as error:
-        _end("bad_target", str(error), 2, as_json)
+        _end(error, "bad_target", 2, as_json)
     except DefinitionError as error:
-        _end(error.error, str(error), 2, as_json)
+        _end(error, error.error, 2, as_json)
     except ActorsError as error:
-        _end(error.error, str(error), 1, as_json)
+        _end(error, error.error, 1, as_json)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -90,9 +90,9 @@ async def asking(url: str) -> AsyncIterator[Admin]:
         yield admin
 
 
-def _end(error: str, message: str, code: int, as_json: bool) -> NoReturn:
+def _end(error: Exception, stable: str, code: int, as_json: bool) -> NoReturn:
     if as_json:
-        click.echo(json.dumps({"error": error, "message": message}), err=True)
+        click.echo(json.dumps({"error": stable, "message": str(error)}), err=True)
     else:
-        click.echo(safe(f"Error: {message} [{error}]", lines=True), err=True)
+        click.echo(safe(f"Error: {with_code(error)}", lines=True), err=True)
     sys.exit(code)
