@@ -468,6 +468,20 @@ BUGS = [
         test="tests/integration/test_memory_pressure.py::test_an_object_that_was_in_memory_since_it_was_read_is_read_again",
     ),
     Bug(
+        "a message that a crash has kept from its mailbox is lost when its sender is killed",
+        "actors/engine/waits/idempotency.py",
+        "            if caller.journal is not None:\n                self._begin_recorded(",
+        "            if caller.journal is None:\n                self._begin_recorded(",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "a kill waits for room in the mailbox of what was sent",
+        "actors/engine/waits/idempotency.py",
+        "                    if caller.seq not in self._progress.stopping:",
+        "                    if True:",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
         "what a handler asked for before it was told of its cancellation is spared",
         "actors/engine/cancellation.py",
         "        if not notified and caller.has(Flag.CANCELLED):",

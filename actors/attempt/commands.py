@@ -13,6 +13,7 @@ from actors.attempt.placed_message import PlacedMessage
 from actors.attempt.recorder import Recorder
 from actors.errors import TerminalError
 from actors.journal.entries import Entry, Kind
+from actors.journal.sends import RecordedSend, sent_number
 from actors.model.calls import Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
 from actors.model.futures import Awakeable, JournaledFuture, Sleep
@@ -262,7 +263,7 @@ class Commands(Recorder):
                 raise
             seq = host.next_number()
             if host.under_way(sender, target, key):
-                entry = self.record(Kind.SEND, name, text, before=str(seq))
+                entry = self.record(Kind.SEND, name, text, before=_recorded(target, key, options, seq))
             else:
                 entry = self.record(Kind.SEND, name, text, seq)
                 headers = host.headers_for(options.headers, sender)
@@ -272,7 +273,7 @@ class Commands(Recorder):
             if entry.value is None:
                 raise failure_error(entry.before or "{}")
             self._placed(entry, Message(target, key, text, values, options))
-            number = int(entry.before or 0)
+            number = sent_number(entry.before) or 0
         return SentMessage(self.host.ids.invocation(number))
 
     def _keyed(self, kind: int, message: Message, name: str) -> JournaledFuture[Any]:
@@ -283,7 +284,8 @@ class Commands(Recorder):
         name += " once" if message.target.once else f" once as {message.idempotency_key!r}"
         entry = self.matches_call(kind, message.target, name, message.args_text)
         if entry is None:
-            entry = self.record(kind, name, message.args_text)
+            before = _recorded(message.target, message.key, message.options, None) if kind == Kind.SEND else None
+            entry = self.record(kind, name, message.args_text, before=before)
         return self._placed(entry, message)
 
     def _placed(self, entry: Entry, message: Message) -> JournaledFuture[Any]:
@@ -292,10 +294,18 @@ class Commands(Recorder):
         self.expect_placement(placed)
         journal = self.invocation.journal
         if not self.invocation.begun(entry.idx) and journal is not None and journal.placed(entry.idx) is None:
-            number = int(entry.before) if entry.before is not None else None
+            number = sent_number(entry.before)
             self.host.place_message(self.invocation, entry.idx, entry.kind, message, self.notified, number)
         if entry.kind == Kind.SEND:
             return placed
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, message.target.returns)
         self.expect(future)
         return future
+
+
+def _recorded(target: HandlerDefinition, key: str, options: Options, number: int | None) -> str:
+    """What a SEND records of a message that is placed later."""
+    service = target.service.name
+    return RecordedSend(
+        number, service, target.name, key, options.idempotency_key, options.delay_ms, options.headers
+    ).text()

@@ -82,8 +82,8 @@ class Entry:
     SLEEP      duration in ms        –                        due, ms since the epoch
     AWAKEABLE  type                  timeout in ms            deadline, ms since the epoch
     CALL SEND  service/key/handler   arguments, JSON array    seq of the callee; None: see PLACED
-                                     (None: refused)          (`before`: the number that a SEND got
-                                                              before it was placed)
+                                     (None: refused)          (`before` of a SEND that is placed
+                                                              later: see `RecordedSend`)
     ATTACH     invocation id         –                        seq of the invocation
     CANCEL     invocation id         –                        –
     RESOLVE    awakeable id          JSON text                –

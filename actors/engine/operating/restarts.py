@@ -31,6 +31,7 @@ from actors.errors import BadArguments, CannotKeep
 from actors.journal.entries import WRITES, Kind, describe
 from actors.journal.ids import IdMint
 from actors.journal.journal import Journal, after, found_by, left
+from actors.journal.sends import renumbered, sent_number
 from actors.model.definitions import HandlerDefinition
 from actors.model.object_state import ObjectState
 from actors.storage.records import Flag, InvocationRow, JournalRow
@@ -139,10 +140,12 @@ class Prefix:
         placed = {row.ref for row in self.entries if row.kind == Kind.PLACED}
         numbers: dict[int, str] = {}  # of messages not placed before the end: each restart may place its own messages
         for row in self.entries:
-            if row.kind == Kind.SEND and row.ref is None and row.value and row.before and row.idx not in placed:
-                number = ledger.next_number()
-                names[ids.invocation(int(row.before))] = ids.invocation(number)
-                numbers[row.idx] = str(number)
+            if row.kind == Kind.SEND and row.ref is None and row.value and row.idx not in placed:
+                old = sent_number(row.before)
+                if old is not None:
+                    number = ledger.next_number()
+                    names[ids.invocation(old)] = ids.invocation(number)
+                    numbers[row.idx] = renumbered(row.before, number)
         journal = invocation.journal = Journal()
         old_texts, texts = dict(self._initial), dict(self._initial)
         for row in self.entries:

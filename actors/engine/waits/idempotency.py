@@ -4,7 +4,8 @@ The scope of a key is one handler of one object. A key is taken as long as the i
 
 Promise: messages from one handler to one object arrive in the order in which they were sent. A message under a key is placed
 beside the handler, because the file must be read first; so every message that the handler sends to that object meanwhile waits
-for it and is placed the same way. After a crash the replay begins all placements again.
+for it and is placed the same way. After a crash the replay begins all placements again, or, if there is none, the end of the
+invocation those of its sends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from actors.attempt.invocation import Invocation
@@ -23,8 +25,18 @@ from actors.engine.intake import Intake
 from actors.engine.ledger import Ledger
 from actors.engine.progress import Progress
 from actors.engine.waits.attachments import Attachments
-from actors.errors import IdempotencyMismatch, SerializationError, TerminalError
+from actors.errors import (
+    IdempotencyMismatch,
+    MailboxFull,
+    SerializationError,
+    TerminalError,
+    UnknownHandler,
+    UnknownService,
+)
 from actors.journal.entries import Kind
+from actors.journal.journal import Journal
+from actors.journal.sends import recorded_send
+from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import is_cancelled
 from actors.model.message import Claim, Message
@@ -32,6 +44,8 @@ from actors.model.names import address
 from actors.model.options import Options
 from actors.serde.failures import failure_text
 from actors.storage.port import Store
+
+log = logging.getLogger("actors")
 
 Lane = tuple[int, str, str]
 
@@ -46,6 +60,7 @@ class Placements:
         self,
         store: Store,
         env: Env,
+        catalog: Catalog,
         ledger: Ledger,
         background: Background,
         committer: Committer,
@@ -56,6 +71,7 @@ class Placements:
     ) -> None:
         self._store = store
         self._ids = env.ids
+        self._catalog = catalog
         self._ledger = ledger
         self._background = background
         self._committer = committer
@@ -145,9 +161,34 @@ class Placements:
         return (caller.seq, target.service.name, key) in self.lanes
 
     def sending(self, callers: Iterable[Invocation]) -> list[asyncio.Task[None]]:
-        """The placements under way for these callers."""
+        """The placements under way for these callers, which are to end without their code.
+
+        A placement that a crash has cut off, and that no replay has come to yet, begins here: what was sent is spared.
+        """
+        callers = list(callers)
+        for caller in callers:
+            if caller.journal is not None:
+                self._begin_recorded(caller, caller.journal)
         seqs = {caller.seq for caller in callers} if self.lanes else ()
         return [task for lane, tasks in self.lanes.items() if lane[0] in seqs for task in tasks.values()]
+
+    def _begin_recorded(self, caller: Invocation, journal: Journal) -> None:
+        for entry in journal.commands:
+            if entry.kind != Kind.SEND or entry.ref is not None or type(entry.value) is not str:
+                continue
+            if caller.begun(entry.idx) or entry.idx in journal.completed or journal.placed(entry.idx) is not None:
+                continue
+            recorded = recorded_send(entry.before)
+            if recorded is None:
+                continue
+            try:
+                target = self._catalog.handler(recorded.service, recorded.handler)
+            except (UnknownService, UnknownHandler) as error:
+                log.error("%s had sent a message that cannot be delivered: %s", caller.address, error)
+                continue
+            options = Options(recorded.delay_ms, recorded.headers, recorded.idempotency_key)
+            message = Message(target, recorded.key, entry.value, None, options)
+            self.begin(caller, entry.idx, Kind.SEND, message, False, recorded.number)
 
     def begin(
         self, caller: Invocation, command: int, kind: int, message: Message, notified: bool, number: int | None
@@ -195,7 +236,11 @@ class Placements:
             if kind == Kind.CALL and caller.seq in self._progress.stopping:
                 raise asyncio.CancelledError  # no caller will wait for it
             if message.idempotency_key is not None:
-                self._intake.check_room(message.target, message.key, message.args_text, message.options.headers)
+                try:
+                    self._intake.check_room(message.target, message.key, message.args_text, message.options.headers)
+                except MailboxFull:
+                    if caller.seq not in self._progress.stopping:  # else the sender ends, and cannot send it later
+                        raise
             # Otherwise there was room when it was sent: now the handler would not receive a refusal.
             seq = number if number is not None else self._ledger.next_number()
             self._progress.place(caller, command, seq)
