@@ -20,6 +20,7 @@ from actors.storage.errors import StorageError
 from actors.storage.records import Batch
 
 if TYPE_CHECKING:
+    from actors.engine.clock import Clock
     from actors.storage.port import Store
     from actors.storage.records import WorkflowFact
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 TURNS_OF_PROMPT = (
     6  # of the loop: an async step runs, its result arrives, its handler goes on, who was answered asks again
 )
-PROMPT_S = 0.001
+PROMPT_MS = 1  # by the clock of the app: in a simulation what happens does not depend on the load of the machine
 
 
 class OpenBatch:
@@ -138,12 +139,14 @@ class Committer:
     def __init__(
         self,
         store: Store,
+        clock: Clock,
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[BaseException], None],
         on_handed_over: Callable[[], None],
         unanswered: Callable[[Invocation, BaseException], BaseException],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._loop = loop
         self._on_failure = on_failure
         self._on_handed_over = on_handed_over
@@ -312,10 +315,10 @@ class Committer:
         Else each short step waits for a commit that holds nothing of it: half as many calls in each, twice as many commits. Not for
         long: the disk is idle meanwhile.
         """
-        until = perf_counter() + PROMPT_S
+        until_ms = self._clock.now_ms() + PROMPT_MS
         for _ in range(TURNS_OF_PROMPT):
             await asyncio.sleep(0)
-            if perf_counter() > until:
+            if self._clock.now_ms() > until_ms:
                 return
 
     def _fail(self, error: BaseException, written: OpenBatch | None) -> None:

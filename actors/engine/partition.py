@@ -104,7 +104,7 @@ class Partition:
         turns.variables.run(inside.set, self)
         background = self.background = Background(turns.spawn, self._failed)
         committer = self.committer = Committer(
-            store, loop, background.fail, self._handed_over, functools.partial(unanswered, env.ids)
+            store, env.clock, loop, background.fail, self._handed_over, functools.partial(unanswered, env.ids)
         )
         ledger = self.ledger = Ledger(committer, turns)
 

@@ -222,7 +222,9 @@ async def parts(
     residents = Residents(SERVICES)
     turns = Turns(loop, clock, env.label, lambda: committer.kick(), failures.append)
     background = Background(turns.spawn, failures.append)
-    committer = Committer(store, loop, background.fail, lambda: eviction.handed_over(), lambda about, error: error)
+    committer = Committer(
+        store, clock, loop, background.fail, lambda: eviction.handed_over(), lambda about, error: error
+    )
     ledger = Ledger(committer, turns)
     eviction = Eviction(env, residents, turns, background, committer)
     loader = Loader(env, catalog, store, residents, ledger, turns, background, eviction)

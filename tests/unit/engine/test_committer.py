@@ -10,6 +10,7 @@ import pytest
 from actors.engine.committer import Committer
 from actors.errors import OutcomePending
 from actors.storage import Batch, DatabaseReplaced
+from actors.testing import ManualClock
 
 
 class Disk:
@@ -45,7 +46,9 @@ class Desk:
         self.failures: list[BaseException] = []
         store: Any = self.disk
         loop = asyncio.get_running_loop()
-        self.committer = Committer(store, loop, self.failures.append, lambda: None, lambda about, error: error)
+        self.committer = Committer(
+            store, ManualClock(), loop, self.failures.append, lambda: None, lambda about, error: error
+        )
 
     def ask(self, name: str) -> asyncio.Future[None]:
         """Something to write, and a caller who waits for it. `name` is noted when it is answered."""
