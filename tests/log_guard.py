@@ -89,6 +89,7 @@ class LogGuard:
             return (yield)
         finally:
             gc.collect()  # tasks and futures that were left behind say so when they are collected
+            gc.freeze()  # what stays, caches for example, is not looked at after each later test again
             for name in NOISY:
                 logging.getLogger(name).removeFilter(self)
             self._check()

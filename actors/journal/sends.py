@@ -1,7 +1,7 @@
 """What the entry of a SEND keeps of a message that is placed beside its handler.
 
 Promise: the message can be placed from the journal alone. The handler may be ended before its replay has come to the message
-again, or be gone from the app, and what it has sent must arrive all the same.
+again, or may be gone from the app, and its messages must arrive nevertheless.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def test_a_device_that_falls_silent_raises_an_alarm_as_documented(tmp_path: Path
         assert re.fullmatch(r"\[alarm\] d-2 is silent since \d\d:\d\d:\d\d UTC\n", next(lines))
     # Killed right after it was printed, the alarm may be printed once more.
     assert program.says(*alarms)[-1] == "silent: d-2"
-    assert program.says(*back)[-2:] == ["[alarm] d-2 is back", "silent: no device"]
+    *alarms, silent = program.says(*back)  # on a busy machine another device may have fallen silent meanwhile
+    assert "[alarm] d-2 is back" in alarms
+    assert "d-2" not in silent
     assert "python fleet.py watch d-1 d-3" in program.run().stderr
 
 

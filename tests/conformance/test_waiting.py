@@ -120,7 +120,7 @@ async def test_a_completion_that_was_acknowledged_survives_a_death_right_behind_
 @pytest.mark.parametrize("how", ["kill", "stop"])
 @only("default")
 async def test_state_and_sleeps_survive_the_end_of_the_process(driver: Driver, key: str, how: str) -> None:
-    """A sleep is neither shortened nor begun anew."""
+    """A sleep is not shortened, and what waits goes on. (That it is not begun anew, tests with a clock of their own show.)"""
     sleep_s = driver.either(sqlite=4 * SCALE, restate=4.0)  # its server takes a second to be back
     await driver.call("Counter", key, "add", body=1)
     started = time.monotonic()
@@ -129,11 +129,8 @@ async def test_state_and_sleeps_survive_the_end_of_the_process(driver: Driver, k
     held = await driver.held(key)
     await asyncio.to_thread(driver.engine.kill if how == "kill" else driver.engine.stop)
     await asyncio.to_thread(driver.engine.start)
-    restarted = time.monotonic()
     assert await driver.call("Counter", key, "get") == 1
     assert (await driver.resolve(held, b'"after"')).status_code == 202
     assert (await driver.attach(awaited)).json() == "after"
     assert (await driver.attach(id)).status_code == 200
-    ended = time.monotonic()
-    assert ended - started >= sleep_s - 0.01
-    assert ended - max(restarted, started + sleep_s) < sleep_s * 0.75, "the sleep was begun anew"
+    assert time.monotonic() - started >= sleep_s - 0.01

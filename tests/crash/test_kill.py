@@ -29,12 +29,17 @@ def _start(folder: Path, incarnation: int, mode: str) -> subprocess.Popen[bytes]
     return subprocess.Popen([*command, str(incarnation), mode], cwd=ROOT, stdin=LIFELINE, stderr=subprocess.PIPE)
 
 
-def _wait_for_ready(process: subprocess.Popen[bytes], diary: Path, count: int) -> None:
+def _wait_for(process: subprocess.Popen[bytes], diary: Path, since: int, lines: int) -> None:
+    """Until the process has written `ready` and so many more lines: its own progress, not time, so load does not matter."""
     deadline = time.monotonic() + 60
-    while not (diary.exists() and diary.read_bytes().count(b"ready\n") >= count):
-        assert process.poll() is None, process.communicate()[1].decode()
-        assert time.monotonic() < deadline, "the process did not start"
-        time.sleep(0.002)  # waits for a real process, the only thing here that cannot be told to hurry
+    with diary.open("rb") as written:
+        written.seek(since)
+        while lines >= 0:
+            if (line := written.read().count(b"\n")) == 0:
+                assert process.poll() is None, process.communicate()[1].decode()
+                assert time.monotonic() < deadline, "the process does not work"
+                time.sleep(0.0005)  # waits for a real process, the only thing here that cannot be told to hurry
+            lines -= line
 
 
 @pytest.mark.timeout(600 + KILLS * 2)
@@ -42,10 +47,12 @@ def _wait_for_ready(process: subprocess.Popen[bytes], diary: Path, count: int) -
 def test_a_process_killed_at_random_moments_loses_nothing_and_repeats_nothing(series: int, tmp_path: Path) -> None:
     rng = random.Random(series)
     diary = tmp_path / "diary"
+    diary.touch()
     for incarnation in range(KILLS):
+        since = diary.stat().st_size
         process = _start(tmp_path, incarnation, "load")
-        _wait_for_ready(process, diary, incarnation + 1)
-        time.sleep(rng.uniform(0, 0.06))
+        _wait_for(process, diary, since, rng.randint(0, 60))
+        time.sleep(rng.uniform(0, 0.002))  # also in the middle of a commit
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
         assert process.returncode == -signal.SIGKILL, errors.decode()
