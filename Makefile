@@ -17,6 +17,9 @@ ARGS ?=
 # Test processes: two for each core, at most eight, because many tests wait for a process that they have started.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(os.cpu_count() or 1, min(8, 2 * (os.cpu_count() or 1))))' 2>/dev/null || echo auto)
 
+# Many tests start processes and four workers read all test files: without caches each of them compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BIN := $(VENV)/bin
 # One stamp for each extra and interpreter version: it is renewed when what it was made from changes.

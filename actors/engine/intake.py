@@ -21,10 +21,12 @@ from actors.engine.turns import Turns
 from actors.engine.unanswered import unanswered
 from actors.engine.watching import trace_headers
 from actors.errors import AppNotRunning, BadKey, MailboxFull, Overloaded, PayloadTooLarge
+from actors.journal.sends import RecordedSend
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
 from actors.model.message import Message
 from actors.model.object_state import ObjectState
+from actors.model.options import Options
 from actors.serde.type_names import shortened
 from actors.storage.errors import StorageError
 from actors.storage.records import Flag, Mode, Status
@@ -170,6 +172,11 @@ class Intake:
             options.delay_ms,
             message.idempotency_key,
         )
+
+    def recorded(self, send: RecordedSend, args_text: str) -> Message:
+        """The message that an entry has kept. Raises UnknownService or UnknownHandler."""
+        target = self._catalog.handler(send.service, send.handler)
+        return Message(target, send.key, args_text, None, Options(send.delay_ms, send.headers, send.idempotency_key))
 
     def headers_for(self, headers: dict[str, str] | None, caller: Invocation | None) -> dict[str, str] | None:
         """The headers for a message of this handler, or of a client: the trace context, unless the message brings its own."""

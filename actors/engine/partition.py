@@ -136,7 +136,7 @@ class Partition:
         deadlocks = self.deadlocks = parts.deadlocks(residents, progress, pins)
         attachments = self.attachments = Attachments(store, ledger, background, committer, pins, progress, deadlocks)
         placements = self.placements = Placements(
-            store, env, catalog, ledger, background, committer, progress, intake, attachments, failures
+            store, env, ledger, background, committer, progress, intake, attachments, failures
         )
         awakeables = self.awakeables = Awakeables(
             store, env, residents, turns, background, committer, pins, progress, timers

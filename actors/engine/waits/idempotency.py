@@ -36,7 +36,6 @@ from actors.errors import (
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
 from actors.journal.sends import recorded_send
-from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import is_cancelled
 from actors.model.message import Claim, Message
@@ -60,7 +59,6 @@ class Placements:
         self,
         store: Store,
         env: Env,
-        catalog: Catalog,
         ledger: Ledger,
         background: Background,
         committer: Committer,
@@ -71,7 +69,6 @@ class Placements:
     ) -> None:
         self._store = store
         self._ids = env.ids
-        self._catalog = catalog
         self._ledger = ledger
         self._background = background
         self._committer = committer
@@ -182,12 +179,10 @@ class Placements:
             if recorded is None:
                 continue
             try:
-                target = self._catalog.handler(recorded.service, recorded.handler)
+                message = self._intake.recorded(recorded, entry.value)
             except (UnknownService, UnknownHandler) as error:
                 log.error("%s had sent a message that cannot be delivered: %s", caller.address, error)
                 continue
-            options = Options(recorded.delay_ms, recorded.headers, recorded.idempotency_key)
-            message = Message(target, recorded.key, entry.value, None, options)
             self.begin(caller, entry.idx, Kind.SEND, message, False, recorded.number)
 
     def begin(
