@@ -19,6 +19,7 @@ from actors.cli.file.copies import backup, restore
 from actors.cli.file.invocation_commands import invocations
 from actors.cli.file.options import misplaced_option
 from actors.cli.file.request_commands import requests
+from actors.cli.interrupts import end_on_sigterm
 from actors.cli.manual import explain, prompt
 from actors.cli.restate.commands import restate
 from actors.cli.restate.deploying import deploy
@@ -60,6 +61,7 @@ def demo(seconds: float, keep: Path | None) -> None:
     console = Console(highlight=False)
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.UsageError(f"{keep} is not empty. The demo requires a new folder.")
+    end_on_sigterm()
     try:
         run(Demo(console, seconds, keep).play())
     except DemoFailed as error:
@@ -92,6 +94,7 @@ def check(target: str, db: str | None, timeout: float, limit: int, json_: bool) 
     is sent, and the file is only copied; no app may have the file open. Exit code: 0 if nothing would break, 1 if
     something would break, 2 if there is nothing to check.
     """
+    end_on_sigterm()
     with progress_on(Console(stderr=True)) as progress:
         try:
             report = run(Checking(target, db, timeout, limit, progress).run())

@@ -367,7 +367,11 @@ def spinning(shop: Path) -> Iterator[subprocess.Popen[str]]:
         pass
     changed(shop, 'print("spins", flush=True)\nwhile True: pass')
     command = [sys.executable, "-m", "actors", "check", "third:app", "--timeout", "600"]
-    process = subprocess.Popen(command, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    (shop / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(shop / "temporary")}
+    process = subprocess.Popen(
+        command, cwd=shop, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stderr is not None
         lines = [process.stderr.readline(), process.stderr.readline()]
@@ -385,11 +389,13 @@ def test_a_killed_check_leaves_no_process_behind(shop: Path) -> None:
         process.stderr.read()  # ends when nobody holds the other end any more, the process that spins included
 
 
-def test_an_interrupted_check_ends_at_once_and_quietly(shop: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_check_ends_at_once_and_leaves_nothing(shop: Path, number: signal.Signals) -> None:
     with spinning(shop) as process:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, errors = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, out, errors) == (130, "", "")
+        assert not list((shop / "temporary").iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

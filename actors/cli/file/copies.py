@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from actors.cli.file.database import database_file
+from actors.cli.interrupts import end_on_sigterm
 from actors.errors import ActorsError, with_code
 from actors.storage.sqlite.backup import Progress as Tell
 from actors.storage.sqlite.backup import backup as back_up
@@ -52,6 +53,7 @@ def restore(backup: str, file: str) -> None:
 def _done(copy: Callable[[Tell], T]) -> T:
     columns = (TextColumn("  "), BarColumn(), DownloadColumn())
     console = Console(stderr=True)
+    end_on_sigterm()
     try:
         # In a pipe or a log, the bar would be an empty line.
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
