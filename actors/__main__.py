@@ -11,6 +11,9 @@ def main() -> None:
     """Run the command line. Exits with 2, and says what to install, if click, httpx or rich is missing."""
     try:
         from actors.cli.commands import cli
+
+        set_up_streams()
+        cli(prog_name="actors")  # imports what the command needs
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("click", "httpx", "rich"):
@@ -20,8 +23,6 @@ def main() -> None:
             f"The command line requires {missing}. Install it: pip install 'virtual-actors[{extra}]'", file=sys.stderr
         )
         sys.exit(2)
-    set_up_streams()
-    cli(prog_name="actors")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,11 @@ def page() -> str:
 def commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     """All commands that do something, by their full names, in the order of the alphabet."""
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from commands(f"{path} {name}", command.commands[name])
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(f"{path} {name}", found)
     elif not command.hidden:
         yield path, command
 

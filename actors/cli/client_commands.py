@@ -143,10 +143,10 @@ def _is_down(error: ActorsError) -> bool:
     return isinstance(error, ServerUnreachable) and "No server" in str(error)
 
 
-def _add(group: click.Group, name: str, command: Callable[..., Any], *options: Decorator) -> None:
+def _command(name: str, function: Callable[..., Any], *options: Decorator) -> click.Command:
     for option in reversed(options):
-        command = option(command)
-    group.command(name, cls=Command)(command)
+        function = option(function)
+    return click.command(name, cls=Command)(function)
 
 
 def _show_answer(answer: Answer, as_json: bool) -> None:
@@ -316,47 +316,73 @@ def _page() -> Page:
 SHELLS = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/completions/actors.fish"}
 
 
-def add_people(group: click.Group) -> None:
-    """Add the commands of this module to the group."""
-    target = click.argument("target", type=Target())
-    words = click.argument("words", nargs=-1, type=WORD, metavar="[ARGUMENT]...")
-    key = click.option("--key", type=WORD, help="An idempotency key: all calls with the same key are one invocation.")
-    timeout = click.option(
-        "--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="The longest time to wait."
-    )
-    remote = (url_option, token_option, json_option)
-    delay = click.option("--delay", type=WORD, metavar="TIME", help="Deliver later: 5s, 100ms, 1h5m or PT5S.")
-    id = click.argument("id", type=WORD)
-    database = click.option(
-        "--db", callback=database_file, default="actors.db", envvar="ACTORS_DB", show_default=True, show_envvar=True,
-        metavar="FILE", help="The database of the app.",
-    )  # fmt: skip
-    file = click.option(
+target_argument = click.argument("target", type=Target())
+words_argument = click.argument("words", nargs=-1, type=WORD, metavar="[ARGUMENT]...")
+key_option = click.option(
+    "--key", type=WORD, help="An idempotency key: all calls with the same key are one invocation."
+)
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(0.001, 1e9), metavar="SECONDS", help="The longest time to wait."
+)
+delay_option = click.option("--delay", type=WORD, metavar="TIME", help="Deliver later: 5s, 100ms, 1h5m or PT5S.")
+id_argument = click.argument("id", type=WORD)
+remote = (url_option, token_option, json_option)
+
+call = _command("call", _request(_call), target_argument, words_argument, key_option, timeout_option, *remote)
+send = _command("send", _request(_send), target_argument, words_argument, key_option, delay_option, *remote)
+resolve = _command(
+    "resolve",
+    _request(_resolve),
+    id_argument,
+    click.argument("value", default="null", type=WORD, metavar="[JSON]"),
+    text_option,
+    *remote,
+)
+reject = _command(
+    "reject", _request(_reject), id_argument, click.argument("reason", type=WORD, metavar="TEXT"), *remote
+)
+state = _command(
+    "state",
+    _state,
+    click.argument("target", type=WORD, metavar="OBJECT"),
+    click.option(
         "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="The database of the app."
-    )
-    limit = click.option(
+    ),
+    *remote,
+)
+sql = _command(
+    "sql",
+    _sql,
+    click.argument("text", type=WORD, metavar="QUERY"),
+    click.option(
+        "--db",
+        callback=database_file,
+        default="actors.db",
+        envvar="ACTORS_DB",
+        show_default=True,
+        show_envvar=True,
+        metavar="FILE",
+        help="The database of the app.",
+    ),
+    click.option(
         "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="How many rows to print."
-    )
-    _add(group, "call", _request(_call), target, words, key, timeout, *remote)
-    _add(group, "send", _request(_send), target, words, key, delay, *remote)
-    value = click.argument("value", default="null", type=WORD, metavar="[JSON]")
-    _add(group, "resolve", _request(_resolve), id, value, text_option, *remote)
-    _add(group, "reject", _request(_reject), id, click.argument("reason", type=WORD, metavar="TEXT"), *remote)
-    _add(group, "state", _state, click.argument("target", type=WORD, metavar="OBJECT"), file, *remote)
-    _add(group, "sql", _sql, click.argument("text", type=WORD, metavar="QUERY"), database, limit, json_option)
+    ),
+    json_option,
+)
 
-    @group.command()
-    @click.argument("shell", type=click.Choice(list(SHELLS)))
-    def completion(shell: str) -> None:
-        """Print the shell's completion script. Add this line to the start-up file, or write the script to the file:
 
-        \b
-        bash  eval "$(actors completion bash)"    in ~/.bashrc
-        zsh   eval "$(actors completion zsh)"     in ~/.zshrc
-        fish  actors completion fish > ~/.config/fish/completions/actors.fish
-        """
-        found = get_completion_class(shell)
-        assert found is not None
-        # Not `source`, which starts the machine's bash to read its version.
-        complete = found(group, {}, "actors", "_ACTORS_COMPLETE")
-        click.echo(complete.source_template % complete.source_vars())
+@click.command()
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+def completion(shell: str) -> None:
+    """Print the shell's completion script. Add this line to the start-up file, or write the script to the file:
+
+    \b
+    bash  eval "$(actors completion bash)"    in ~/.bashrc
+    zsh   eval "$(actors completion zsh)"     in ~/.zshrc
+    fish  actors completion fish > ~/.config/fish/completions/actors.fish
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    # Not `source`, which starts the machine's bash to read its version.
+    complete = found(click.get_current_context().find_root().command, {}, "actors", "_ACTORS_COMPLETE")
+    click.echo(complete.source_template % complete.source_vars())

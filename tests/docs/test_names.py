@@ -101,10 +101,12 @@ def command_problem(line: str) -> str | None:
     command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         alternatives = words[0].split("|")
-        missing = [word for word in alternatives if word not in command.commands]
-        if missing:
-            return f"there is no command {missing[0]!r}"
-        command = command.commands[alternatives[0]]
+        context = click.Context(command)
+        found = {word: command.get_command(context, word) for word in alternatives}
+        for word, each in found.items():
+            if each is None:
+                return f"there is no command {word!r}"
+            command = each
         words = words[1:]
         while words and words[0] == "|":  # list | show
             words = words[2:]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import click
 
-from actors.cli.restate.awakeable_commands import awakeables
-from actors.cli.restate.invocation_commands import invocations
-from actors.cli.restate.releases import releases
-from actors.cli.restate.serving import serve
-from actors.cli.restate.table_commands import sql, state
+from actors.cli.lazy import LazyGroup
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    modules={
+        "awakeables": "actors.cli.restate.awakeable_commands",
+        "invocations": "actors.cli.restate.invocation_commands",
+        "releases": "actors.cli.restate.releases",
+        "serve": "actors.cli.restate.serving",
+        "sql": "actors.cli.restate.table_commands",
+        "state": "actors.cli.restate.table_commands",
+    },
+)
 def restate() -> None:
     """Run an app on a restate-server or a cluster of them, and operate it there."""
-
-
-restate.add_command(serve)
-restate.add_command(releases)
-restate.add_command(invocations)
-restate.add_command(awakeables)
-restate.add_command(state)
-restate.add_command(sql)
