@@ -475,6 +475,41 @@ BUGS = [
         test="tests/integration/test_spared_sends.py",
     ),
     Bug(
+        "an end that is put off leaves an invocation that no timer wakes",
+        "actors/engine/progress.py",
+        "        if invocation.status == Status.BACKING_OFF:\n            invocation.status = _RUNNING\n            self._ledger.mark",
+        "        if False:\n            invocation.status = _RUNNING\n            self._ledger.mark",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "a sender ends while its messages are cut off by the end of the app",
+        "actors/engine/progress.py",
+        "            self._background.check_running()  # placements",
+        "            pass  # placements",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "a full mailbox refuses what a sender sends that is to end",
+        "actors/engine/progress.py",
+        "            self.stopping.add(invocation.seq)\n",
+        "",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "the run of a workflow is not known under its handler's new name",
+        "actors/engine/intake.py",
+        "self._catalog.handler(send.service, send.handler, was_run)",
+        "self._catalog.handler(send.service, send.handler)",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "a message goes to a class that has become another kind",
+        "actors/engine/intake.py",
+        "        if target.once != was_run or (target.mode == Mode.KEYLESS) != (not send.key):",
+        "        if False:",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
         "a kill waits for room in the mailbox of what was sent",
         "actors/engine/waits/idempotency.py",
         "                    if caller.seq not in self._progress.stopping:",
@@ -1317,8 +1352,8 @@ BUGS = [
     Bug(
         "a completion does not wake a stored invocation",
         "actors/engine/progress.py",
-        "            invocation.status = _RUNNING\n            self._ledger.mark(invocation)\n",
-        "            invocation.status = _RUNNING\n",
+        "            invocation.status = _RUNNING\n            self._ledger.mark(invocation)\n            if",
+        "            invocation.status = _RUNNING\n            if",
         test="tests/unit/engine/test_progress.py::test_an_outcome_answers_the_call_it_came_from",
     ),
     Bug(

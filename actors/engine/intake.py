@@ -20,7 +20,7 @@ from actors.engine.progress import Progress
 from actors.engine.turns import Turns
 from actors.engine.unanswered import unanswered
 from actors.engine.watching import trace_headers
-from actors.errors import AppNotRunning, BadKey, MailboxFull, Overloaded, PayloadTooLarge
+from actors.errors import AppNotRunning, BadKey, MailboxFull, Overloaded, PayloadTooLarge, WrongKind
 from actors.journal.sends import RecordedSend
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
@@ -174,8 +174,11 @@ class Intake:
         )
 
     def recorded(self, send: RecordedSend, args_text: str) -> Message:
-        """The message that an entry has kept. Raises UnknownService or UnknownHandler."""
-        target = self._catalog.handler(send.service, send.handler)
+        """The message that an entry has kept. Raises UnknownService, UnknownHandler, or WrongKind."""
+        was_run = send.number is None and send.idempotency_key is None
+        target = self._catalog.handler(send.service, send.handler, was_run)
+        if target.once != was_run or (target.mode == Mode.KEYLESS) != (not send.key):
+            raise WrongKind(f"{send.service} is of another kind than when the message was sent.")
         return Message(target, send.key, args_text, None, Options(send.delay_ms, send.headers, send.idempotency_key))
 
     def headers_for(self, headers: dict[str, str] | None, caller: Invocation | None) -> dict[str, str] | None:

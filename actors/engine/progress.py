@@ -198,6 +198,7 @@ class Progress:
             self._pause_unknown(invocation)
             return
         if self._background.stopped or (self.stopping and invocation.seq in self.stopping):
+            self._awake(invocation)
             return  # a resume, for example, was still loading the invocation when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
@@ -255,20 +256,32 @@ class Progress:
         """Fail an invocation without its code. Its caller must be in memory. Invocations that it has sent to are spared."""
         self.close_attempt(invocation)
         if self.sending([invocation]):
+            self._awake(invocation)
+            self.stopping.add(invocation.seq)
             self._background.run(self._end_sent(invocation.seq, error))
             return
         if invocation.parent is not None and invocation.parent not in self._open:
+            self._awake(invocation)
             both = [invocation.seq, invocation.parent]
             self.hold_while(both, functools.partial(self._end_loaded, invocation.seq, error))
             return
         self.finish(invocation, Status.FAILED, failure_text(error))
 
+    def _awake(self, invocation: Invocation) -> None:
+        """The end of the invocation is put off, or is another task's: no timer will wake it after a crash, so recovery must."""
+        if invocation.status == Status.BACKING_OFF:
+            invocation.status = _RUNNING
+            self._ledger.mark(invocation)
+
     async def _end_sent(self, seq: int, error: TerminalError) -> None:
-        async with self.holding(seq) as invocation:
-            if invocation is not None:
-                async with self.sent([invocation]):
-                    if not invocation.ended:
-                        self.end(invocation, error)
+        try:
+            async with self.holding(seq) as invocation:
+                if invocation is not None:
+                    async with self.sent([invocation]):
+                        if not invocation.ended:
+                            self.end(invocation, error)
+        finally:
+            self.stopping.discard(seq)
 
     @contextlib.asynccontextmanager
     async def sent(self, senders: list[Invocation]) -> AsyncIterator[None]:
@@ -281,6 +294,7 @@ class Progress:
             for sender in senders:
                 self.close_attempt(sender)
             await asyncio.wait(self.sending(senders))
+            self._background.check_running()  # placements end too when the app stops, and have placed nothing then
             yield
         finally:
             self.stopping.difference_update(sender.seq for sender in senders)

@@ -58,7 +58,7 @@ class Disk:
 
 class SimulatedStore(SqliteStore):
     """A SqliteStore on a Disk. It can crash at once (`crash`) or at a later commit (`crash_at_commit`), hold commits back
-    (`hold_commits`), and fail for a while (`break_down`).
+    (`hold_commits`), as well as answers of reads (`hold_reads`), and fail for a while (`break_down`).
 
     As in the real store, all calls take effect in their order: a read sees every earlier commit, however long that commit
     takes. Only the answers may arrive in another order.
@@ -75,6 +75,8 @@ class SimulatedStore(SqliteStore):
         self._write_before_crash = False
         self._may_commit = asyncio.Event()
         self._may_commit.set()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
         self._failure: StorageError | None = None
         self._written = False
         self.crashed = False
@@ -93,6 +95,7 @@ class SimulatedStore(SqliteStore):
         """Die now. Batches that are not written yet, also those that are held, are lost, as are all answers under way."""
         self.crashed = True
         self._may_commit.set()
+        self._may_read.set()
 
     def hold_commits(self) -> None:
         """The next commit, and all later calls, wait for `release_commits`: nothing becomes durable."""
@@ -100,6 +103,13 @@ class SimulatedStore(SqliteStore):
 
     def release_commits(self) -> None:
         self._may_commit.set()
+
+    def hold_reads(self) -> None:
+        """From now on reads are executed in their turn, and their answers wait for `release_reads`."""
+        self._may_read.clear()
+
+    def release_reads(self) -> None:
+        self._may_read.set()
 
     def crash_at_commit(self, number: int, *, written: bool) -> None:
         """Die at the `number`-th commit from now (1 is the next), before or after the disk has it (`written`)."""
@@ -142,6 +152,7 @@ class SimulatedStore(SqliteStore):
         async with self._turn:
             self._check()
             rows = await super()._read(sql, parameters)
+        await self._may_read.wait()
         await self._delay()
         self._check()
         return rows

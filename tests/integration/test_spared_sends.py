@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from actors import Context, VirtualObject, Workflow, handler, shared
+from actors import Context, RetryPolicy, Service, VirtualObject, Workflow, handler, shared
 from actors.journal.sends import RecordedSend, recorded_send, renumbered, sent_number
 from tests.world import World, limits
 
@@ -67,6 +67,53 @@ UNPLACED = (
     "(SELECT * FROM journal p WHERE p.invocation = j.invocation AND p.entry = 'placed') "
     "AND (SELECT count(*) FROM invocations) = 1"
 )
+
+
+class Failing(VirtualObject):
+    broken: ClassVar[bool]
+
+    @handler
+    async def go(self, ctx: Context) -> None:
+        ctx.object(Log, "a").push.options(idempotency_key="k").send("keyed")
+        if Failing.broken:
+            raise RuntimeError("broken")
+
+    @handler
+    async def idle(self) -> None: ...
+
+
+class LogFlow(Workflow, name="Log"):
+    @handler
+    async def push(self, ctx: Context, word: str) -> None: ...
+
+
+class LogService(Service, name="Log"):
+    @handler
+    async def push(self, ctx: Context, word: str) -> None: ...
+
+
+class RenamedRun(Workflow, name="Sent"):
+    @handler
+    async def main(self, ctx: Context, word: str) -> None:
+        await ctx.object(Log, "a").push(word)
+
+
+got: list[str] = []
+
+
+class ToItself(VirtualObject):
+    @handler
+    async def go(self, ctx: Context) -> None:
+        ctx.object(ToItself, "m").got_it.options(idempotency_key="k").send("from itself")
+        await ctx.sleep(60)
+
+    @handler
+    async def got_it(self, word: str) -> None:
+        got.append(word)
+
+
+class ToItselfLater(VirtualObject, name="ToItself"):
+    got_it = ToItself.got_it
 
 
 RECORDED = RecordedSend(3, "S", "h", "k", None, 5, {"x": "y"})
@@ -158,6 +205,128 @@ async def test_a_message_to_a_class_that_is_gone_does_not_hold_up_a_kill() -> No
         await world.app.kill(sender)
         await world.settle()
         assert world.statuses() == ["failed"]
+
+
+@pytest.mark.parametrize("cls", [LogFlow, LogService])
+@pytest.mark.may_log("is paused")
+@pytest.mark.expects_log("had sent a message that cannot be delivered: Log is of another kind")
+async def test_a_message_to_what_became_another_kind_is_not_delivered(cls: type[Any]) -> None:
+    async with World(*CLASSES) as world:
+        sender = await cut_off(world, "keyed", Sender)
+        await world.settle()
+        await world.crash()
+        world.classes = (cls,)
+        await world.start()
+        await world.settle()
+        await world.app.cancel(sender)
+        await world.settle(4)
+        await world.restart()
+        assert world.statuses() == ["failed"]
+
+
+@pytest.mark.may_log("is paused")
+async def test_a_run_whose_handler_was_renamed_is_delivered() -> None:
+    async with World(*CLASSES) as world:
+        sender = await cut_off(world, "once", Sender, Sent)
+        await world.settle()
+        await world.crash()
+        world.classes = (Log, RenamedRun)
+        await world.start()
+        await world.settle()
+        await world.app.kill(sender)
+        assert await seen(world) == ["once"]
+
+
+@pytest.mark.parametrize("how", ["kill", "cancel"])
+@pytest.mark.may_log("is paused")
+async def test_a_message_to_its_own_full_mailbox_is_spared(how: str) -> None:
+    got.clear()
+    async with World(ToItself, limits=limits(max_pending=1)) as world:
+        world.store.crash_at_commit(3, written=False)
+        sender = await world.app.object(ToItself, "m").go.send()
+        await world.settle()
+        await world.crash()
+        world.classes = (ToItselfLater,)
+        await world.start()
+        await world.settle()
+        await world.app.object(ToItselfLater, "m").got_it.send("waiting")
+        await world.settle()
+        await getattr(world.app, how)(sender.id)
+        await world.settle(4)
+        assert sorted(got) == ["from itself", "waiting"]
+
+
+async def placing(world: World) -> str:
+    """An invocation has failed and is tried again later; its message still waits for the store."""
+    Failing.broken = True
+    await world.app.object(Failing, "f").idle()  # in memory
+    world.store.hold_reads()
+    sender = await world.app.object(Failing, "f").go.send()
+    await world.settle()
+    assert world.statuses()[-1] == "backing-off"
+    return str(sender.id)
+
+
+async def it_goes_on(world: World) -> None:
+    Failing.broken = False
+    world.classes = (Failing, Log)
+    await world.start()
+    await world.pass_time(3600)
+    assert await seen(world) == ["keyed"]
+    assert "backing-off" not in world.statuses()
+
+
+@pytest.mark.parametrize("meanwhile", ["its retry is due", "it is resumed", "it is cancelled"])
+@pytest.mark.may_log("failed, next in")
+async def test_a_crash_while_a_kill_waits_for_a_message_leaves_no_key_held(meanwhile: str) -> None:
+    async with World(Failing, Log) as world:
+        sender = await placing(world)
+        requests = [asyncio.ensure_future(world.app.kill(sender))]
+        await world.settle()
+        if meanwhile == "its retry is due":
+            await world.pass_time(100)
+        else:
+            operation = world.app.resume if meanwhile == "it is resumed" else world.app.cancel
+            requests.append(asyncio.ensure_future(operation(sender)))
+        await world.settle(2)
+        await world.crash()
+        await asyncio.gather(*requests, return_exceptions=True)
+        await it_goes_on(world)
+
+
+@pytest.mark.parametrize("turns", range(16))
+@pytest.mark.may_log("failed, next in", "is paused")
+async def test_a_crash_while_a_cancel_waits_for_a_message_leaves_no_key_held(turns: int) -> None:
+    async with World(Failing, Log) as world:
+        sender = await placing(world)
+        await world.crash()
+        world.classes = (Log,)
+        await world.start()
+        await world.settle()
+        cancelling = asyncio.ensure_future(world.app.cancel(sender))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        world.store.hold_reads()
+        await world.settle()
+        await world.crash()
+        await asyncio.gather(cancelling, return_exceptions=True)
+        await it_goes_on(world)
+
+
+@pytest.mark.may_log("failed for good")
+async def test_a_close_while_an_end_waits_for_a_message_loses_nothing() -> None:
+    async with World(Failing, Log, retry=RetryPolicy(max_attempts=1, on_exhausted="fail")) as world:
+        Failing.broken = True
+        await world.app.object(Failing, "f").idle()
+        world.store.hold_reads()
+        await world.app.object(Failing, "f").go.send()
+        await world.app.object(Failing, "other").idle.send()  # a load under way delays the close
+        await world.settle()
+        closing = asyncio.ensure_future(world.app.close())
+        await world.settle()
+        world.store.release_reads()
+        await closing
+        await it_goes_on(world)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`actors demo`: a process is killed, the next one goes on."""
+"""`actors demo`: a process is killed, and the next process goes on."""
 
 from __future__ import annotations
 

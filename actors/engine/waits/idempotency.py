@@ -32,6 +32,7 @@ from actors.errors import (
     TerminalError,
     UnknownHandler,
     UnknownService,
+    WrongKind,
 )
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
@@ -180,7 +181,7 @@ class Placements:
                 continue
             try:
                 message = self._intake.recorded(recorded, entry.value)
-            except (UnknownService, UnknownHandler) as error:
+            except (UnknownService, UnknownHandler, WrongKind) as error:
                 log.error("%s had sent a message that cannot be delivered: %s", caller.address, error)
                 continue
             self.begin(caller, entry.idx, Kind.SEND, message, False, recorded.number)
