@@ -32,7 +32,7 @@ def run(document: Document, folder: Path, patience_s: float = 40.0) -> None:
 
     A command may take `patience_s` until it has ended and has printed what the document shows.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, file in document.uses:
         _write(folder, _file_of(document, name, file))
     ports = Ports()
