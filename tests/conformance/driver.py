@@ -33,12 +33,16 @@ class Driver:
 
     async def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         deadline = time.monotonic() + PATIENCE_S
+        in_doubt = False  # an earlier attempt may have taken effect
         while True:
             try:
                 answer = await self.http.request(method, self.engine.ingress + path, **more)
                 if not (self.dies and (answer.status_code == 503 or _does_not_know_yet(answer))):
+                    answer.extensions["in_doubt"] = in_doubt
                     return answer
+                in_doubt = in_doubt or answer.status_code == 503
             except httpx.TransportError:
+                in_doubt = True
                 if not self.dies or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.02)  # a real server is on its way back
@@ -57,7 +61,11 @@ class Driver:
             headers["idempotency-key"] = once
         path = "/" + "/".join(quote(part, safe="") for part in parts)
         answer = await self.request("POST", path + query, content=content, headers=headers)
-        if self.dies and answer.status_code == 409 and "workflow method was already invoked" in answer.text:
+        if (
+            answer.extensions["in_doubt"]
+            and answer.status_code == 409
+            and "workflow method was already invoked" in answer.text
+        ):
             return await self.request("GET", f"/restate/workflow/{parts[0]}/{quote(parts[1], safe='')}/attach")
         return answer
 

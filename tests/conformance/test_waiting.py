@@ -106,6 +106,7 @@ async def test_many_invocations_sleep_many_times_beside_each_other(driver: Drive
 
 
 @only("default")
+@pytest.mark.timeout(400 if FULL else 120)
 async def test_a_completion_that_was_acknowledged_survives_a_death_right_behind_it(driver: Driver, key: str) -> None:
     for n in range(40 if FULL else 2):
         each = f"{key}-{n}"
