@@ -136,7 +136,7 @@ class Killer:
                 self._engine.kill()
                 self._engine.start()
                 # Longer each time: some tests need several attempts in one life, on a slow machine too.
-                longest_s = max(1.0, longest_s * 1.3)
+                longest_s = max(1.0, longest_s * 1.5)
         except BaseException as error:
             self._failed = error
 
