@@ -470,8 +470,15 @@ BUGS = [
     Bug(
         "a message that a crash has kept from its mailbox is lost when its sender is killed",
         "actors/engine/waits/idempotency.py",
-        "            if caller.journal is not None:\n                self._begin_recorded(",
-        "            if caller.journal is None:\n                self._begin_recorded(",
+        "        if journal is None:\n            return\n        sends",
+        "        if journal is not None:\n            return\n        sends",
+        test="tests/integration/test_spared_sends.py",
+    ),
+    Bug(
+        "what ends while a kill waits for its messages logs and begins them once more",
+        "actors/engine/progress.py",
+        "        if invocation.seq not in self.stopping:\n            self.begin_recorded(invocation)",
+        "        if True:\n            self.begin_recorded(invocation)",
         test="tests/integration/test_spared_sends.py",
     ),
     Bug(

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from actors import run
 from actors.cli.file.database import database_file, visiting
+from actors.cli.file.options import database_option
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.streams import typed
 from actors.errors import BadArguments, ServerUnreachable, TerminalError, code_suffix
@@ -354,16 +355,7 @@ sql = _command(
     "sql",
     _sql,
     click.argument("text", type=WORD, metavar="QUERY"),
-    click.option(
-        "--db",
-        callback=database_file,
-        default="actors.db",
-        envvar="ACTORS_DB",
-        show_default=True,
-        show_envvar=True,
-        metavar="FILE",
-        help="The database of the app.",
-    ),
+    database_option,
     click.option(
         "--limit", type=click.IntRange(1, 2**31), default=1000, show_default=True, help="How many rows to print."
     ),

@@ -178,6 +178,7 @@ class Partition:
         progress.finish_rare = teardown.finish_rare
         progress.undelivered = teardown.undelivered
         progress.retention = retention
+        progress.begin_recorded = placements.begin_recorded
         progress.sending = placements.sending
         progress.hold_while = pins.hold_while
         progress.holding = pins.holding

@@ -65,6 +65,7 @@ class Progress:
         "_open",
         "_turns",
         "_watcher",
+        "begin_recorded",
         "calls_left",
         "clean_up",
         "finish_rare",
@@ -87,6 +88,7 @@ class Progress:
     finish_rare: Callable[[Invocation], None]  # for an ended invocation with extras
     undelivered: Callable[[Invocation], None]  # for an invocation that has ended before its time
     retention: Ended
+    begin_recorded: Callable[[Invocation], None]  # place what it has sent and no placement is under way for
     sending: Callable[[Iterable[Invocation]], list[asyncio.Task[None]]]  # the placements under way of these invocations
     hold_while: Callable[[Iterable[int], Callable[[], None]], None]
     holding: Callable[[int], AbstractAsyncContextManager[Invocation | None]]
@@ -198,7 +200,7 @@ class Progress:
             self._pause_unknown(invocation)
             return
         if self._background.stopped or (self.stopping and invocation.seq in self.stopping):
-            self._awake(invocation)
+            self._leave_to_recovery(invocation)
             return  # a resume, for example, was still loading the invocation when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
@@ -255,20 +257,22 @@ class Progress:
     def end(self, invocation: Invocation, error: TerminalError) -> None:
         """Fail an invocation without its code. Its caller must be in memory. Invocations that it has sent to are spared."""
         self.close_attempt(invocation)
+        if invocation.seq not in self.stopping:
+            self.begin_recorded(invocation)
         if self.sending([invocation]):
-            self._awake(invocation)
+            self._leave_to_recovery(invocation)
             self.stopping.add(invocation.seq)
             self._background.run(self._end_sent(invocation.seq, error))
             return
         if invocation.parent is not None and invocation.parent not in self._open:
-            self._awake(invocation)
+            self._leave_to_recovery(invocation)
             both = [invocation.seq, invocation.parent]
             self.hold_while(both, functools.partial(self._end_loaded, invocation.seq, error))
             return
         self.finish(invocation, Status.FAILED, failure_text(error))
 
-    def _awake(self, invocation: Invocation) -> None:
-        """The end of the invocation is put off, or is another task's: no timer will wake it after a crash, so recovery must."""
+    def _leave_to_recovery(self, invocation: Invocation) -> None:
+        """Its end is put off, or another task ends it. Its timer is gone, so after a crash recovery must start it."""
         if invocation.status == Status.BACKING_OFF:
             invocation.status = _RUNNING
             self._ledger.mark(invocation)
@@ -286,15 +290,16 @@ class Progress:
     @contextlib.asynccontextmanager
     async def sent(self, senders: list[Invocation]) -> AsyncIterator[None]:
         """Stop the code of the senders, and wait until all their messages are placed. The block then ends the senders."""
-        if not self.sending(senders):
-            yield
-            return
+        for sender in senders:
+            if sender.seq not in self.stopping:
+                self.begin_recorded(sender)
         self.stopping.update(sender.seq for sender in senders)
         try:
-            for sender in senders:
-                self.close_attempt(sender)
-            await asyncio.wait(self.sending(senders))
-            self._background.check_running()  # placements end too when the app stops, and have placed nothing then
+            if sending := self.sending(senders):
+                for sender in senders:
+                    self.close_attempt(sender)
+                await asyncio.wait(sending)
+                self._background.check_running()  # placements end too when the app stops, and have placed nothing then
             yield
         finally:
             self.stopping.difference_update(sender.seq for sender in senders)

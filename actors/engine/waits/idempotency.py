@@ -35,7 +35,6 @@ from actors.errors import (
     WrongKind,
 )
 from actors.journal.entries import Kind
-from actors.journal.journal import Journal
 from actors.journal.sends import recorded_send
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import is_cancelled
@@ -159,32 +158,28 @@ class Placements:
         return (caller.seq, target.service.name, key) in self.lanes
 
     def sending(self, callers: Iterable[Invocation]) -> list[asyncio.Task[None]]:
-        """The placements under way for these callers, which are to end without their code.
-
-        A placement that a crash has cut off, and that no replay has come to yet, begins here: what was sent is spared.
-        """
-        callers = list(callers)
-        for caller in callers:
-            if caller.journal is not None:
-                self._begin_recorded(caller, caller.journal)
+        """The placements under way for these callers."""
         seqs = {caller.seq for caller in callers} if self.lanes else ()
         return [task for lane, tasks in self.lanes.items() if lane[0] in seqs for task in tasks.values()]
 
-    def _begin_recorded(self, caller: Invocation, journal: Journal) -> None:
-        for entry in journal.commands:
-            if entry.kind != Kind.SEND or entry.ref is not None or type(entry.value) is not str:
-                continue
-            if caller.begun(entry.idx) or entry.idx in journal.completed or journal.placed(entry.idx) is not None:
-                continue
+    def begin_recorded(self, caller: Invocation) -> None:
+        """Begin what a crash has cut off and no replay has come to yet: the caller is to end, and its sends are spared."""
+        journal = caller.journal
+        if journal is None:
+            return
+        sends = [entry for entry in journal.commands if entry.kind == Kind.SEND and entry.ref is None]
+        placed = {entry.ref for entry in journal.completions if entry.kind == Kind.PLACED} if sends else ()
+        for entry in sends:
             recorded = recorded_send(entry.before)
-            if recorded is None:
+            if recorded is None or entry.idx in placed or caller.begun(entry.idx):
                 continue
+            assert isinstance(entry.value, str)  # the arguments; only a refused message has none, and no record
             try:
                 message = self._intake.recorded(recorded, entry.value)
             except (UnknownService, UnknownHandler, WrongKind) as error:
                 log.error("%s had sent a message that cannot be delivered: %s", caller.address, error)
-                continue
-            self.begin(caller, entry.idx, Kind.SEND, message, False, recorded.number)
+            else:
+                self.begin(caller, entry.idx, Kind.SEND, message, False, recorded.number)
 
     def begin(
         self, caller: Invocation, command: int, kind: int, message: Message, notified: bool, number: int | None

@@ -259,6 +259,7 @@ async def parts(
     progress.finish_rare = noted("finish_rare")
     progress.undelivered = noted("undelivered")
     progress.retention = Kept()
+    progress.begin_recorded = noted("begin_recorded")
     progress.sending = none_sent
     progress.hold_while, progress.holding = pins.hold_while, pins.holding
     intake.deliver_later = timers.deliver_later
