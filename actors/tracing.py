@@ -50,7 +50,7 @@ class Tracing:
             span.set_status(Status(StatusCode.ERROR))
         span.end(end_time=(invocation.ended_ms or invocation.accepted_ms) * 1_000_000)
 
-    def step(self, invocation: Invocation, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+    def step(self, invocation: Invocation, index: int, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
         if is_async(function):
 
             async def traced_async() -> Any:

@@ -20,11 +20,11 @@ class App(Runtime):
     after its last attempt. `limits` bounds what is kept and accepted. `executor` runs the blocking functions given to `ctx.run`
     (default: 32 threads). `poll` is the interval, in seconds, at which the app looks for requests of the command line (default:
     0.25 if `storage` is a file, else 0: never). `http` holds the options of HTTP. `watcher` is notified of what happens, for
-    example `actors.tracing.Tracing()`. With `debug` (default: ACTORS_DEBUG of the environment) a NameError, TypeError and the
-    like ends the invocation after three attempts, and its caller gets the traceback. `on_stopped` is called with the error when
-    the app has stopped because its database failed; it may `await app.recover()`, as `actors serve` does. `clock`, `random` and
-    `store` are seams for tests. An App belongs to the event loop it is started on; one process can run several, each with a file
-    of its own.
+    example `actors.tracing.Tracing()`; a list of watchers is notified in its order. With `debug` (default: ACTORS_DEBUG of the
+    environment) a NameError, TypeError and the like ends the invocation after three attempts, and its caller gets the traceback.
+    `on_stopped` is called with the error when the app has stopped because its database failed; it may `await app.recover()`, as
+    `actors serve` does. `clock`, `random` and `store` are seams for tests. An App belongs to the event loop it is started on; one
+    process can run several, each with a file of its own.
     """
 
     _ingress: Ingress | None = None

@@ -25,7 +25,7 @@ from actors.app.partitions import Partitions
 from actors.engine.clock import Clock, SystemClock
 from actors.engine.operating.state_access import StateInfo, encoded
 from actors.engine.partition import PARTS, Partition, Parts
-from actors.engine.watching import Watcher
+from actors.engine.watching import Watcher, as_one
 from actors.errors import BadArguments, DefinitionError, UnknownService
 from actors.http_options import HttpOptions
 from actors.model.bound_handler import BoundHandler, refuse_ambiguous
@@ -62,6 +62,7 @@ class App:
     """What `actors.App` does without HTTP: `actors.transport.served.App` adds that, and says what the options mean."""
 
     _parts: ClassVar[Parts] = PARTS  # a simulation watches some of them in a subclass
+    _closes_with_loop: ClassVar[bool] = True
 
     if not TYPE_CHECKING:
 
@@ -84,7 +85,7 @@ class App:
         executor: Executor | None = None,
         poll: float | datetime.timedelta | None = None,
         http: HttpOptions | None = None,
-        watcher: Watcher | None = None,
+        watcher: Watcher | Sequence[Watcher] | None = None,
         on_stopped: Callable[[BaseException], Any] | None = None,
         debug: bool | None = None,
     ) -> None:
@@ -122,11 +123,12 @@ class App:
             random or random_module.Random(),
             option("retry", retry, RetryPolicy),
             threads_only(executor),
-            watcher,
+            as_one(watcher),
             on_paused,
             on_stopped,
             debugging(debug),
             self._parts,
+            self._closes_with_loop,
         )
         self._life = Lifecycle(self._partitions, options, store, "", 0)
         self.store_in(storage)

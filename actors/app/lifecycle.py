@@ -59,6 +59,9 @@ class Options:
     on_stopped: Callable[[BaseException], Any] | None
     debug: bool
     parts: Parts
+    closes_with_loop: bool = (
+        True  # not if a test ends the process without an end: to close it would run `finally` blocks
+    )
 
 
 class Lifecycle:
@@ -87,8 +90,9 @@ class Lifecycle:
         self._stops = asyncio.Event()
         self._outside = contextvars.copy_context()
         await self._open(None)
-        self._end_of_loop = self._close_with_the_loop()
-        await anext(self._end_of_loop)
+        if self.options.closes_with_loop:
+            self._end_of_loop = self._close_with_the_loop()
+            await anext(self._end_of_loop)
 
     async def _open(self, before: Partition | None) -> None:
         """Open the file and start a partition. `before` is the stopped partition of the same file, if there was one."""

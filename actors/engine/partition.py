@@ -61,13 +61,16 @@ from actors.tasks.factory import TaskFactory, see_tasks
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The classes of the parts through which waits between invocations come and go. A simulation watches them by subclasses."""
+    """The classes of the parts that a simulation watches, or paces otherwise, by subclasses: how many attempts make a turn, and
+    the parts through which waits between invocations come and go.
+    """
 
     eviction: type[Eviction] = Eviction
     loader: type[Loader] = Loader
     progress: type[Progress] = Progress
     intake: type[Intake] = Intake
     deadlocks: type[Deadlocks] = Deadlocks
+    turns: type[Turns] = Turns
 
 
 PARTS = Parts()
@@ -100,7 +103,7 @@ class Partition:
         self.steps_left: list[str] = []  # steps whose functions go on although the partition has stopped
         residents = self.residents = Residents(catalog.services)
 
-        turns = self.turns = Turns(loop, clock, env.label, self._turn_over, self.fail)
+        turns = self.turns = parts.turns(loop, clock, env.label, self._turn_over, self.fail)
         turns.variables.run(inside.set, self)
         background = self.background = Background(turns.spawn, self._failed)
         committer = self.committer = Committer(

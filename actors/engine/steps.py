@@ -199,7 +199,7 @@ class Step(StepWork):
                 return False
             function = self._function
             if steps.env.watcher is not None:
-                function = steps.env.watcher.step(self._invocation, self._name(), function)
+                function = steps.env.watcher.step(self._invocation, self.index, self._name(), function)
             # Each try begins with the variables of the handler, and no two threads can enter one context at once.
             variables = self._variables.copy() if self._policy is not None else self._variables
             if is_async(function):

@@ -17,9 +17,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("actors")
 
-SLOW_S = 0.5  # a turn that takes longer is worth a warning
-STEPS_PER_TURN = 512  # then a batch is handed over, and other callbacks of the loop get their turn
-
 
 class Mark:
     """Stands in the queue of attempts for a caller that waits for the attempts before it."""
@@ -39,6 +36,9 @@ class Turns:
 
     While `held`, no code goes on, apart from replays: requests from before this start are executed first.
     """
+
+    ATTEMPTS = 512  # in one turn: then the batch is handed over, and other callbacks of the loop get their turn
+    SLOW_S = 0.5  # a turn that takes longer is worth a warning
 
     __slots__ = (
         "_after",
@@ -118,9 +118,9 @@ class Turns:
         self.loop.call_soon(self._turn, context=self.variables)
 
     def _turn(self) -> None:
-        """Run the attempts that are ready, up to `STEPS_PER_TURN`, then hand the batch over."""
+        """Run the attempts that are ready, up to `ATTEMPTS`, then hand the batch over."""
         ready = self.ready
-        left = STEPS_PER_TURN
+        left = self.ATTEMPTS
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
         began, last = perf_counter(), None
@@ -129,8 +129,8 @@ class Turns:
                 left -= 1
                 last = ready.popleft()
                 last.run()
-            if last is not None and (seconds := perf_counter() - began) > SLOW_S:
-                self._was_slow(last, seconds, STEPS_PER_TURN - left)
+            if last is not None and (seconds := perf_counter() - began) > self.SLOW_S:
+                self._was_slow(last, seconds, self.ATTEMPTS - left)
         except Exception as error:  # an internal error: exceptions of handlers do not come this far
             self._on_error(error)
         finally:

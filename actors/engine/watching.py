@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -35,13 +35,51 @@ class Watcher(Protocol):
         """The invocation has its outcome, which is about to be written."""
         ...
 
-    def step(self, invocation: Invocation, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
-        """A step is about to be executed. Returns the function to execute instead, async if `function` is."""
+    def step(self, invocation: Invocation, index: int, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        """A step is about to be executed. Returns the function to execute instead, async if `function` is.
+
+        `index` is the position of its command in the journal: a step that is executed again has the same index.
+        """
         ...
 
     def headers(self, caller: Invocation | None) -> dict[str, str] | None:
         """Trace headers for a message of this handler, or of this process."""
         ...
+
+
+class Watchers:
+    """Several watchers as one. They are told in their order; the first wraps a step outermost, and its headers count."""
+
+    __slots__ = ("_watchers",)
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = tuple(watchers)
+
+    def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
+        for watcher in self._watchers:
+            watcher.begins(invocation, variables)
+
+    def ended(self, invocation: Invocation) -> None:
+        for watcher in self._watchers:
+            watcher.ended(invocation)
+
+    def step(self, invocation: Invocation, index: int, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        for watcher in reversed(self._watchers):
+            function = watcher.step(invocation, index, name, function)
+        return function
+
+    def headers(self, caller: Invocation | None) -> dict[str, str] | None:
+        headers: dict[str, str] = {}
+        for watcher in reversed(self._watchers):
+            headers.update(watcher.headers(caller) or {})
+        return headers or None
+
+
+def as_one(watchers: Watcher | Sequence[Watcher] | None) -> Watcher | None:
+    """The only watcher, or one that stands for several; None for none."""
+    if not isinstance(watchers, Sequence):
+        return watchers
+    return watchers[0] if len(watchers) == 1 else Watchers(watchers) if watchers else None
 
 
 _decode = msgspec.json.Decoder(dict[str, str]).decode

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
 from actors.storage.errors import StorageError
 from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
-from actors.storage.sqlite.store import SqliteStore
+from actors.storage.sqlite.store import SqliteStore, new_secret
 
 
 class SimulatedCrash(StorageError):
@@ -19,7 +19,7 @@ class SimulatedCrash(StorageError):
     error = "simulated_crash"
 
 
-class _InlineConnection:
+class InlineConnection:
     """Like aiosqlite's connection, but on the loop's thread, so that a test runs the same way each time."""
 
     def __init__(self, connection: WriterConnection) -> None:
@@ -36,11 +36,20 @@ class _InlineConnection:
 
 
 class Disk:
-    """Real SQLite in memory. Each `store()` stands for one process; a new store ends the previous process."""
+    """Real SQLite in memory. Each `store()` stands for one process; a new store ends the previous process.
 
-    def __init__(self) -> None:
+    With the `image` of another disk it begins as a copy of that disk.
+    """
+
+    def __init__(self, image: bytes | None = None) -> None:
         self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
+        if image is not None:
+            self.connection.deserialize(image)
         self.commits = 0
+
+    def image(self) -> bytes:
+        """All bytes of the database, as of the last commit: `Disk(image)` has them too."""
+        return self.connection.serialize()
 
     def store(self, rng: Random | None = None) -> SimulatedStore:
         """A store for `App(store=...)`. With `rng` its answers arrive after a random number of turns of the loop."""
@@ -66,8 +75,8 @@ class SimulatedStore(SqliteStore):
 
     LONGEST_DELAY_TURNS = 4
 
-    def __init__(self, disk: Disk, rng: Random | None = None) -> None:
-        super().__init__(":memory:")
+    def __init__(self, disk: Disk, rng: Random | None = None, secret: Callable[[], bytes] = new_secret) -> None:
+        super().__init__(":memory:", secret=secret)
         self._disk = disk
         self._rng = rng
         self._turn = asyncio.Lock()  # first come, first served
@@ -117,7 +126,7 @@ class SimulatedStore(SqliteStore):
         self._write_before_crash = written
 
     async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
-        return _InlineConnection(self._disk.connection), self._disk.connection
+        return InlineConnection(self._disk.connection), self._disk.connection
 
     async def commit(self, batch: Batch) -> None:
         async with self._turn:

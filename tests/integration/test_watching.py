@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import io
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from actors import Context, TerminalError, VirtualObject, handler
+from actors.attempt.invocation import Invocation
 from actors.logs import InvocationFilter, JsonFormatter
 from actors.tracing import Tracing
 from tests.world import World
@@ -149,6 +152,63 @@ async def test_a_span_that_was_not_opened_here_is_made_at_the_end(max_open: int)
         assert span.end_time is not None and span.start_time is not None
         assert span.end_time - span.start_time == 7_000_000_000
         assert parent_of(span) == "b7ad6b7169203331"
+
+
+class Noting:
+    """A watcher that writes down what it is told."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self._name, self._told = name, told
+
+    def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
+        self._told.append(f"{self._name} begins")
+
+    def ended(self, invocation: Invocation) -> None:
+        self._told.append(f"{self._name} ended")
+
+    def step(self, invocation: Invocation, index: int, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        def noted() -> Any:
+            self._told.append(f"{self._name} step {index} {name}")
+            return function()
+
+        return noted
+
+    def headers(self, caller: Invocation | None) -> dict[str, str] | None:
+        return {"x-who": self._name, f"x-{self._name}": "told"}
+
+
+async def test_each_of_several_watchers_is_told_in_their_order() -> None:
+    told: list[str] = []
+    async with World(Leaf, watcher=[Noting("first", told), Noting("second", told)]) as world:
+        headers = await world.app.object(Leaf, "a").work()
+    assert told == [
+        "first begins",
+        "second begins",
+        "first step 1 plain",
+        "second step 1 plain",
+        "first ended",
+        "second ended",
+    ]
+    assert headers == {"x-who": "first", "x-first": "told", "x-second": "told"}
+
+
+class Twice(VirtualObject):
+    @handler
+    async def work(self, ctx: Context) -> None:
+        await ctx.run(plain)
+        await ctx.run(plain)
+
+
+async def test_a_watcher_can_tell_a_step_from_another_of_its_name() -> None:
+    told: list[str] = []
+    async with World(Twice, watcher=Noting("w", told)) as world:
+        await world.app.object(Twice, "a").work()
+    assert told == ["w begins", "w step 1 plain", "w step 3 plain", "w ended"]
+
+
+async def test_an_empty_list_of_watchers_watches_nothing() -> None:
+    async with World(Leaf, watcher=[]) as world:
+        assert await world.app.object(Leaf, "a").work() == {}
 
 
 async def test_a_failure_shows_in_its_span() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from actors.engine.turns import STEPS_PER_TURN, Turns
+from actors.engine.turns import Turns
 from actors.testing import ManualClock
 from tests.unit.engine.parts import Attempt, invocation
 
@@ -77,11 +77,11 @@ async def test_a_touch_brings_one_turn_although_nothing_runs_in_it() -> None:
 
 async def test_a_long_queue_leaves_the_loop_to_others_between_turns() -> None:
     desk = Desk()
-    desk.ready(*(str(number) for number in range(STEPS_PER_TURN + 1)))
+    desk.ready(*(str(number) for number in range(Turns.ATTEMPTS + 1)))
     asyncio.get_running_loop().call_soon(desk.events.append, "other")
     events = await desk.settle()
-    assert events.index("other") == STEPS_PER_TURN + 1
-    assert events[STEPS_PER_TURN:] == ["turn over", "other", f"run {STEPS_PER_TURN}", "turn over"]
+    assert events.index("other") == Turns.ATTEMPTS + 1
+    assert events[Turns.ATTEMPTS :] == ["turn over", "other", f"run {Turns.ATTEMPTS}", "turn over"]
 
 
 async def test_an_internal_error_is_handed_on_and_the_turn_is_over() -> None:

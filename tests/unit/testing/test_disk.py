@@ -152,3 +152,39 @@ async def test_a_crash_ends_commits_that_are_held() -> None:
         with pytest.raises(OutcomePending):
             await call
         assert world.statuses() == []
+
+
+async def test_a_disk_with_the_image_of_another_goes_on_from_it() -> None:
+    first, second = Disk(), None
+    store = first.store()
+    await store.open()
+    await store.commit(written(1))
+    try:
+        second = Disk(first.image())
+        assert second.query("SELECT value FROM state") == [("1",)]
+        other = second.store()
+        await other.open()
+        await other.commit(written(2))
+        assert (first.query("SELECT value FROM state"), second.query("SELECT value FROM state")) == ([("1",)], [("2",)])
+    finally:
+        first.close()
+        if second is not None:
+            second.close()
+
+
+async def test_a_new_file_keeps_the_secret_that_it_is_given() -> None:
+    disk = Disk()
+    first = SimulatedStore(disk, secret=lambda: b"s" * 32)
+    assert (await first.open()).secret == b"s" * 32
+    second = SimulatedStore(disk, secret=lambda: b"t" * 32)  # an old file keeps its own
+    assert (await second.open()).secret == b"s" * 32
+    disk.close()
+
+
+async def test_ids_of_two_files_differ_unless_a_secret_is_given() -> None:
+    secrets = set()
+    for _ in range(2):
+        disk = Disk()
+        secrets.add((await disk.store().open()).secret)
+        disk.close()
+    assert len(secrets) == 2
