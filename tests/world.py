@@ -8,7 +8,7 @@ from typing import Any
 from actors import Limits, TerminalError
 from actors.model.calls import InvocationHandle
 from actors.model.virtual_object import Served
-from actors.testing import World as Machine
+from actors.testing import ManualWorld as Machine
 
 
 def limits(**others: Any) -> Limits:

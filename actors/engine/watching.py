@@ -48,7 +48,7 @@ class Watcher(Protocol):
 
 
 class Watchers:
-    """Several watchers as one. They are told in their order; the first wraps a step outermost, and its headers count."""
+    """Several watchers as one. They are notified in their order; the first wraps a step outermost, and its headers count."""
 
     __slots__ = ("_watchers",)
 

@@ -1,12 +1,73 @@
-"""Tools to test objects: a clock that a test moves, a disk that outlives a crash, and crashes on demand.
+"""Tools to test objects: `World`, which pytest gives as the fixture `world`, and the parts that it is made of.
 
-Nothing here fakes the framework: the same partition, the same SQL and the same replay run on a clock and a disk
-that a test controls.
+Nothing here fakes the framework: the same partition, the same SQL and the same replay run on a clock and a disk that a test
+controls.
 """
 
-from actors.testing.clock import ManualClock
-from actors.testing.disk import Disk, SimulatedCrash, SimulatedStore
-from actors.testing.executor import InlineExecutor
-from actors.testing.world import World
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Disk", "InlineExecutor", "ManualClock", "SimulatedCrash", "SimulatedStore", "World"]
+if TYPE_CHECKING:
+    from actors.testing.clock import ManualClock
+    from actors.testing.disk import Disk, SimulatedCrash, SimulatedStore
+    from actors.testing.executor import InlineExecutor
+    from actors.testing.failures import MisusedWorld, NoNetwork, NotReproducible, Stuck, WorldFailed
+    from actors.testing.faults import Faults
+    from actors.testing.manual import ManualWorld
+    from actors.testing.serving import serves
+    from actors.testing.simulation import simulate
+    from actors.testing.sweep import crash_everywhere
+    from actors.testing.world import WaitingAwakeable, World
+
+__all__ = [
+    "Disk",
+    "Faults",
+    "InlineExecutor",
+    "ManualClock",
+    "ManualWorld",
+    "MisusedWorld",
+    "NoNetwork",
+    "NotReproducible",
+    "SimulatedCrash",
+    "SimulatedStore",
+    "Stuck",
+    "WaitingAwakeable",
+    "World",
+    "WorldFailed",
+    "crash_everywhere",
+    "serves",
+    "simulate",
+]
+
+# Loaded on first use: pytest imports the plugin of this package in every project, also where no test asks for a world.
+_LATER = {
+    "Disk": "disk",
+    "Faults": "faults",
+    "InlineExecutor": "executor",
+    "ManualClock": "clock",
+    "ManualWorld": "manual",
+    "MisusedWorld": "failures",
+    "NoNetwork": "failures",
+    "NotReproducible": "failures",
+    "SimulatedCrash": "disk",
+    "SimulatedStore": "disk",
+    "Stuck": "failures",
+    "WaitingAwakeable": "world",
+    "World": "world",
+    "WorldFailed": "failures",
+    "crash_everywhere": "sweep",
+    "serves": "serving",
+    "simulate": "simulation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,10 +1,12 @@
-"""An executor without threads, for tests that must run the same way each time."""
+"""Executors without threads, for tests that must run the same way each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
+
+from actors.testing.loop import VirtualLoop, outside_of_loop
 
 T = TypeVar("T")
 
@@ -18,4 +20,26 @@ class InlineExecutor(Executor):
             future.set_result(fn(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
+        return future
+
+
+class LoopExecutor(Executor):
+    """Runs each function on the loop's thread at a moment of its own, `takes_s()` seconds later."""
+
+    def __init__(self, loop: VirtualLoop, takes_s: Callable[[], float]) -> None:
+        self._loop = loop
+        self._takes_s = takes_s
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(outside_of_loop(lambda: fn(*args, **kwargs)))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._loop.call_later(self._takes_s(), run)
         return future

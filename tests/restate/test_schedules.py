@@ -12,7 +12,7 @@ import pytest
 from actors import Context, Service, VirtualObject, handler, schedule
 from actors.errors import AwakeableRejected, BadArguments, DefinitionError, UnknownService
 from actors.model.definitions import definition_of
-from actors.testing import World as Machine
+from actors.testing import ManualWorld as Machine
 from actors.transport.restate.schedules import NAME, Schedules, Spec, spec_of, with_schedules
 from actors.transport.served import App
 from tests.world import World

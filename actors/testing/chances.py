@@ -1,0 +1,80 @@
+"""What a machine may do otherwise than usual: its choices, and how likely each is in a run from a seed.
+
+Promise: while calm, everything is as usual, and nothing is asked of the choices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from actors.testing.choices import Choices
+from actors.testing.faults import Faults, When
+
+NO_FAULTS = Faults(crash=0, step=0, delay=0, memory=0, prompt=0)
+
+# What leaves memory: what usually does; handlers that wait; objects; both. Values for Limits.
+MEMORY: tuple[dict[str, Any], ...] = (
+    {},
+    {"suspend_after": 0, "max_waiting": 1},
+    {"max_objects": 1},
+    {"suspend_after": 0, "max_waiting": 1, "max_objects": 1},
+)
+
+
+class Chances:
+    """`under_way` counts what takes time at this moment. `downtime_s` is how long a killed process stays down, if nothing is chosen."""
+
+    def __init__(self, choices: Choices, faults: Faults = NO_FAULTS, downtime_s: float = 0.0) -> None:
+        self._choices = choices
+        self._faults = faults
+        self._crashes = 0
+        self.calm = False
+        self.under_way = 0
+        self.downtime_s = downtime_s
+
+    def _choose(self, name: str, outcomes: int, odds: float) -> int:
+        return self._choices.choose(name, outcomes, odds) if not self.calm else 0
+
+    def killed(self, name: str) -> bool:
+        """Whether the process is killed here."""
+        faults = self._faults
+        if not self._choose(name, 2, faults.crash if self._crashes < faults.crashes else 0.0):
+            return False
+        self._crashes += 1
+        return True
+
+    def stays_down_s(self) -> float:
+        """How long a process that was killed here stays down."""
+        return self._ms("stays down for ms", round(self._faults.downtime * 1000) + 1) or self.downtime_s
+
+    async def takes(self, what: str) -> None:
+        """Wait for as long as something of the machine takes: usually no time."""
+        if seconds := self._ms(what, 4):
+            self.under_way += 1
+            await asyncio.sleep(seconds)
+            self.under_way -= 1
+
+    def request_takes_s(self) -> float:
+        """How long the next request is on its way."""
+        return self._ms("request takes ms", 4)
+
+    def step_takes_s(self) -> float:
+        """How long the next step takes."""
+        return self._ms("step takes ms", 8)
+
+    def step_fails(self, name: str) -> When | None:
+        """Whether the next execution of a step fails, before its effect or after it."""
+        outcome = self._choose(f"step {name} fails (1 before its effect, 2 after)", 3, self._faults.step)
+        return "before" if outcome == 1 else "after" if outcome == 2 else None
+
+    def memory(self, process: int) -> dict[str, Any]:
+        """The limits of memory of a process, an element of `MEMORY`."""
+        return MEMORY[self._choose(f"process {process}: memory", len(MEMORY), self._faults.memory)]
+
+    def handed_over_at_once(self) -> bool:
+        """Whether a completion is on its way to the disk before its handler goes on."""
+        return bool(self._choose("handed over at once", 2, self._faults.prompt))
+
+    def _ms(self, what: str, outcomes: int) -> float:
+        return self._choose(what, outcomes, self._faults.delay) / 1000 if outcomes > 1 else 0.0

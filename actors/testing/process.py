@@ -1,0 +1,180 @@
+"""One process of a simulated machine: the app, the disk as it sees it, and how it is paced.
+
+Promise: nothing of a dead process reaches the disk, and no caller waits for what the process will never answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from actors.attempt.invocation import Invocation
+from actors.engine.partition import Parts
+from actors.engine.progress import Progress
+from actors.engine.turns import Turns
+from actors.journal.entries import Entry
+from actors.model.virtual_object import Served
+from actors.storage.records import Batch
+from actors.storage.sqlite.database import AsyncConnection, WriterConnection
+from actors.storage.sqlite.store import SqliteStore
+from actors.testing.chances import Chances
+from actors.testing.disk import Disk, InlineConnection
+from actors.testing.loop import PROCESS
+from actors.transport.served import App
+
+T = TypeVar("T")
+
+
+class Killed(Exception):
+    """The process was killed before it had answered."""
+
+
+class Process:
+    """One life of an app. Its code runs in `variables`, by which the loop knows it.
+
+    Life: `begin` any work in it, `until_killed` waits for that; `die` once.
+    """
+
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = number
+        self.variables = contextvars.Context()
+        self.variables.run(PROCESS.set, number)
+        self.app: App | None = None
+        self.is_up = self.dead = False
+        self._loop = loop
+        self._waiting: set[asyncio.Future[None]] = set()  # of callers who would not learn of its death
+
+    def begin(self, make: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+        """Make something, and await it, in a task of this process."""
+        return asyncio.Task(_awaiting(make), loop=self._loop, context=self.variables.copy())
+
+    def die(self) -> None:
+        """From now on it is dead, and its callers learn of that."""
+        self.dead = True
+        for waiting in list(self._waiting):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def until_killed(self, task: asyncio.Task[T]) -> T:
+        """The result of a task of the process. Raises Killed if the process died first."""
+        ended: asyncio.Future[None] = self._loop.create_future()
+
+        def end(_: object) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        self._waiting.add(ended)
+        if self.dead:
+            end(None)
+        try:
+            await ended
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            self._waiting.discard(ended)
+        if not task.done():
+            raise Killed()
+        return task.result()
+
+
+async def _awaiting(make: Callable[[], Awaitable[T]]) -> T:
+    return await make()
+
+
+class ProcessStore(SqliteStore):
+    """The disk as one process sees it: one operation after the other, in the order asked.
+
+    `begins` is called with each commit before it is written, `written` after it; either may kill the process.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        process: Process,
+        chances: Chances,
+        begins: Callable[[Batch], None],
+        written: Callable[[Batch], None],
+    ) -> None:
+        super().__init__(":memory:")
+        self._disk = disk
+        self._process = process
+        self._chances = chances
+        self._begins = begins
+        self._written = written
+        self._turn = asyncio.Lock()  # first come, first served
+        if disk.connection.in_transaction:  # the process before died while it opened the file
+            disk.connection.rollback()
+        disk.connection.handed_over.clear()
+
+    async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
+        return InlineConnection(self._disk.connection), self._disk.connection
+
+    async def commit(self, batch: Batch) -> None:
+        async with self._turn:
+            await self._takes("commit takes ms")
+            self._begins(batch)
+            await self._alive()
+            await super().commit(batch)
+            self._written(batch)
+            await self._alive()
+
+    async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        async with self._turn:
+            await self._alive()
+            rows = await super()._read(sql, parameters)
+        await self._takes("read takes ms")
+        return rows
+
+    async def _takes(self, what: str) -> None:
+        if self._process.is_up:  # no request waits for what happens before, so its order does not matter
+            await self._chances.takes(what)
+        await self._alive()
+
+    async def _alive(self) -> None:
+        """Does not return if the process is dead: code outside of it, such as the test, may still call it."""
+        if self._process.dead:
+            await asyncio.get_running_loop().create_future()
+
+
+class PacedApp(App):
+    """An app made of these parts, which does not end with its loop: a killed process does not end at all."""
+
+    _closes_with_loop = False
+
+    def __init__(self, paced: Parts, *classes: type[Served], **options: Any) -> None:
+        self._parts = paced  # type: ignore[misc]
+        super().__init__(*classes, **options)
+
+
+class _QuietTurns(Turns):
+    """No warning of a slow turn: a debugger may be in charge."""
+
+    __slots__ = ()
+    SLOW_S = float("inf")
+
+
+class _FineTurns(_QuietTurns):
+    """One attempt makes a turn, so that what two attempts do is in two commits."""
+
+    __slots__ = ()
+    ATTEMPTS = 1
+
+
+def paced(chances: Chances, fine: bool) -> Parts:
+    """The parts of an app whose facts reach the disk one by one, if `fine`, or in the batches that the chances make."""
+
+    class PacedProgress(Progress):
+        """A completion may be handed over before its handler goes on, as when a commit ends between the two."""
+
+        __slots__ = ()
+
+        def tell(self, invocation: Invocation, entry: Entry) -> None:
+            super().tell(invocation, entry)
+            if fine or chances.handed_over_at_once():
+                self._committer.kick()
+
+    return Parts(turns=_FineTurns if fine else _QuietTurns, progress=PacedProgress)

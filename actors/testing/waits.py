@@ -1,0 +1,115 @@
+"""Who waits for what, in words: for a test that would hang.
+
+Promise: each line names an invocation or the test, what it waits for, and the line of the user's code where it waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import actors
+from actors.attempt.invocation import Invocation
+from actors.model.names import address
+from actors.testing.machine import Machine
+
+_HERE = tuple(
+    {
+        os.path.dirname(os.path.abspath(actors.__file__)) + os.sep,
+        *(
+            os.path.realpath(os.path.join(os.path.dirname(actors.__file__), name)) + os.sep
+            for name in ("storage", "transport")
+        ),
+    }
+)
+_LIBRARY = (sysconfig.get_path("stdlib") + os.sep, "<frozen")
+
+
+def place_of(coroutine: Any) -> str | None:
+    """`order.py:17`: the line at which the user's code in a coroutine waits. None if none of it waits."""
+    found = None
+    while coroutine is not None:
+        frame: FrameType | None = (
+            getattr(coroutine, "cr_frame", None)
+            or getattr(coroutine, "gi_frame", None)
+            or getattr(coroutine, "ag_frame", None)
+        )
+        if frame is not None and is_users(frame.f_code.co_filename):
+            found = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return found
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file is neither of this package nor of Python's library."""
+    return not filename.startswith(_HERE) and not filename.startswith(_LIBRARY)
+
+
+def reasons(machine: Machine) -> Iterator[str]:
+    """One line for each invocation at the head of its key that waits, oldest first."""
+    resident = machine.resident()
+    rows = machine.disk.query(
+        "SELECT invocation, service, key, handler, status, reason FROM invocations "
+        "WHERE status NOT IN ('succeeded', 'failed', 'scheduled') ORDER BY invocation"
+    )
+    heads: set[tuple[str, str]] = set()
+    for seq, service, key, handler, status, reason in rows:
+        name = address(service, key, handler)
+        behind = bool(key) and status == "pending" and (service, key) in heads
+        heads.add((service, key))
+        if behind:
+            yield f"{name} waits in the mailbox of {address(service, key)}."
+        elif status == "paused":
+            yield f"{name} is paused: {last_line(reason or '')}"
+        else:
+            where = _place(resident.get(seq))
+            yield from (f"{name} waits for {what}{where}." for what in _open_waits(machine, seq))
+
+
+def last_line(reason: str) -> str:
+    lines = reason.strip().splitlines()
+    return lines[-1] if lines else "no reason was recorded."
+
+
+def _place(invocation: Invocation | None) -> str:
+    place = place_of(getattr(invocation.attempt, "_coroutine", None)) if invocation is not None else None
+    return f", at {place}" if place is not None else ""
+
+
+def _open_waits(machine: Machine, seq: int) -> list[str]:
+    """What an invocation waits for, by the commands of its journal that have no answer."""
+    found = []
+    for entry, name, called in machine.disk.query(
+        "SELECT j.entry, j.name, j.called FROM journal j WHERE j.invocation = ? AND j.entry IN "
+        "('run', 'sleep', 'awakeable', 'call', 'attach', 'promise') AND NOT EXISTS (SELECT 1 FROM journal c "
+        "WHERE c.invocation = j.invocation AND c.completes = j.position) ORDER BY j.position",
+        seq,
+    ):
+        if entry == "awakeable":
+            found.append(f"an awakeable ({name})")
+        elif entry == "call" or entry == "attach":
+            ((service, key, handler),) = machine.disk.query(
+                "SELECT service, key, handler FROM invocations WHERE invocation = ?", called
+            ) or [("an invocation", "", "")]
+            found.append(address(service, key, handler))
+        elif entry == "run":
+            found.append(f"its step {name}")
+        elif entry == "promise":
+            found.append(f"the promise {name!r}")
+        else:
+            found.append("a sleep to end")
+    return found or ["something that is not durable"]
+
+
+def threads_note() -> str:
+    """A hint if threads run that the world does not wait for."""
+    others = [
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+    ]
+    if not others:
+        return ""
+    return f" A thread runs ({', '.join(others[:3])}), and a world does not wait for threads: use ctx.run or asyncio.to_thread."

@@ -1,0 +1,41 @@
+"""The watcher of a world: it tells the story, counts the executions of steps, and lets steps fail as chosen."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from actors.attempt.invocation import Invocation
+from actors.model.result_types import is_async
+from actors.testing.chances import Chances
+from actors.testing.faults import StepFaults
+from actors.testing.story import Story
+
+
+class WorldWatcher:
+    """`executed` says how often each step was executed, by its invocation and its position in the journal."""
+
+    def __init__(self, story: Story, steps: StepFaults, chances: Chances) -> None:
+        self._story = story
+        self._steps = steps
+        self._chances = chances
+        self.executed: dict[tuple[int, int], int] = {}
+
+    def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
+        again = invocation.journal is not None and bool(invocation.journal.commands)
+        arguments = f"({invocation.args_text[1:-1]})"
+        self._story.tell("begins", self._story.name_of(invocation) + arguments, "again, by replay" if again else "")
+
+    def ended(self, invocation: Invocation) -> None:
+        self._story.tell("ends", self._story.name_of(invocation), "->", invocation.outcome or "")
+
+    def step(self, invocation: Invocation, index: int, name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+        times = self.executed[invocation.seq, index] = self.executed.get((invocation.seq, index), 0) + 1
+        self._story.tell("step", f"{self._story.name_of(invocation)}: {name}", "once more" if times > 1 else "")
+        failing = self._chances.step_fails(name)
+        takes_s = self._chances.step_takes_s() if is_async(function) else 0.0
+        return self._steps.around(name, function, failing, takes_s)
+
+    def headers(self, caller: Invocation | None) -> dict[str, str] | None:
+        return None

@@ -1,0 +1,70 @@
+"""What the witnesses of a world look at when a test has passed.
+
+Promise: each line names what must not be, and what to do about it. A witness that a test has excused is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from actors.errors import BadArguments
+from actors.model.names import address
+from actors.testing.faults import StepFaults
+from actors.testing.machine import Machine
+from actors.testing.waits import last_line
+
+Witness = Literal["paused", "steps", "threads"]
+WITNESSES: tuple[Witness, ...] = ("paused", "steps", "threads")
+
+
+class Witnesses:
+    """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end."""
+
+    def __init__(self, machine: Machine, steps: StepFaults) -> None:
+        self._machine = machine
+        self._steps = steps
+        self._excused: set[str] = set()
+        self._may_pause: list[tuple[str | None, str | None]] = []
+
+    def excuse(self, witness: str) -> None:
+        """Do not ask this witness."""
+        if witness not in WITNESSES:
+            raise BadArguments(f"{witness!r} is not a valid witness. Use {', '.join(WITNESSES)}.")
+        self._excused.add(witness)
+
+    def may_pause(self, service: str | None, key: str | None) -> None:
+        """Invocations of this class and key, None for any, may be paused."""
+        self._may_pause.append((service, key))
+
+    def found(self) -> list[str]:
+        """One line for each thing that must not be."""
+        lines = []
+        if self._machine.failure is not None:
+            lines.append(f"A process could not start: {self._machine.failure!r}")
+        asked: dict[str, Callable[[], Iterator[str]]] = {
+            "paused": self._paused,
+            "steps": self._unused_steps,
+            "threads": self._threads,
+        }
+        for name, witness in asked.items():
+            if name not in self._excused:
+                lines += witness()
+        return lines
+
+    def _paused(self) -> Iterator[str]:
+        for service, key, handler, reason in self._machine.disk.query(
+            "SELECT service, key, handler, reason FROM invocations WHERE status = 'paused' ORDER BY invocation"
+        ):
+            if not any(a in (None, service) and b in (None, key) for a, b in self._may_pause):
+                yield f"{address(service, key, handler)} is paused: {last_line(reason or '')}"
+
+    def _unused_steps(self) -> Iterator[str]:
+        yield from self._steps.unused()
+
+    def _threads(self) -> Iterator[str]:
+        if self._machine.loop.touched_by_thread:
+            yield (
+                "A thread has called back into the world, so what happens depends on the real clock. Use ctx.run or "
+                "asyncio.to_thread."
+            )
