@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import functools
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors.attempt.cleanup import CleanUp
 from actors.attempt.current import invocation_of
@@ -58,6 +58,8 @@ class Attempt(Ending):
     """Life: made ready, run by the partition's turns until it blocks or ends, closed. It runs on one thread, in no task."""
 
     __slots__ = ("__weakref__",)
+
+    branches_class: ClassVar[type[Branches]] = Branches  # a test kit watches the tasks of handlers in a subclass
 
     def __init__(self, host: Host, invocation: Invocation, state: ObjectState) -> None:
         self.host = host
@@ -350,7 +352,7 @@ class Attempt(Ending):
 
     def branches(self) -> Branches:
         if self._branches is None:
-            self._branches = Branches(self, self.invocation.seed)
+            self._branches = self.branches_class(self, self.invocation.seed)
             invocation_of.set(self.invocation)  # in the handler's own context: its code asks for a task
         return self._branches
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from actors.attempt.attempt import Attempt
 from actors.attempt.invocation import Invocation, Mailbox, own_key
 from actors.engine.background import Background
 from actors.engine.committer import Committer
@@ -267,7 +266,7 @@ class Intake:
             mailbox.recent = True
             mailbox.current = invocation
             invocation.status = _RUNNING
-            attempt = invocation.attempt = Attempt(self._progress.host, invocation, mailbox.state)
+            attempt = invocation.attempt = self._progress.attempt(self._progress.host, invocation, mailbox.state)
             self._turns.ready.append(attempt)
         else:
             self.deliver(mailbox, invocation)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from actors.attempt.attempt import Attempt
 from actors.attempt.cleanup import all_ended
 from actors.attempt.current import ids_of
 from actors.attempt.invocation import Mailbox
@@ -61,8 +62,8 @@ from actors.tasks.factory import TaskFactory, see_tasks
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The classes of the parts that a simulation watches, or paces otherwise, by subclasses: how many attempts make a turn, and
-    the parts through which waits between invocations come and go.
+    """The classes of the parts that a simulation watches, or paces otherwise, by subclasses: how many attempts make a turn, the
+    attempts that run the code of handlers, and the parts through which waits between invocations come and go.
     """
 
     eviction: type[Eviction] = Eviction
@@ -71,6 +72,7 @@ class Parts:
     intake: type[Intake] = Intake
     deadlocks: type[Deadlocks] = Deadlocks
     turns: type[Turns] = Turns
+    attempt: type[Attempt] = Attempt
 
 
 PARTS = Parts()
@@ -115,7 +117,7 @@ class Partition:
         loader = self.loader = parts.loader(env, catalog, store, residents, ledger, turns, background, eviction)
         pins = self.pins = Pins(store, residents, turns, background, committer, eviction, loader)
         progress = self.progress = parts.progress(
-            env, catalog, residents, ledger, turns, background, committer, eviction
+            env, catalog, residents, ledger, turns, background, committer, eviction, parts.attempt
         )
         intake = self.intake = parts.intake(
             env, catalog, residents, ledger, turns, background, committer, loader, progress

@@ -65,6 +65,7 @@ class Progress:
         "_open",
         "_turns",
         "_watcher",
+        "attempt",
         "begin_recorded",
         "calls_left",
         "clean_up",
@@ -103,6 +104,7 @@ class Progress:
         background: Background,
         committer: Committer,
         eviction: Eviction,
+        attempt: type[Attempt] = Attempt,
     ) -> None:
         self._env = env
         self._catalog = catalog
@@ -115,6 +117,7 @@ class Progress:
         self._background = background
         self._committer = committer
         self._eviction = eviction
+        self.attempt = attempt  # the class of attempts
         self.stopping: set[int] = set()  # will end without their code, once their messages are placed
 
     def complete(self, invocation: Invocation, index: int, kind: int, value: str | bytes | None) -> None:
@@ -204,7 +207,7 @@ class Progress:
             return  # a resume, for example, was still loading the invocation when the app stopped
         invocation.status = _RUNNING
         assert invocation.mailbox is not None and invocation.mailbox.state is not None
-        attempt = invocation.attempt = Attempt(self.host, invocation, invocation.mailbox.state)
+        attempt = invocation.attempt = self.attempt(self.host, invocation, invocation.mailbox.state)
         turns = self._turns
         turns.ready.append(attempt)
         if not turns.scheduled:  # `make_ready`, for what each queued message passes
