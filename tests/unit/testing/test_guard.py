@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -527,6 +528,35 @@ async def test_steps_and_the_context_and_harmless_calls_are_not_reported(name: s
         assert [str(one) for one in guard.findings] == []
     if executor is not None:
         executor.shutdown()
+
+
+async def test_steps_that_begin_at_once_in_a_replay_are_not_reported() -> None:
+    stacks: list[list[str]] = []
+    forever = asyncio.Event()
+
+    class Restarted(VirtualObject):
+        @handler
+        async def work(self, ctx: Context) -> None:
+            await asyncio.gather(ctx.run(async_step), ctx.run(step))
+
+    async def async_step() -> None:
+        if not stacks:
+            await forever.wait()
+        call_each()
+
+    def step() -> None:
+        stacks.append([frame.name for frame in traceback.extract_stack()])
+        call_each()
+        if len(stacks) == 1:
+            world.store.crash()
+
+    async with watched(Restarted) as (world, guard):
+        handle = await world.app.object(Restarted, "a").work.send()
+        await world.settle()
+        await world.restart()
+        await world.result(handle)
+    assert ["work" in names for names in stacks] == [False, True]  # the second time the record is on disk already
+    assert [str(one) for one in guard.findings] == []
 
 
 async def _result(world: World, name: str) -> object:
