@@ -164,6 +164,10 @@ class Rehearsal(Attempt):
         """Whether all recorded commands were requested."""
         return self._replay is not None and self._replay.expected() is None
 
+    def may_stop(self) -> bool:
+        """Whether the replay may end although the handler awaits something of asyncio: the journal says no more."""
+        return self.caught_up() and not self.settling
+
     def unasked(self) -> Entry | None:
         return self._replay.expected() if self._replay is not None else None
 
@@ -259,8 +263,8 @@ class Rehearsal(Attempt):
         self._settle()  # a timeout of asyncio around a durable wait ends the invocation
 
 
-class Rehearsals:
-    """Replays stored invocations, one after the other. `timeout_s` limits a replay that waits for something not durable."""
+class Replays:
+    """Runs rehearsals, one after the other. `timeout_s` limits a replay that waits for something not durable."""
 
     def __init__(self, stage: Stage, timeout_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._stage = stage
@@ -271,16 +275,50 @@ class Rehearsals:
     def close(self) -> None:
         self._tasks.release(self._stage.loop)
 
+    def _opened(self, row: InvocationRow, journal: list[JournalRow]) -> Invocation:
+        """The stored invocation. No work is begun again: each of its commands without an answer counts as under way."""
+        invocation = restored(row, journal, self._stage.services, self._stage.ids)
+        if invocation.journal is not None:
+            invocation.work = {command.idx: _GIVEN for command in invocation.journal.commands}
+        return invocation
+
+    async def _over(self, attempt: Rehearsal) -> None:
+        """Return when the replay is over: after a turn, or when the handler's tasks, and the asyncio work it awaits, are done."""
+        deadline = self._monotonic() + self._timeout_s
+        turns = 0
+        while not attempt.over:
+            await asyncio.sleep(0 if turns < PROMPT_TURNS else 0.005)
+            turns += 1
+            if self._stage.failure is not None:
+                raise self._stage.failure
+            if attempt.over or turns < PROMPT_TURNS:
+                continue
+            if attempt.may_stop():
+                attempt.found(None)
+            elif self._monotonic() > deadline:
+                recorded = attempt.unasked()
+                what = "its next recorded command" if recorded is not None else "its end"
+                attempt.found(
+                    Misfit(
+                        "timeout",
+                        f"The handler did not come to {what} within {self._timeout_s:g} s. It awaits "
+                        "something that is not durable, such as asyncio.sleep.",
+                        recorded.idx if recorded is not None else None,
+                        _in_seconds(repr(recorded)) if recorded is not None else None,
+                    )
+                )
+
+
+class Rehearsals(Replays):
+    """Replays stored open invocations up to the end of their journals."""
+
     async def replay(
         self, definition: ServiceDefinition, row: InvocationRow, journal: Iterable[JournalRow], texts: dict[str, str]
     ) -> Misfit | None:
         """Replay one invocation of an object with the state `texts`. Returns the first misfit, or None."""
         stage = self._stage
-        invocation = stage.open[row.seq] = restored(row, list(journal), stage.services, stage.ids)
+        invocation = stage.open[row.seq] = self._opened(row, list(journal))
         try:
-            if invocation.journal is not None:
-                # No work is begun again: each command without an answer counts as under way.
-                invocation.work = {command.idx: _GIVEN for command in invocation.journal.commands}
             state = ObjectState(definition, dict(texts))
             if invocation.journal is not None and not invocation.has(Flag.APART):
                 state.catch_up(invocation.journal)
@@ -294,31 +332,6 @@ class Rehearsals:
             return attempt.misfit
         finally:
             del stage.open[row.seq]
-
-    async def _over(self, attempt: Rehearsal) -> None:
-        """Return when the replay is over: after a turn, or when the handler's tasks, and the asyncio work it awaits, are done."""
-        deadline = self._monotonic() + self._timeout_s
-        turns = 0
-        while not attempt.over:
-            await asyncio.sleep(0 if turns < PROMPT_TURNS else 0.005)
-            turns += 1
-            if self._stage.failure is not None:
-                raise self._stage.failure
-            if attempt.over or turns < PROMPT_TURNS:
-                continue
-            if attempt.caught_up() and not attempt.settling:
-                attempt.found(None)
-            elif self._monotonic() > deadline:
-                recorded = attempt.unasked()
-                attempt.found(
-                    Misfit(
-                        "timeout",
-                        f"The handler did not come to its next recorded command within {self._timeout_s:g} s. It awaits "
-                        "something that is not durable, such as asyncio.sleep.",
-                        recorded.idx if recorded is not None else None,
-                        _in_seconds(repr(recorded)) if recorded is not None else None,
-                    )
-                )
 
 
 def _in_seconds(command: str) -> str:
