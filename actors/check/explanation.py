@@ -158,10 +158,8 @@ class _Object:
         self._holder: InvocationRow | None = None
         self._writers: dict[str, InvocationRow] = {}
         restarted = {row.restart_of for row in self._exclusive if row.flags & Flag.CONTINUES}
-        # By number of an invocation that others continue, by its first restart: the states they began with, and what they wrote.
-        self._continued: dict[int, list[tuple[State, frozenset[str]]]] = {
-            seq: [] for seq in restarted if seq is not None
-        }
+        # By number of an invocation that others continue, by its first restart: with which state they began, and what they did.
+        self._continued: dict[int, list[tuple[State, Retraced]]] = {seq: [] for seq in restarted if seq is not None}
 
     # --- what is said ---------------------------------------------------------------------------------------------------
 
@@ -242,8 +240,8 @@ class _Object:
                 return  # nothing that it did is recorded
         retraced, problem, began = await self._retraced(row, journal, before)
         if problem is not None:
-            if retraced.misfit is not None and retraced.misfit.kind in _UNJUDGED:
-                self._lost(f"{self._name(row)}: {problem}")
+            if (doubt := _doubt(retraced)) is not None:
+                self._lost(f"{self._name(row)}: {doubt}")
             else:
                 self._differs(row, problem)
             return
@@ -253,8 +251,7 @@ class _Object:
         if row.seq in self._continued or (row.restart_of in self._continued and row.flags & Flag.CONTINUES):
             root = row.seq if row.seq in self._continued else row.restart_of
             assert root is not None
-            self._continued[root].append((before, retraced.wrote))
-        assert retraced.left is not None
+            self._continued[root].append((began, retraced))
         for name in retraced.wrote:
             self._writers[name] = row
         if self._states is not None:
@@ -277,18 +274,19 @@ class _Object:
         return retraced, _problem(row, retraced, self._definition), last
 
     def _starts(self, row: InvocationRow, before: State) -> list[State]:
-        """The states that an invocation may have begun with: a restart that keeps a part of the journal may set state back."""
+        """The states that an invocation may have begun with. See `actors.engine.operating.restarts`.
+
+        A restart that keeps a part of the journal sets the values that the old invocation wrote back to what they were, if
+        they are still as it left them, and the object was idle.
+        """
         if not row.flags & Flag.CONTINUES or row.restart_of not in self._continued:
             return [before]
         starts = []
-        for began, wrote in reversed(self._continued[row.restart_of]):
-            texts = dict(before.texts)
-            for name in wrote:
-                if name in began.texts:
-                    texts[name] = began.texts[name]
-                else:
-                    texts.pop(name, None)
-            starts.append(State(texts, before.version))
+        for began, old in reversed(self._continued[row.restart_of]):
+            if all(before.texts.get(name) == old.left.texts.get(name) for name in old.wrote):
+                texts = {name: text for name, text in before.texts.items() if name not in old.wrote}
+                texts |= {name: text for name, text in began.texts.items() if name in old.wrote}
+                starts.append(State(texts, before.version))
         return [*starts, before]
 
     # --- the end --------------------------------------------------------------------------------------------------------
@@ -346,8 +344,8 @@ class _Object:
         retraced = await self._owner.retrace(self._definition, row, journal, State(texts, version))
         problem = _problem(row, retraced, self._definition)
         if problem is not None:
-            if retraced.misfit is not None and retraced.misfit.kind in _UNJUDGED:
-                self._owner.not_judged(self._address, f"{self._name(row)}: {problem}")
+            if (doubt := _doubt(retraced)) is not None:
+                self._owner.not_judged(self._address, f"{self._name(row)}: {doubt}")
             elif version == self._definition.version:
                 self._found(row, problem)
             return
@@ -370,8 +368,8 @@ class _Object:
             problem = _problem(row, retraced, self._definition)
             if problem is None:
                 return
-            if retraced.misfit is not None and retraced.misfit.kind in _UNJUDGED:
-                self._owner.not_judged(self._address, f"{self._name(row)}: {problem}")
+            if (doubt := _doubt(retraced)) is not None:
+                self._owner.not_judged(self._address, f"{self._name(row)}: {doubt}")
                 return
             likeliest = likeliest or problem
         if self._before_known(row):
@@ -415,6 +413,13 @@ def _problem(row: InvocationRow, retraced: Retraced, definition: ServiceDefiniti
         f"{row.handler}({_short(row.args[1:-1])}) {_answer(row.status, row.outcome)}, as stored. Executed again, with the "
         f"state before it and its recorded answers, it {_answer(status, text)}."
     )
+
+
+def _doubt(retraced: Retraced) -> str | None:
+    """Why a difference proves nothing."""
+    if retraced.misfit is not None and retraced.misfit.kind in _UNJUDGED:
+        return retraced.misfit.message
+    return retraced.unsure
 
 
 def _told(row: InvocationRow, misfit: Misfit) -> str:

@@ -10,12 +10,13 @@ a deadlock, or given up. Such an outcome is a fact. `may_be_imposed` knows them 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.attempt.attempt import Attempt
 from actors.attempt.cleanup import all_ended
-from actors.attempt.ending import Ending
 from actors.attempt.invocation import Invocation
 from actors.check.rehearsal import Misfit, Rehearsal, Replays, Stage
 from actors.errors import (
@@ -26,6 +27,7 @@ from actors.errors import (
     MisusedFuture,
     ProgrammingError,
     RetriesExhausted,
+    SerializationError,
     StateDecodeError,
     TerminalError,
     TickSkipped,
@@ -38,6 +40,7 @@ from actors.model.decoding import migrated
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import VERSION_NAME, ObjectState
 from actors.model.readers import refuse_changes
+from actors.serde import Codec
 from actors.serde.failures import failure_of, failure_text
 from actors.storage.records import Flag, InvocationRow, JournalRow, Mode, Status
 
@@ -103,19 +106,20 @@ class Retraced:
     """What the code of one invocation does now.
 
     `outcome` is the status and the text that it ends with; None if it waits, for `waits_for`, asks for `asks`, or raises. `misfit`
-    says where it left its journal. `left` is the state of the object after it, None if that cannot be said. `wrote` are the
+    says where it left its journal. `left` is the state of the object after it. `wrote` are the
     names that it wrote, `between` the states that readers may have seen meanwhile, `imposed` whether its stored outcome is not
-    an answer of its code.
+    an answer of its code, `unsure` why another outcome proves nothing.
     """
 
     outcome: tuple[int, str] | None
     waits_for: str | None
     asks: str | None
     misfit: Misfit | None
-    left: State | None
+    left: State
     wrote: frozenset[str]
     between: list[dict[str, str]]
     imposed: bool
+    unsure: str | None
 
 
 _NOTHING: frozenset[str] = frozenset()
@@ -124,7 +128,7 @@ _NOTHING: frozenset[str] = frozenset()
 class Retrace(Rehearsal):
     """One replay of an invocation from a given state. If `ends`, the code must come to an end, with no request that is new."""
 
-    __slots__ = ("asks", "between", "ends", "keeps", "outcome", "texts", "waits_for", "wrote")
+    __slots__ = ("asks", "between", "ends", "keeps", "outcome", "texts", "unsure", "waits_for", "wrote")
 
     def __init__(self, host: Stage, invocation: Invocation, state: ObjectState, ends: bool, between: bool) -> None:
         super().__init__(host, invocation, state)
@@ -140,6 +144,7 @@ class Retrace(Rehearsal):
         self.wrote = _NOTHING
         self.waits_for: str | None = None
         self.asks: str | None = None
+        self.unsure: str | None = None
         self.between: list[dict[str, str]] | None = [] if between and self.keeps else None
 
     def may_stop(self) -> bool:
@@ -179,9 +184,16 @@ class Retrace(Rehearsal):
         if value is not None and len(value) > self.host.max_payload:
             raise self._too_large(value, f"The record of {Kind.NAMES[kind]} {name or ''}")
         if journal is not None and (journal.size >= limits.max_journal or journal.bytes >= limits.max_journal_bytes):
+            self.unsure = "it met the limit of its journal, whose size then is not known"
             raise self._too_long(journal)
         self.asks = describe(kind, name, value)
         return super().record(kind, name, value, ref, before)
+
+    def unreadable(self, index: int, codec: Codec | None, error: SerializationError) -> bool:
+        changed = Attempt.unreadable(self, index, codec, error)
+        if changed:
+            self.misfit = self.misfit or Misfit("result", error.message, index)
+        return changed
 
     def _pause(self, error: ActorsError) -> None:
         if isinstance(error, MisusedFuture):
@@ -193,7 +205,7 @@ class Retrace(Rehearsal):
             super()._pause(error)
 
     def _returned(self, value: Any) -> None:
-        Ending._returned(self, value)
+        Attempt._returned(self, value)
 
     def _tell_unused(self) -> None: ...
 
@@ -234,18 +246,20 @@ class Retrace(Rehearsal):
             assert self._instance is not None and handler is not None
             refuse_changes(handler.service, self._instance, self.snapshot)
         elif status == _SUCCEEDED or self.keeps:
-            self.texts = state.texts  # also if the last changes are refused
-            self._note()
+            if self.keeps:  # also if the last changes are refused
+                self.texts = state.texts
+                self._note()
             changes = state.changes()
             if changes:
                 self._check_room(changes)
-                self.texts = texts = dict(state.texts)
-                for name, text in changes.items():
-                    if text is None:
-                        texts.pop(name, None)
-                    else:
-                        texts[name] = text
-                self.wrote = self.wrote.union(changes)
+            self.texts = texts = dict(state.texts)
+            self._note()
+            for name, text in (changes or {}).items():
+                if text is None:
+                    texts.pop(name, None)
+                else:
+                    texts[name] = text
+            self.wrote = self.wrote.union(changes or ())
 
     def _note(self) -> None:
         journal = self.invocation.journal
@@ -323,17 +337,22 @@ class Retraces(Replays):
             attempt.wrote,
             attempt.between or [],
             imposed,
+            attempt.unsure,
         )
 
 
 def same_failure(outcome: tuple[int, str], row: InvocationRow) -> bool:
-    """Whether an outcome is the stored failure. Failures are compared by their codes and messages."""
+    """Whether an outcome is the stored failure. Failures are compared by codes and messages, without the addresses of objects."""
     if outcome[0] != _FAILED or row.status != _FAILED or row.outcome is None:
         return False
     if outcome[1] == row.outcome:
         return True
     now, then = failure_of(outcome[1]), failure_of(row.outcome)
-    return (now.code, now.error, now.message) == (then.code, then.error, then.message)
+    return (now.code, now.error, _masked(now.message)) == (then.code, then.error, _masked(then.message))
+
+
+def _masked(message: str) -> str:
+    return re.sub(r"\b0x[0-9a-f]+", "0x", message)
 
 
 def recorded_by(
@@ -360,4 +379,4 @@ def recorded_by(
 
 def _unserved(before: State, invocation: Invocation) -> Retraced:
     said = f"The class has no handler {invocation.handler_name!r} for this invocation, or its journal cannot be read."
-    return Retraced(None, None, None, Misfit("handler", said), before, _NOTHING, [], False)
+    return Retraced(None, None, None, Misfit("handler", said), before, _NOTHING, [], False, None)
