@@ -102,12 +102,18 @@ class Stored:
 
 
 class Explaining:
-    """Explains objects, one after the other, into a report. `complete`: no ended invocation was forgotten."""
+    """Explains objects, one after the other, into a report.
 
-    def __init__(self, stage: Stage, retraces: Retraces, known: Mapping[Address, Known], complete: bool) -> None:
+    `complete`: no ended invocation was forgotten. `one_release`: no older version of a class has executed any of them.
+    """
+
+    def __init__(
+        self, stage: Stage, retraces: Retraces, known: Mapping[Address, Known], complete: bool, one_release: bool
+    ) -> None:
         self.report = Explanation()
         self.ids = stage.ids
         self.complete = complete
+        self.one_release = one_release
         self.known = known
         self._retraces = retraces
 
@@ -153,7 +159,7 @@ class _Object:
         self._readers = [row for row in stored.rows if row.shared == Mode.SHARED and row.position > after]
         self._state: State | None = State.stored(known.texts) if known is not None else State()
         # Whether the code that ran was that of this version; of an older version's answers nothing is known.
-        self._current = definition.version == 1 or (known is not None and self._state.version == definition.version)
+        self._current = owner.one_release or definition.version == 1 or known is not None
         self._states = States(self._state) if self._readers else None
         self._holder: InvocationRow | None = None
         self._writers: dict[str, InvocationRow] = {}
@@ -219,6 +225,7 @@ class _Object:
         if migrated is None:
             return False
         self._state = State(unpacked_state(migrated.value), migrated.ref or 1)
+        self._current = self._current or self._state.version == self._definition.version
         return True
 
     def _is_run(self, row: InvocationRow) -> bool:
@@ -228,6 +235,9 @@ class _Object:
     async def _take(self, row: InvocationRow, journal: list[JournalRow], before: State) -> None:
         """Execute one invocation again, and take over the state it leaves."""
         if not self._current and any(e.kind in WRITES and (e.ref or 1) == self._definition.version for e in journal):
+            if before.texts:
+                self._lost(f"an older version of the class may have executed what came before {self._name(row)}")
+                return
             self._current = True
         if self._holder is not None:
             if row.status >= Status.SUCCEEDED and not may_be_imposed(row, journal):
@@ -351,6 +361,8 @@ class _Object:
             return
         if self._state is None or self._states is None or version != self._definition.version:
             return
+        if row.flags & Flag.CONTINUES:
+            return  # a restart has kept the snapshot of an earlier invocation
         if not any(texts == seen for seen in self._states.seen_by(row)) and not self._before_known(row):
             self._found(row, f"It has read a state that the object did not have meanwhile: {_short(str(texts))}.")
 

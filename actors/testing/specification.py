@@ -41,6 +41,7 @@ async def explain(
     known: Mapping[Address, Known] | None = None,
     changed: Collection[Address] = (),
     complete: bool | None = None,
+    one_release: bool = False,
     timeout_s: float = 5.0,
 ) -> Explanation:
     """Explain all stored invocations, and the state, by the code of `classes`.
@@ -48,8 +49,9 @@ async def explain(
     `records` are read before the first await, so the app may run meanwhile. An object begins without state, or with the state that
     is `known`. The file does not tell what was changed from outside, nor which invocations were forgotten: `changed` are objects
     whose state an operator has changed, which are not judged, and `complete` says that no ended invocation was forgotten. If
-    `complete` is None, that follows from `limits` and the times in the file, unless an operator purged. `timeout_s` limits the
-    replay of a handler that awaits something that is not durable.
+    `complete` is None, that follows from `limits` and the times in the file, unless an operator purged. `one_release` says that no
+    older version of a class has executed any of them; without it, the objects of a class with version > 1 are judged from where
+    their journals show its version. `timeout_s` limits the replay of a handler that awaits something that is not durable.
     """
     catalog = classes if isinstance(classes, Catalog) else _catalog(classes)
     limits = limits or Limits()
@@ -58,7 +60,7 @@ async def explain(
         complete = file.is_complete(limits)
     stage = Stage(catalog, limits, file.secret)
     retraces = Retraces(stage, timeout_s)
-    explaining = Explaining(stage, retraces, known or {}, complete)
+    explaining = Explaining(stage, retraces, known or {}, complete, one_release)
     try:
         await _all(file, catalog, explaining, changed)
     finally:
