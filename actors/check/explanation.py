@@ -28,6 +28,8 @@ MOST_STATES = 1000  # in which the answer of one reader is looked for
 
 # Misfits that say nothing about the code that ran then.
 _UNJUDGED = frozenset(("handler", "state", "result", "timeout"))
+# How the reason begins of an invocation that is paused because its code did not fit its journal: see `Replay.mismatch`.
+_DIFFERED = "The code no longer fits the journal"
 _NONE: list[JournalRow] = []
 
 
@@ -408,6 +410,8 @@ def _problem(row: InvocationRow, retraced: Retraced, definition: ServiceDefiniti
         if row.status == Status.BLOCKED and (retraced.asks is not None or retraced.outcome is not None):
             now = f"asks for {retraced.asks}" if retraced.asks is not None else f"ends: {_answer(*retraced.outcome)}"  # type: ignore[misc]
             return f"It waits, as stored. Executed again with its recorded answers, the code {now}."
+        if row.status == Status.PAUSED and (row.reason or "").startswith(_DIFFERED):
+            return f"Executed again with the state before it, the code fits its journal. It is paused for this: {row.reason}"
         return None
     if retraced.outcome is None:
         return "It has ended. Executed again with its recorded answers, the code does not come to an end."
