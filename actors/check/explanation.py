@@ -104,19 +104,26 @@ class Stored:
 
 
 class Explaining:
-    """Explains objects, one after the other, into a report.
+    """Explains objects, one after the other, into a report. `rows` are all stored invocations by number.
 
     `complete`: no ended invocation was forgotten. `one_release`: no older version of a class has executed any of them.
     """
 
     def __init__(
-        self, stage: Stage, retraces: Retraces, known: Mapping[Address, Known], complete: bool, one_release: bool
+        self,
+        stage: Stage,
+        retraces: Retraces,
+        rows: Mapping[int, InvocationRow],
+        known: Mapping[Address, Known],
+        complete: bool,
+        one_release: bool,
     ) -> None:
         self.report = Explanation()
         self.ids = stage.ids
         self.complete = complete
         self.one_release = one_release
         self.known = known
+        self.rows = rows
         self._retraces = retraces
 
     async def retrace(
@@ -250,6 +257,7 @@ class _Object:
             self._holder = row
             if not journal:
                 return  # nothing that it did is recorded
+        self._check_answers(row, journal)
         retraced, problem, began = await self._retraced(row, journal, before)
         if problem is not None:
             if (doubt := _doubt(retraced)) is not None:
@@ -271,6 +279,20 @@ class _Object:
         self._state = retraced.left
         if row.status >= Status.SUCCEEDED and self._definition.kind != "service":
             self._owner.report.known[self._address] = Known(row.position, retraced.left.rows())
+
+    def _check_answers(self, row: InvocationRow, journal: list[JournalRow]) -> None:
+        """The recorded answer of a call must be the outcome of the invocation that it became."""
+        if row.flags & Flag.CONTINUES:
+            return  # ids in the answers that it has kept were replaced
+        calls = {entry.idx: entry.ref for entry in journal if entry.kind == Kind.CALL and entry.ref is not None}
+        for entry in journal if calls else ():
+            called = self._owner.rows.get(calls.get(entry.ref or 0, 0))
+            if called is None or entry.kind not in (Kind.COMPLETED, Kind.FAILED):
+                continue
+            status = Status.SUCCEEDED if entry.kind == Kind.COMPLETED else Status.FAILED
+            if (status, entry.value) != (called.status, called.outcome):
+                recorded, stored = _answer(status, str(entry.value)), _answer(called.status, called.outcome or "")
+                self._found(row, f"Its call of {self._name(called)} {recorded}, as recorded; that invocation {stored}.")
 
     async def _retraced(
         self, row: InvocationRow, journal: list[JournalRow], before: State
@@ -343,6 +365,7 @@ class _Object:
 
     async def _read(self, row: InvocationRow, journal: list[JournalRow]) -> None:
         """A reader's answer must be that of a state which the object had meanwhile."""
+        self._check_answers(row, journal)
         snapshot = next((entry for entry in journal[:1] if entry.kind == Kind.SNAPSHOT), None)
         if snapshot is not None:
             await self._read_snapshot(row, journal, snapshot)

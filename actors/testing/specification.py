@@ -60,7 +60,7 @@ async def explain(
         complete = file.is_complete(limits)
     stage = Stage(catalog, limits, file.secret)
     retraces = Retraces(stage, timeout_s)
-    explaining = Explaining(stage, retraces, known or {}, complete, one_release)
+    explaining = Explaining(stage, retraces, {row.seq: row for row in file.rows}, known or {}, complete, one_release)
     try:
         await _all(file, catalog, explaining, changed)
     finally:

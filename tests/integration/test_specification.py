@@ -374,6 +374,53 @@ async def test_crashes_and_evictions_change_nothing() -> None:
         await assert_sound(world)
 
 
+# --- bugs of the runtime ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE invocation SET outcome = '7' WHERE handler = 'put' AND key = 'a'", "put(1) answers 7, as stored."),
+        ("UPDATE invocation SET args = '[2]' WHERE handler = 'put' AND key = 'a'", "it answers 2."),
+        (
+            "UPDATE invocation SET outcome = '9' WHERE handler = 'balance'",
+            "answers 1, as recorded; that invocation answers 9",
+        ),
+        ("UPDATE invocation SET outcome = '9' WHERE handler = 'slow_balance'", "slow_balance() answers 9, as stored."),
+        ("UPDATE invocation SET status = 3, outcome = NULL WHERE handler = 'put' AND key = 'a'", "holds the object"),
+        (
+            "UPDATE invocation SET position = 99 WHERE handler = 'put' AND key = 'a'",
+            "recorded was set state 'cents' with 2",
+        ),
+        ("UPDATE object_state SET value = '5' WHERE name = 'cents' AND key = 'a'", "The state 'cents' is 5 on disk"),
+        ("DELETE FROM object_state WHERE name = 'notes' AND key = 'a'", "The state 'notes' is not set on disk"),
+        (
+            "UPDATE journal_entry SET value = '8' WHERE kind = 20 AND value = '7'",
+            "recorded was set state 'cents' with 9",
+        ),
+        ("DELETE FROM journal_entry WHERE kind = 4", "its journal cannot be read"),
+        (
+            "UPDATE journal_entry SET name = 'other' WHERE kind = 3",
+            "recorded was run 'other'; requested now was run 'flaky'",
+        ),
+        (
+            'UPDATE journal_entry SET value = \'{"cents":"2"}\' WHERE kind = 11',
+            "that the object did not have meanwhile",
+        ),
+    ],
+)
+async def test_records_that_the_runtime_should_not_have_written_are_found(change: str, said: str) -> None:
+    async with World(Wallet, Teller) as world:
+        wallet = world.app.object(Wallet, "a")
+        await wallet.put(1)
+        await world.app.service(Teller).total(["a"])
+        await ended(world, await wallet.step.send(), await wallet.slow_balance.send())
+        await assert_sound(world)
+        world.disk.query(change)
+        report = str(await explained(world))
+        assert said in report
+
+
 # --- what cannot be judged ------------------------------------------------------------------------------------------------------
 
 
