@@ -417,7 +417,10 @@ class _Object:
 
     def _before_known(self, row: InvocationRow) -> bool:
         """Whether the reader may have seen states from before those that are known."""
-        if self._known is not None or (self._definition.kind == "workflow" and not self._owner.complete):
+        first = self._exclusive[0].position if self._exclusive else None
+        # An earlier run of a workflow may be purged, with its state, while its readers are kept.
+        of_an_earlier_run = self._definition.kind == "workflow" and (first is None or row.position < first)
+        if self._known is not None or of_an_earlier_run:
             self._owner.not_judged(self._address, f"{self._name(row)} may have seen a state that is not known any more")
             return True
         return False

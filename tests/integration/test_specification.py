@@ -452,6 +452,19 @@ async def test_objects_whose_past_may_be_forgotten_are_not_judged() -> None:
         assert "may be forgotten" in str(report.unjudged[0])
 
 
+async def test_readers_of_a_purged_workflow_are_not_judged() -> None:
+    async with World(Signup) as world:
+        signup = world.app.object(Signup, "s")
+        run = await signup.run.send("a@b.c")
+        await world.settle()
+        await signup.click("yes")
+        await ended(world, run)
+        await world.app.purge(run.id)
+        report = await explained(world)
+        assert report.ok
+        assert "may have seen a state that is not known any more" in str(report.unjudged[0])
+
+
 async def test_a_class_that_is_not_given_is_not_judged() -> None:
     async with World(Wallet, Teller) as world:
         await world.app.object(Wallet, "w").put(1)
