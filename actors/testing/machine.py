@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from actors.attempt.invocation import Invocation
-from actors.engine.partition import Partition
+from actors.engine.partition import Partition, Parts
 from actors.journal.ids import IdMint
 from actors.storage.records import Batch
 from actors.storage.sqlite import schema
@@ -24,7 +24,7 @@ from actors.testing.chances import Chances
 from actors.testing.disk import Disk
 from actors.testing.executor import LoopExecutor
 from actors.testing.loop import LoopClock, VirtualLoop, close_quietly
-from actors.testing.process import Killed, PacedApp, Process, ProcessStore, paced
+from actors.testing.process import Killed, PacedApp, Process, ProcessStore
 from actors.testing.story import Story
 from actors.transport.served import App
 
@@ -51,16 +51,15 @@ _TIMERS = "SELECT 1 FROM timer t JOIN invocation i ON i.seq = t.invocation WHERE
 class Machine:
     """See the module. Set `make`; then `start`, and `kill` or `stop` and `start`, any number of times; at last `close`.
 
-    `fine` makes every fact a durable point: group commit hides most of them. `on_commit` is called after each commit, when it is
-    durable and no caller has its answer.
+    Its apps are made of `parts`. `on_commit` is called after each commit, when it is durable and no caller has its answer. `changed`
+    are the objects whose state an operator has set, by class and key; `purged` whether an operator has purged.
     """
 
     def __init__(
         self,
         loop: VirtualLoop,
         chances: Chances,
-        *,
-        fine: bool = False,
+        parts: Parts,
         start_ms: int = START_MS,
         secret: bytes = SECRET,
     ) -> None:
@@ -76,7 +75,9 @@ class Machine:
         self.failure: BaseException | None = None  # of the start of a later process
         self.make: Make | None = None
         self.on_commit: Callable[[], None] = lambda: None
-        self._fine = fine
+        self.changed: set[tuple[str, str]] = set()
+        self.purged = False
+        self._parts = parts
         self._up: list[asyncio.Future[None]] = []
 
     # --- processes ----------------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class Machine:
             "executor": LoopExecutor(self.loop, self.chances.step_takes_s),
             "poll": 0,
         }
-        paced_app = functools.partial(PacedApp, paced(self.chances, self._fine))
+        paced_app = functools.partial(PacedApp, self._parts, self._operated)
         process.app = self.make(paced_app, options, self.chances.memory(process.number))
         self.processes.append(process)
         try:
@@ -162,6 +163,13 @@ class Machine:
                 return await process.until_killed(process.begin(functools.partial(make, process.app)))
             except Killed:
                 continue
+
+    def _operated(self, address: tuple[str, str] | None) -> None:
+        """An operator has set the state of an object, or, without an address, purged an invocation."""
+        if address is not None:
+            self.changed.add(address)
+        else:
+            self.purged = True
 
     # --- commits --------------------------------------------------------------------------------------------------------------
 

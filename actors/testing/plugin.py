@@ -37,12 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "serves(*classes, **options): what the world of a test serves at its beginning")
-    if config.getoption("--actors") is not None:
+    text: str | None = config.getoption("--actors")
+    if text is not None:
         from actors.errors import BadArguments
         from actors.testing.choices import parsed
 
         try:
-            parsed(config.getoption("--actors"))
+            parsed(text)
         except BadArguments as error:
             raise pytest.UsageError(f"--actors: {error}") from None
     seed = config.getoption("--actors-seed")

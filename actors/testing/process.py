@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from actors.attempt.invocation import Invocation
+from actors.engine.operating.state_access import StateInfo
 from actors.engine.partition import Parts
 from actors.engine.progress import Progress
 from actors.engine.turns import Turns
 from actors.journal.entries import Entry
-from actors.model.virtual_object import Served
+from actors.model.virtual_object import Served, VirtualObject
 from actors.storage.records import Batch
 from actors.storage.sqlite.database import AsyncConnection, WriterConnection
 from actors.storage.sqlite.store import SqliteStore
@@ -141,13 +142,32 @@ class ProcessStore(SqliteStore):
 
 
 class PacedApp(App):
-    """An app made of these parts, which does not end with its loop: a killed process does not end at all."""
+    """An app made of these parts, which does not end with its loop: a killed process does not end at all.
+
+    `operated` is called with the address of an object whose state was set, and with None when an invocation was purged: the file does
+    not tell.
+    """
 
     _closes_with_loop = False
 
-    def __init__(self, paced: Parts, *classes: type[Served], **options: Any) -> None:
+    def __init__(
+        self,
+        paced: Parts,
+        operated: Callable[[tuple[str, str] | None], None],
+        *classes: type[Served],
+        **options: Any,
+    ) -> None:
         self._parts = paced  # type: ignore[misc]
+        self._operated = operated
         super().__init__(*classes, **options)
+
+    async def patch_state(self, cls: type[VirtualObject] | str, key: str, **changes: Any) -> StateInfo:
+        self._operated((self._stateful(cls).name, key))
+        return await super().patch_state(cls, key, **changes)
+
+    async def purge(self, id: str) -> None:
+        self._operated(None)
+        await super().purge(id)
 
 
 class _QuietTurns(Turns):

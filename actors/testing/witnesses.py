@@ -5,25 +5,38 @@ Promise: each line names what must not be, and what to do about it. A witness th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
+from actors.check.explanation import Address, Known
 from actors.errors import BadArguments
+from actors.model.limits import Limits
 from actors.model.names import address
+from actors.model.virtual_object import Served
 from actors.testing.faults import StepFaults
+from actors.testing.guard import Guard
 from actors.testing.machine import Machine
+from actors.testing.specification import explain
 from actors.testing.waits import last_line
 
-Witness = Literal["paused", "steps", "threads"]
-WITNESSES: tuple[Witness, ...] = ("paused", "steps", "threads")
+Witness = Literal["guard", "paused", "replay", "steps", "threads"]
+WITNESSES: tuple[Witness, ...] = ("guard", "paused", "replay", "steps", "threads")
 
 
 class Witnesses:
-    """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end."""
+    """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end.
 
-    def __init__(self, machine: Machine, steps: StepFaults) -> None:
+    guard: a handler asked for time, chance or I/O outside of a step. paused: an invocation is paused. replay: the code of its class
+    does not explain what is stored. steps: a step was replaced or told to fail, and never ran. threads: a thread called back.
+    """
+
+    def __init__(self, machine: Machine, steps: StepFaults, gate: list[str], guard: Guard) -> None:
         self._machine = machine
         self._steps = steps
+        self._gate = gate
+        self._guard = guard
+        self._known: dict[Address, Known] = {}
+        self._unexplained: list[str] = []
         self._excused: set[str] = set()
         self._may_pause: list[tuple[str | None, str | None]] = []
 
@@ -37,13 +50,30 @@ class Witnesses:
         """Invocations of this class and key, None for any, may be paused."""
         self._may_pause.append((service, key))
 
+    async def look(self, classes: Collection[type[Served]], limits: Limits) -> None:
+        """Execute again what these classes have done so far, and go on from there next time: before other classes are served."""
+        machine = self._machine
+        report = await explain(
+            machine.disk,
+            classes,
+            limits,
+            known=self._known,
+            changed=machine.changed,
+            complete=False if machine.purged else None,
+            one_release=len(machine.processes) == 1,
+        )
+        self._known.update(report.known)
+        self._unexplained += [str(finding) for finding in report.findings]
+
     def found(self) -> list[str]:
         """One line for each thing that must not be."""
-        lines = []
+        lines = list(self._gate)
         if self._machine.failure is not None:
             lines.append(f"A process could not start: {self._machine.failure!r}")
         asked: dict[str, Callable[[], Iterator[str]]] = {
             "paused": self._paused,
+            "replay": lambda: iter(self._unexplained),
+            "guard": lambda: map(str, self._guard.findings),
             "steps": self._unused_steps,
             "threads": self._threads,
         }

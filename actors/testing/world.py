@@ -32,10 +32,11 @@ from actors.testing.chances import MEMORY, NO_FAULTS, Chances
 from actors.testing.choices import Choices
 from actors.testing.failures import MisusedWorld, WorldFailed
 from actors.testing.faults import Faults, Step, StepFaults, When
+from actors.testing.guard import Guard
 from actors.testing.loop import VirtualLoop
-from actors.testing.machine import SECRET, START_MS, Machine
+from actors.testing.machine import SECRET, START_MS, Machine, quiet
 from actors.testing.patience import Patience
-from actors.testing.process import Killed
+from actors.testing.process import Killed, paced
 from actors.testing.story import SHOWN
 from actors.testing.survivors import Survivors
 from actors.testing.waits import reasons
@@ -91,11 +92,13 @@ class World:
         self.loop = VirtualLoop()
         self.choices = choices if choices is not None else Choices()
         self._chances = Chances(self.choices, faults, downtime)
-        self.machine = Machine(self.loop, self._chances, fine=fine, start_ms=start_ms, secret=secret)
+        self._guard = Guard()
+        parts = self._guard.parts(paced(self._chances, fine))
+        self.machine = Machine(self.loop, self._chances, parts, start_ms, secret)
         self.machine.on_commit = self._committed
         self._steps = StepFaults()
-        self._watcher = WorldWatcher(self.machine.story, self._steps, self._chances)
-        self._witnesses = Witnesses(self.machine, self._steps)
+        self._watcher = WorldWatcher(self.machine.story, self._steps, self._chances, self.machine.disk.query)
+        self._witnesses = Witnesses(self.machine, self._steps, self._watcher.gate, self._guard)
         self._patience = Patience(self.loop, self.machine.goes_on, self.machine.only_ticks, self._reasons)
         self._survivors = Survivors(self.machine, lambda: self._careful)
         self.executed = self._watcher.executed  # how often each step ran, by invocation and position
@@ -104,6 +107,7 @@ class World:
         self._careful = True
         self._always: dict[str, Callable[[], Any]] = {}
         self._classes: tuple[type[Served], ...] = ()
+        self._limits = Limits()
         self._handed_out: set[str] = set()
         self._closed = False
 
@@ -152,8 +156,10 @@ class World:
             App, {"storage": "sqlite://"}, {}
         )  # raises what is wrong with the classes or options, before anything has ended
         self._careful = clients == "careful"
+        if self._classes:
+            await self._look()
         await self._stop()
-        self._classes, self.machine.make = classes, make
+        self._classes, self._limits, self.machine.make = classes, limits or Limits(), make
         await self.machine.start()
         await self.machine.up()
 
@@ -306,7 +312,7 @@ class World:
 
         In a plain test it is the usual one; in a simulation each outcome is as likely as the others.
         """
-        count = options if isinstance(options, int) and not isinstance(options, bool) else len(options)
+        count: int = options if isinstance(options, int) else len(options)
         if count < 1:
             raise BadArguments(f"world.choose({name!r}, ...) requires one option or more.")
         outcome = self.choices.choose(_checked_name(name), count, 1 - 1 / count)
@@ -388,7 +394,8 @@ class World:
     def run(self, body: Awaitable[T]) -> T:
         """Run a coroutine on the world's loop, for tests that are not async. Raises what it raises, or Stuck."""
         __tracebackhide__ = True
-        return self._patience.run(body)
+        with self._guard:
+            return self._patience.run(body)
 
     def finish(self) -> None:
         """The end of a test that has passed: let everything come to rest, and ask the witnesses. Raises WorldFailed."""
@@ -396,8 +403,13 @@ class World:
         if not self._classes:
             return
         self.run(self.settle())
+        self.run(self._look())
         if found := self._witnesses.found():
             raise WorldFailed("\n".join([*found, "", *self.machine.story.lines(SHOWN)]))
+
+    async def _look(self) -> None:
+        with quiet():
+            await self._witnesses.look(self._classes, self._limits)
 
     def close(self) -> None:
         """Nothing of this world runs any more. Safe to call twice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +42,7 @@ def test_timers_ring_at_their_time_however_late_it_is(loop: VirtualLoop, begin: 
         await asyncio.sleep(begin)
         rung: list[float] = []
         for ms in (3, 1, 2, 1):
-            loop.call_later(ms / 1000, lambda ms=ms: rung.append(ms))
+            loop.call_later(ms / 1000, rung.append, ms)
         await asyncio.sleep(0.01)
         return rung
 
@@ -67,7 +68,7 @@ def test_a_wall_clock_is_never_before_the_time_of_its_alarm(loop: VirtualLoop) -
             await asyncio.sleep(after_ms / 7000)
             due_ms = clock.due_ms(after_ms)
             rung: asyncio.Future[int] = loop.create_future()
-            clock.call_at(due_ms, lambda rung=rung: rung.set_result(clock.now_ms()))
+            clock.call_at(due_ms, functools.partial(_read, clock, rung))
             assert await rung == due_ms
 
     loop.run_until_complete(run())
@@ -115,6 +116,10 @@ def test_nothing_that_a_killed_process_begins_runs(loop: VirtualLoop, how: str) 
 
     loop.run_until_complete(run())
     assert ran == []
+
+
+def _read(clock: LoopClock, into: asyncio.Future[int]) -> None:
+    into.set_result(clock.now_ms())
 
 
 async def _append(ran: list[str], what: str) -> None:
