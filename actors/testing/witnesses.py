@@ -26,8 +26,8 @@ WITNESSES: tuple[Witness, ...] = ("guard", "paused", "replay", "steps", "threads
 class Witnesses:
     """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end.
 
-    guard: a handler asked for time, chance or I/O outside of a step. paused: an invocation is paused. replay: the code of its class
-    does not explain what is stored. steps: a step was replaced or told to fail, and never ran. threads: a thread called back.
+    guard: a handler read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class
+    does not explain what is stored. steps: a step that was replaced, or was to fail, never ran. threads: a thread called back.
     """
 
     def __init__(self, machine: Machine, steps: StepFaults, gate: list[str], guard: Guard) -> None:
