@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from actors.attempt.invocation import Invocation
+from actors.engine import left_steps
 from actors.engine.partition import Partition, Parts
 from actors.journal.ids import IdMint
 from actors.storage.records import Batch
@@ -78,6 +79,7 @@ class Machine:
         self.changed: set[tuple[str, str]] = set()
         self.purged = False
         self._parts = parts
+        self._secret = secret
         self._up: list[asyncio.Future[None]] = []
 
     # --- processes ----------------------------------------------------------------------------------------------------------
@@ -85,6 +87,7 @@ class Machine:
     async def start(self) -> None:
         """Start a process, and wait until it is up. Raises what its start raises."""
         assert self.make is not None
+        left_steps.forget(self._secret)
         process = Process(len(self.processes) + 1, self.loop)
         options = {
             "store": ProcessStore(self.disk, process, self.chances, self._commit_begins, self._written),

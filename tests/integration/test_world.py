@@ -722,3 +722,42 @@ def test_two_runs_of_one_body_tell_the_same_story() -> None:
             world.close()
 
     assert story(b"s" * 32) == story(b"s" * 32)
+
+
+async def slow_mail(to: str) -> str:
+    await asyncio.sleep(HOUR)
+    return "sent"
+
+
+class Slow(VirtualObject):
+    @handler
+    async def work(self, ctx: Context) -> str:
+        return await ctx.run(slow_mail, ctx.key)
+
+
+@pytest.mark.parametrize("end", [World.crash, World.restart])
+async def test_the_next_process_executes_the_step_that_was_cut_off(world: World, end: Callable[[World], Any]) -> None:
+    await world.serve(Slow)
+    sent = await world.object(Slow, "s").work.send()
+    await world.until(lambda: world.executions(slow_mail) == 1)
+    await end(world)
+    assert await sent.result() == "sent" and world.executions(slow_mail) == 2
+
+
+def test_worlds_share_nothing_not_even_a_step_that_was_cut_off() -> None:
+    for _ in range(3):
+        world = World()
+
+        async def body(world: World = world) -> None:
+            await world.serve(Slow)
+            sent = await world.object(Slow, "s").work.send()
+            await world.until(lambda: world.executions(slow_mail) == 1)
+            await world.restart()
+            assert await sent.result() == "sent"
+            assert world.executions(slow_mail) == 2
+
+        try:
+            world.run(body())
+            world.finish()
+        finally:
+            world.close()
