@@ -198,6 +198,10 @@ class Branches:
             self._begun[id(one)] = task
         return self._begun.pop(id(coroutine))
 
+    def start_main(self, loop: asyncio.AbstractEventLoop, coroutine: Any, options: dict[str, Any]) -> Any:
+        """The task of the handler itself, where it is a task. The endpoint starts it, so nothing is started together with it."""
+        return self._make(loop, coroutine, None, options)
+
     def _make(self, loop: asyncio.AbstractEventLoop, coroutine: Any, make: Any, options: dict[str, Any]) -> Any:
         self._number += 1
         self.stirred()

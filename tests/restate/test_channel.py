@@ -200,3 +200,66 @@ async def test_a_reading_under_way_is_given_up_with_the_channel() -> None:
     await turns()
     wire.arrive(b"x")
     assert wire.messages.qsize() == 1, "nothing takes it"
+
+
+async def test_a_look_decides_whether_input_ends_a_wait() -> None:
+    wire = Wire()
+    looked: list[bytes] = []
+
+    def look() -> bool:
+        looked.append(wire.input[-1])
+        return wire.input[-1] == b"news"
+
+    waiting = asyncio.ensure_future(wire.channel.wait(look))
+    wire.arrive(b"old")
+    await turns()
+    assert looked == [b"old"] and not waiting.done()
+    wire.arrive(b"news")
+    await waiting
+    assert looked == [b"old", b"news"]
+    wire.arrive(b"x")
+    await wire.channel.wait()
+    assert len(looked) == 2, "only the wait that has a look looks"
+    wire.channel.close()
+
+
+async def test_an_error_of_a_look_is_raised_by_the_wait() -> None:
+    wire = Wire()
+
+    def look() -> bool:
+        raise ValueError("broken")
+
+    wire.arrive(b"x")
+    with pytest.raises(ValueError, match="broken"):
+        await wire.channel.wait(look)
+    wire.channel.close()
+
+
+async def test_a_wait_with_a_look_ends_with_the_input() -> None:
+    wire = Wire()
+    wire.arrive(b"x", more=False)
+    await wire.channel.wait(lambda: False)
+    assert wire.input == [b"x"]
+
+
+async def test_a_message_without_a_body_ends_no_wait() -> None:
+    wire = Wire()
+    waiting = asyncio.ensure_future(wire.channel.wait())
+    wire.arrive(b"")
+    await turns()
+    assert not waiting.done()
+    wire.arrive(b"x")
+    await waiting
+    wire.channel.close()
+
+
+async def test_what_was_heeded_ends_no_wait() -> None:
+    wire = Wire()
+    wire.channel.wake()
+    wire.channel.heed()
+    waiting = asyncio.ensure_future(wire.channel.wait())
+    await turns()
+    assert not waiting.done()
+    wire.channel.wake()
+    await waiting
+    wire.channel.close()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from actors.errors import (
@@ -42,6 +43,7 @@ from actors.transport.restate.machine import (
     Input,
     Machine,
     MachineError,
+    Progress,
     Waiting,
 )
 from actors.transport.restate.payloads import encoded
@@ -58,28 +60,42 @@ _stubborn: list[Any] = []  # coroutines that cannot be closed
 
 
 class _MainLine(Coroutine[Any, Any, Any]):
-    """The coroutine of a handler, whose state changes are recorded before each durable wait."""
+    """The coroutine of a handler, whose state changes are recorded before each durable wait. `ended` is called as it ends."""
 
-    def __init__(self, coroutine: Any, commands: Commands) -> None:
+    __slots__ = ("_commands", "_coroutine", "_ended")
+
+    def __init__(self, coroutine: Any, commands: Commands, ended: Callable[[], object]) -> None:
         self._coroutine = coroutine
         self._commands = commands
+        self._ended = ended
 
     def send(self, value: Any) -> Any:
-        return self._recorded(self._coroutine.send(value))
+        try:
+            return self._recorded(self._coroutine.send(value))
+        except BaseException:
+            self._ended()
+            raise
 
     def throw(self, *error: Any) -> Any:
+        try:
+            return self._recorded(self._thrown(*error))
+        except BaseException:
+            self._ended()
+            raise
+
+    def _thrown(self, *error: Any) -> Any:
         if self._commands.notified and isinstance(error[0], asyncio.CancelledError):
             self._commands.notified = False
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            return self._recorded(self._coroutine.throw(InvocationCancelled()))
-        return self._recorded(self._coroutine.throw(*error))
+            return self._coroutine.throw(InvocationCancelled())
+        return self._coroutine.throw(*error)
 
     def _recorded(self, awaited: Any) -> Any:
         while isinstance(awaited, Bridge) and not self._commands.refuses:
             try:
-                self._commands.flush()
+                self._commands.record()
             except TerminalError as error:
                 awaited = self._coroutine.throw(error)
             except AttemptEnded:
@@ -105,6 +121,12 @@ class _MainLine(Coroutine[Any, Any, Any]):
     def __getattr__(self, name: str) -> Any:
         """Debuggers and the texts of tasks look at `cr_code` and the like."""
         return getattr(self._coroutine, name)
+
+
+@functools.lru_cache(256)
+def _is_shown(header: str) -> bool:
+    """Whether the handler sees a header of this name."""
+    return header != CHAIN and is_passed_on(header) and not header.startswith("x-restate-")
 
 
 async def _turns(main: asyncio.Task[Any], branches: Branches) -> None:
@@ -141,6 +163,8 @@ class Attempt:
         self._channel = channel
         self._commands: Commands | None = None
         self._timer: asyncio.TimerHandle | None = None  # of `_late`
+        self._progress: Progress | None = None  # what `_look` has found
+        self._shown = False  # by `_look`
 
     @property
     def busy(self) -> bool:
@@ -175,7 +199,7 @@ class Attempt:
             name = given_name.lower()
             if name == "content-type":
                 content_type = value.partition(";")[0].strip().lower()
-            elif name != CHAIN and is_passed_on(name) and not name.startswith("x-restate-"):
+            elif _is_shown(name):
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value  # as our own ingress does
         key_for(handler, given.key)
         args, kwargs = read_arguments(handler, given.body, content_type)
@@ -213,17 +237,15 @@ class Attempt:
         loop = asyncio.get_running_loop()
         variables = contextvars.copy_context()
         variables.run(elsewhere.set, commands)
-        main: asyncio.Task[Any] = commands.branches().start(
-            loop, _MainLine(coroutine, commands), None, {"context": variables}
-        )
-        main.add_done_callback(lambda _: self._channel.wake())
-        return main
+        line = _MainLine(coroutine, commands, self._channel.wake)
+        return commands.branches().start_main(loop, line, {"context": variables})  # type: ignore[no-any-return]
 
     async def _drive(self, commands: Commands, main: asyncio.Task[Any]) -> bool:
         """Show completions until the main line has ended. False if the attempt has to end before."""
         branches = commands.branches()
         await _turns(main, branches)
         while not main.done():
+            self._channel.heed()
             if commands.refuses:
                 return False
             if not branches.only_waits() and not branches.at_rest():
@@ -239,35 +261,66 @@ class Attempt:
                 continue
             if not await self._wait(commands):
                 return False
+            if self._shown:
+                self._shown = False
+                if not main.done() and not branches.only_waits():
+                    await _turns(main, branches)
         return not commands.refuses
 
     async def _wait(self, commands: Commands) -> bool:
         """Nothing of the handler can go on, and no value is known that was not shown. False if the attempt is over."""
         machine, branches = self._machine, commands.branches()
-        await self._channel.flush()
-        durably, expects = branches.all_wait_durably(), commands.expects
+        durably, expects = branches.only_waits() or branches.all_wait_durably(), commands.expects
         if not durably and machine.replaying() and not (expects and (_wait_for_each_other(branches) or self._late())):
+            await self._channel.flush()
             await self._channel.wait()  # it may request what an earlier attempt has requested here
             return True
         if durably or expects:
             self._channel.pass_end()
         elif self._channel.end_passed:  # a handler that is suspended now would never be asked for again
+            await self._channel.flush()
             await self._channel.wait()
             return True
         try:
-            progress = machine.progress(commands.handles())
+            progress: Progress | None = machine.progress(commands.handles())
         except MachineError as error:
             commands.stop = error
             return False
+        if isinstance(progress, Waiting):
+            await self._channel.flush()
+            await self._channel.wait(self._look)
+            progress, self._progress = self._progress, None
+            if progress is None:
+                return True
         if isinstance(progress, Execute):
             commands.steps.execute(progress.handle)
+            await asyncio.sleep(0)  # a function that ends at once: its result leaves with the command
         elif isinstance(progress, Cancelled):
             commands.notified = True
-        elif isinstance(progress, Waiting):
-            await self._channel.flush()
-            await self._channel.wait()
         elif not isinstance(progress, Completed):
             return False
+        return True
+
+    def _look(self) -> bool:
+        """Input has come during a wait: whether the attempt goes on. Half of all input completes nothing; a completion that the
+        handler alone waits for is shown here, a turn of the loop earlier.
+        """
+        commands = self._commands
+        assert commands is not None
+        if self._progress is not None or commands.refuses or commands.notified or not commands.branches().only_waits():
+            return True
+        try:
+            progress = self._machine.progress(commands.handles())
+        except MachineError as error:
+            commands.stop = error
+            return True
+        if isinstance(progress, Waiting):
+            return False
+        if isinstance(progress, Completed) and commands.show():
+            self._in_time()
+            self._shown = True
+        else:
+            self._progress = progress
         return True
 
     def _late(self) -> bool:

@@ -35,6 +35,10 @@ class Completions:
     def expect(self, handle: int, future: DurableFuture[Any], read: Read) -> None:
         self._open[handle] = (future, read)
 
+    @property
+    def outstanding(self) -> bool:
+        return bool(self._open)
+
     def handles(self) -> list[int]:
         """What is open, in the order of the commands."""
         return list(self._open)

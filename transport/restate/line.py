@@ -75,9 +75,7 @@ class Line(MainLine):
         self._last_due: dict[tuple[str, str], int] = {}  # ms, by service and key
         self._refused = 0
         self._sleeps: list[Sleep] = []
-        self.chain = chain_of(next((value for name, value in given.headers if name.lower() == CHAIN), ""))
-        if handler.mode == Mode.EXCLUSIVE:
-            self.chain.append(address(handler.service.name, given.key))
+        self._chain: list[str] | None = None
         limits = served.limits
         self.steps = Steps(machine, served.executor, limits.max_payload, wake, self._step_failed, limits.max_failure)
         self.musts: list[DurableFuture[Any]] = []  # the invocation does not end before them
@@ -113,6 +111,19 @@ class Line(MainLine):
     @property
     def reads_only(self) -> bool:
         return self._handler.shared
+
+    @property
+    def chain(self) -> list[str]:
+        """The exclusive objects that wait for a call of this handler, outermost first; the same in each attempt."""
+        if self._chain is None:
+            self._chain = []
+            for name, value in self._given.headers:
+                if name.lower() == CHAIN:
+                    self._chain = chain_of(value)
+                    break
+            if self._handler.mode == Mode.EXCLUSIVE:
+                self._chain.append(address(self._handler.service.name, self.key))
+        return self._chain
 
     def log_names(self) -> dict[str, str]:
         """`model.inside.Elsewhere`."""
@@ -225,7 +236,7 @@ class Line(MainLine):
     @property
     def expects(self) -> bool:
         """Whether any completion is outstanding."""
-        return bool(self._completions.handles())
+        return self._completions.outstanding
 
     def handles(self) -> list[int]:
         return self._completions.handles() or [CANCELLED]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 CANCELLED = 1  # the handle that is always open: the signal of a cancellation
 
@@ -26,8 +26,7 @@ Headers = Sequence[tuple[str, str]]
 Value = bytes | str | list[str] | Failure | None  # a payload, an invocation id, names of state, a failure, or nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):  # not a frozen dataclass: one is made for each attempt, and that takes three times as long
     """What an invocation was made with. `seed` is the same in each attempt."""
 
     invocation_id: str
@@ -37,8 +36,7 @@ class Input:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A step; `replayed` if the journal has its result."""
 
     handle: int
@@ -52,7 +50,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing goes on before more input comes, or the result of a step is proposed."""
+    """Nothing goes on before more input comes, or the result of a step is proposed. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)

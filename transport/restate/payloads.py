@@ -26,13 +26,10 @@ def body_of(target: HandlerDefinition, array: str) -> bytes:
     """The body of a call with these arguments, a JSON array."""
     if target.arity == 0:
         return b""
-    texts = [stable(codec, text) for codec, text in zip(target.codecs, split(array), strict=True)]
-    if target.arity > 1:
-        return join(texts).encode()
-    codec = target.codecs[0]
-    if codec.type is bytes:
-        return bytes(codec.decode(texts[0]))
-    return texts[0].encode()
+    if target.arity == 1:
+        codec, text = target.codecs[0], array[1:-1]
+        return bytes(codec.decode(text)) if codec.type is bytes else stable(codec, text).encode()
+    return join([stable(codec, text) for codec, text in zip(target.codecs, split(array), strict=True)]).encode()
 
 
 def encoded(codec: Codec, value: Any) -> bytes:

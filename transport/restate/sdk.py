@@ -151,6 +151,8 @@ class SdkMachine:
 
     def take(self, handle: int) -> Value:
         value = self._do(self._vm.take_notification, handle)
+        if type(value) is bytes:
+            return value
         if isinstance(value, self._sdk.PyFailure):
             return Failure(value.code, value.message, tuple(tuple(pair) for pair in value.metadata or ()))
         if isinstance(value, self._sdk.PyStateKeys):
@@ -161,10 +163,9 @@ class SdkMachine:
 
     def progress(self, handles: Iterable[int]) -> Progress:
         sdk = self._sdk
-        single = sdk.PyUnresolvedFuture.single
-        result = self._do(
-            self._vm.do_progress, sdk.PyUnresolvedFuture.first_completed([single(handle) for handle in handles])
-        )
+        singles = [sdk.PyUnresolvedFuture.single(handle) for handle in handles]
+        awaited = singles[0] if len(singles) == 1 else sdk.PyUnresolvedFuture.first_completed(singles)
+        result = self._do(self._vm.do_progress, awaited)
         kind = type(result)
         if kind is sdk.PyDoProgressAnyCompleted:
             return Completed()

@@ -121,6 +121,8 @@ class LazyState:
         """
         values = values_of(self.instance)
         definition = self._definition
+        if not values and len(self._held) == len(definition.fields):
+            return {}  # nothing was read, assigned or deleted
         changed: dict[str, str | None] = {}
         deleted: list[str] = []
         for name, value in values.items():

@@ -58,6 +58,10 @@ class StateCommands(Line):
 
     def flush(self) -> None:
         self._check_use()
+        self.record()
+
+    def record(self) -> None:
+        """What the handler has read or changed, before its next durable point."""
         if self._handler.shared:
             self.take_snapshot()
         else:

@@ -13,6 +13,7 @@ import msgspec
 CHAIN = "x-actors-chain"  # the exclusive objects that wait, `service/key`, outermost first
 LONGEST = 100  # objects; the outermost are dropped
 
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str]).decode
 
 
@@ -27,4 +28,5 @@ def chain_of(header: str) -> list[str]:
 
 def chain_text(chain: list[str]) -> str:
     """ASCII only, as headers must be."""
-    return json.dumps(chain[-LONGEST:], separators=(",", ":"))
+    text = _encode(chain[-LONGEST:])
+    return text.decode() if text.isascii() else json.dumps(chain[-LONGEST:], separators=(",", ":"))
