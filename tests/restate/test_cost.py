@@ -1,13 +1,19 @@
-"""What an attempt spends."""
+"""What an attempt spends: messages, looks at the machine, and objects that only the collector could free."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from actors import Context, VirtualObject, handler
-from actors.errors import InvocationCancelled
+from actors.errors import ActorsError, InvocationCancelled
+from actors.transport.restate.commands import Commands
 from tests.restate.fake_machine import Command, FakeMachine
-from tests.restate.machine_world import Invocation, World
+from tests.restate.machine_world import Answer, Invocation, World
 
 
 async def double(n: int) -> int:
@@ -37,6 +43,32 @@ class Spender(VirtualObject):
             return "cancelled"
         return "done"
 
+    @handler
+    async def keeps(self) -> None:
+        kept.append(self)
+
+
+kept: list[Spender] = []
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def answered(body: bytes) -> Answer:
+    return lambda invocation, command: body
+
+
+async def attempts() -> list[Commands]:
+    """Those in memory, once their tasks have had some turns to end."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return [one for one in gc.get_objects() if isinstance(one, Commands)]
+
 
 async def outputs(world: World, invocation: Invocation) -> list[bytes]:
     """The bodies of the response of one attempt that are not empty."""
@@ -65,6 +97,21 @@ async def test_the_result_of_a_short_step_leaves_with_its_command() -> None:
     async with World(Spender) as world:
         sent = await outputs(world, world.invocation("Spender", "a", "steps"))
     assert len(sent) == 3, "the step and its result; the state and the sleep; the outcome"
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("name", ["steps", "calls"])
+async def test_an_attempt_leaves_nothing_to_the_collector(name: str) -> None:
+    async with World(Spender, answer=answered(b"4")) as world:
+        assert await world.call("Spender", "a", name) == 4
+        assert await attempts() == []
+
+
+async def test_an_object_that_outlives_its_attempt_cannot_be_read() -> None:
+    async with World(Spender) as world:
+        await world.call("Spender", "a", "keeps")
+        with pytest.raises(ActorsError, match="is over"):
+            _ = kept.pop().n
 
 
 async def test_a_cancellation_is_not_lost_among_other_input() -> None:

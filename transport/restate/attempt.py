@@ -187,9 +187,7 @@ class Attempt:
             await self._run(commands, args)
         finally:
             self._in_time()
-            commands.over = True
-            commands.steps.stop()
-            commands.branches().end()
+            commands.leave()
 
     def _arguments(self, given: Input) -> tuple[tuple[Any, ...], dict[str, str]]:
         """The arguments, and the headers that the handler sees. Raises TerminalError."""

@@ -88,6 +88,10 @@ class Commands(StateCommands):
             self._context = Context(self)
         return self._context
 
+    def leave(self) -> None:
+        super().leave()
+        self._context = None
+
     def never(self) -> Awakeable[Any]:
         self._awakeables[0] = ""
         return Awakeable(self, 0, ANY)

@@ -72,6 +72,11 @@ class Completions:
             return (self._machine.take(handle),)
         return None
 
+    def drop(self) -> None:
+        """The attempt is over: nothing is shown any more."""
+        self._open.clear()
+        self._arrived.clear()
+
     def _arrive(self) -> None:
         for handle in list(self._open):
             if self._machine.completed(handle):

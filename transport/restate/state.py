@@ -14,6 +14,7 @@ from actors.model.decoding import ABSENT, decoded
 from actors.model.definitions import ServiceDefinition
 from actors.model.fields import FieldDefinition
 from actors.model.instances import guarded_class, reader_class, values_of, worker_class
+from actors.model.refusals import context_is_over
 from actors.model.virtual_object import Served
 from actors.serde.exactness import ATOMS
 from actors.serde.type_names import type_name
@@ -75,6 +76,11 @@ class LazyState:
 
     def stored(self) -> dict[str, str]:
         return {name: text for name, text in self.texts.items() if text is not None}
+
+    def leave(self) -> None:
+        """The attempt is over: code that still has the instance reads what was read before, and nothing else."""
+        self._read = _refused
+        self.instance = object.__new__(type(self.instance))
 
     # --- the keeper of the instance -----------------------------------------------------------------------------------------
 
@@ -186,3 +192,7 @@ class LazyState:
             f"{where} but is not declared, so it would be lost. Declare it in the class body: {name}: "
             f"{type_name(type(value))} = ..."
         )
+
+
+def _refused(name: str) -> str | None:
+    raise context_is_over()

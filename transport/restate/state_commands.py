@@ -44,6 +44,10 @@ class StateCommands(Line):
         self.state = LazyState(handler.service, classes.reader if handler.shared else classes.worker, self._stored)
         set_attempt(self.state.instance, self)
 
+    def leave(self) -> None:
+        super().leave()
+        self.state.leave()
+
     # --- state --------------------------------------------------------------------------------------------------------------
 
     def _stored(self, name: str) -> str | None:

@@ -79,6 +79,8 @@ class Steps:
     def stop(self) -> None:
         """The attempt is over: asynchronous functions are cancelled, those in threads end by themselves."""
         self._over = True
+        self._failed = _ignored
+        self._requested.clear()
         for task in self._running:
             task.cancel()
 
@@ -132,6 +134,9 @@ class Steps:
         except MachineError as ended:
             log.debug("The failure of the step %s came too late: %s", step.name, ended)
         self._wake()
+
+
+def _ignored(name: str, error: BaseException) -> None: ...
 
 
 def _called(function: Callable[[], Any]) -> Any:
