@@ -22,7 +22,8 @@ REPLICATED_LOG = "its own log, RocksDB"
 async def _opened(kind: str, service: str, folder: Path) -> AsyncIterator[AddAsync]:
     with ExitStack() as stack:
         server = await asyncio.to_thread(stack.enter_context, restate_server(folder / "restate"))
-        await asyncio.to_thread(server.register, stack.enter_context(endpoint(kind)))
+        url, _ = stack.enter_context(endpoint(kind))
+        await asyncio.to_thread(server.register, url)
         callers = HttpCallers(int(httpx.URL(server.ingress).port or 0), f"/{service}/{{key}}/add")
         yield callers.add
         callers.close()
