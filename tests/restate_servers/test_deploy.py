@@ -379,7 +379,8 @@ def test_a_schedule_fires_is_kept_and_is_withdrawn(releases: Releases) -> None:
     name = "Report/a/b/make at * * * * * * UTC"
     assert releases.deploy(first, url, "--json").json()["schedules"] == {name: "placed"}
     wait_until(lambda: len(ticks(releases)) >= 2)
-    assert len(set(ticks(releases))) == len(ticks(releases))
+    made = ticks(releases)  # once: on a slow machine another one comes meanwhile
+    assert len(set(made)) == len(made)
     assert releases.deploy(first, url, "--json").json()["schedules"] == {name: "kept"}
     dry = releases.deploy(second, releases.serve(second), "--dry-run", "--json").json()
     assert dry["schedules"] == {name: "withdrawn"}
