@@ -223,7 +223,8 @@ class Failing(VirtualObject):
         await ctx.object(Failing, str(ctx.uuid())).terminallyFailingCall(failure)
         return "not reached"
 
-    @handler(retry=RetryPolicy(initial_interval=0.01))
+    # While an endpoint is dead a server counts failed attempts too, and its pauses grow: more than a short life would be needed.
+    @handler(retry=RetryPolicy(initial_interval=0.01, max_interval=0.1))
     async def failingCallWithEventualSuccess(self, ctx: Context) -> int:
         attempts = _count(f"failing call {ctx.key}")
         if attempts < 4:
@@ -246,7 +247,7 @@ class Failing(VirtualObject):
             return count
 
         ctx_key = ctx.key
-        return await ctx.step(retry=RetryPolicy(initial_interval=0.01, max_attempts=None)).run(step)
+        return await ctx.step(retry=RetryPolicy(initial_interval=0.01, max_interval=0.1, max_attempts=None)).run(step)
 
     @handler
     async def sideEffectFailsAfterGivenAttempts(self, ctx: Context, attempts: int) -> int:
