@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from typing import Any, TypeVar
@@ -52,7 +52,7 @@ _TIMERS = "SELECT 1 FROM timer t JOIN invocation i ON i.seq = t.invocation WHERE
 class Machine:
     """See the module. Set `make`; then `start`, and `kill` or `stop` and `start`, any number of times; at last `close`.
 
-    Its apps are made of `parts`. `on_commit` is called after each commit, when it is durable and no caller has its answer. `changed`
+    Its apps are made of `parts`. `places` say where evicted handlers wait, by number of the invocation. `on_commit` is called after each commit, when it is durable and no caller has its answer. `changed`
     are the objects whose state an operator has set, by class and key; `purged` whether an operator has purged.
     """
 
@@ -61,6 +61,7 @@ class Machine:
         loop: VirtualLoop,
         chances: Chances,
         parts: Parts,
+        places: Mapping[int, str | None],
         start_ms: int = START_MS,
         secret: bytes = SECRET,
     ) -> None:
@@ -78,6 +79,7 @@ class Machine:
         self.on_commit: Callable[[], None] = lambda: None
         self.changed: set[tuple[str, str]] = set()
         self.purged = False
+        self.places = places
         self._parts = parts
         self._secret = secret
         self._up: list[asyncio.Future[None]] = []

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from actors.testing.failures import MisusedWorld, Stuck
 from actors.testing.loop import MOST_TURNS, VirtualLoop
-from actors.testing.waits import place_of, threads_note
+from actors.testing.places import place_of
+from actors.testing.waits import threads_note
 
 T = TypeVar("T")
 

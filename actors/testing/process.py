@@ -10,7 +10,8 @@ import contextvars
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from actors.attempt.invocation import Invocation
+from actors.attempt.invocation import Invocation, Running
+from actors.engine.memory.eviction import Eviction
 from actors.engine.operating.state_access import StateInfo
 from actors.engine.partition import Parts
 from actors.engine.progress import Progress
@@ -23,6 +24,7 @@ from actors.storage.sqlite.store import SqliteStore
 from actors.testing.chances import Chances
 from actors.testing.disk import Disk, InlineConnection
 from actors.testing.loop import PROCESS
+from actors.testing.places import place_of
 from actors.transport.served import App
 
 T = TypeVar("T")
@@ -184,8 +186,18 @@ class _FineTurns(_QuietTurns):
     ATTEMPTS = 1
 
 
-def paced(chances: Chances, fine: bool) -> Parts:
-    """The parts of an app whose facts reach the disk one by one, if `fine`, or in the batches that the chances make."""
+def paced(chances: Chances, fine: bool, places: dict[int, str | None]) -> Parts:
+    """The parts of an app whose facts reach the disk one by one, if `fine`, or in the batches that the chances make.
+
+    `places` receives where the handlers wait that are evicted, by number of the invocation.
+    """
+
+    class WatchedEviction(Eviction):
+        __slots__ = ()
+
+        def suspend(self, attempt: Running) -> None:
+            places[attempt.invocation.seq] = place_of(getattr(attempt, "_coroutine", None))
+            super().suspend(attempt)
 
     class PacedProgress(Progress):
         """A completion may be handed over before its handler goes on, as when a commit ends between the two."""
@@ -197,4 +209,4 @@ def paced(chances: Chances, fine: bool) -> Parts:
             if fine or chances.handed_over_at_once():
                 self._committer.kick()
 
-    return Parts(turns=_FineTurns if fine else _QuietTurns, progress=PacedProgress)
+    return Parts(eviction=WatchedEviction, progress=PacedProgress, turns=_FineTurns if fine else _QuietTurns)

@@ -12,7 +12,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from actors.errors import BadArguments
 from actors.testing.choices import Choices, parsed
@@ -88,14 +88,25 @@ class Simulation:
         found.shrinking = shrinker.tried
 
 
+@overload
+def simulate(test: F, /) -> F: ...
+
+
+@overload
 def simulate(
-    test: Any = None,
+    *, runs: int = RUNS, seed: int = 0, faults: Faults | None = None, also: Sequence[str] = ()
+) -> Callable[[F], F]: ...
+
+
+def simulate(
+    test: F | None = None,
+    /,
     *,
     runs: int = RUNS,
     seed: int = 0,
     faults: Faults | None = None,
     also: Sequence[str] = (),
-) -> Any:
+) -> F | Callable[[F], F]:
     """Run an async test with a world `runs` times, each time with choices drawn from a seed: `seed`, `seed + 1`, ...
 
     What may turn out one way or another: when the process is killed and how long it stays down, which step fails and whether before

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from actors.errors import BadArguments
 from actors.testing.choices import Choices, Unusual, parsed
@@ -53,8 +53,12 @@ class Sweep:
         return f"@crash_everywhere(also=[{text!r}])"
 
 
+@overload
+def crash_everywhere(test: F, /) -> F: ...
+
+
+@overload
 def crash_everywhere(
-    test: Any = None,
     *,
     crashes: int = 1,
     faults: Literal["crashes", "every kind"] = "crashes",
@@ -63,7 +67,21 @@ def crash_everywhere(
     compare: bool = True,
     ignore: Sequence[str] = (),
     also: Sequence[str] = (),
-) -> Any:
+) -> Callable[[F], F]: ...
+
+
+def crash_everywhere(
+    test: F | None = None,
+    /,
+    *,
+    crashes: int = 1,
+    faults: Literal["crashes", "every kind"] = "crashes",
+    downtime: float = 0,
+    most: int = MOST,
+    compare: bool = True,
+    ignore: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> F | Callable[[F], F]:
     """Run an async test with a world undisturbed, and once for each commit with the process killed before it, and after it.
 
     Each run has a world of its own. At the end of each, state and outcomes must be those of the undisturbed run, unless

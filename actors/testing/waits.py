@@ -5,48 +5,12 @@ Promise: each line names an invocation or the test, what it waits for, and the l
 
 from __future__ import annotations
 
-import os
-import sysconfig
 import threading
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any
 
-import actors
-from actors.attempt.invocation import Invocation
 from actors.model.names import address
 from actors.testing.machine import Machine
-
-_HERE = tuple(
-    {
-        os.path.dirname(os.path.abspath(actors.__file__)) + os.sep,
-        *(
-            os.path.realpath(os.path.join(os.path.dirname(actors.__file__), name)) + os.sep
-            for name in ("storage", "transport")
-        ),
-    }
-)
-_LIBRARY = (sysconfig.get_path("stdlib") + os.sep, "<frozen")
-
-
-def place_of(coroutine: Any) -> str | None:
-    """`order.py:17`: the line at which the user's code in a coroutine waits. None if none of it waits."""
-    found = None
-    while coroutine is not None:
-        frame: FrameType | None = (
-            getattr(coroutine, "cr_frame", None)
-            or getattr(coroutine, "gi_frame", None)
-            or getattr(coroutine, "ag_frame", None)
-        )
-        if frame is not None and is_users(frame.f_code.co_filename):
-            found = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    return found
-
-
-def is_users(filename: str) -> bool:
-    """Whether a file is neither of this package nor of Python's library."""
-    return not filename.startswith(_HERE) and not filename.startswith(_LIBRARY)
+from actors.testing.places import place_of
 
 
 def reasons(machine: Machine) -> Iterator[str]:
@@ -66,18 +30,18 @@ def reasons(machine: Machine) -> Iterator[str]:
         elif status == "paused":
             yield f"{name} is paused: {last_line(reason or '')}"
         else:
-            where = _place(resident.get(seq))
+            place = (
+                place_of(getattr(resident[seq].attempt, "_coroutine", None))
+                if seq in resident
+                else machine.places.get(seq)
+            )
+            where = f", at {place}" if place else ""
             yield from (f"{name} waits for {what}{where}." for what in _open_waits(machine, seq))
 
 
 def last_line(reason: str) -> str:
     lines = reason.strip().splitlines()
     return lines[-1] if lines else "no reason was recorded."
-
-
-def _place(invocation: Invocation | None) -> str:
-    place = place_of(getattr(invocation.attempt, "_coroutine", None)) if invocation is not None else None
-    return f", at {place}" if place is not None else ""
 
 
 def _open_waits(machine: Machine, seq: int) -> list[str]:

@@ -93,8 +93,9 @@ class World:
         self.choices = choices if choices is not None else Choices()
         self._chances = Chances(self.choices, faults, downtime)
         self._guard = Guard()
-        parts = self._guard.parts(paced(self._chances, fine))
-        self.machine = Machine(self.loop, self._chances, parts, start_ms, secret)
+        places: dict[int, str | None] = {}
+        parts = self._guard.parts(paced(self._chances, fine, places))
+        self.machine = Machine(self.loop, self._chances, parts, places, start_ms, secret)
         self.machine.on_commit = self._committed
         self._steps = StepFaults()
         self._watcher = WorldWatcher(self.machine.story, self._steps, self._chances, self.machine.disk.query)

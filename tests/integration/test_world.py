@@ -484,10 +484,10 @@ async def polls(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (waits_for_an_awakeable, r"Order/o1/checkout waits for an awakeable \(str\)\."),
+        (waits_for_an_awakeable, r"Order/o1/checkout waits for an awakeable \(str\), at test_world\.py:\d+\."),
         (waits_for_its_own_future, r"No invocation is open: it waits for something of its own\."),
         (waits_for_a_paused_order, r"Order/o1/breaks is paused: OSError: not today"),
-        (waits_for_a_promise, r"Signup/ada/run waits for the promise 'confirmed'\."),
+        (waits_for_a_promise, r"Signup/ada/run waits for the promise 'confirmed', at test_world\.py:\d+\."),
         (
             waits_in_the_mailbox,
             r"Order/o1/checkout waits for an awakeable.*\n.*Order/o1/add waits in the mailbox of Order/o1\.",
@@ -508,7 +508,7 @@ def test_a_test_that_would_hang_fails_and_says_who_waits(body: Callable[[World],
         with pytest.raises(Stuck, match=said) as stuck:
             world.run(body(world))
         line = body.__code__.co_firstlineno
-        (where,) = re.findall(r"test_world\.py:(\d+)", str(stuck.value).splitlines()[0])
+        where = re.findall(r"test_world\.py:(\d+)", str(stuck.value))[0]
         assert line < int(where) <= line + 2
     finally:
         world.close()
