@@ -105,6 +105,8 @@ class Machine:
             await process.until_killed(process.begin(process.app.start))
         except Killed:
             return
+        if process.dead:  # at a commit that its start had begun and did not wait for
+            return
         process.is_up = True
         self.process = process
         self.story.tell("process", f"{process.number} is up")

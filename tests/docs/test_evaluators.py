@@ -139,7 +139,7 @@ def test_each_port_of_a_document_becomes_one_free_port() -> None:
 
 
 def test_only_python_of_another_page_is_checked(tmp_path: Path) -> None:
-    page = parse(tmp_path / "page.md", "<!-- uses: docs/learn/prove-it.md pyproject.toml -->\n" + COUNTER)
+    page = parse(tmp_path / "page.md", "<!-- uses: docs/howto/testing.md pyproject.toml -->\n" + COUNTER)
     assert [module.path.name for module in types.write([page], tmp_path / "out")] == ["counter.py"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors import Context, Service, VirtualObject, handler
+from actors import Context, Service, VirtualObject, handler, schedule
 from actors.errors import BadArguments, WrongStatus
 from actors.testing import Faults, NotReproducible, World, WorldFailed, crash_everywhere, serves, simulate
 from actors.testing.choices import Choices
@@ -116,6 +116,26 @@ def test_each_other_fault_is_tried_alone() -> None:
     texts = [str(run.choices) for run in swept.failed]
     assert "step send_mail fails (1 before its effect, 2 after)=2" in texts
     assert "step send_mail fails (1 before its effect, 2 after)" not in texts  # it had no effect
+
+
+class Scheduled(VirtualObject):
+    ticks: int = 0
+
+    @schedule("0 3 * * *", key="daily")
+    @handler
+    async def tick(self) -> None:
+        self.ticks += 1
+
+
+def test_a_process_may_die_at_a_commit_of_its_start() -> None:
+    async def body(world: World) -> None:
+        await world.serve(Scheduled, Account)
+        assert await world.object(Account, "a").add(1) == 1
+        await world.pass_time(days=2)
+        assert world.look(Scheduled, "daily").ticks == 2
+
+    swept = Sweep().run(body)
+    assert swept.failed == [] and "Scheduled/daily/tick scheduled" in swept.base.story.lines()[0]
 
 
 def test_a_long_sweep_leaves_points_out_and_says_so() -> None:
@@ -275,14 +295,14 @@ def test_each_outcome_of_a_choice_is_chosen() -> None:
     [
         lambda: crash_everywhere(crashes=3),
         lambda: crash_everywhere(crashes=True),
-        lambda: crash_everywhere(faults="some"),  # type: ignore[arg-type]
+        lambda: crash_everywhere(faults="some"),  # type: ignore[call-overload]
         lambda: crash_everywhere(most=0),
         lambda: crash_everywhere(downtime=-1),
         lambda: crash_everywhere(also=["x=0"]),
         lambda: simulate(runs=0),
-        lambda: simulate(runs=1.5),  # type: ignore[arg-type]
+        lambda: simulate(runs=1.5),  # type: ignore[call-overload]
         lambda: simulate(seed=-1),
-        lambda: simulate(faults=0.5),  # type: ignore[arg-type]
+        lambda: simulate(faults=0.5),  # type: ignore[call-overload]
         lambda: simulate(also=[";"]),
         lambda: Faults(crash=1.5),
         lambda: Faults(step=True),
