@@ -16,6 +16,7 @@ Not seen: functions that C code calls (`map(time.ctime, ...)`, `functools.partia
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import sysconfig
@@ -134,6 +135,8 @@ def _seen(frame: FrameType | None, source: Source) -> None:
             break
         if kind is _RUNTIME or kind is _IMPORT:
             return  # also a step that an executor runs at once, and what the runtime calls of a user's class
+        if code.co_name == "__del__" or _is_of_collector(code):
+            return  # the collector calls it, at whichever line it happens to run
         if kind is _LIBRARY:
             module = frame.f_globals.get("__name__", "").partition(".")[0]
             if module in WITHOUT_EFFECT:
@@ -153,6 +156,14 @@ def _seen(frame: FrameType | None, source: Source) -> None:
         return
     stepping: _Stepped = frame.f_locals["self"]
     stepping.guard._report(stepping.handler, source, at, inner)
+
+
+def _is_of_collector(code: CodeType) -> bool:
+    """Whether the garbage collector calls this code when it begins and ends."""
+    return any(
+        code is getattr(callback, "__code__", None) or code is getattr(type(callback).__call__, "__code__", None)
+        for callback in gc.callbacks
+    )
 
 
 def _profile(frame: FrameType, event: str, function: Any) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,8 @@ from actors.testing import Faults, NotReproducible, World, WorldFailed, crash_ev
 from actors.testing.choices import Choices
 from actors.testing.simulation import Simulation
 from actors.testing.sweep import Sweep
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def send_mail(to: str) -> None: ...
@@ -227,6 +233,31 @@ def test_a_simulation_finds_shrinks_and_gives_the_failure_again() -> None:
     assert again.failure() == (AssertionError, "money is not conserved")
     assert again.story.digest() == found.failed.story.digest()
     assert f"shrunk to {len(found.failed.choices.unusual)}" in found.explanation()
+
+
+HISTORIES = """
+from tests.integration.test_sweeps import Choices, Simulation, at_least_once, cancelled
+for body in (cancelled, at_least_once):
+    for seed in range(12):
+        run = Simulation().once(body, Choices(seed=seed))
+        print(seed, len(run.story), run.story.digest(), run.choices)
+"""
+
+
+def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
+    told = set()
+    for hash_seed in ("0", "1", "4711"):
+        ended = subprocess.run(
+            [sys.executable, "-c", HISTORIES],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        told.add(ended.stdout)
+    assert len(told) == 1 and len(told.pop().splitlines()) == 24
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 7))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -761,3 +762,97 @@ def test_worlds_share_nothing_not_even_a_step_that_was_cut_off() -> None:
             world.finish()
         finally:
             world.close()
+
+
+async def test_what_is_called_on_a_dead_app_does_not_reach_the_disk(world: World) -> None:
+    await world.serve(Counter)
+    dead = world.app
+    await world.crash()
+    abandoned = asyncio.ensure_future(_awaited(dead.object(Counter, "c").add()))
+    await world.settle()
+    assert world.look(Counter, "c").n == 0 and not abandoned.done()
+    assert await world.object(Counter, "c").add() == 1
+    abandoned.cancel()
+
+
+async def _awaited(call: Any) -> Any:
+    return await call
+
+
+def test_a_handler_that_reads_the_clock_fails_the_test_with_the_line() -> None:
+    class Dated(VirtualObject):
+        at: float = 0
+
+        @handler
+        async def open(self) -> None:
+            self.at = time.time()
+
+    async def body(world: World) -> None:
+        await world.serve(Dated)
+        await world.object(Dated, "d").open()
+
+    said = finished(body)
+    assert "Dated.open calls time.time() outside of a step, at test_world.py:" in said and "Use ctx.now()" in said
+    assert "Dated/d/open" in said  # and the replay witness: its state is not what the code gives
+
+
+def test_state_that_the_code_does_not_explain_fails_the_test() -> None:
+    seen: list[int] = []
+
+    class Remembers(VirtualObject):
+        n: int = 0
+
+        @handler
+        async def visit(self) -> int:
+            seen.append(1)
+            self.n = len(seen)
+            return self.n
+
+    async def body(world: World) -> None:
+        await world.serve(Remembers)
+        await world.object(Remembers, "r").visit()
+
+    assert "Remembers/r/visit" in finished(body)
+
+
+async def test_a_witness_that_is_excused_is_not_asked(world: World) -> None:
+    class Timed(VirtualObject):
+        at: float = 0
+
+        @handler
+        async def open(self) -> None:
+            self.at = time.time()
+
+    world.unchecked("guard", "replay")
+    await world.serve(Timed)
+    await world.object(Timed, "t").open()
+
+
+async def test_state_that_an_operator_has_set_is_no_finding(world: World) -> None:
+    await world.serve(Counter)
+    await world.object(Counter, "c").add()
+    await world.app.patch_state(Counter, "c", set={"n": 7})
+    assert await world.object(Counter, "c").add() == 8
+
+
+async def test_what_ran_before_a_deployment_is_explained_by_its_own_classes(world: World) -> None:
+    class Old(VirtualObject, name="Changing"):
+        n: int = 0
+
+        @handler
+        async def add(self) -> int:
+            self.n += 1
+            return self.n
+
+    class New(VirtualObject, name="Changing"):
+        n: int = 0
+
+        @handler
+        async def add(self) -> int:
+            self.n += 10
+            return self.n
+
+    await world.serve(Old)
+    assert await world.object(Old, "c").add() == 1
+    await world.serve(New)
+    assert await world.object(New, "c").add() == 11

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import gzip
 import io
 import logging
@@ -816,3 +817,33 @@ def test_findings_are_plain_values() -> None:
     finding = Finding("Offer.open", "time.time", "/code/shop.py", 137, "ctx.now()")
     assert str(finding) == "Offer.open calls time.time() outside of a step, at shop.py:137. Use ctx.now()."
     assert finding == Finding("Offer.open", "time.time", "/code/shop.py", 137, "ctx.now()")
+
+
+class Cyclic:
+    """Garbage that only the collector finds, and that reads the clock when it goes."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        time.time()
+
+
+class Collecting(VirtualObject):
+    @handler
+    async def collect(self) -> None:
+        Cyclic()
+        gc.collect()
+
+
+async def test_what_the_garbage_collector_calls_is_not_reported() -> None:
+    def timed(phase: str, info: dict[str, int]) -> None:
+        time.perf_counter()
+
+    gc.callbacks.append(timed)
+    try:
+        async with watched(Collecting) as (world, guard):
+            await world.app.object(Collecting, "c").collect()
+    finally:
+        gc.callbacks.remove(timed)
+    assert guard.findings == []
