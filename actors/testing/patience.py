@@ -31,7 +31,7 @@ class _Waiter:
 
 class Patience:
     """Runs the body of a test on the loop. `goes_on` says whether something goes on by itself that takes time, `only_ticks` whether
-    nothing but schedules is due at any time, `reasons` who waits for what in the app.
+    nothing but schedules is due at any time, `reasons` who waits for what in the app. `commits` is the number of commits so far.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Patience:
         self._failure: Exception | None = None  # that takes the place of the cancellation of the body
         self._settling: list[asyncio.Future[None]] = []
         self._waiters: list[_Waiter] = []
+        self.commits = 0
         self._jumps = 0
         self._waits_since = (0, "")
         loop.at_rest, loop.polls = self._at_rest, self._polls
@@ -103,6 +104,7 @@ class Patience:
 
     def committed(self) -> None:
         """To be called after each commit."""
+        self.commits += 1
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.commit.done():

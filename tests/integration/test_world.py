@@ -353,6 +353,22 @@ async def test_each_awakeable_is_handed_out_once_then_the_oldest_again(world: Wo
     assert {(await world.awakeable()).key for _ in range(4)} == {"a"}
 
 
+def test_an_awakeable_made_while_awakeables_are_read_is_found() -> None:
+    world = World(Choices.of("read takes ms; read takes ms #2"))
+    try:
+
+        async def body() -> None:
+            await world.serve(Order)
+            sent = await world.object(Order, "o1").checkout.send(9.90)
+            await (await world.awakeable()).resolve("approved")
+            assert await sent.result() == "approved"
+
+        world.run(body())
+        world.finish()
+    finally:
+        world.close()
+
+
 async def test_an_awakeable_is_waited_for_until_it_is_there(world: World) -> None:
     await world.serve(Order)
     waits = asyncio.ensure_future(world.awakeable(Order, "late"))
