@@ -172,14 +172,35 @@ class PacedApp(App):
         await super().purge(id)
 
 
-class _QuietTurns(Turns):
-    """No warning of a slow turn: a debugger may be in charge."""
+class _PacedTurns(Turns):
+    """With `prompt`, the open batch is handed over before the next handler goes on.
 
-    __slots__ = ()
+    No warning of a slow turn: a debugger may be in charge.
+    """
+
+    __slots__ = ("prompt",)
     SLOW_S = float("inf")
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.prompt = False
 
-class _FineTurns(_QuietTurns):
+    def _turn(self) -> None:
+        self._hand_over()
+        super()._turn()
+
+    def run_now(self, attempt: Running, run: Callable[[], None]) -> None:
+        if not self.in_turn:
+            self._hand_over()
+        super().run_now(attempt, run)
+
+    def _hand_over(self) -> None:
+        prompt, self.prompt = self.prompt, False
+        if prompt:
+            self._after()
+
+
+class _FineTurns(_PacedTurns):
     """One attempt makes a turn, so that what two attempts do is in two commits."""
 
     __slots__ = ()
@@ -200,13 +221,17 @@ def paced(chances: Chances, fine: bool, places: dict[int, str | None]) -> Parts:
             super().suspend(attempt)
 
     class PacedProgress(Progress):
-        """A completion may be handed over before its handler goes on, as when a commit ends between the two."""
+        """A completion may be handed over before its handler goes on, as when a commit ends between the two.
+
+        Not here and now: what the runtime records without an await in between is in one batch, and no crash can divide it.
+        """
 
         __slots__ = ()
 
         def tell(self, invocation: Invocation, entry: Entry) -> None:
             super().tell(invocation, entry)
             if fine or chances.handed_over_at_once():
-                self._committer.kick()
+                assert isinstance(self._turns, _PacedTurns)
+                self._turns.prompt = True
 
-    return Parts(eviction=WatchedEviction, progress=PacedProgress, turns=_FineTurns if fine else _QuietTurns)
+    return Parts(eviction=WatchedEviction, progress=PacedProgress, turns=_FineTurns if fine else _PacedTurns)
