@@ -53,12 +53,18 @@ class Shrinker:
 
     def _smaller(self, given: Given) -> Given:
         for at in range(len(given)):
-            for value in (1, given[at].value // 2, given[at].value - 1) if at < len(given) else ():
-                if 0 < value < given[at].value:
-                    better = self._try((*given[:at], replace(given[at], value=value), *given[at + 1 :]))
-                    if better is not None and len(better) == len(given):
-                        given = better
-                        break
+            # Down to 1, else by as much as still fails: a duration is a value of thousands, too many to try one by one.
+            less = given[at].value - 1 if at < len(given) else 0
+            while less:
+                value = given[at].value - less
+                better = (
+                    self._try((*given[:at], replace(given[at], value=value), *given[at + 1 :])) if value > 0 else None
+                )
+                if better is not None and len(better) == len(given):
+                    given = better
+                    less = min(less, given[at].value - 1)
+                else:
+                    less //= 2
         return given
 
     def _try(self, candidate: Given) -> Given | None:

@@ -92,3 +92,13 @@ def test_a_candidate_that_turns_out_longer_is_not_taken() -> None:
         Unusual("a"),
         Unusual("b"),
     )
+
+
+@given(st.integers(1, 100_000), st.integers(0, 100_000))
+def test_a_large_value_is_made_as_small_as_still_fails(needed: int, more: int) -> None:
+    def fails(candidate: tuple[Unusual, ...]) -> tuple[Unusual, ...] | None:
+        return candidate if candidate and candidate[0].value >= needed else None
+
+    shrinker = Shrinker(fails, monotonic=lambda: 0.0)
+    assert shrinker.shrunk((Unusual("ms", 1, needed + more),)) == (Unusual("ms", 1, needed),)
+    assert shrinker.tried < 60
