@@ -23,8 +23,8 @@
 | each day has 24 hours                        |          |          |          | found    |
 | a late tick is booked on its own day         |          |          | found    | found    |
 | a deadline passes while no process runs      |          |          | found    | found    |
-| it looks, then takes                         |          |          |          | found    |
-| it reads, computes and writes                |          |          |          | found    |
+| it looks and then takes                      |          |          |          | found    |
+| it reads and then writes a sum               |          |          |          | found    |
 | a shared handler decides                     |          |          |          | found    |
 | two objects call each other                  |          |          |          | found    |
 | one idempotency key for several requests     |          |          |          | found    |

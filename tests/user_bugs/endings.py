@@ -8,7 +8,7 @@ from typing import Any
 
 from actors import Context, RetryPolicy, Service, TerminalError, VirtualObject, handler, migration
 from actors.errors import InvocationCancelled, WrongStatus
-from actors.testing import World
+from actors.testing import Faults, World
 from tests.user_bugs import outside
 from tests.user_bugs.corpus import Bug
 from tests.user_bugs.outside import charge, mail
@@ -254,6 +254,7 @@ BUGS: list[Bug[Any]] = [
         FixedApproval,
         approves,
         {"sweep": "not one mail", "simulate": "not one mail"},
+        faults=Faults(crash=0.1),
     ),
     Bug(
         "a compensation is lost when it is cancelled",

@@ -291,7 +291,7 @@ async def places_some_order(world: World, cls: type[Order]) -> None:
 
 BUGS: list[Bug[Any]] = [
     Bug(
-        "it looks, then takes",
+        "it looks and then takes",
         Cart,
         FixedCart,
         one_cart_buys,
@@ -299,7 +299,7 @@ BUGS: list[Bug[Any]] = [
         thorough=two_carts_buy,
     ),
     Bug(
-        "it reads, computes and writes",
+        "it reads and then writes a sum",
         Clerk,
         FixedClerk,
         one_clerk_raises,

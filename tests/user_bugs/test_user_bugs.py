@@ -19,6 +19,8 @@ from tests.user_bugs.corpus import MOST, RUNS, Bug, again, run_plain
 SEEDS = int(os.environ.get("SEEDS", "50"))  # of the twins
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
+# What only the guard sees is a line of code, which other seeds do not change.
+SEEDED = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS if {*bug.found_by} - {"guard"}]
 
 
 def found_by(*tools: str) -> list[Any]:
@@ -73,7 +75,7 @@ def test_the_fixed_twin_passes_at_all_points_of_a_sweep(bug: Bug[Any]) -> None:
     assert not swept.failed, swept.explanation()
 
 
-@pytest.mark.parametrize("bug", ALL)
+@pytest.mark.parametrize("bug", SEEDED)
 def test_the_fixed_twin_passes_with_all_seeds(bug: Bug[Any]) -> None:
     simulated = bug.simulation(SEEDS).run(bug.searching(bug.fixed, *WITNESSES))
     assert simulated.failed is None, f"{simulated.failed.error!r}\n{simulated.explanation()}"
