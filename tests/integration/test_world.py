@@ -783,12 +783,18 @@ def test_worlds_share_nothing_not_even_a_step_that_was_cut_off() -> None:
 async def test_what_is_called_on_a_dead_app_does_not_reach_the_disk(world: World) -> None:
     await world.serve(Counter)
     dead = world.app
+    sent = dead.object(Counter, "c").add.send()
     await world.crash()
-    abandoned = asyncio.ensure_future(_awaited(dead.object(Counter, "c").add()))
+    abandoned = [
+        asyncio.ensure_future(dead.describe(sent.id)),
+        asyncio.ensure_future(_awaited(dead.object(Counter, "c").add())),
+    ]
     await world.settle()
-    assert world.look(Counter, "c").n == 0 and not abandoned.done()
+    assert world.query("SELECT count(*) FROM invocations") == [(0,)]
+    assert not any(call.done() for call in abandoned)
     assert await world.object(Counter, "c").add() == 1
-    abandoned.cancel()
+    for call in abandoned:
+        call.cancel()
 
 
 async def _awaited(call: Any) -> Any:
