@@ -175,7 +175,7 @@ class OutcomeStore(SqliteStore):
     async def commit(self, batch: Batch) -> None:
         await super().commit(batch)
         if self._enough is not None:
-            self._missing -= sum(row[5] >= Status.SUCCEEDED for row in batch.plain)
+            self._missing -= sum(row[5] >= Status.SUCCEEDED for row in batch.plain) + len(batch.ended)
             if self._missing <= 0:
                 self._enough.set_result(time.perf_counter())
                 self._enough = None

@@ -138,11 +138,16 @@ class Floor:
 
     def ended(self, accepted: Accepted, outcome: str, value: Any) -> asyncio.Future[Any]:
         """Append the outcome of a call. The future gets `value` once the outcome is durable."""
-        self._write_row(accepted, Status.SUCCEEDED, time.time_ns() // 1_000_000, outcome)
+        ended_ms = time.time_ns() // 1_000_000
+        if (
+            accepted.written_in == self._number
+        ):  # a row that changes twice in a batch is written once, in its final form
+            self._write_row(accepted, Status.SUCCEEDED, ended_ms, outcome)
+        else:
+            self._ended.append((accepted.seq, Status.SUCCEEDED, ended_ms, outcome))
         return self.durable(value)
 
     def _write_row(self, of: Accepted, status: int, ended_ms: int | None, outcome: str | None) -> None:
-        """Write the call's row. A row that changes twice in a batch is written once, in its final form."""
         if of.written_in != self._number:
             of.written_in, of.place = self._number, len(self._invocations)
             self._invocations.append(())
@@ -165,6 +170,7 @@ class Floor:
     def _begin_batch(self) -> None:
         self._number += 1
         self._invocations: list[tuple[Any, ...]] = []
+        self._ended: list[tuple[Any, ...]] = []
         self._journal: list[tuple[Any, ...]] = []
         self._state: dict[tuple[str, str, str], str] = {}  # a field assigned ten times in a batch is written once
         self._replies: list[tuple[asyncio.Future[Any], Any]] = []
@@ -179,6 +185,7 @@ class Floor:
                 journal=self._journal,
                 state=state,
                 reserve_to=self._reserve_to,
+                ended=self._ended,
             )
             replies = self._replies
             self._begin_batch()

@@ -44,6 +44,7 @@ class MeasuredStore(SqliteStore):
             tables: tuple[Sequence[tuple[object, ...]], ...] = (
                 batch.invocations,
                 batch.plain,
+                batch.ended,
                 batch.state,
                 batch.journal,
                 batch.timers,

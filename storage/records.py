@@ -81,6 +81,15 @@ class PlainRow(NamedTuple):
     outcome: str | None
 
 
+class EndedRow(NamedTuple):
+    """The end of an invocation that an earlier batch holds, of which nothing else has changed."""
+
+    seq: int
+    status: int
+    ended_ms: int
+    outcome: str
+
+
 class PlaceRow(NamedTuple):
     """Which object an open invocation belongs to."""
 
@@ -162,6 +171,7 @@ class Batch:
     tries: list[tuple[Any, ...]] = field(
         default_factory=list
     )  # (ref, before, invocation, idx) of steps that have failed
+    ended: list[tuple[Any, ...]] = field(default_factory=list)  # EndedRow
 
 
 WorkflowFact = tuple[str, tuple[Any, ...]]  # one of storage.database.WORKFLOW_FACTS and its parameters

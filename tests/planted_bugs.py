@@ -1268,10 +1268,10 @@ BUGS = [
     Bug(
         "the last batch's messages are lost",
         "actors/engine/committer.py",
-        "            if invocation.extras is None:\n",
+        "            if invocation.extras is not None:\n",
         "            if invocation.parent is not None and invocation.status == 1 and len(self.journal) > 2:\n"
         "                continue\n"
-        "            if invocation.extras is None:\n",
+        "            if invocation.extras is not None:\n",
         test="tests/integration/test_failure_matrix.py",
     ),
     Bug(
@@ -2318,6 +2318,20 @@ BUGS = [
         test="tests/storage/test_batches.py::test_a_batch_of_one_statement_stopped_at_any_moment_leaves_nothing_of_it",
     ),
     Bug(
+        "the second of two entries in one place replaces the first",
+        "storage/sqlite/packed.py",
+        "    if len(others) + together < len(rows):",
+        "    if False:",
+        test="tests/storage/test_batches.py::test_two_entries_in_one_place_of_a_journal_are_refused",
+    ),
+    Bug(
+        "a delayed message that ends in the batch it is delivered in keeps the place of its due time",
+        "actors/engine/committer.py",
+        "            elif stored > _SCHEDULED and status",
+        "            elif stored >= _SCHEDULED and status",
+        test="tests/unit/engine/test_batch.py::test_of_an_invocation_that_the_disk_has_only_the_end_is_written",
+    ),
+    Bug(
         "a large state write is put into JSON to be recorded",
         "storage/sqlite/packed.py",
         ' and len(value or "") + len(before or "") <= LARGE:',
@@ -2327,8 +2341,8 @@ BUGS = [
     Bug(
         "a packed state write loses the text before it",
         "storage/sqlite/packed.py",
-        "writes[kind, name, ref].append((invocation, idx, value, before, at_ms))",
-        "writes[kind, name, ref].append((invocation, idx, value, None, at_ms))",
+        "= value, before, at_ms",
+        "= value, None, at_ms",
         test="tests/storage/test_batches.py::test_the_entries_of_one_statement_are_those_of_many",
     ),
     Bug(

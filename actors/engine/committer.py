@@ -17,13 +17,15 @@ from actors.engine.histogram import Durations
 from actors.engine.unanswered import may_have_been_done, refuse
 from actors.errors import AppNotRunning, TerminalError
 from actors.storage.errors import StorageError
-from actors.storage.records import Batch
+from actors.storage.records import Batch, Status
 
 if TYPE_CHECKING:
     from actors.engine.clock import Clock
     from actors.storage.port import Store
     from actors.storage.records import WorkflowFact
 
+# A global is read at half the cost of a class attribute.
+_SCHEDULED, _SUCCEEDED = Status.SCHEDULED, Status.SUCCEEDED
 
 TURNS_OF_PROMPT = (
     6  # of the loop: an async step runs, its result arrives, its handler goes on, who was answered asks again
@@ -101,13 +103,17 @@ class OpenBatch:
             else:
                 cleared.append(key)
         plain: list[tuple[Any, ...]] = []
+        ended: list[tuple[Any, ...]] = []
         rows: list[tuple[Any, ...]] = []
         for invocation in self.invocations:
-            invocation.stored_status = invocation.status
-            if invocation.extras is None:
-                plain.append(invocation.plain_row())
-            else:
+            stored, status = invocation.stored_status, invocation.status
+            invocation.stored_status = status
+            if invocation.extras is not None:
                 rows.append(invocation.row())
+            elif stored > _SCHEDULED and status >= _SUCCEEDED:  # its place in the mailbox is in the file already
+                ended.append((invocation.seq, status, invocation.ended_ms, invocation.outcome))
+            else:
+                plain.append(invocation.plain_row())
         return Batch(
             self.number,
             rows,
@@ -125,6 +131,7 @@ class OpenBatch:
             self.answered,
             self.workflows,
             list(self.tries.values()),
+            ended,
         )
 
 

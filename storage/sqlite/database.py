@@ -41,6 +41,7 @@ _PLAIN = (
     "status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms, outcome = excluded.outcome",
     13,
 )
+_ENDED = "UPDATE invocation SET status = ?2, ended_ms = ?3, outcome = ?4 WHERE seq = ?1"
 _JOURNAL = ("INSERT INTO journal_entry VALUES {}", 8)
 _STATE = ("INSERT INTO object_state VALUES {} ON CONFLICT DO UPDATE SET value = excluded.value", 4)
 _TIMER = ("INSERT INTO timer VALUES {}", 4)
@@ -116,6 +117,8 @@ class WriterConnection(sqlite3.Connection):
                 self.execute(*statement)
             self._insert(_PLAIN, whole.plain)
             self._insert(_INVOCATION, batch.invocations)
+            if whole.ended:
+                self.executemany(_ENDED, whole.ended)
             self._insert(_STATE, whole.state)
             self._insert(_JOURNAL, whole.journal)
             self._insert(_TIMER, batch.timers)

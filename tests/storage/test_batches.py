@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from actors.storage import Batch, Flag, InvocationRow, Status, StorageError, TimerRow
+from actors.storage import Batch, Flag, InvocationRow, JournalRow, Status, StorageError, TimerRow
 from actors.storage.sqlite.database import WriterConnection
 from actors.storage.sqlite.packed import SETUP, PackedBatch, packed
 from actors.storage.sqlite.schema import steps
@@ -83,7 +83,10 @@ ONE_STATEMENT: dict[str, Any] = {
         *[entry(2, 1, 20, value='"text"', ref=1), entry(2, 2, 21, value="{}", ref=4), entry(1, 1, 22)],
         *[entry(1, 2, 1, name="n", value='"new"', before='"old"', ref=3), entry(2, 3, 1, name="n", value='"ü"')],
         *[entry(1, 3, 2, name="n", before="1"), entry(2, 4, 18, name="m", value='[[1,"","x"]]', before="ab cd")],
+        *[entry(1, 4, 5, name="int"), entry(1, 5, 3, name="\x00"), entry(2, (1 << 20) - 1, 3, name="charge")],
+        *[entry((1 << 43) - 1, 1, 3, name="charge"), entry((1 << 43) - 1, 2, 20, ref=1)],
     ],
+    "ended": [(7, Status.SUCCEEDED, AT_MS, "1"), (8, Status.FAILED, AT_MS, '{"code":500}')],
 }
 
 
@@ -107,12 +110,14 @@ async def test_what_ends_and_answers_is_one_statement_and_the_rest_needs_more() 
     }
     long = '"' + "x" * 2000 + '"'
     for other in (
-        entry(2, 5, 3, name="charge"),
+        entry(2, 5, 6, name="Order/k/add", ref=3, value="[1]"),
+        entry(2, 5, 20, ref=1, value=long),
         entry(2, 5, 1, name="n", value=long),
         entry(2, 5, 2, name="n", before=long),
+        entry(2, 1 << 20, 3, name="n"),
     ):
         assert not packed(batch(**{**ONE_STATEMENT, "journal": [*ONE_STATEMENT["journal"], other]})).alone()
-    assert {*more, "number", "state"} == set(Batch.__dataclass_fields__)
+    assert {*more, "number", "state", "ended"} == set(Batch.__dataclass_fields__)
     assert not any(packed(batch(**{**ONE_STATEMENT, name: value})).alone() for name, value in more.items())
 
 
@@ -124,6 +129,29 @@ async def test_the_entries_of_one_statement_are_those_of_many(tmp_path: Path) ->
             await many.commit(batch(number, journal=[each], timers=[(number, 1, 1, 1)]))
         query = "SELECT * FROM journal_entry ORDER BY invocation, idx"
         assert await one.query(query) == await many.query(query) == sorted(journal)
+
+
+@pytest.mark.parametrize("twice", [entry(1, 1, name="charge"), entry(1, 1, 20, ref=1), entry(1, 1, 1, name="n")])
+async def test_two_entries_in_one_place_of_a_journal_are_refused(twice: JournalRow, tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        with pytest.raises(StorageError, match="UNIQUE"):
+            await store.commit(batch(journal=[twice, twice]))
+        await store.commit(batch(2, journal=[twice]))
+        assert await store.journal(1) == [twice]
+
+
+@pytest.mark.parametrize("outcome", ['"text"', '"\\u0000"', "\x00"])
+async def test_the_end_of_an_invocation_changes_its_row_and_no_other(outcome: str, tmp_path: Path) -> None:
+    open_ones = [invocation(n, status=Status.BLOCKED, parent=9, parent_index=2) for n in (1, 2, 3)]
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(1, plain=[plain(row) for row in open_ones]))
+        ended = [(1, Status.SUCCEEDED, AT_MS + 1, outcome), (3, Status.FAILED, AT_MS + 2, "{}")]
+        await store.commit(batch(2, ended=ended))
+        assert await store.query("SELECT * FROM invocation ORDER BY seq") == [
+            open_ones[0]._replace(status=Status.SUCCEEDED, ended_ms=AT_MS + 1, outcome=outcome),
+            open_ones[1],
+            open_ones[2]._replace(status=Status.FAILED, ended_ms=AT_MS + 2, outcome="{}"),
+        ]
 
 
 async def test_a_large_text_of_state_is_bound_as_it_is_and_the_others_are_packed(tmp_path: Path) -> None:
@@ -510,7 +538,7 @@ def test_a_batch_of_one_statement_stopped_at_any_moment_leaves_nothing_of_it(wri
     assert whole.alone()
     assert stopped_after_each_step(writer, whole) > 200
     after = contents(writer)
-    assert [len(after[table]) for table in TABLES] == [2, 7, 2, 0, 0, 2]
+    assert [len(after[table]) for table in TABLES] == [2, len(ONE_STATEMENT["journal"]), 2, 0, 0, 2]
 
 
 def stopped_after_each_step(writer: WriterConnection, whole: PackedBatch) -> int:

@@ -142,6 +142,9 @@ class Model:
                     failing_since_ms=row.failing_since_ms,
                 )
             self.invocations[row.seq] = row
+        for seq, status, ended_ms, outcome in batch.ended:
+            known = self.invocations[seq]
+            self.invocations[seq] = known._replace(status=status, ended_ms=ended_ms, outcome=outcome)
         for values in batch.journal:
             self.journal[values[0], values[1]] = JournalRow(*values)
         for service, key, name, text in batch.state:
@@ -228,6 +231,15 @@ def facts(draw: st.DrawFn, model: Model) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 @st.composite
+def ends(draw: st.DrawFn, model: Model, written: set[int]) -> list[tuple[Any, ...]]:
+    """Ends of invocations that earlier batches hold, and that have no other row in this batch."""
+    there = sorted(set(model.invocations) - written)
+    ended = draw(st.lists(st.sampled_from(there), max_size=4, unique=True)) if there else []
+    statuses = st.sampled_from((Status.SUCCEEDED, Status.FAILED))
+    return [(seq, draw(statuses), draw(SMALL), draw(TEXT)) for seq in ended]
+
+
+@st.composite
 def histories(draw: st.DrawFn) -> list[Batch]:
     """Batches a runtime could hand over: no journal entry or timer twice, no two positions the same."""
     model, batches = Model(), []
@@ -238,6 +250,7 @@ def histories(draw: st.DrawFn) -> list[Batch]:
         simple = draw(st.integers(0, len(rows)))
         batch.plain = [plain(row) for row in rows[:simple]]
         batch.invocations = [*rows[simple:]]
+        batch.ended = draw(ends(model, {row.seq for row in rows}))
         entries = journal_rows().filter(lambda row: (row.invocation, row.idx) not in model.journal)
         batch.journal = [*draw(st.lists(entries, max_size=6, unique_by=lambda row: (row.invocation, row.idx)))]
         addresses = draw(st.lists(st.tuples(SERVICES, KEYS, NAMES), max_size=6, unique=True))

@@ -71,6 +71,19 @@ def test_invocations_with_and_without_extras_are_apart() -> None:
     assert sealed.plain == [plain.plain_row()] and sealed.invocations == [rare.row()]
 
 
+def test_of_an_invocation_that_the_disk_has_only_the_end_is_written() -> None:
+    batch, ended, delayed, stopped = OpenBatch(2), invocation(1), invocation(2), invocation(3)
+    batch.invocations += [ended, delayed, stopped]
+    ended.stored_status = stopped.stored_status = Status.RUNNING
+    delayed.stored_status = Status.SCHEDULED  # its place in the mailbox is new
+    for each in (ended, delayed):
+        each.status, each.outcome, each.ended_ms = Status.SUCCEEDED, "1", 5
+    stopped.status = Status.PAUSED
+    sealed = batch.sealed()
+    assert sealed.ended == [(1, Status.SUCCEEDED, 5, "1")]
+    assert sealed.plain == [delayed.plain_row(), stopped.plain_row()]
+
+
 def test_an_invocation_knows_with_which_status_the_disk_has_it() -> None:
     batch, accepted = OpenBatch(1), invocation(1)
     accepted.status = Status.BLOCKED
