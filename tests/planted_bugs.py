@@ -960,8 +960,8 @@ BUGS = [
     Bug(
         "a step starts before what it depends on is durable (the gate is open)",
         "actors/engine/committer.py",
-        "        if not self.batch.empty():\n            self.batch.gates.append(callback)\n",
-        "        if not self.batch.empty():\n            callback()\n",
+        "            batch.gates.append(callback)\n",
+        "            callback()\n",
         test="tests/integration/test_services.py::test_no_step_starts_before_its_invocation_is_on_disk_not_even_of_a_call_nobody_was_told_of",
     ),
     Bug(
@@ -1072,8 +1072,8 @@ BUGS = [
     Bug(
         "a recorded run is executed again",
         "actors/attempt/commands.py",
-        "        if not self.invocation.begun(entry.idx):\n            bound",
-        "        if True:\n            bound",
+        "            begun = self.invocation.begun(entry.idx)",
+        "            begun = False",
         test="tests/released/test_released_files.py::test_no_recorded_step_is_executed_at_the_start",
     ),
     Bug(

@@ -114,9 +114,12 @@ class Commands(Recorder):
         entry = self.command(Kind.RUN, name)
         if entry is None:
             entry = self.record(Kind.RUN, name)
+            begun = False
+        else:
+            begun = self.invocation.begun(entry.idx)
         future: JournaledFuture[Any] = JournaledFuture(self, entry.idx, codec)
         self.expect(future)
-        if not self.invocation.begun(entry.idx):
+        if not begun:
             bound = functools.partial(function, *args, **kwargs)
             self.guard_state()
             self.host.start_step(self.invocation, entry.idx, bound, codec, retry)

@@ -164,6 +164,7 @@ class Committer:
         self.batch = OpenBatch(1)
         self.handed_over = 0  # number of the last batch given to the store: reads see all of it
         self.failed: BaseException | None = None
+        self._kicked = False  # whether `kick` is about to be called
         self.durations = Durations()  # of commits
         self._began = 0.0
 
@@ -191,8 +192,9 @@ class Committer:
 
         A callback returns True if it has started something that may end in a moment.
         """
-        if not self.batch.empty():
-            self.batch.gates.append(callback)
+        batch = self.batch
+        if batch.journal or not batch.empty():  # most callbacks start steps, whose entries have just been written
+            batch.gates.append(callback)
         elif self._writing is not None:
             self._writing.gates.append(callback)
         else:
@@ -213,8 +215,9 @@ class Committer:
         if last is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             last.replies.append((future, None, False))
-            if self._writing is None:  # else the open batch follows by itself
+            if self._writing is None and not self._kicked:  # else the open batch follows by itself
                 # Not at once: what this turn of the loop still does belongs in the same batch.
+                self._kicked = True
                 self._loop.call_soon(self.kick)
             await future
 
@@ -238,6 +241,7 @@ class Committer:
 
     def kick(self) -> None:
         """Hand the open batch over, unless one is being written: then it follows."""
+        self._kicked = False
         if self._writing is None and self.failed is None and not self.batch.empty():
             self._hand_over()
             # Not by way of the loop: its task factory looks for tasks of handlers.

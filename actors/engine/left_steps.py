@@ -23,6 +23,11 @@ def leave(key: Key, job: Job) -> None:
     _left[key] = job
 
 
+def some() -> bool:
+    """Whether `join` may find an execution: most processes have none."""
+    return bool(_left)
+
+
 def join(key: Key, loop: asyncio.AbstractEventLoop) -> Job | None:
     """The execution that is left of this step. Its error is CancelledError if it was cancelled on another loop.
 

@@ -130,7 +130,9 @@ class Progress:
         extras = invocation.extras
         if extras is not None and extras.flags & Flag.CANCELLED and not self.calls_left(invocation, index):
             self.tell_cancelled(invocation)  # before the answer of its last call
-        self.tell(invocation, journal.append(kind, None, value, index, None, self._ledger.now_ms()))
+        turns = self._turns
+        at_ms = turns.turn_ms if turns.in_turn else self._clock.now_ms()  # `now_ms`, for each step and awakeable
+        self.tell(invocation, journal.append(kind, None, value, index, None, at_ms))
 
     def tell(self, invocation: Invocation, entry: Entry) -> None:
         """Store a completion just appended to the journal, and wake the handler if it waits."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 
 from actors.attempt.invocation import Invocation
@@ -169,8 +169,7 @@ class Step(StepWork):
     def schedule(self) -> None:
         """Execute it once everything before it is durable; a step that has failed before waits for its next try."""
         policy = self._policy
-        tries = self._tries() if policy is not None else None
-        if policy is None or tries is None or not tries.failed:
+        if policy is None or not (tries := self._tries()).failed:
             self._steps.committer.gate(self.start)
             return
         steps = self._steps
@@ -193,7 +192,7 @@ class Step(StepWork):
         if self._over() or steps.draining or self._cancelled_meanwhile():
             return False
         try:
-            left = left_steps.join(self._key(), steps.loop)
+            left = left_steps.join(self._key(), steps.loop) if left_steps.some() else None
             if left is not None:
                 self._join(left)
                 return False
@@ -341,7 +340,7 @@ class Step(StepWork):
             return
         try:
             value = running.result()
-            if inspect.iscoroutine(value):
+            if isinstance(value, CoroutineType):
                 value.close()
                 raise SerializationError(
                     "The step returned a coroutine. Pass ctx.run the async function itself, not a wrapper of it."

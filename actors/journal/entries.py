@@ -65,7 +65,7 @@ class Kind:
     }
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One journal row in memory. What `value` and `ref` hold depends on `kind`:
 
     ========== ===================== ======================== =============================
@@ -105,25 +105,13 @@ class Entry:
     ========== ===================== ======================== =============================
     """
 
-    __slots__ = ("at_ms", "before", "idx", "kind", "name", "ref", "value")
-
-    def __init__(
-        self,
-        idx: int,
-        kind: int,
-        name: str | None,
-        value: str | bytes | None,
-        ref: int | None,
-        before: str | None,
-        at_ms: int,
-    ) -> None:
-        self.idx = idx
-        self.kind = kind
-        self.name = name
-        self.value = value
-        self.ref = ref
-        self.before = before
-        self.at_ms = at_ms
+    idx: int
+    kind: int
+    name: str | None
+    value: str | bytes | None
+    ref: int | None
+    before: str | None
+    at_ms: int
 
     def __repr__(self) -> str:
         return describe(self.kind, self.name, self.value)

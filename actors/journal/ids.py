@@ -95,7 +95,9 @@ def _tag(keyed: hashlib.blake2b, body: bytes) -> bytes:
 
 
 def _sealed(keyed: hashlib.blake2b, body: bytes) -> str:
-    return binascii.b2a_base64(body + _tag(keyed, body), newline=False).translate(_URL_SAFE, b"=").decode()
+    hashed = keyed.copy()  # `_tag`, for each awakeable that is made or completed
+    hashed.update(body)
+    return binascii.b2a_base64(body + hashed.digest(), newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def _shown(value: object) -> str:

@@ -44,6 +44,7 @@ _idx = attrgetter("idx")
 _CLEAR, _CHANGE = Kind.CLEAR, Kind.CHANGE
 _CALL, _ATTACH, _COMPLETED, _CANCELLED, _PLACED = Kind.CALL, Kind.ATTACH, Kind.COMPLETED, Kind.CANCELLED, Kind.PLACED
 _UNSEEN = Kind.UNSEEN
+_PLAIN = frozenset((Kind.RUN, Kind.SLEEP, Kind.AWAKEABLE))  # commands that nothing else is kept of
 
 
 class Journal:
@@ -125,6 +126,8 @@ class Journal:
                 self.unseen[idx + 1] = ref
                 return entry
             self.commands.append(entry)
+            if kind in _PLAIN:
+                return entry
             if kind <= _CLEAR:
                 if self._whole is None:
                     self._whole = set()
@@ -166,8 +169,11 @@ class Journal:
         return self.migrated
 
     def command(self, idx: int) -> Entry | None:
-        place = bisect.bisect_left(self.commands, idx, key=_idx)
-        entry = self.commands[place] if place < len(self.commands) else None
+        commands = self.commands
+        place = idx - 1  # where it is unless a completion came before it
+        if not 0 <= place < len(commands) or commands[place].idx != idx:
+            place = bisect.bisect_left(commands, idx, key=_idx)
+        entry = commands[place] if place < len(commands) else None
         return entry if entry is not None and entry.idx == idx else None
 
     def placed(self, idx: int) -> int | None:

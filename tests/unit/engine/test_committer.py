@@ -92,3 +92,16 @@ async def test_nothing_is_answered_or_begun_once_the_file_is_another_one(others:
         await desk.committer.flushed()
     with pytest.raises(OutcomePending):
         await desk.committer.acknowledged()
+
+
+async def test_waiters_of_one_turn_share_a_commit_and_later_ones_get_another() -> None:
+    desk = Desk()
+    for number in (1, 2):
+        desk.committer.batch.state["Order", "k", "note"] = str(number)
+        waiting = [asyncio.create_task(desk.committer.flushed()) for _ in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert desk.disk.events[-1] == f"commit {number}" and not any(task.done() for task in waiting)
+        await desk.disk.finish()
+        await asyncio.gather(*waiting)
+    assert desk.disk.events == ["commit 1", "verified", "commit 2", "verified"]
