@@ -223,6 +223,7 @@ class Machine:
         with quiet():
             # On the loop: code that swallows its end and awaits once more would go on for ever without one.
             self.loop.run_until_complete(self._closed())
+        left_steps.forget(self._secret)  # to close the coroutines of a killed process may leave its steps
 
     async def _closed(self) -> None:
         for process in self.processes:

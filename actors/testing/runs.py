@@ -83,7 +83,13 @@ def check_same(first: Run, second: Run) -> None:
             raise NotReproducible(
                 "The same run, done twice, goes two ways: something decides that is not in the world, such as the real time, "
                 "random numbers, the order of a set, a thread, or a variable that outlives a run.\n"
-                f"  first  {one}\n  then   {two}"
+                f"  first  {one}\n  then   {two}" + _failures(first, second)
             )
     if first.failure() != second.failure():
         raise NotReproducible(f"The same run, done twice, ends in two ways: {first.error!r}, then {second.error!r}.")
+
+
+def _failures(*runs: Run) -> str:
+    """What the runs have failed with, a line for each failure: the guard of one of them may have seen what decides."""
+    found = [failure for failure in (run.failure() for run in runs) if failure is not None]
+    return "".join(f"\n  failed {text or cls.__name__}" for cls, text in dict.fromkeys(found))

@@ -84,6 +84,8 @@ class Story:
             yield from self._of_row(row[0], row[1:4], row[_PLAIN_STATUS], row[_PLAIN_OUTCOME])
         for row in batch.invocations:
             yield from self._of_row(row[0], row[1:4], row[_PLAIN_STATUS], row[_ROW_OUTCOME])
+        for seq, status, _, outcome in batch.ended:
+            yield f"{self._names.get(seq, seq)} {Status.NAMES[status]}: {_short(outcome)}"
         names = sorted({name for _, _, name, _ in batch.state} | {name for _, _, name in batch.cleared})
         if names := [name for name in names if name]:
             yield f"state {', '.join(names)}"

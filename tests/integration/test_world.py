@@ -224,6 +224,22 @@ def test_a_lost_request_is_made_again() -> None:
         world.close()
 
 
+def test_a_process_killed_as_its_start_ends_is_not_up() -> None:
+    world = World(Choices.of("request takes ms=3; commit 2: killed before"))
+    try:
+
+        async def body() -> None:
+            await world.serve(Order)
+            sent = await world.object(Order, "o1").in_a_month.send()
+            await world.crash()
+            assert await sent.result() == "done"
+
+        world.run(body())
+        world.finish()
+    finally:
+        world.close()
+
+
 async def test_serving_again_deploys_new_classes_on_the_same_disk(world: World) -> None:
     await world.serve(Order)
     sent = await world.object(Order, "o1").in_a_month.send()

@@ -35,9 +35,10 @@
 | a retry hides a refusal                      |          |          |          | found    |
 | a migration is not pure                      | found    |          | found    |          |
 
-A bug that the replay or the guard finds is found in each test with a world, without an assertion, a crash or a second caller. Sweep
-and simulate are what these tools find when no witness is asked. The order of a set is the same in all processes of a world: it takes
-a process with another hash seed, which the kit does not start yet.
+The replay and the guard look at each test with a world, without an assertion, a crash or a second caller. The columns of the sweep and
+the simulation say what these find when no witness is asked: the sweep in the ordinary test with its one caller, the simulation in
+a test with an invariant. The order of a set is the same in all processes of a world: that bug takes a process with another hash
+seed, which the kit does not start yet.
 """
 
 from __future__ import annotations

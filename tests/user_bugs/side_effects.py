@@ -374,9 +374,7 @@ BUGS: list[Bug[Any]] = [
         Basket,
         FixedBasket,
         adds_an_article,
-        {
-            "guard": "Basket.add calls pathlib.Path.read_text(), which calls open(), outside of a step, at side_effects.py:"
-        },
+        {"guard": "open(), outside of a step, at side_effects.py:"},
     ),
     Bug(
         "a lost answer is taken for a refusal",
