@@ -71,8 +71,8 @@ BUGS = [
     Bug(
         "a world comes to rest while a step waits for its next attempt",
         "actors/testing/machine.py",
-        "        return bool(self.chances.under_way or partition.steps.executing or self.disk.query(_GOES_ON))",
-        "        return bool(self.chances.under_way or partition.steps.executing)",
+        "            self.chances.under_way or self.chances.answers or partition.steps.executing or self.disk.query(_GOES_ON)",
+        "            self.chances.under_way or self.chances.answers or partition.steps.executing",
         test="tests/integration/test_world.py::test_settle_lets_pauses_before_retries_pass_and_sleeps_not",
     ),
     Bug(
@@ -85,9 +85,9 @@ BUGS = [
     Bug(
         "a world joins the steps that another world has left",
         "actors/testing/machine.py",
-        "        left_steps.forget(self._secret)",
-        "        pass",
-        test="tests/integration/test_sweeps.py tests/integration/test_world.py",
+        "        left_steps.forget(self._secret)\n        process = Process(",
+        "        process = Process(",
+        test="tests/integration/test_sweeps.py tests/integration/test_simulations.py",
     ),
     Bug(
         "a sweep does not compare what is stored in the end",

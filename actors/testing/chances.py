@@ -23,14 +23,17 @@ MEMORY: tuple[dict[str, Any], ...] = (
 
 
 class Chances:
-    """`under_way` counts what takes time at this moment. `downtime_s` is how long a killed process stays down, if nothing is chosen."""
+    """`under_way` counts what takes time in the process that is up, and `answers` the answers on their way to clients, who outlive it.
+
+    `downtime_s` is how long a killed process stays down, if nothing is chosen.
+    """
 
     def __init__(self, choices: Choices, faults: Faults = NO_FAULTS, downtime_s: float = 0.0) -> None:
         self._choices = choices
         self._faults = faults
         self._crashes = 0
         self.calm = False
-        self.under_way = 0
+        self.under_way = self.answers = 0
         self.downtime_s = downtime_s
 
     def _choose(self, name: str, outcomes: int, odds: float) -> int:
@@ -49,11 +52,18 @@ class Chances:
         return self._ms("stays down for ms", round(self._faults.downtime * 1000) + 1) or self.downtime_s
 
     async def takes(self, what: str) -> None:
-        """Wait for as long as something of the machine takes: usually no time."""
+        """Wait for as long as something in a process takes: usually no time. Does not return if the process is killed meanwhile."""
         if seconds := self._ms(what, 4):
             self.under_way += 1
             await asyncio.sleep(seconds)
             self.under_way -= 1
+
+    async def answer_takes(self) -> None:
+        """Wait for as long as an answer is on its way to its client."""
+        if seconds := self._ms("answer takes ms", 4):
+            self.answers += 1
+            await asyncio.sleep(seconds)
+            self.answers -= 1
 
     def request_takes_s(self) -> float:
         """How long the next request is on its way."""

@@ -41,6 +41,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _NoSelector(self)
         self._thread = threading.get_ident()
         self._dead: set[int] = set()
+        self._ended = False
         self._parked: list[object] = []  # what killed processes hold: collected, it would run their `finally` blocks
         self.turns = 0  # since the last commit
         self.touched_by_thread = False  # a thread has called back: what happens next depends on the real clock
@@ -74,6 +75,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def end(self) -> None:
         """The world has ended: close what its processes left, so that nothing of it runs later, in another test."""
         self._dead.clear()
+        self._ended = True
         tasks = [task for task in asyncio.all_tasks(self) if task is not asyncio.current_task(self)]
         self._ready.clear()  # type: ignore[attr-defined]
         self._scheduled.clear()  # type: ignore[attr-defined]
@@ -146,6 +148,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if context is not None and not handle.cancelled() and context.get(PROCESS, 0) in self._dead:
             self._parked.append((handle._callback, handle._args))  # type: ignore[attr-defined]
             handle.cancel()
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        # What the end lets go of is closed by no task: it would never run, and asyncio logs that as an error.
+        if not self._ended:
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
 
     def _process_events(self, event_list: object) -> None: ...
 

@@ -203,7 +203,9 @@ class Machine:
         partition = self._partition(self.process)
         if partition is None or partition.stopped:
             return False
-        return bool(self.chances.under_way or partition.steps.executing or self.disk.query(_GOES_ON))
+        return bool(
+            self.chances.under_way or self.chances.answers or partition.steps.executing or self.disk.query(_GOES_ON)
+        )
 
     def only_ticks(self) -> bool:
         """Whether no timer is due at any time, other than those of schedules."""

@@ -110,7 +110,7 @@ class _Request:
                 answer = await process.until_killed(process.begin(functools.partial(self._answer, process, call)))
             except Killed:
                 continue
-            await self._machine.chances.takes("answer takes ms")
+            await self._machine.chances.answer_takes()
             return answer
 
     async def _answer(self, process: Process, call: Awaitable[Any] | None) -> Any:
