@@ -113,8 +113,8 @@ def test_a_sweep_finds_the_step_that_runs_twice_and_tells_its_story() -> None:
 
 
 def test_pairs_of_crashes_are_swept_too() -> None:
-    swept = Sweep(crashes=2).run(at_least_once)
-    assert swept.points > 100 and [run.error for run in swept.failed if "len" not in str(run.error)] == []
+    swept = Sweep(crashes=2, most=40).run(at_least_once)
+    assert swept.points > 50 and swept.left_out > 100 and [run.error for run in swept.failed if "len" not in str(run.error)] == []
 
 
 def test_each_other_fault_is_tried_alone() -> None:
@@ -238,7 +238,7 @@ def test_a_simulation_finds_shrinks_and_gives_the_failure_again() -> None:
 HISTORIES = """
 from tests.integration.test_sweeps import Choices, Simulation, at_least_once, cancelled
 for body in (cancelled, at_least_once):
-    for seed in range(12):
+    for seed in range(5):
         run = Simulation().once(body, Choices(seed=seed))
         print(seed, len(run.story), run.story.digest(), run.choices)
 """
@@ -246,7 +246,7 @@ for body in (cancelled, at_least_once):
 
 def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
     told = set()
-    for hash_seed in ("0", "1", "4711"):
+    for hash_seed in ("0", "4711"):
         ended = subprocess.run(
             [sys.executable, "-c", HISTORIES],
             cwd=ROOT,
@@ -257,7 +257,7 @@ def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
             check=True,
         )
         told.add(ended.stdout)
-    assert len(told) == 1 and len(told.pop().splitlines()) == 24
+    assert len(told) == 1 and len(told.pop().splitlines()) == 10
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 7))

@@ -16,7 +16,7 @@ from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
 from tests.user_bugs.corpus import MOST, RUNS, Bug, again, run_plain
 
-SEEDS = int(os.environ.get("SEEDS", "30"))  # of the twins
+SEEDS = int(os.environ.get("SEEDS", "10"))  # of the twins
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
 # What only the guard sees is a line of code, which other seeds do not change.
