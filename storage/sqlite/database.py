@@ -41,7 +41,7 @@ _PLAIN = (
     "status = excluded.status, position = excluded.position, ended_ms = excluded.ended_ms, outcome = excluded.outcome",
     13,
 )
-_ENDED = "UPDATE invocation SET status = ?2, ended_ms = ?3, outcome = ?4 WHERE seq = ?1"
+_ENDED = "UPDATE invocation SET status = ?, ended_ms = ?, outcome = ? WHERE seq = ?"
 _JOURNAL = ("INSERT INTO journal_entry VALUES {}", 8)
 _STATE = ("INSERT INTO object_state VALUES {} ON CONFLICT DO UPDATE SET value = excluded.value", 4)
 _TIMER = ("INSERT INTO timer VALUES {}", 4)
@@ -118,7 +118,9 @@ class WriterConnection(sqlite3.Connection):
             self._insert(_PLAIN, whole.plain)
             self._insert(_INVOCATION, batch.invocations)
             if whole.ended:
-                self.executemany(_ENDED, whole.ended)
+                self.executemany(
+                    _ENDED, [(status, ended_ms, outcome, seq) for seq, status, ended_ms, outcome in whole.ended]
+                )
             self._insert(_STATE, whole.state)
             self._insert(_JOURNAL, whole.journal)
             self._insert(_TIMER, batch.timers)

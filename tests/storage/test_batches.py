@@ -570,3 +570,12 @@ class Interruption:
 def test_a_batch_fits_the_number_of_parameters_sqlite_allows(writer: WriterConnection) -> None:
     # 32,766 since SQLite 3.32, but a distribution may lower it; 999 was the limit before.
     assert writer.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) > 128 * len(InvocationRow._fields)
+
+
+async def test_an_outcome_too_long_to_be_packed_is_bound_in_its_columns(tmp_path: Path) -> None:
+    outcome = '"' + "x" * 10_000 + '"'
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(plain=[plain(invocation(1, status=Status.RUNNING))]))
+        await store.commit(batch(2, ended=[(1, Status.SUCCEEDED, AT_MS + 7, outcome)]))
+        found = await store.invocation(1)
+    assert found is not None and (found.status, found.ended_ms, found.outcome) == (Status.SUCCEEDED, AT_MS + 7, outcome)
