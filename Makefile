@@ -42,7 +42,8 @@ test: $(INSTALLED)-dev
 
 # What a second interpreter has to prove: everything but the long runs, the files and the tools, which are the same on each.
 test-quick: $(INSTALLED)-dev
-	SIMULATIONS=$${SIMULATIONS:-30} $(TEST) --ignore=tests/user_bugs --ignore=tests/integration/test_pytest_plugin.py --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
+	SIMULATIONS=$${SIMULATIONS:-30} $(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
+		--ignore=tests/user_bugs --ignore=tests/worlds/test_pytest_plugin.py \
 		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/restate_servers --ignore=tests/docs \
 		--ignore=tests/http/test_schemathesis.py --ignore=tests/cli --ignore=tests/acceptance --ignore=tests/storage $(ARGS)
 

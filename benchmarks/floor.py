@@ -139,9 +139,7 @@ class Floor:
     def ended(self, accepted: Accepted, outcome: str, value: Any) -> asyncio.Future[Any]:
         """Append the outcome of a call. The future gets `value` once the outcome is durable."""
         ended_ms = time.time_ns() // 1_000_000
-        if (
-            accepted.written_in == self._number
-        ):  # a row that changes twice in a batch is written once, in its final form
+        if accepted.written_in == self._number:  # what changes twice in a batch is written once, in its final form
             self._write_row(accepted, Status.SUCCEEDED, ended_ms, outcome)
         else:
             self._ended.append((accepted.seq, Status.SUCCEEDED, ended_ms, outcome))

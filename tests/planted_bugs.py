@@ -25,7 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = [
-    f"tests/{name}" for name in ("released", "unit", "integration", "storage", "http", "cli", "serving", "restate")
+    f"tests/{name}"
+    for name in ("released", "unit", "integration", "worlds", "storage", "http", "cli", "serving", "restate")
 ]
 SLOW = ["tests/property"]  # asked when none of the quick ones has noticed
 
@@ -52,77 +53,84 @@ BUGS = [
         "actors/testing/process.py",
         "        if self._process.dead:\n            await asyncio.get_running_loop().create_future()",
         "        return",
-        test="tests/integration/test_world.py::test_what_is_called_on_a_dead_app_does_not_reach_the_disk",
+        test="tests/worlds/test_world.py::test_what_is_called_on_a_dead_app_does_not_reach_the_disk",
     ),
     Bug(
         "a careful client of a world makes each request again",
         "actors/testing/survivors.py",
         "        if careful and self._seq is not None and self._on_disk(self._seq):",
         "        if False:",
-        test="tests/integration/test_world.py::test_a_careful_client_attaches_and_a_careless_one_repeats",
+        test="tests/worlds/test_world.py::test_a_careful_client_attaches_and_a_careless_one_repeats",
     ),
     Bug(
         "a world lets time jump although the test waits for rest",
         "actors/testing/patience.py",
         "        if (self._settling or self._waiters) and not (when is not None and self._goes_on()):",
         "        if (self._settling or self._waiters) and when is None:",
-        test="tests/integration/test_world.py::test_settle_lets_pauses_before_retries_pass_and_sleeps_not",
+        test="tests/worlds/test_world.py::test_settle_lets_pauses_before_retries_pass_and_sleeps_not",
     ),
     Bug(
         "a world comes to rest while a step waits for its next attempt",
         "actors/testing/machine.py",
         "            self.chances.under_way or self.chances.answers or partition.steps.executing or self.disk.query(_GOES_ON)",
         "            self.chances.under_way or self.chances.answers or partition.steps.executing",
-        test="tests/integration/test_world.py::test_settle_lets_pauses_before_retries_pass_and_sleeps_not",
+        test="tests/worlds/test_world.py::test_settle_lets_pauses_before_retries_pass_and_sleeps_not",
     ),
     Bug(
         "a process that died during its start is taken for the one that is up",
         "actors/testing/machine.py",
         "        if process.dead:  # at a commit that its start had begun and did not wait for\n            return",
         "        pass",
-        test="tests/integration/test_sweeps.py::test_a_process_may_die_at_a_commit_of_its_start",
+        test="tests/worlds/test_sweeps.py::test_a_process_may_die_at_a_commit_of_its_start",
     ),
     Bug(
         "a world joins the steps that another world has left",
         "actors/testing/machine.py",
         "        left_steps.forget(self._secret)\n        process = Process(",
         "        process = Process(",
-        test="tests/integration/test_sweeps.py tests/integration/test_simulations.py",
+        test="tests/worlds/test_simulations.py",
     ),
     Bug(
         "a sweep does not compare what is stored in the end",
         "actors/testing/sweep.py",
         "        if run.error is None and self._options.compare:",
         "        if False:",
-        test="tests/integration/test_sweeps.py::test_state_is_compared_with_that_of_the_undisturbed_run",
+        test="tests/worlds/test_sweeps.py::test_state_is_compared_with_that_of_the_undisturbed_run",
     ),
     Bug(
         "a failing run is reported without being run again",
         "actors/testing/sweep.py",
         "        check_same(base, options.once(self._body, Choices()))",
         "        pass",
-        test="tests/integration/test_sweeps.py::test_a_test_that_is_not_the_same_twice_is_refused",
+        test="tests/worlds/test_sweeps.py::test_a_test_that_is_not_the_same_twice_is_refused",
+    ),
+    Bug(
+        "an error of a test that looks at each commit counts as a failure of the disk",
+        "actors/testing/world.py",
+        "                failure = error",
+        "                raise",
+        test="tests/worlds/test_witnesses.py::test_the_error_of_what_is_always_so_is_that_of_the_test",
     ),
     Bug(
         "no witness is asked at the end of a test",
         "actors/testing/witnesses.py",
         "            if name not in self._excused:",
         "            if False:",
-        test="tests/integration/test_world.py::test_state_that_the_code_does_not_explain_fails_the_test",
+        test="tests/worlds/test_witnesses.py::test_state_that_the_code_does_not_explain_fails_the_test",
     ),
     Bug(
         "the witness executes what an older release has done with the new classes",
         "actors/testing/world.py",
         "        if self._classes:\n            await self._look()",
         "        pass",
-        test="tests/integration/test_world.py::test_what_ran_before_a_deployment_is_explained_by_its_own_classes",
+        test="tests/worlds/test_witnesses.py::test_what_ran_before_a_deployment_is_explained_by_its_own_classes",
     ),
     Bug(
         "a shrunk run fails in another way",
         "actors/testing/simulation.py",
         "            if again.failure() != run.failure():",
         "            if again.failure() is None:",
-        test="tests/integration/test_sweeps.py",
+        test="tests/worlds/test_simulations.py",
     ),
     Bug(
         "a choice is not counted by its occurrence",

@@ -83,7 +83,7 @@ class Explanation:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no finding."""
+        """Whether nothing was found."""
         return not self.findings
 
     def __str__(self) -> str:

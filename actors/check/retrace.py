@@ -59,9 +59,8 @@ def may_be_imposed(row: InvocationRow, journal: Sequence[JournalRow]) -> bool:
     if row.status != _FAILED or row.outcome is None:
         return False
     code = failure_of(row.outcome).error
-    if (
-        code == InvocationCancelled.error
-    ):  # not begun, or failing when the cancellation arrived; or a tick that was withdrawn
+    if code == InvocationCancelled.error:
+        # Not begun, or failing when the cancellation arrived; or a tick that was withdrawn.
         return bool(row.flags & (Flag.CANCELLED | Flag.TICK))
     if code == DeadlockError.error:  # it waited in the mailbox: it had not begun
         return not journal

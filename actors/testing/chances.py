@@ -9,7 +9,8 @@ import asyncio
 from typing import Any
 
 from actors.testing.choices import Choices
-from actors.testing.faults import Faults, When
+from actors.testing.faults import Faults
+from actors.testing.step_faults import When
 
 NO_FAULTS = Faults(crash=0, step=0, delay=0, memory=0, prompt=0)
 

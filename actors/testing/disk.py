@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
 from actors.storage.errors import StorageError
 from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
-from actors.storage.sqlite.store import SqliteStore, new_secret
+from actors.storage.sqlite.store import SqliteStore
 
 
 class SimulatedCrash(StorageError):
@@ -75,8 +75,8 @@ class SimulatedStore(SqliteStore):
 
     LONGEST_DELAY_TURNS = 4
 
-    def __init__(self, disk: Disk, rng: Random | None = None, secret: Callable[[], bytes] = new_secret) -> None:
-        super().__init__(":memory:", secret=secret)
+    def __init__(self, disk: Disk, rng: Random | None = None) -> None:
+        super().__init__(":memory:")
         self._disk = disk
         self._rng = rng
         self._turn = asyncio.Lock()  # first come, first served

@@ -19,17 +19,15 @@ import asyncio
 import gc
 import os
 import sys
-import sysconfig
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from types import BuiltinFunctionType, CodeType, FrameType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
-import actors
 from actors.attempt.attempt import Attempt
 from actors.engine.partition import PARTS, Parts
 from actors.tasks.branches import Branches
+from actors.testing.origins import Origin, origin_of
 from actors.testing.sources import (
     BY_ID,
     CALLS,
@@ -64,80 +62,28 @@ class Finding:
         )
 
 
-# --- whose code it is -----------------------------------------------------------------------------------------------------
-
-
-class _Code(Enum):
-    USERS = auto()
-    RUNTIME = auto()
-    LIBRARY = auto()  # the standard library
-    PACKAGE = auto()  # installed
-    GENERATED = auto()  # a dataclass's __init__, for example
-    IMPORT = auto()
-
-
-_USERS, _RUNTIME, _LIBRARY, _IMPORT = _Code.USERS, _Code.RUNTIME, _Code.LIBRARY, _Code.IMPORT
-
-
-def _folders(paths: Iterable[str]) -> tuple[str, ...]:
-    """These folders with a separator at the end, as they are written and as they are on the disk."""
-    return tuple({form(path) + os.sep for path in paths for form in (os.path.abspath, os.path.realpath)})
-
-
-_OUR_FOLDER: Final = os.path.dirname(actors.__file__)
-# In a source tree, storage and transport are links to folders beside the package.
-_OURS: Final = _folders([_OUR_FOLDER, *(os.path.join(_OUR_FOLDER, name) for name in ("storage", "transport"))])
-_PATHS: Final = sysconfig.get_paths()
-_INSTALLED: Final = _folders([_PATHS["purelib"], _PATHS["platlib"]])
-_STANDARD: Final = _folders([_PATHS["stdlib"], _PATHS["platstdlib"], os.path.dirname(os.__file__)])
-_INSTALLED_NAMES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-
-_kinds: dict[str, _Code] = {}  # by file name, as a code object knows it
-
-
-def _kind(file: str) -> _Code:
-    kind = _kinds.get(file)
-    if kind is None:
-        kind = _kinds[file] = _classified(file)
-    return kind
-
-
-def _classified(file: str) -> _Code:
-    if file.startswith(("<frozen importlib", "<frozen zipimport")):
-        return _Code.IMPORT
-    if file.startswith("<frozen "):
-        return _Code.LIBRARY
-    if file.startswith("<"):
-        return _Code.GENERATED
-    if file.startswith(_OURS):
-        return _Code.RUNTIME
-    if file.startswith(_INSTALLED) or any(name in file for name in _INSTALLED_NAMES):
-        return _Code.PACKAGE
-    return _Code.LIBRARY if file.startswith(_STANDARD) else _Code.USERS
-
-
 # --- looking on -----------------------------------------------------------------------------------------------------------
 
 
 def _seen(frame: FrameType | None, source: Source) -> None:
     """`source` is being called in this frame. Report it if the frame belongs to the code of a watched handler.
 
-    The way up to the frame in which a guard lets the handler go on tells whether it does: there is no other mark, so that a
+    The way up to the frame in which a guard lets the handler go on tells whether it does. Nothing else marks it, so that a
     thread of a step, which runs at the same time, is not taken for the handler.
     """
     at = inner = within = None  # the frame to name, the frame that it calls, and the one that the current frame calls
-    if source.direct and (frame is None or _kind(frame.f_code.co_filename) is _LIBRARY):
+    if source.direct and (frame is None or origin_of(frame.f_code.co_filename) is Origin.LIBRARY):
         return  # every turn of a loop reads its clock
     while frame is not None:
         code = frame.f_code
-        kind = _kind(code.co_filename)
-        if kind is _RUNTIME and any(code is one for one in _STEPPING):
+        kind = origin_of(code.co_filename)
+        if kind is Origin.RUNTIME and any(code is one for one in _STEPPING):
             break
-        if kind is _RUNTIME or kind is _IMPORT:
+        if kind is Origin.RUNTIME or kind is Origin.IMPORT:
             return  # also a step that an executor runs at once, and what the runtime calls of a user's class
         if code.co_name == "__del__" or _is_of_collector(code):
             return  # the collector calls it, at whichever line it happens to run
-        if kind is _LIBRARY:
+        if kind is Origin.LIBRARY:
             module = frame.f_globals.get("__name__", "").partition(".")[0]
             if module in WITHOUT_EFFECT:
                 return
@@ -149,7 +95,7 @@ def _seen(frame: FrameType | None, source: Source) -> None:
                 watched = BY_ID.get(id(code))
                 if watched is not None and watched(frame) is not None:
                     return  # reported under the name of that function
-        elif at is None or (kind is _USERS and _kind(at.f_code.co_filename) is not _USERS):
+        elif at is None or (kind is Origin.USERS and origin_of(at.f_code.co_filename) is not Origin.USERS):
             at, inner = frame, within
         within, frame = frame, frame.f_back
     if frame is None or at is None or (source.direct and inner is not None):
@@ -233,12 +179,14 @@ class _Monitor:
             self._tool = None
 
     def _called(self, code: CodeType, offset: int, function: Any, _: object) -> Any:
-        kind = _kind(code.co_filename)
-        if kind is _RUNTIME:
+        kind = origin_of(code.co_filename)
+        if kind is Origin.RUNTIME:
             return self._monitoring.DISABLE
         source = called(function) if type(function) is BuiltinFunctionType else None
         if source is None:
-            return None if kind is _USERS else self._monitoring.DISABLE  # a line of a user may call something else next
+            return (
+                None if kind is Origin.USERS else self._monitoring.DISABLE
+            )  # a line of a user may call something else next
         if asks(code, offset, source):
             _seen(sys._getframe(1), source)
         return None

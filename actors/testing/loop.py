@@ -204,9 +204,8 @@ def outside_of_loop(function: Callable[[*Ts], T], *args: *Ts) -> T:
 def close_quietly(coroutine: Any) -> None:
     """Close a coroutine that nothing will resume. What its `finally` blocks raise is dropped."""
     if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-        for value in (
-            list(coroutine.cr_frame.f_locals.values()) if coroutine.cr_frame is not None else ()
-        ):  # a coroutine that it would have awaited
+        # It never began: what it would have awaited is among its arguments, and would be warned about.
+        for value in inspect.getcoroutinelocals(coroutine).values():
             if inspect.iscoroutine(value):
                 close_quietly(value)
     try:

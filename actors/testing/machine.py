@@ -250,22 +250,18 @@ def quiet() -> Iterator[None]:
         log.disabled = before
 
 
-_image: bytes | None = None  # a disk with the schema: to make one costs more than everything else of a start
+_images: dict[
+    bytes, bytes
+] = {}  # disks with the schema, by secret: to make one costs more than everything else of a start
 
 
 def _new_disk(secret: bytes) -> Disk:
     """An empty database, as no process has opened it yet."""
-    global _image
-    if _image is None:
+    image = _images.get(secret)
+    if image is None:
         model = Disk()
-        for statement in schema.steps(0):
-            model.connection.execute(statement)
-        model.connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        model.connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)", [("secret", b""), ("epoch", 0), ("next_number", 1), ("owner", None)]
-        )
-        _image = model.image()
+        for statement, parameters in schema.creation(secret):
+            model.connection.execute(statement, parameters)
+        image = _images[secret] = model.image()
         model.close()
-    disk = Disk(_image)
-    disk.connection.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (secret,))
-    return disk
+    return Disk(image)

@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from actors.testing.choices import Choices
+    from actors.testing.runs import Plan
     from actors.testing.world import World
 
 Test = Callable[..., Awaitable[None]]
@@ -80,11 +81,11 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Generat
     found = outcome.get_result()
     for item in found if isinstance(found, list) else [found]:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj) and _asks_for_a_world(item):
-            runs = getattr(item.obj, "__actors_runs__", None)
-            if runs is None:
+            plan: Plan | None = getattr(item.obj, "__actors_plan__", None)
+            if plan is None:
                 item.obj = _on_its_world(item, item.obj)
             else:
-                item.obj = _on_many_worlds(item, item.obj, runs)
+                item.obj = _on_many_worlds(item, item.obj, plan)
 
 
 def _asks_for_a_world(item: pytest.Function) -> bool:
@@ -137,7 +138,7 @@ def _on_its_world(item: pytest.Function, test: Test) -> Callable[..., None]:
     return run
 
 
-def _on_many_worlds(item: pytest.Function, test: Test, runs: Any) -> Callable[..., None]:
+def _on_many_worlds(item: pytest.Function, test: Test, plan: Plan) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
@@ -145,22 +146,23 @@ def _on_many_worlds(item: pytest.Function, test: Test, runs: Any) -> Callable[..
         body = _with_world(item, test, args, kwargs)
         choices = _asked_for(item.config)
         if choices is not None:
-            one = runs.once(body, choices)
+            one = plan.once(body, choices)
             _check_asked(item, choices)
             if one.error is not None:
                 item.add_report_section("call", "world", "\n".join(one.story.lines()))
                 raise one.error
             return
-        found = runs.beginning(item.config.getoption("--actors-seed"), item.config.getoption("--actors-twice")).run(
-            body
-        )
+        found = plan.beginning(
+            item.config.getoption("--actors-seed"), bool(item.config.getoption("--actors-twice"))
+        ).run(body)
         for text in found.silent:
             item.user_properties.append((REPORT, f"{item.nodeid}: also={text!r} no longer fails"))
         failed = found.first_failure()
         if failed is not None:
             text = str(failed.choices)
-            again = f"Again:   pytest {item.nodeid!r} --actors {text!r}\nKeep it: {runs.keep(text)}" if text else ""
+            again = f"Again:   pytest {item.nodeid!r} --actors {text!r}\nKeep it: {plan.keep(text)}" if text else ""
             item.add_report_section("call", "world", "\n".join([found.explanation(), "", again]))
+            assert failed.error is not None
             raise failed.error
         found.check(test)
         item.user_properties.append((REPORT, f"{item.nodeid}: {found.summary()}"))

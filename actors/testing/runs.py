@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from actors.testing.choices import Choices
 from actors.testing.failures import NotReproducible
@@ -13,6 +13,7 @@ from actors.testing.story import Story
 from actors.testing.world import World
 
 Body = Callable[[World], Awaitable[None]]
+F = TypeVar("F", bound=Callable[..., Any])
 
 Row = tuple[Any, ...]
 
@@ -36,6 +37,58 @@ class Run:
         if self.error is None:
             return None
         return type(self.error), str(self.error).partition("\n")[0]
+
+
+class Findings(Protocol):
+    """What all runs of a test have shown. `silent` are the kept runs that no longer fail."""
+
+    silent: list[str]
+
+    def first_failure(self) -> Run | None:
+        """The run to show, if any has failed."""
+        ...
+
+    def explanation(self) -> str:
+        """What the report of a failing test shows of that run."""
+        ...
+
+    def summary(self) -> str:
+        """What the runs have covered."""
+        ...
+
+    def check(self, test: Callable[..., Any]) -> None:
+        """Raises WorldFailed if the runs, none of which has failed, have not covered what stands in the test."""
+        ...
+
+
+class Plan(Protocol):
+    """How often a test runs, and with which choices."""
+
+    def beginning(self, seed: int | None, twice: bool) -> Plan:
+        """The same plan from another seed, or with each run done twice."""
+        ...
+
+    def run(self, body: Body) -> Findings:
+        """All runs."""
+        ...
+
+    def once(self, body: Body, choices: Choices) -> Run:
+        """One run."""
+        ...
+
+    def keep(self, text: str) -> str:
+        """How to run this failure each time, as a decorator."""
+        ...
+
+
+def planned(plan: Plan) -> Callable[[F], F]:
+    """A decorator by which the plugin of pytest runs a test as planned."""
+
+    def decorate(function: F) -> F:
+        function.__actors_plan__ = plan  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 def run_once(body: Body, choices: Choices, **options: Any) -> Run:

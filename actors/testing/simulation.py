@@ -12,17 +12,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 from actors.errors import BadArguments
+from actors.testing.checked import whole
 from actors.testing.choices import Choices, parsed
 from actors.testing.failures import WorldFailed
 from actors.testing.faults import Faults
-from actors.testing.runs import Body, Run, check_same, run_once
+from actors.testing.runs import Body, F, Run, check_same, planned, run_once
 from actors.testing.shrink import Given, Shrinker
 from actors.testing.story import SHOWN
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 RUNS = 100
 
@@ -114,20 +113,13 @@ def simulate(
     of `world.choose` and `world.pause`. `faults` says how often. While the test waits in `world.settle()`, and at its end, everything
     is as usual. `also` are further runs, by their texts.
     """
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
-        raise BadArguments(f"simulate(runs={runs!r}) is not a valid number of runs. Use 1 or more.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise BadArguments(f"simulate(seed={seed!r}) is not a valid seed. Use a number from 0 on.")
+    whole("simulate(runs=...)", runs, 1)
+    whole("simulate(seed=...)", seed, 0)
     if faults is not None and not isinstance(faults, Faults):
         raise BadArguments(f"simulate(faults={faults!r}) requires Faults(...).")
     for text in also:
         parsed(text)  # raises
-    options = Simulation(runs, seed, faults or Faults(), tuple(also))
-
-    def decorate(function: F) -> F:
-        function.__actors_runs__ = options  # type: ignore[attr-defined]
-        return function
-
+    decorate = planned(Simulation(runs, seed, faults or Faults(), tuple(also)))
     return decorate if test is None else decorate(test)
 
 
@@ -169,7 +161,7 @@ class Simulated:
     def summary(self) -> str:
         """How many runs, and how often what occurred."""
         parts = [f"{self.runs} runs: {self.crashed} with a crash, {self.steps_failed} with a failed step"]
-        parts += [f"{name} {count}" for name, count in sorted(self.reached.items())]
+        parts += [f"{name} {count}" for name, count in sorted((self.reached + self.outcomes).items())]
         return ", ".join(parts)
 
     def explanation(self) -> str:

@@ -7,6 +7,7 @@ before it is read.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ class Story:
         self._now_ms = now_ms
         self._events: list[Event] = []
         self._names: dict[int, str] = {}
+        self._counts: Counter[str] = Counter()  # of invocations, by address
 
     def __len__(self) -> int:
         return len(self._events)
@@ -40,8 +42,8 @@ class Story:
         name = self._names.get(invocation.seq)
         if name is None:
             address = invocation.address
-            count = sum(known.partition(" #")[0] == address for known in self._names.values())
-            name = self._names[invocation.seq] = f"{address} #{count + 1}" if count else address
+            self._counts[address] = count = self._counts[address] + 1
+            name = self._names[invocation.seq] = f"{address} #{count}" if count > 1 else address
         return name
 
     def tell(self, kind: str, *what: Any) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 from actors.errors import BadArguments
+from actors.model.durations import milliseconds
+from actors.testing.checked import whole
 from actors.testing.choices import Choices, Unusual, parsed
 from actors.testing.failures import NotReproducible, WorldFailed
 from actors.testing.machine import START_MS
-from actors.testing.runs import Body, Run, check_same, run_once
+from actors.testing.runs import Body, F, Run, check_same, planned, run_once
 from actors.testing.story import SHOWN
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 MOST = 500  # points of a sweep
 YEAR_MS = 365 * 86_400_000
@@ -97,18 +97,11 @@ def crash_everywhere(
         raise BadArguments(f"crash_everywhere(crashes={crashes!r}) is not a valid number. Use 1 or 2.")
     if faults not in ("crashes", "every kind"):
         raise BadArguments(f'crash_everywhere(faults={faults!r}) is not a valid value. Use "crashes" or "every kind".')
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise BadArguments(f"crash_everywhere(most={most!r}) is not a valid number of points. Use 1 or more.")
-    if isinstance(downtime, bool) or not isinstance(downtime, (int, float)) or not downtime >= 0:
-        raise BadArguments(f"crash_everywhere(downtime={downtime!r}) is not a valid time. Use 0 seconds or more.")
+    whole("crash_everywhere(most=...)", most, 1)
+    milliseconds(downtime, "crash_everywhere(downtime=...)")  # raises
     for text in also:
         parsed(text)  # raises
-    options = Sweep(crashes, faults, downtime, most, compare, tuple(ignore), tuple(also))
-
-    def decorate(function: F) -> F:
-        function.__actors_runs__ = options  # type: ignore[attr-defined]
-        return function
-
+    decorate = planned(Sweep(crashes, faults, downtime, most, compare, tuple(ignore), tuple(also)))
     return decorate if test is None else decorate(test)
 
 
@@ -155,6 +148,7 @@ class _Sweeping:
         self._options = options
         self._body = body
         self._moving: set[Any] = set()  # what differs although nothing was disturbed
+        self._commits: dict[tuple[Unusual, ...], int] = {}  # of the runs that were tried
         self._others = 0  # undisturbed runs with other ids, another clock and other random numbers
         self._swept: Swept
 
@@ -171,7 +165,7 @@ class _Sweeping:
             if run.error is None:
                 self._swept.silent.append(text)
         for given in self._points(base):
-            self._try(Choices(given))
+            self._commits[given] = self._try(Choices(given)).commits
         return self._swept
 
     def _find_what_moves(self, base: Run) -> None:
@@ -211,12 +205,16 @@ class _Sweeping:
         yield from self._some(points)
         if self._options.crashes == 2:
             pairs: list[tuple[Unusual, ...]] = []
-            for first in [point[0] for point in points if point[0].name.startswith("commit ")]:
-                run = self._options.once(self._body, Choices((first,)))
+            for point in points:
+                (first,) = point
+                if not first.name.startswith("commit "):
+                    continue
+                if point not in self._commits:  # it was left out
+                    self._commits[point] = self._options.once(self._body, Choices(point)).commits
                 at = int(first.name.split()[1].rstrip(":"))
                 pairs += [
                     (first, Unusual(f"commit {number}: killed {side}"))
-                    for number in range(at + 1, run.commits + 1)
+                    for number in range(at + 1, self._commits[point] + 1)
                     for side in ("before", "after")
                 ]
             yield from self._some(pairs)

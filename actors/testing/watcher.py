@@ -10,7 +10,7 @@ from actors.attempt.invocation import Invocation
 from actors.journal.entries import Kind
 from actors.model.result_types import is_async
 from actors.testing.chances import Chances
-from actors.testing.faults import StepFaults
+from actors.testing.step_faults import StepFaults
 from actors.testing.story import Story
 
 

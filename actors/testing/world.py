@@ -17,6 +17,7 @@ from actors.app.listing import AwakeableInfo
 from actors.errors import BadArguments, DefinitionError
 from actors.model.bound_handler import refuse_ambiguous
 from actors.model.calls import Call, InvocationHandle
+from actors.model.catalog import Catalog
 from actors.model.decoding import materialize, migrated
 from actors.model.definitions import ServiceDefinition, definition_of, key_for
 from actors.model.durations import milliseconds, remaining
@@ -31,12 +32,13 @@ from actors.model.virtual_object import Served, VirtualObject
 from actors.testing.chances import MEMORY, NO_FAULTS, Chances
 from actors.testing.choices import Choices
 from actors.testing.failures import MisusedWorld, WorldFailed
-from actors.testing.faults import Faults, Step, StepFaults, When
+from actors.testing.faults import Faults
 from actors.testing.guard import Guard
 from actors.testing.loop import VirtualLoop
 from actors.testing.machine import SECRET, START_MS, Machine, quiet
 from actors.testing.patience import Patience
 from actors.testing.process import Killed, paced
+from actors.testing.step_faults import Step, StepFaults, When
 from actors.testing.story import SHOWN
 from actors.testing.survivors import Survivors
 from actors.testing.waits import reasons
@@ -153,9 +155,8 @@ class World:
                 **options,
             )
 
-        make(
-            App, {"storage": "sqlite://"}, {}
-        )  # raises what is wrong with the classes or options, before anything has ended
+        # Raises what is wrong with the classes or options, before anything has ended.
+        make(App, {"storage": "sqlite://"}, {})
         self._careful = clients == "careful"
         if self._classes:
             await self._look()
@@ -282,8 +283,10 @@ class World:
     async def settle(self) -> None:
         """Let everything happen that needs no request and no time, other than the time of steps and of pauses before retries."""
         self._chances.calm = self._calms
-        await self._patience.settled()
-        self._chances.calm = False
+        try:
+            await self._patience.settled()
+        finally:
+            self._chances.calm = False
 
     async def until(self, predicate: Callable[[], bool]) -> None:
         """Return once `predicate()` is true. It is asked after each commit."""
@@ -292,9 +295,15 @@ class World:
 
     def _committed(self) -> None:
         for text, predicate in self._always.items():
-            if not predicate():
+            failure: Exception | None = None
+            try:
+                if not predicate():
+                    failure = WorldFailed(f"Not always: {text}. It was broken once a commit had become durable.")
+            except Exception as error:  # of the test: raised here, it would count as a failure of the disk
+                failure = error
+            if failure is not None:
                 self.machine.story.tell("broken", text)
-                self._patience.fail(WorldFailed(f"Not always: {text}. It was broken once a commit had become durable."))
+                self._patience.fail(failure)
         self._patience.committed()
 
     def _reasons(self) -> Iterable[str]:
@@ -432,7 +441,7 @@ class World:
             return self.app._definition(cls)  # raises
         return definition_of(cls)
 
-    def _catalog(self) -> Any:
+    def _catalog(self) -> Catalog:
         return self.app._partitions.catalog
 
 

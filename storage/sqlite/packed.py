@@ -21,15 +21,7 @@ from actors.storage.records import Batch
 NOT_OWNER = "the epoch is that of another owner"  # the message of the first trigger when it refuses
 
 _FENCE, _CALLS, _ENDED, _STATE, _COMMANDS, _COMPLETIONS, _WRITES = range(7)
-_PADDING = (
-    -1,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-)  # a row of no kind: no trigger looks at it. Binding None takes five times as long as 0
+_PADDING = (-1, *[0] * 6)  # a row of no kind: no trigger looks at it. Binding None takes five times as long as 0
 LARGE = 2000  # characters; a longer text is bound, not packed
 STATE_WRITES = frozenset((1, 2, 18))  # kinds of journal entries: set, clear and change state
 _SIZES = (2, 4, 8, 16, 32, 64)  # how many rows of the view a statement may have: few statements, all of them cached

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 APPLICATION_ID = 0x41435452  # "ACTR" in the file header: tells our files from any other SQLite file
 
@@ -296,6 +297,19 @@ def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:
     """The statements that lead from `version` to the last one, to be run in one transaction."""
     statements = [statement for script in migrations[version:] for statement in _statements(script)]
     return [*statements, f"PRAGMA user_version = {len(migrations)}"] if statements else []
+
+
+def creation(secret: bytes, migrations: Sequence[str] = MIGRATIONS) -> list[tuple[str, tuple[Any, ...]]]:
+    """The statements that make an app's database of an empty file, and their parameters, to be run in one transaction.
+
+    `secret` are 32 random bytes, from which all ids are made.
+    """
+    meta = {"secret": secret, "epoch": 0, "next_number": 1, "owner": None}
+    return [
+        (f"PRAGMA application_id = {APPLICATION_ID}", ()),
+        *((statement, ()) for statement in steps(0, migrations)),
+        *(("INSERT INTO meta VALUES (?, ?)", row) for row in meta.items()),
+    ]
 
 
 def version_of(connection: sqlite3.Connection) -> int | None:

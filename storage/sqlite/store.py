@@ -12,7 +12,7 @@ import os
 import secrets
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from actors.storage.errors import (
     DatabaseInUse,
@@ -51,17 +51,12 @@ RESERVED_NUMBERS = 1_000_000
 LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
 
 
-def new_secret() -> bytes:
-    """The random bytes of a new file."""
-    return secrets.token_bytes(32)
-
-
 class SqliteStore(SqliteReads):
     """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
     `synchronous` is SQLite's setting: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
     transaction may delay this store. `migrations` are the steps of the schema. The log is copied into the database whenever it
-    has grown by `copy_every` bytes. `secret` returns the 32 random bytes that a new file keeps, from which all ids are made.
+    has grown by `copy_every` bytes.
     """
 
     def __init__(
@@ -72,7 +67,6 @@ class SqliteStore(SqliteReads):
         busy_timeout_ms: int = 5000,
         migrations: Sequence[str] = schema.MIGRATIONS,
         copy_every: int = COPY_EVERY,
-        secret: Callable[[], bytes] = new_secret,
     ) -> None:
         super().__init__(path)
         self._synchronous = synchronous
@@ -85,7 +79,6 @@ class SqliteStore(SqliteReads):
         self._onlooker: Onlooker | None = None  # created when figures are first read
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
-        self._new_secret = secret
         self._checkpoints: Checkpoints | None = None
         self._rescuing: asyncio.Task[None] | None = None
 
@@ -198,13 +191,11 @@ class SqliteStore(SqliteReads):
     async def _claim(self, version: int) -> OpenedDatabase:
         if version == 0:
             self._check_expected(None)
-            await self._read(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        for statement in schema.steps(version, self._migrations):
-            await self._read(statement)
-        if version == 0:
-            initial = {"secret": self._new_secret(), "epoch": 0, "next_number": 1, "owner": None}
-            for name, value in initial.items():
-                await self._read("INSERT INTO meta VALUES (?, ?)", (name, value))
+            for statement, parameters in schema.creation(secrets.token_bytes(32), self._migrations):
+                await self._read(statement, parameters)
+        else:
+            for statement in schema.steps(version, self._migrations):
+                await self._read(statement)
         meta = dict(await self._read("SELECT name, value FROM meta"))
         self._check_expected(meta["secret"])
         epoch, first = meta["epoch"] + 1, meta["next_number"]

@@ -172,16 +172,7 @@ async def test_a_disk_with_the_image_of_another_goes_on_from_it() -> None:
             second.close()
 
 
-async def test_a_new_file_keeps_the_secret_that_it_is_given() -> None:
-    disk = Disk()
-    first = SimulatedStore(disk, secret=lambda: b"s" * 32)
-    assert (await first.open()).secret == b"s" * 32
-    second = SimulatedStore(disk, secret=lambda: b"t" * 32)  # an old file keeps its own
-    assert (await second.open()).secret == b"s" * 32
-    disk.close()
-
-
-async def test_ids_of_two_files_differ_unless_a_secret_is_given() -> None:
+async def test_ids_of_two_files_differ() -> None:
     secrets = set()
     for _ in range(2):
         disk = Disk()
