@@ -89,6 +89,7 @@ class Machine:
     async def start(self) -> None:
         """Start a process, and wait until it is up. Raises what its start raises."""
         assert self.make is not None
+        # Also those of other worlds, whose files have the same secret.
         left_steps.forget(self._secret)
         process = Process(len(self.processes) + 1, self.loop)
         options = {
@@ -225,7 +226,6 @@ class Machine:
         with quiet():
             # On the loop: code that swallows its end and awaits once more would go on for ever without one.
             self.loop.run_until_complete(self._closed())
-        left_steps.forget(self._secret)  # to close the coroutines of a killed process may leave its steps
 
     async def _closed(self) -> None:
         for process in self.processes:

@@ -91,6 +91,23 @@ def test_without_faults_a_simulation_is_a_plain_test() -> None:
     assert run.choices.unusual == [] and run.crashes == 0
 
 
+def test_a_run_is_not_shrunk_to_another_failure() -> None:
+    async def body(world: World) -> None:
+        await world.serve(Account)
+        one, other = world.choose("one"), world.choose("other")
+        assert not (one and other), "both"
+        assert not one, "only one"
+
+    none = Faults(crash=0, step=0, delay=0, memory=0, prompt=0)
+    shrunk = set()
+    for seed in range(60):
+        found = Simulation(runs=1, seed=seed, faults=none).run(body).failed
+        first = Simulation(faults=none).once(body, Choices(seed=seed))
+        assert (found.failure() if found is not None else None) == first.failure()
+        shrunk.add(str(found.choices) if found is not None else None)
+    assert shrunk == {None, "one", "one; other"}
+
+
 def test_what_no_run_reaches_fails_the_simulation() -> None:
     async def body(world: World) -> None:
         await world.serve(Account)

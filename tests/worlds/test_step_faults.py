@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -142,3 +143,24 @@ async def test_a_step_that_needs_the_network_says_what_to_do(world: World) -> No
     await world.object(Order, "o").connects.send()
     await world.settle()
     assert NoNetwork.__name__ in world.query("SELECT reason FROM invocations")[0][0]
+
+
+async def stubborn_mail(to: str) -> str:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(HOUR)
+    await asyncio.sleep(HOUR)
+    return "sent"
+
+
+class Stubborn(VirtualObject):
+    @handler
+    async def work(self, ctx: Context) -> str:
+        return await ctx.run(stubborn_mail, ctx.key)
+
+
+async def test_a_step_that_does_not_stop_ends_with_its_process(world: World) -> None:
+    await world.serve(Stubborn)
+    sent = await world.object(Stubborn, "s").work.send()
+    await world.until(lambda: world.executions(stubborn_mail) == 1)
+    await world.restart()
+    assert await sent.result() == "sent" and world.executions(stubborn_mail) == 2
