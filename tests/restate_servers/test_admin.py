@@ -12,7 +12,7 @@ import pytest
 from actors.cli.restate.awakeable_commands import open_awakeables
 from actors.errors import ActorsError, ServerUnreachable
 from actors.transport.restate import records
-from actors.transport.restate.admin import Admin, discovered
+from actors.transport.restate.admin import Admin, Operated, discovered
 from tests.restate_servers.releases import server_in
 from tests.restate_servers.servers import RestateServer, free_port, missing
 
@@ -157,13 +157,27 @@ async def test_a_server_that_is_too_old_is_refused(version: str, supported: bool
 
 @pytest.mark.parametrize(
     "text",
-    ["node lookup for partition 0 failed", "expecting a partition store", "partition 1 doesn't exist on this node"],
+    [
+        "node lookup for partition 0 failed",
+        "expecting a partition store",
+        "partition 1 doesn't exist on this node",
+        "rpc for partition 0 at node N1:2 failed: not leader",
+    ],
 )
-async def test_a_query_waits_until_a_server_that_starts_can_answer(text: str) -> None:
-    starting = {"message": f"Datafusion error: External error: {text}"}
-    answers = iter([httpx.Response(500, json=starting), httpx.Response(200, json={"rows": [{"n": 1}]})])
-    async with Admin(URL, answering(lambda _: next(answers))) as server:
+@pytest.mark.parametrize("status", [500, 503])
+async def test_every_request_waits_until_a_server_that_starts_can_answer(text: str, status: int) -> None:
+    def answers(last: httpx.Response) -> Admin:
+        replies = iter([httpx.Response(status, json={"message": f"External error: {text}"}), last])
+        return Admin(URL, answering(lambda _: next(replies)))
+
+    async with answers(httpx.Response(200, json={"rows": [{"n": 1}]})) as server:
         assert await server.query("SELECT 1") == [{"n": 1}]
+    async with answers(httpx.Response(202)) as server:
+        assert await server.operate("cancel", "inv_1") == Operated("requested")
+    async with answers(httpx.Response(200)) as server:
+        await server.clear_state("Order", "o")
+    async with answers(httpx.Response(404)) as server:
+        await server.kill("inv_1")
 
 
 async def test_a_server_that_does_not_say_what_is_awaited_is_named() -> None:

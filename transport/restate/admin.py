@@ -25,10 +25,10 @@ except ModuleNotFoundError as missing:
     ) from None
 
 TIMEOUT_S = 60.0  # the server calls the endpoint meanwhile
-STARTING_S = 10.0  # how long a server that has started may not answer queries
+STARTING_S = 10.0  # how long a server that has started may have no leader for a partition
 LOOK_EVERY_S = 0.1
 # It does not know yet which of its partitions it leads, or has not opened them.
-_STARTING = ("node lookup for partition", "expecting a partition store", "doesn't exist on this node")
+_STARTING = ("node lookup for partition", "expecting a partition store", "doesn't exist on this node", "not leader")
 OLDEST = (1, 5)  # the first release that reads the discovery document with retry policies
 
 _OPEN = (
@@ -157,17 +157,20 @@ class Admin:
 
     async def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a query. A column that is null in a row is left out."""
-        deadline = time.monotonic() + STARTING_S
-        while True:
-            answer = await self._answer("POST", "/query", {"query": sql})
-            starting = any(text in answer.text for text in _STARTING)
-            if answer.is_success or not starting or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(LOOK_EVERY_S)
-        rows: list[dict[str, Any]] = _object(self._done(answer))["rows"]
+        rows: list[dict[str, Any]] = _object(self._done(await self._answer("POST", "/query", {"query": sql})))["rows"]
         return rows
 
     async def _answer(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Ask until the server has started: what it refuses before, it has not begun."""
+        deadline = time.monotonic() + STARTING_S
+        while True:
+            answer = await self._sent(method, path, body)
+            starting = not answer.is_success and any(text in answer.text for text in _STARTING)
+            if not starting or time.monotonic() > deadline:
+                return answer
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _sent(self, method: str, path: str, body: Any) -> httpx.Response:
         try:
             return await self._http.request(method, self.url + path, json=body, headers={"accept": "application/json"})
         except httpx.TransportError as error:
