@@ -30,7 +30,7 @@ _AWAKEABLES = (
 )
 _DEEPEST = (
     "SELECT service, max(waiting) FROM (SELECT service, count(*) AS waiting FROM invocation INDEXED BY invocation_runnable "
-    "WHERE status IN (1, 2, 5) AND status = 1 AND shared = 0 GROUP BY service, key) GROUP BY service"
+    "WHERE status = 1 AND shared = 0 GROUP BY service, key) GROUP BY service"
 )
 
 Read = Callable[[str], Awaitable[Sequence[Any]]]

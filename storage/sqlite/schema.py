@@ -289,8 +289,15 @@ FROM invocation WHERE status >= 6;
 # An entry may say that the next one was asked for before a completion was shown.
 _V5 = _V4.replace("CASE kind WHEN 1 THEN", "CASE kind WHEN 0 THEN 'unseen' WHEN 1 THEN")
 
+_V6 = """
+-- SQLite decides with each change of a row whether it belongs here, and builds a table for an IN of three to do so: that took a
+-- tenth of the time of a step.
+DROP INDEX invocation_runnable;
+CREATE INDEX invocation_runnable ON invocation (service, key) WHERE status = 1 OR status = 2 OR status = 5;
+"""
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:
@@ -325,14 +332,15 @@ def version_of(connection: sqlite3.Connection) -> int | None:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """The columns of each table, whichever steps have led to them, and the text of each view."""
+    """The columns of each table, whichever steps have led to them, and the texts of each view and of the index that a step changes."""
     found = connection.execute(
-        "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+        "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' "
+        "OR name = 'invocation_runnable'"
     ).fetchall()
     return {
-        name: [sql]
-        if kind == "view"
-        else [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
+        name: [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
+        if kind == "table"
+        else [sql]
         for name, kind, sql in found
     }
 

@@ -203,7 +203,8 @@ class SqliteStore(SqliteReads):
         for name, value in changed.items():
             await self._read("UPDATE meta SET value = ? WHERE name = ?", (value, name))
         runnable = await self._read(
-            "SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5) AND (status != 5 OR flags & 2 = 0)"
+            "SELECT DISTINCT service, key FROM invocation WHERE (status = 1 OR status = 2 OR status = 5) "
+            "AND (status != 5 OR flags & 2 = 0)"
         )
         settled = await self._read(
             "SELECT DISTINCT a.target FROM attachment a LEFT JOIN invocation i ON i.seq = a.target "

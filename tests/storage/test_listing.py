@@ -127,7 +127,7 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, str, bool]] = {
     "by number": ((SqliteStore.invocations, [1, 2]), "json_each", "INTEGER PRIMARY KEY (rowid=?)", True),
     "attached": ((SqliteStore.attached, 1), "FROM attachment WHERE", "PRIMARY KEY (target=?)", True),
     "journal": ((SqliteStore.journal, 1), "FROM journal_entry", "PRIMARY KEY (invocation=?)", True),
-    "runnable at the start": ((), "status IN (1, 2, 5)", "INDEX invocation_runnable", True),
+    "runnable at the start": ((), "status = 1 OR status = 2", "INDEX invocation_runnable", True),
     "settled at the start": ((), "LEFT JOIN invocation", "INTEGER PRIMARY KEY (rowid=?)", False),
     "kept at the start": ((), "count(*) FROM invocation", "INDEX invocation_ended", True),
 }

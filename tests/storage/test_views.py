@@ -310,7 +310,7 @@ def test_the_sql_uses_nothing_newer_than_sqlite_3_37() -> None:
         "SELECT * FROM invocations WHERE invocation = 1",
         "SELECT * FROM state WHERE service = 'Order' AND key = 'k'",
         "SELECT * FROM awakeables",
-        "SELECT DISTINCT service, key FROM invocation WHERE status IN (1, 2, 5)",
+        "SELECT DISTINCT service, key FROM invocation WHERE status = 1 OR status = 2 OR status = 5",
         "SELECT * FROM timers ORDER BY due",
         "SELECT * FROM promises WHERE service = 'Signup' AND key = 'u1'",
         "SELECT * FROM promise WHERE unclaimed = 1 ORDER BY completed_ms LIMIT 1",
