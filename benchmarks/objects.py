@@ -23,6 +23,17 @@ class Counter(VirtualObject):
         return self.count
 
 
+class Recorded(VirtualObject, history=True):
+    """A counter whose changes are all recorded."""
+
+    count: int = 0
+
+    @handler
+    async def add(self, n: int) -> int:
+        self.count += n
+        return self.count
+
+
 class Front(VirtualObject):
     """Calls a Counter and returns its answer: two invocations and a journal."""
 

@@ -24,10 +24,10 @@ from benchmarks.floor import (
     StepperOnFloor,
 )
 from benchmarks.measure import Figures, MeasuredStore, Operation, Progress, Side, alternate, run
-from benchmarks.objects import Aircraft, Airport, Approval, Counter, Front, Stepper
+from benchmarks.objects import Aircraft, Airport, Approval, Counter, Front, Recorded, Stepper
 from benchmarks.options import Options, Result, Skipped
 
-CLASSES = (Counter, Front, Stepper, Approval, Aircraft, Airport)
+CLASSES = (Counter, Recorded, Front, Stepper, Approval, Aircraft, Airport)
 QUICK = Options(rounds=3, ops=4000)
 
 
@@ -60,6 +60,10 @@ def flights(keys: int, ops: int) -> Work:
 
 def counter(app: App) -> Operation:
     return lambda key: app.object(Counter, key).add(1)
+
+
+def recorded(app: App) -> Operation:
+    return lambda key: app.object(Recorded, key).add(1)
 
 
 def tell(app: App) -> Operation:
@@ -240,6 +244,12 @@ SCENARIOS = (
         quick=(QUICK, Options(rounds=3, ops=16_000, callers=1024), Options(rounds=3, ops=500, callers=1, keys=100)),
     ),
     Throughput("one-key", "The same call, all callers on one key", counter, work=one_key),
+    Throughput(
+        "history",
+        "A counter call of a class with history=True: its change is recorded too",
+        recorded,
+        against_counter=True,
+    ),
     Throughput("tell", "A send, until its acceptance is acknowledged", tell),
     Throughput("chain", "Object A calls object B and returns the result", chain, weight=0.5, against_counter=True),
     Throughput(

@@ -6,7 +6,7 @@ after every batch before it. A read sees every batch whose commit has begun.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from actors.storage.records import (
@@ -27,6 +27,13 @@ class Store(Protocol):
     """The database as the runtime uses it. `SqliteStore` implements it; `actors.testing` wraps that store to crash it."""
 
     async def open(self, secret: bytes | None = None) -> OpenedDatabase: ...
+    async def record_changes(self, services: Mapping[str, bool], first: int) -> None:
+        """Note, for each class, whether its invocations from number `first` on record all that they change.
+
+        A note that is there stays as it is. Called before the first invocation is executed.
+        """
+        ...
+
     async def commit(self, batch: Batch) -> None: ...
     def verify(self) -> None: ...
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]: ...

@@ -42,6 +42,27 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a handler without a context leaves no record of its change",
+        "actors/attempt/ending.py",
+        "            if journal is None and invocation.handler.service.history:  # type: ignore[union-attr]",
+        "            if False:",
+        test="tests/integration/test_history.py",
+    ),
+    Bug(
+        "a release without a history leaves the note that all is recorded",
+        "storage/sqlite/store.py",
+        "            elif not recorded and name in noted:",
+        "            elif False:",
+        test="tests/integration/test_history.py",
+    ),
+    Bug(
+        "the state before a migration is not recorded",
+        "actors/attempt/upgrades.py",
+        "    if definition.history and initial is None:",
+        "    if False:",
+        test="tests/integration/test_history.py",
+    ),
+    Bug(
         "a killed process runs its finally blocks",
         "actors/testing/loop.py",
         "        if context is not None and not handle.cancelled() and context.get(PROCESS, 0) in self._dead:",

@@ -133,6 +133,9 @@ class Lifecycle:
         self.file = getattr(store, "path", None)
         _apps.add(weakref.ref(self, _apps.discard))
         try:
+            await store.record_changes(
+                {service.name: service.history for service in partition.catalog.services.values()}, opened.next_number
+            )
             await partition.begin(opened)
             if partition.failure is not None:
                 raise partition.failure

@@ -19,6 +19,7 @@ from actors.errors import (
     SerializationError,
     TerminalError,
 )
+from actors.journal.journal import Journal
 from actors.model import raised
 from actors.model.futures import Sleep
 from actors.model.instances import set_attempt
@@ -143,7 +144,7 @@ class Ending(TaskInterface):
         """Store the last changes, which become durable together with the outcome.
 
         If the invocation has a journal they are recorded in it too: a restart that keeps part of the journal must be
-        able to undo all of them. With `keep` false they are dropped, and the partition undoes the earlier writes.
+        able to undo all of them. A class with a history records them in any case. With `keep` false they are dropped, and the partition undoes the earlier writes.
         Raises TerminalError, with nothing stored, if they are refused.
         """
         if self.snapshot is not None:
@@ -164,8 +165,12 @@ class Ending(TaskInterface):
         except TerminalError:
             state.discard()
             raise
-        if changes is not None and invocation.journal is not None:
-            self._journal_last(invocation.journal, changes)
+        if changes is not None:
+            journal = invocation.journal
+            if journal is None and invocation.handler.service.history:  # type: ignore[union-attr]
+                journal = invocation.journal = Journal()
+            if journal is not None:
+                self._journal_last(journal, changes)
         if invocation.extras is not None and invocation.has(Flag.APART):
             changes = state.ahead(changes or {})
         if changes is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from actors.attempt.invocation import Invocation
 from actors.attempt.ports import Writes
 from actors.journal.entries import Entry, unpacked_state
+from actors.journal.journal import Journal
 from actors.model.decoding import migrated
 from actors.model.definitions import ServiceDefinition
 from actors.model.object_state import VERSION_NAME, ObjectState
@@ -23,7 +24,8 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
 
     The invocation that begins holds the object: no other open invocation can have changed it. Its initial state is the current
     state with its writes undone, or the state that an earlier upgrade has recorded. Both are of the stored version, so the
-    initial state is reconstructed first, and migrated then. `longest` is how many characters a value may take. Raises
+    initial state is reconstructed first, and migrated then. Where a class has a history, the state before and after the migration
+    is recorded in any case, as an initial state and its bases. `longest` is how many characters a value may take. Raises
     StateDecodeError.
     """
     assert invocation.handler is not None
@@ -33,7 +35,7 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
     if journal is not None and journal.writes():
         version = state.version if journal.migrated is None else journal.migrated.ref or 1
         began = journal.initial_state(state.stored, invocation.has(Flag.APART))
-        bases = journal.bases_in(began)
+        bases = began if definition.history else journal.bases_in(began)
         initial = migrated(definition, invocation.key, began, version, None)
     elif not state.stored:
         return  # there is no stored state; the first write will record the version
@@ -41,6 +43,8 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
         ledger.write_behind(invocation.mailbox)
     before = dict(state.stored)
     stored = migrated(definition, invocation.key, before, state.version, longest)
+    if definition.history and initial is None:
+        initial, bases = stored, before
     # Nothing fails from here on.
     state.renew(stored, definition.version)
     for name in {**before, **stored}:
@@ -48,7 +52,9 @@ def upgrade(ledger: Writes, invocation: Invocation, state: ObjectState, longest:
         if text != before.get(name):
             ledger.write_state(invocation, name, text)
     ledger.write_state(invocation, VERSION_NAME, str(definition.version))
-    if journal is not None and initial is not None:
+    if initial is not None:
+        if journal is None:
+            journal = invocation.journal = Journal()
         ledger.write_entry(invocation, journal.migrate(initial, definition.version, ledger.now_ms(), bases))
 
 

@@ -32,6 +32,7 @@ _RESERVED = frozenset(
         "__service_name__",
         "__retry__",
         "__private__",
+        "__history__",
     }
     | {"__dict__", "__weakref__"}
     | {"__state_version__", "__actors_advice__", ""}  # the database keeps the version under the empty name
@@ -73,6 +74,7 @@ def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type])
         name=name,
         retry=cls.__retry__,
         private=cls.__private__,
+        history=cls.__history__,
         version=version,
         annotations=annotations,
         migrations=migrations,

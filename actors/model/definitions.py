@@ -35,6 +35,7 @@ class ServiceDefinition:
         "fields_by_name",
         "guarded",
         "handlers",
+        "history",
         "inline",
         "kind",
         "migrations",
@@ -56,6 +57,7 @@ class ServiceDefinition:
         name: str,
         retry: RetryPolicy | None,
         private: bool,
+        history: bool,
         version: int,
         annotations: dict[str, Any],
         migrations: Migrations,
@@ -66,6 +68,7 @@ class ServiceDefinition:
         self.name = name
         self.retry = retry
         self.private = private
+        self.history = history  # whether every change of state is recorded
         self.version = version
         self.annotations = annotations
         self.migrations = migrations

@@ -30,6 +30,8 @@ class Service(Served, Keyless):
             )
         if definition.version != 1:
             raise DefinitionError(f"{where}: a Service has no state, so it has no version. Remove version=.")
+        if definition.history:
+            raise DefinitionError(f"{where}: a Service has no state, so it has no history. Remove history=.")
         for handler in definition.handlers.values():
             if handler.shared:
                 raise DefinitionError(

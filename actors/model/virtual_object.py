@@ -49,6 +49,7 @@ class Served(Instance, metaclass=_Meta):
     __service_name__: ClassVar[str | None] = None
     __retry__: ClassVar[RetryPolicy | None] = None
     __private__: ClassVar[bool] = False
+    __history__: ClassVar[bool] = False
     __actors__: ClassVar[Any] = None
     __state_version__: ClassVar[int] = 1
     __actors_advice__: ClassVar[str] = (
@@ -62,11 +63,12 @@ class Served(Instance, metaclass=_Meta):
         retry: RetryPolicy | None = None,
         version: int | None = None,
         private: bool | None = None,
+        history: bool | None = None,
         **kwargs: Any,
     ) -> None:
         # A base class may take options of its own, or pass on unknown options; `object` takes no options.
         if isinstance(super().__init_subclass__, BuiltinMethodType):
-            refuse_unknown(f"class {cls.__qualname__}", kwargs, ("name", "retry", "version", "private"))
+            refuse_unknown(f"class {cls.__qualname__}", kwargs, ("name", "retry", "version", "private", "history"))
         super().__init_subclass__(**kwargs)
         if "__actors_runtime__" in cls.__dict__ or "__kind__" in cls.__dict__:
             return
@@ -79,6 +81,13 @@ class Served(Instance, metaclass=_Meta):
             cls.__retry__ = retry
         if private is not None:
             cls.__private__ = bool(private)
+        if history is not None:
+            if not isinstance(history, bool):
+                raise DefinitionError(
+                    f"class {cls.__qualname__}: history= requires True or False, got {history!r}. How long invocations are kept, "
+                    "and their changes with them, is Limits(retention=...)."
+                )
+            cls.__history__ = history
         inherited = max(getattr(base, "__state_version__", 1) for base in cls.__bases__)
         cls.__state_version__ = inherited if version is None else checked_version(version, inherited, cls)
         for method in ("__init__", "__new__", "__setattr__", "__getattribute__", "__delattr__"):
@@ -132,6 +141,8 @@ class VirtualObject(Served, Keyed):
     Annotated attributes are durable state. Methods decorated with `@handler` or `@shared` can be invoked.
     The version in `class Order(VirtualObject, version=2)` counts the forms that its stored state has had; `@migration` leads
     from each form to the next. Subclasses inherit version and migrations, and count on from there.
+    With `history=True` every change of state is recorded in the journal of the invocation that makes it, with the value before,
+    for as long as invocations are kept: see `Limits(retention=)`. Without it, only what handlers that use their context write is.
     Instances are made by the runtime; `Order()` makes an instance with default state, for plain unit tests of its methods.
     """
 

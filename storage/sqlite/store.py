@@ -12,7 +12,7 @@ import os
 import secrets
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from actors.storage.errors import (
     DatabaseInUse,
@@ -48,6 +48,7 @@ from actors.storage.sqlite.watch import Watch
 log = logging.getLogger("actors")
 
 RESERVED_NUMBERS = 1_000_000
+HISTORY = "history "  # begins the names of the notes in `meta`, before the name of a class: see `Store.record_changes`
 LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
 
 
@@ -228,6 +229,15 @@ class SqliteStore(SqliteReads):
             ended,
             [RequestRow(*values) for values in requests],
         )
+
+    async def record_changes(self, services: Mapping[str, bool], first: int) -> None:
+        noted = dict(await self._read("SELECT name, value FROM meta WHERE name GLOB 'history *'"))
+        for service, recorded in services.items():
+            name = HISTORY + service
+            if recorded and name not in noted:
+                await self._read("INSERT INTO meta VALUES (?, ?)", (name, first))
+            elif not recorded and name in noted:
+                await self._read("DELETE FROM meta WHERE name = ?", (name,))
 
     async def take_requests(self, answered_before_ms: int) -> list[RequestRow]:
         """The new requests, in order; they can no longer be withdrawn. Answers older than `answered_before_ms` are
