@@ -42,10 +42,11 @@ test: $(INSTALLED)-dev
 
 # What a second interpreter has to prove: everything but the long runs, the files and the tools, which are the same on each.
 test-quick: $(INSTALLED)-dev
-	SIMULATIONS=$${SIMULATIONS:-30} $(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
+	SIMULATIONS=$${SIMULATIONS:-15} $(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
 		--ignore=tests/user_bugs --ignore=tests/worlds/test_pytest_plugin.py \
 		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/restate_servers --ignore=tests/docs \
-		--ignore=tests/http/test_schemathesis.py --ignore=tests/cli --ignore=tests/acceptance --ignore=tests/storage $(ARGS)
+		--ignore=tests/http/test_schemathesis.py --ignore=tests/cli --ignore=tests/acceptance --ignore=tests/storage \
+		--ignore=tests/serving $(ARGS)
 
 lint: style types layers
 

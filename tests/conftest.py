@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from tests.log_guard import LogGuard, expect_log
 
 __all__ = ["expect_log"]
+
+os.environ.setdefault(
+    "SIMULATIONS", "40"
+)  # how far random programs are explored; CONTRIBUTING.md says when to look further
 
 # A run in the background of a shell ignores it, and so would all processes that tests start in order to interrupt them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():

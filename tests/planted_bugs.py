@@ -2657,7 +2657,7 @@ def _failing(copy: Path, tests: list[str], alone: bool = False) -> list[str]:
     run = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", *tests, *parallel, *options, sound],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        env={"SIMULATIONS": "100", **os.environ, "PYTHONPATH": str(copy)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = 4
 LIFELINE, _held = os.pipe()  # a child ends when this process does, however that ends
-KILLS = int(os.environ.get("KILLS", "200")) // SERIES
+KILLS = int(os.environ.get("KILLS", "100")) // SERIES
 
 
 def _start(folder: Path, incarnation: int, mode: str) -> subprocess.Popen[bytes]:

@@ -28,7 +28,7 @@ from tests.property.trees import Echo, Tree, changed
 from tests.world import World
 
 RETRY = RetryPolicy(initial_interval=0.002, max_interval=0.002, max_attempts=None)
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100")) // 2
+EXAMPLES = int(os.environ["SIMULATIONS"]) // 2
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 
 

@@ -233,7 +233,7 @@ class Run:
 
 
 # `SIMULATIONS=5000 pytest tests/property` looks further. Shrinking a failure takes minutes: SHRINK=1 asks for it.
-EXAMPLES = 6 * int(os.environ.get("SIMULATIONS", "100"))  # they are small
+EXAMPLES = 6 * int(os.environ["SIMULATIONS"])  # they are small
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 
 

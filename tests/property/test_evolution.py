@@ -139,7 +139,7 @@ def state_of(world: World) -> State:
     fails=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=int(os.environ.get("SIMULATIONS", "100")), deadline=None)
+@settings(max_examples=int(os.environ["SIMULATIONS"]), deadline=None)
 def test_upgrades_of_objects_with_open_invocations_compose(
     chain: list[Callable[[State], State]],
     state: State,

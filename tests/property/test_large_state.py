@@ -98,7 +98,7 @@ OPS = st.tuples(
 ).map(list)
 PROGRAM = st.lists(OPS, min_size=1, max_size=14)
 CRASHES = st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=3)
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 
 
 async def held(world: World) -> list[Any]:

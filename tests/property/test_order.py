@@ -265,7 +265,7 @@ LIMITS = st.builds(
     st.sampled_from([1, 1000]),
 )
 
-EXAMPLES = 2 * int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = 2 * int(os.environ["SIMULATIONS"])
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 
 

@@ -526,7 +526,7 @@ LIMITS = st.builds(
 )
 
 # `SIMULATIONS=5000 pytest tests/property` looks further. Shrinking a failure takes minutes: SHRINK=1 asks for it.
-EXAMPLES = 3 * int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = 3 * int(os.environ["SIMULATIONS"])
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 
 

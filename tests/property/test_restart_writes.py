@@ -47,7 +47,7 @@ OPS = st.tuples(
     st.integers(1, 4),
 ).map(list)
 PROGRAM = st.lists(OPS, min_size=1, max_size=8)
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 
 
 async def _play(first: list[Any], program: list[Any]) -> None:

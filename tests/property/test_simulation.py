@@ -239,7 +239,7 @@ class Simulation(RuleBasedStateMachine):
 
 
 # `SIMULATIONS=5000 pytest tests/property` looks further. Shrinking a failure takes minutes: SHRINK=1 asks for it.
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 TestSimulation = Simulation.TestCase
 TestSimulation.settings = settings(

@@ -371,7 +371,7 @@ class Life:
                 await self.world.app.reject_awakeable(info.id, "no")
 
 
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100")) * 6 // 10
+EXAMPLES = int(os.environ["SIMULATIONS"]) * 6 // 10
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 

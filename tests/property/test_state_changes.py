@@ -204,7 +204,7 @@ async def finish(world: World, handle: InvocationHandle[Any], program: list[Any]
 
 GROWN = [["branch", "a", "a", "0" * 90]] * 2
 PROGRAMS = st.lists(CHANGES.map(list), min_size=1, max_size=12)
-EXAMPLES = int(os.environ.get("SIMULATIONS", "60"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 
 
 @pytest.mark.may_log("held the event loop")

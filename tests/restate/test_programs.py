@@ -14,7 +14,7 @@ from tests.restate.fake_machine import Command
 from tests.restate.machine_world import Invocation, World
 from tests.restate.programs import Program, answer, programs, trace
 
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * ("SHRINK" in os.environ)
 
 

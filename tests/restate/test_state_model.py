@@ -15,7 +15,7 @@ from actors.model.definitions import definition_of
 from actors.model.object_state import ObjectState
 from actors.transport.restate.state import LazyClasses, LazyState
 
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100"))
+EXAMPLES = int(os.environ["SIMULATIONS"])
 
 
 @dataclasses.dataclass

@@ -32,7 +32,7 @@ from tests.restate_servers.releases import server_in
 from tests.restate_servers.servers import ROOT, RestateServer, end, free_port, missing, wait_for
 
 AT_ONCE = 4  # programs
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100")) // 50  # of so many programs each, in each of two modes
+EXAMPLES = max(1, int(os.environ["SIMULATIONS"]) // 50)  # of so many programs each, in each of two modes
 WITHIN_S = 30.0  # one example
 CERTAIN = ("value", "settle")  # what a decision of these kinds has seen does not depend on time
 STATE = ("state", "tags", "keys")  # nor of these, unless branches run at the same time

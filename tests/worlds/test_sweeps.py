@@ -40,7 +40,7 @@ def test_pairs_of_crashes_are_swept_too() -> None:
     assert swept.points > 50 and swept.left_out > 100
     # A crash for each of the mails that were too many: one crash cannot repeat both.
     assert swept.failed and all(str(run.choices).count("killed") == 2 for run in swept.failed)
-    assert {str(run.error) for run in swept.failed} == {"['boss', 'boss', 'customer', 'customer']"}
+    assert {str(run.error).splitlines()[0] for run in swept.failed} == {"['boss', 'boss', 'customer', 'customer']"}
 
 
 def test_each_other_fault_is_tried_alone() -> None:
