@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import throughput
 from benchmarks.blocked import Blocked
 from benchmarks.engines import Engines
+from benchmarks.evidence import Evidence
 from benchmarks.growth import Growth
 from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
@@ -22,6 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
         Growth(),
         Blocked(),
         Timers(),
+        Evidence(),
         Log(),
         Http(),
         Engines(),
