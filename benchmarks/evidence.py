@@ -94,7 +94,7 @@ async def transfers(world: World) -> None:
     await world.serve(Teller, Account)
     await world.object(Account, "a").add(100)
     sent = [await world.service(Teller).transfer.send(10) for _ in range(3)]
-    if world.choose("somebody cancels"):
+    if world.choose("an operator cancels"):
         await world.pause("after", up_to=0.02)
         with suppress(WrongStatus):
             await sent[0].cancel()
