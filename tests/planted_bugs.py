@@ -161,6 +161,27 @@ BUGS = [
         test="tests/unit/testing/test_choices.py",
     ),
     Bug(
+        "callers of a dead process make their requests again in another order",
+        "actors/testing/process.py",
+        "        for waiting in list(self._waiting):",
+        "        for waiting in reversed(list(self._waiting)):",
+        test="tests/worlds/test_world.py::test_callers_of_a_dead_process_ask_the_next_one_in_their_order",
+    ),
+    Bug(
+        "an exploration ends although an invocation will never go on",
+        "actors/testing/crowd.py",
+        "        if lines := list(restless(self._machine)):",
+        "        if lines := []:",
+        test="tests/worlds/test_explorations.py::test_an_invocation_that_waits_for_nothing_durable_is_found",
+    ),
+    Bug(
+        "callers call private handlers",
+        "actors/testing/exploring.py",
+        "            if handler.target in self._given or not (handler.private or handler in scheduled)",
+        "            if handler.target in self._given or handler not in scheduled",
+        test="tests/worlds/test_explorations.py::test_private_handlers_get_no_requests_and_schedules_run_by_time",
+    ),
+    Bug(
         "a form on a page of another site calls a handler",
         "transport/http/ingress.py",
         "        if request.cross_site and isinstance(asked, (Invoke, Complete)):",

@@ -23,6 +23,7 @@ _PEOPLE = dict.fromkeys(
         "demo": "actors.cli.demo.command",
         "deploy": "actors.cli.restate.deploying",
         "explain": "actors.cli.manual",
+        "explore": "actors.cli.exploring",
         "invocations": "actors.cli.file.invocation_commands",
         "prompt": "actors.cli.manual",
         "requests": "actors.cli.file.request_commands",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from actors.testing.clock import ManualClock
     from actors.testing.disk import Disk, SimulatedCrash, SimulatedStore
     from actors.testing.executor import InlineExecutor
+    from actors.testing.exploring import explore
     from actors.testing.failures import MisusedWorld, NoNetwork, NotReproducible, Stuck, WorldFailed
     from actors.testing.faults import Faults
     from actors.testing.manual import ManualWorld
@@ -35,6 +36,7 @@ __all__ = [
     "World",
     "WorldFailed",
     "crash_everywhere",
+    "explore",
     "serves",
     "simulate",
 ]
@@ -56,6 +58,7 @@ _LATER = {
     "World": "world",
     "WorldFailed": "failures",
     "crash_everywhere": "sweep",
+    "explore": "exploring",
     "serves": "serving",
     "simulate": "simulation",
 }

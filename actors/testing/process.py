@@ -47,7 +47,8 @@ class Process:
         self.app: App | None = None
         self.is_up = self.dead = False
         self._loop = loop
-        self._waiting: set[asyncio.Future[None]] = set()  # of callers who would not learn of its death
+        # Of callers who would not learn of its death: in order, because they make their requests again in that order.
+        self._waiting: dict[asyncio.Future[None], None] = {}
 
     def begin(self, make: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """Make something, and await it, in a task of this process."""
@@ -69,7 +70,7 @@ class Process:
                 ended.set_result(None)
 
         task.add_done_callback(end)
-        self._waiting.add(ended)
+        self._waiting[ended] = None
         if self.dead:
             end(None)
         try:
@@ -78,7 +79,7 @@ class Process:
             task.cancel()
             raise
         finally:
-            self._waiting.discard(ended)
+            del self._waiting[ended]
         if not task.done():
             raise Killed()
         return task.result()

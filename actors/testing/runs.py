@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from actors.testing.choices import Choices
-from actors.testing.failures import NotReproducible
+from actors.testing.failures import NotReproducible, WorldFailed
 from actors.testing.machine import quiet
 from actors.testing.story import Story
 from actors.testing.world import World
@@ -16,6 +17,10 @@ Body = Callable[[World], Awaitable[None]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 Row = tuple[Any, ...]
+
+_ID = re.compile(r"inv_[\w-]+")
+_KEY = re.compile(r"(\w+)/[^/\s]+/(\w+)")  # of an object, between its class and a handler
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(slots=True)
@@ -37,6 +42,13 @@ class Run:
         if self.error is None:
             return None
         return type(self.error), str(self.error).partition("\n")[0]
+
+    def likeness(self) -> tuple[type[Exception], str] | None:
+        """By what a shorter run fails the same way. What a witness says names keys, ids and numbers: those may be others."""
+        failure = self.failure()
+        if failure is None or failure[0] is not WorldFailed:
+            return failure
+        return WorldFailed, _NUMBER.sub("0", _KEY.sub(r"\1/\2", _ID.sub("", failure[1])))
 
 
 class Findings(Protocol):

@@ -73,7 +73,7 @@ class Simulation:
 
         def fails(given: Given) -> Given | None:
             again = self.once(body, Choices(given))
-            if again.failure() != run.failure():
+            if again.likeness() != run.likeness():
                 return None
             turned_out = tuple(again.choices.unusual)
             if len(turned_out) <= len(given):

@@ -21,6 +21,8 @@ from actors.testing.failures import MisusedWorld
 When = Literal["before", "after"]
 Step = Callable[..., Any] | str
 
+CHOSEN = "failed, as chosen,"  # stands in the reason of an invocation that is paused because of choices alone
+
 
 class StepFailed(Exception):
     """The default error of a step that `World.fail` lets fail."""
@@ -96,7 +98,7 @@ class StepFaults:
             if failing is not None and failing.left:
                 failing.left -= 1
             elif chosen is not None:
-                failing = _Failing(0, StepFailed(f"{name} failed, as chosen, {chosen} its effect."), chosen)
+                failing = _Failing(0, StepFailed(f"{name} {CHOSEN} {chosen} its effect."), chosen)
             else:
                 return None
             if failing.when == "before":

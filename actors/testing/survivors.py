@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 from actors.app.app import App
-from actors.app.handles import ClientCall, ClientHandle
+from actors.app.handles import ClientCall, ClientHandle, KeyedCall, KeyedHandle
 from actors.errors import MisusedFuture
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition
@@ -87,6 +87,9 @@ class _Request:
             self._seq = made._invocation.seq
         elif isinstance(made, ClientHandle):
             self._seq = made._seq
+        elif isinstance(made, (KeyedCall, KeyedHandle)):
+            # Of a process that dies after the refusal of a request and before the answer, no caller sees it.
+            (made._task if isinstance(made, KeyedCall) else made._placed).add_done_callback(mark_seen)
         return made
 
     async def _next(self, careful: bool) -> tuple[Process, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from actors.app.listing import AwakeableInfo
 from actors.errors import BadArguments, DefinitionError
-from actors.model.bound_handler import refuse_ambiguous
+from actors.model.bound_handler import BoundHandler, refuse_ambiguous
 from actors.model.calls import Call, InvocationHandle
 from actors.model.catalog import Catalog
 from actors.model.decoding import materialize, migrated
@@ -232,6 +232,11 @@ class World:
         options = DEFAULT_OPTIONS if delay is None else Options(remaining(delay, "delay"))
         return self._survivors.dispatch_send(target, key_for(target, key), args, kwargs, options)
 
+    def handler(self, service: str, key: str, name: str) -> BoundHandler[..., Any]:
+        """A handler by name, as `App.handler`: call it, send to it, or set options first."""
+        target = self._catalog().handler(service, name)
+        return BoundHandler(self._survivors, target, key_for(target, key))
+
     def client(self, **options: Any) -> Any:
         """An `actors.transport.client.Client` of the app, over HTTP without a socket. A crash breaks its connections."""
         from actors.testing.connection import client_of  # needs httpx, which only this method does
@@ -442,7 +447,10 @@ class World:
         return definition_of(cls)
 
     def _catalog(self) -> Catalog:
-        return self.app._partitions.catalog
+        """Not that of the app: a process may be down."""
+        self._check_serving()
+        definitions = map(definition_of, self._classes)
+        return Catalog({definition.name: definition for definition in definitions})
 
 
 def _checked_name(name: str) -> str:

@@ -51,6 +51,7 @@ RELEASED = {
         "World",
         "WorldFailed",
         "crash_everywhere",
+        "explore",
         "serves",
         "simulate",
     ],

@@ -209,14 +209,18 @@ BUGS: list[Bug[Any]] = [
         Offer,
         FixedOffer,
         answers_in_time,
-        {"guard": "Offer.open calls time.time() outside of a step, at clocks.py:"},
+        {"guard": "Offer.open calls time.time() outside of a step, at clocks.py:", "explore": "time.time()"},
     ),
     Bug(
         "a sleep of asyncio",
         Reminder,
         FixedReminder,
         reminds_in_an_hour,
-        {"sweep": "reminded too late", "simulate": "reminded too late"},
+        {
+            "sweep": "reminded too late",
+            "simulate": "reminded too late",
+            "explore": "waits for something that is not durable",
+        },
     ),
     Bug(
         "each day has 24 hours",
@@ -243,5 +247,6 @@ BUGS: list[Bug[Any]] = [
         {"sweep": "holds the article", "simulate": "holds the article"},
         sweep=Sweep(downtime=60, compare=False),
         faults=Faults(downtime=20, crash=0.1),
+        beside=(Warehouse,),
     ),
 ]

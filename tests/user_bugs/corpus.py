@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+from actors.model.virtual_object import Served
 from actors.testing import Faults, World
 from actors.testing.choices import Choices
+from actors.testing.exploring import exploration
 from actors.testing.machine import quiet
 from actors.testing.runs import Body, Run
 from actors.testing.simulation import Simulation
@@ -37,6 +39,8 @@ class Bug(Generic[T]):
     thorough: Callable[[World, type[T]], Awaitable[None]] | None = None
     sweep: Sweep = field(default_factory=Sweep)
     faults: Faults = field(default_factory=Faults)
+    beside: tuple[type[Served], ...] = ()  # the other classes that the tests serve
+    arguments: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)  # of explorations, by name of the handler
 
     def plain(self, cls: type[T], *asked: Witness) -> Body:
         """The ordinary test of this class, at whose end these witnesses are asked."""
@@ -45,6 +49,17 @@ class Bug(Generic[T]):
     def searching(self, cls: type[T], *asked: Witness) -> Body:
         """The test of this class for a simulation, at whose end these witnesses are asked."""
         return _on_a_new_world(self.thorough or self.ordinary, cls, asked)
+
+    def exploring(self, cls: type[T]) -> Body:
+        """Random requests to this class and those beside it, of which no test says anything."""
+        arguments = {getattr(cls, name): rows for name, rows in self.arguments.items()}
+        explored = exploration((cast("type[Served]", cls), *self.beside), arguments=arguments)
+
+        async def body(world: World) -> None:
+            outside.renew()
+            await explored(world)
+
+        return body
 
     def simulation(self, runs: int = RUNS) -> Simulation:
         return Simulation(runs=runs, faults=self.faults)

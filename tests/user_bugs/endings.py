@@ -262,6 +262,7 @@ BUGS: list[Bug[Any]] = [
         FixedTeller,
         transfers,
         {"simulate": "money is lost"},
+        beside=(Purse,),
     ),
     Bug(
         "a loop of tries does not hear a cancellation",
@@ -269,6 +270,7 @@ BUGS: list[Bug[Any]] = [
         FixedDunning,
         collects,
         {"simulate": "charged although it was cancelled"},
+        beside=(Gateway,),
     ),
     Bug(
         "a retry hides a refusal",

@@ -206,6 +206,7 @@ BUGS: list[Bug[Any]] = [
             "replay": "recorded was set state 'count' with 1",
             "sweep": "the event is lost",
             "simulate": "Feed/f/receive is paused: The code no longer fits the journal",
+            "explore": "no longer fits the journal",
         },
     ),
     Bug(
@@ -217,6 +218,7 @@ BUGS: list[Bug[Any]] = [
             "replay": "recorded was run 'ask_for_rate'",
             "sweep": "Exchange/e/convert is paused: The code no longer fits the journal",
             "simulate": "Exchange/e/convert is paused: The code no longer fits the journal",
+            "explore": "no longer fits the journal",
         },
     ),
     Bug(
@@ -228,6 +230,7 @@ BUGS: list[Bug[Any]] = [
             "replay": "draw() answers 1, as stored",
             "sweep": "a number is left out",
             "simulate": "a number is left out",
+            "explore": "Executed again",
         },
     ),
     Bug(
@@ -236,13 +239,14 @@ BUGS: list[Bug[Any]] = [
         FixedRaffle,
         draws_one_of_them,
         {"guard": "Raffle.draw calls random.choice() outside of a step, at memory.py:"},
+        arguments={"draw": [(["ada", "bob"],)]},
     ),
     Bug(
         "the environment decides",
         Quote,
         FixedQuote,
         asks_for_a_price,
-        {"guard": "Quote.price calls os.environ.get() outside of a step, at memory.py:"},
+        {"guard": "Quote.price calls os.environ.get() outside of a step, at memory.py:", "explore": "os.environ"},
     ),
     Bug(
         "the order of a set",
@@ -250,5 +254,6 @@ BUGS: list[Bug[Any]] = [
         FixedText,
         counts_words,
         {},  # needs a fresh process, with another hash seed
+        beside=(Word,),
     ),
 ]

@@ -297,6 +297,7 @@ BUGS: list[Bug[Any]] = [
         one_cart_buys,
         {"simulate": "no article is sold twice"},
         thorough=two_carts_buy,
+        beside=(Stock,),
     ),
     Bug(
         "it reads and then writes a sum",
@@ -305,6 +306,7 @@ BUGS: list[Bug[Any]] = [
         one_clerk_raises,
         {"simulate": "an update is lost"},
         thorough=two_clerks_raise,
+        beside=(Limit,),
     ),
     Bug(
         "a shared handler decides",
@@ -329,6 +331,7 @@ BUGS: list[Bug[Any]] = [
         two_dishes,
         {"simulate": "not every guest has a dish"},
         thorough=some_dishes,
+        beside=(Kitchen,),
     ),
     Bug(
         "a message is sent too early",
@@ -337,5 +340,6 @@ BUGS: list[Bug[Any]] = [
         places_an_order,
         {"simulate": "the mail is not true"},
         thorough=places_some_order,
+        beside=(Bank, Mailer),
     ),
 ]

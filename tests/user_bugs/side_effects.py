@@ -335,6 +335,7 @@ BUGS: list[Bug[Any]] = [
             "replay": "recorded was set state 'receipts'",
             "sweep": "the receipt is lost",
             "simulate": "the receipt is lost",
+            "explore": "no longer fits the journal",
         },
     ),
     Bug(
@@ -346,6 +347,7 @@ BUGS: list[Bug[Any]] = [
             "replay": "answers 8, as stored. Executed again, with the state before it and its recorded answers, it answers 0",
             "sweep": "a place is not counted",
             "simulate": "a place is not counted",
+            "explore": "Executed again",
         },
     ),
     Bug(
@@ -374,7 +376,8 @@ BUGS: list[Bug[Any]] = [
         Basket,
         FixedBasket,
         adds_an_article,
-        {"guard": "open(), outside of a step, at side_effects.py:"},
+        {"guard": "open(), outside of a step, at side_effects.py:", "explore": "outside of a step"},
+        arguments={"add": [("book",)]},
     ),
     Bug(
         "a lost answer is taken for a refusal",

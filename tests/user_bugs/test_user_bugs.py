@@ -11,12 +11,14 @@ from typing import Any, cast
 import pytest
 
 from actors.testing import WorldFailed
+from actors.testing.exploring import Exploration
 from actors.testing.witnesses import WITNESSES, Witness
 from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
 from tests.user_bugs.corpus import MOST, RUNS, Bug, again, run_plain
 
 SEEDS = int(os.environ.get("SEEDS", "10"))  # of the twins
+EXPLORATIONS = int(os.environ.get("SEEDS", "2"))
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
 # What only the guard sees is a line of code, which other seeds do not change.
@@ -63,6 +65,14 @@ def test_a_simulation_finds_the_bug_and_its_text_repeats_it(bug: Bug[Any], tool:
     assert again(simulation, body, failed).failure() == failed.failure()
 
 
+@pytest.mark.parametrize(("bug", "tool"), found_by("explore"))
+def test_an_exploration_finds_the_bug_without_a_test(bug: Bug[Any], tool: str) -> None:
+    explored = Exploration(runs=RUNS).run(bug.exploring(bug.buggy))
+    assert explored.failed is not None and explored.runs <= 2
+    assert bug.found_by[tool] in str(explored.failed.error)
+    assert len(explored.failed.choices.unusual) <= MOST
+
+
 @pytest.mark.parametrize("bug", ALL)
 def test_the_fixed_twin_passes_with_all_witnesses(bug: Bug[Any]) -> None:
     run_plain(bug.plain(bug.fixed, *WITNESSES))
@@ -79,6 +89,13 @@ def test_the_fixed_twin_passes_at_all_points_of_a_sweep(bug: Bug[Any]) -> None:
 def test_the_fixed_twin_passes_with_all_seeds(bug: Bug[Any]) -> None:
     simulated = bug.simulation(SEEDS).run(bug.searching(bug.fixed, *WITNESSES))
     assert simulated.failed is None, f"{simulated.failed.error!r}\n{simulated.explanation()}"
+
+
+@pytest.mark.may_log("never retrieved")  # asyncio, of a gather in a handler whose process was killed
+@pytest.mark.parametrize("bug", ALL)
+def test_the_fixed_twin_passes_when_it_is_explored(bug: Bug[Any]) -> None:
+    explored = Exploration(runs=EXPLORATIONS).run(bug.exploring(bug.fixed))
+    assert explored.failed is None, f"{explored.failed.error!r}\n{explored.explanation()}"
 
 
 def test_the_table_names_each_bug_and_what_finds_it() -> None:

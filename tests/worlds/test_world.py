@@ -401,3 +401,12 @@ async def test_what_is_called_on_a_dead_app_does_not_reach_the_disk(world: World
 
 async def _awaited(call: Any) -> Any:
     return await call
+
+
+async def test_callers_of_a_dead_process_ask_the_next_one_in_their_order(world: World) -> None:
+    await world.serve(Counter)
+    names = [f"c{number}" for number in range(30)]
+    calls = [world.handler("Counter", name, "add").options(idempotency_key="k")() for name in names]
+    await world.crash()  # before any of them is on disk
+    assert await asyncio.gather(*calls) == [1] * 30
+    assert [key for (key,) in world.query("SELECT key FROM invocation ORDER BY seq")] == names

@@ -1,0 +1,77 @@
+"""`actors explore module:app`: random requests to the classes of an app, without a test."""
+
+from __future__ import annotations
+
+import sys
+from shlex import quote
+
+import click
+
+from actors.cli.interrupts import end_on_sigterm
+from actors.cli.target import BadTarget, load_app
+from actors.errors import ActorsError
+from actors.testing.choices import Choices
+from actors.testing.exploring import Exploration, exploration
+from actors.testing.failures import NotReproducible
+from actors.testing.runs import Body, Run
+from actors.testing.simulation import RUNS
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--runs", type=click.IntRange(1), default=RUNS, show_default=True, help="How many runs.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the first run.")
+@click.option("--choices", metavar="CHOICES", help="Do one run, with these choices of a failed run.")
+@click.option("--no-cancels", is_flag=True, help="Cancel no invocation.")
+def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: bool) -> None:
+    """Make random requests to the classes of an app, and look at what that leaves.
+
+    Several callers at a time call all public handlers with arguments made from the annotations, in a machine in memory whose process
+    crashes, whose steps fail and whose memory runs out. The database of the app is not opened; steps run as they are. A failing
+    run is shrunk and printed. Exit code: 0 if no run fails, 1 if a run fails, 2 if there is nothing to explore.
+    """
+    end_on_sigterm()
+    try:
+        classes = [definition.cls for definition in load_app(target).engine_options().catalog.services.values()]
+        body = exploration(classes, cancels=not no_cancels)
+        given = Choices.of(choices) if choices is not None else None
+    except (BadTarget, ActorsError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    plan = Exploration(runs, seed, names=", ".join(cls.__name__ for cls in classes))
+    try:
+        failed = _one(plan, body, given) if given is not None else _all(plan, body, target)
+    except NotReproducible as error:
+        click.echo(str(error))
+        failed = True
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(1 if failed else 0)
+
+
+def _one(plan: Exploration, body: Body, given: Choices) -> bool:
+    run = plan.once(body, given)
+    if unasked := given.unasked():
+        click.echo("\n".join(["Error: --choices:", *unasked]), err=True)
+        sys.exit(2)
+    click.echo("\n".join(run.story.lines()))
+    _say(run)
+    return run.error is not None
+
+
+def _all(plan: Exploration, body: Body, target: str) -> bool:
+    found = plan.run(body)
+    if found.failed is None:
+        click.echo(found.summary())
+        return False
+    click.echo(f"{found.explanation()}\n")
+    _say(found.failed)
+    text = str(found.failed.choices)
+    click.echo(f"\nAgain:   actors explore {target} --choices {quote(text)}\nKeep it: test_app = {plan.keep(text)}")
+    return True
+
+
+def _say(run: Run) -> None:
+    if run.error is not None:
+        said, _, _ = str(run.error).partition("\n\n")  # what a witness says ends with the story, which is shown
+        click.echo(f"{type(run.error).__name__}: {said}")

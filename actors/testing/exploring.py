@@ -1,0 +1,181 @@
+"""`explore`: a whole test made from classes alone, with random requests of several callers and all that may go wrong.
+
+Promise: no test is written, and what fails is a run of a simulation: run again, shrunk, and given again by its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.errors import ActorsError, BadArguments
+from actors.model.definitions import HandlerDefinition, definition_of
+from actors.model.handlers import Handler
+from actors.model.names import checked_key
+from actors.model.virtual_object import Served
+from actors.testing.checked import whole
+from actors.testing.choices import parsed
+from actors.testing.crowd import Crowd, Target
+from actors.testing.faults import Faults
+from actors.testing.runs import Body, planned
+from actors.testing.samples import CannotMake, samples
+from actors.testing.simulation import RUNS, Simulation
+from actors.testing.step_faults import Step
+from actors.testing.world import World
+
+KEYS = ("a", "b")
+
+Arguments = Mapping[Any, Sequence[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration(Simulation):
+    """The simulation of an exploration of these classes; see `explore`."""
+
+    names: str = ""
+
+    def keep(self, text: str) -> str:
+        """How to run this failure each time."""
+        return f"explore({self.names}, runs={self.runs}, also=[{text!r}])"
+
+
+def explore(
+    *classes: type[Served],
+    runs: int = RUNS,
+    seed: int = 0,
+    keys: Sequence[str] = KEYS,
+    arguments: Arguments | None = None,
+    replace: Mapping[Step, Callable[..., Any]] | None = None,
+    cancels: bool = True,
+    faults: Faults | None = None,
+    also: Sequence[str] = (),
+) -> Callable[[World], Awaitable[None]]:
+    """A test for pytest, of classes alone: `test_shop = explore(Order, Stock)`.
+
+    `runs` times, from the seeds `seed`, `seed + 1`, ..., several callers at a time make random requests of all public handlers: calls,
+    sends, delayed sends, some under idempotency keys. Objects have the `keys`. Arguments are made from the annotations; `arguments` gives
+    those of a handler instead, as tuples: `{Stock.take: [(1,), (2,)]}`. Awakeables are completed with values of their types, or rejected,
+    and unless `cancels=False` invocations are cancelled now and then. What else goes wrong `faults` says, as in `simulate`. Steps run as
+    they are; `replace` gives functions to call in their place.
+
+    What a run must not leave behind: an invocation that is paused or does not go on, and all that the witnesses of a world see. A failing
+    run is shrunk. `also` are further runs, by their texts. Raises BadArguments if a value cannot be made, or an option is not valid.
+    """
+    for name, option, least in (("runs", runs, 1), ("seed", seed, 0)):
+        whole(f"explore({name}=...)", option, least)
+    if faults is not None and not isinstance(faults, Faults):
+        raise BadArguments(f"explore(faults={faults!r}) requires Faults(...).")
+    for text in also:
+        parsed(text)  # raises
+    fakes = dict(replace or {})
+    body = exploration(classes, keys, arguments or {}, fakes, cancels)
+    names = ", ".join(cls.__name__ for cls in classes)
+    plan = Exploration(runs, seed, faults or Faults(), tuple(also), names=names)
+    return planned(plan)(body)
+
+
+def exploration(
+    classes: Sequence[type[Served]],
+    keys: Sequence[str] = KEYS,
+    arguments: Arguments | None = None,
+    fakes: Mapping[Step, Callable[..., Any]] | None = None,
+    cancels: bool = True,
+) -> Body:
+    """The test itself. Raises BadArguments or DefinitionError."""
+    targets = _Targets(classes, _checked_keys(keys), arguments or {}).all()
+
+    async def explored(world: World) -> None:
+        world.unchecked("steps")  # a random run need not come to each step
+        for step, fake in (fakes or {}).items():
+            world.replace(step, fake)
+        await world.serve(*classes)
+        await Crowd(world, targets, cancels, keys).visit()
+
+    return explored
+
+
+def _checked_keys(keys: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(keys, str) or not isinstance(keys, Sequence) or not keys:
+        raise BadArguments(f'explore(keys={keys!r}) requires a list of one key or more, such as ["a", "b"].')
+    for key in keys:
+        try:
+            checked_key(key)
+        except ActorsError as error:
+            raise BadArguments(f"explore(keys={keys!r}): {error}") from None
+    return tuple(keys)
+
+
+class _Targets:
+    """The handlers that get requests, with their keys and arguments."""
+
+    def __init__(self, classes: Sequence[type[Served]], keys: tuple[str, ...], arguments: Arguments) -> None:
+        if not classes:
+            raise BadArguments("explore(...) requires classes: explore(Order, Stock).")
+        for cls in classes:
+            if classes.count(cls) > 1:
+                raise BadArguments(f"explore(...): the class {cls.__name__} is given twice.")
+        self._definitions = [definition_of(cls) for cls in classes]
+        self._keys = keys
+        self._given: dict[str, tuple[tuple[Any, ...], ...]] = {}
+        for handler, rows in arguments.items():
+            definition = self._handler(handler)
+            self._given[definition.target] = self._checked_rows(definition, rows)
+
+    def all(self) -> list[Target]:
+        # A handler with a schedule runs when its time has come, with headers that no caller gives; arguments= asks for it anyway.
+        scheduled = {schedule.handler for definition in self._definitions for schedule in definition.schedules}
+        found = [
+            self._target(handler)
+            for definition in self._definitions
+            for handler in definition.handlers.values()
+            if handler.target in self._given or not (handler.private or handler in scheduled)
+        ]
+        if not found and not scheduled:
+            raise BadArguments("explore(...) requires a class with a public handler: there is nothing to call.")
+        return found
+
+    def _target(self, handler: HandlerDefinition) -> Target:
+        keys = ("",) if handler.service.kind == "service" else self._keys
+        rows = self._given.get(handler.target)
+        if rows is not None:
+            return Target(handler, keys, (), rows)
+        columns = []
+        for name, codec in zip(handler.names, handler.codecs, strict=True):
+            try:
+                columns.append(tuple(samples(codec.type, self._keys)))
+            except CannotMake as error:
+                places = ", ".join(["..."] * handler.arity) + ("," if handler.arity == 1 else "")
+                raise BadArguments(
+                    f"explore(...) cannot make a value for the parameter {name!r} of {handler.target}, of type {error}. Give arguments "
+                    f"of this handler: explore(..., arguments={{{handler.target}: [({places})]}})."
+                ) from None
+        return Target(handler, keys, tuple(columns))
+
+    def _handler(self, asked: Any) -> HandlerDefinition:
+        """The handler of a key of `arguments`: `Order.add`, of the class or of the class it is inherited from."""
+        if isinstance(asked, Handler):
+            for definition in self._definitions:
+                for handler in definition.handlers.values():
+                    if handler.function is asked.function:
+                        return handler
+        known = ", ".join(sorted(handler.target for one in self._definitions for handler in one.handlers.values()))
+        shown = getattr(asked, "__qualname__", repr(asked))
+        raise BadArguments(
+            f"explore(arguments=...): {shown} is not a handler of these classes. Known handlers: {known}."
+        )
+
+    def _checked_rows(self, handler: HandlerDefinition, rows: Any) -> tuple[tuple[Any, ...], ...]:
+        where = f"explore(arguments={{{handler.target}: ...}})"
+        if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence) or not rows:
+            raise BadArguments(f"{where} requires a list of tuples, one for each request, got {rows!r}.")
+        for row in rows:
+            if not isinstance(row, tuple):
+                raise BadArguments(
+                    f"{where} requires tuples of arguments, got {row!r}. A tuple of one value is (value,)."
+                )
+            try:
+                handler.encode(row, {})
+            except ActorsError as error:
+                raise BadArguments(f"{where}: {error}") from None
+        return tuple(rows)
