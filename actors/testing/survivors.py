@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from actors.app.app import App
 from actors.app.handles import ClientCall, ClientHandle, KeyedCall, KeyedHandle
-from actors.errors import MisusedFuture
+from actors.errors import MisusedFuture, TerminalError
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import mark_seen
 from actors.model.options import Options
+from actors.testing.clients import Clients
 from actors.testing.machine import Machine
 from actors.testing.process import Killed, Process
 
@@ -27,20 +28,22 @@ R = TypeVar("R")
 class Survivors:
     """The dispatcher of a world's references. `tasks` are the requests under way."""
 
-    def __init__(self, machine: Machine, careful: Callable[[], bool]) -> None:
+    def __init__(self, machine: Machine, clients: Clients, careful: Callable[[], bool]) -> None:
         self._machine = machine
+        self._clients = clients
         self._careful = careful
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def dispatch_call(self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options) -> Call[Any]:
-        request = _Request(self._machine, target, key, args, kwargs, options)
+        request = _Request(self._machine, self._clients, target, key, args, kwargs, options)
         return SurvivingCall(self._task(request.outcome(self._careful())))
 
     def dispatch_send(
         self, target: HandlerDefinition, key: str, args: Any, kwargs: Any, options: Options
     ) -> InvocationHandle[Any]:
-        request = _Request(self._machine, target, key, args, kwargs, options, sends=True)
-        return SurvivingHandle(self._machine, self._task(request.accepted(self._careful())))
+        request = _Request(self._machine, self._clients, target, key, args, kwargs, options, sends=True)
+        placed = self._task(request.accepted(self._careful()))
+        return SurvivingHandle(self._machine, placed, request.answer_of)
 
     def _task(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)
@@ -59,6 +62,7 @@ class _Request:
     def __init__(
         self,
         machine: Machine,
+        clients: Clients,
         target: HandlerDefinition,
         key: str,
         args: Any,
@@ -67,6 +71,7 @@ class _Request:
         sends: bool = False,
     ) -> None:
         self._machine = machine
+        self._clients = clients
         self._what = (target, key, args, kwargs, options)
         self._sends = sends
         self._seq: int | None = None
@@ -75,6 +80,7 @@ class _Request:
         self._first = self._make(self._process) if self._process is not None and not self._takes_s else None
         if self._first is None:
             target.encode(args, kwargs)  # raises
+        self._told = clients.calls(target, key, options)
 
     def _make(self, process: Process) -> Any:
         """The call or the handle, of this process."""
@@ -113,7 +119,11 @@ class _Request:
                 answer = await process.until_killed(process.begin(functools.partial(self._answer, process, call)))
             except Killed:
                 continue
+            except TerminalError as error:
+                self._clients.answered(self._told, self._seq, error=error)
+                raise
             await self._machine.chances.answer_takes()
+            self._clients.answered(self._told, self._seq, answer)
             return answer
 
     async def _answer(self, process: Process, call: Awaitable[Any] | None) -> Any:
@@ -125,12 +135,30 @@ class _Request:
         while True:
             process, handle = await self._next(careful)
             if handle is None:
+                self._clients.accepted(self._told, self._known(), self._is_delayed)
                 return self._known(), False
             try:
                 accepted = await process.until_killed(process.begin(functools.partial(_itself, handle)))
             except Killed:
                 continue
-            return self._machine.ids.read_invocation(accepted.id), accepted.previously_accepted
+            seq = self._machine.ids.read_invocation(accepted.id)
+            self._clients.accepted(self._told, seq, self._is_delayed)
+            return seq, accepted.previously_accepted
+
+    @property
+    def _is_delayed(self) -> bool:
+        options: Options = self._what[-1]
+        return options.delay_ms > 0
+
+    async def answer_of(self, seq: int) -> Any:
+        """The outcome of the accepted invocation."""
+        try:
+            answer = await self._machine.ask(lambda app: app._gateway.result(seq))
+        except TerminalError as error:
+            self._clients.answered(self._told, seq, error=error)
+            raise
+        self._clients.answered(self._told, seq, answer)
+        return answer
 
     def _on_disk(self, seq: int) -> bool:
         return bool(self._machine.disk.query("SELECT 1 FROM invocation WHERE seq = ?", seq))
@@ -159,11 +187,17 @@ class SurvivingCall(AwaitedOutside, Call[R]):
 class SurvivingHandle(InvocationHandle[R]):
     """An invocation, through all processes that it lives in. Await it, then it is on disk and its `id` is known."""
 
-    __slots__ = ("_machine", "_placed")
+    __slots__ = ("_answer_of", "_machine", "_placed")
 
-    def __init__(self, machine: Machine, placed: asyncio.Task[tuple[int, bool]]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        placed: asyncio.Task[tuple[int, bool]],
+        answer_of: Callable[[int], Awaitable[R]],
+    ) -> None:
         self._machine = machine
         self._placed = placed
+        self._answer_of = answer_of
 
     def _known(self) -> tuple[int, bool]:
         if not self._placed.done():
@@ -185,8 +219,8 @@ class SurvivingHandle(InvocationHandle[R]):
 
     async def result(self) -> R:
         """The outcome, once durable: the value, or the TerminalError."""
-        result: R = await self._ask(lambda app, seq: app._gateway.result(seq))
-        return result
+        await self
+        return await self._answer_of(self._known()[0])
 
     async def output(self) -> R:
         """The outcome, without waiting for it. Raises NotReady."""

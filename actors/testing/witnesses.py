@@ -13,26 +13,30 @@ from actors.errors import BadArguments
 from actors.model.limits import Limits
 from actors.model.names import address
 from actors.model.virtual_object import Served
+from actors.testing.clients import Clients
 from actors.testing.guard import Guard
 from actors.testing.machine import Machine
 from actors.testing.specification import explain
 from actors.testing.step_faults import StepFaults
 from actors.testing.waits import last_line
 
-Witness = Literal["guard", "paused", "replay", "steps", "threads"]
-WITNESSES: tuple[Witness, ...] = ("guard", "paused", "replay", "steps", "threads")
+Witness = Literal["clients", "guard", "paused", "replay", "steps", "threads"]
+MANY = 100_000  # invocations that are kept: more than a test makes
+WITNESSES: tuple[Witness, ...] = ("clients", "guard", "paused", "replay", "steps", "threads")
 
 
 class Witnesses:
     """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end.
 
-    guard: a handler read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class
+    clients: a caller has received what is not stored, or the mailbox has another order than the callers have seen. guard: a handler read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class
     does not explain what is stored. steps: a step that was replaced, or was to fail, never ran. threads: a thread called back.
     """
 
-    def __init__(self, machine: Machine, steps: StepFaults, gate: list[str], guard: Guard) -> None:
+    def __init__(self, machine: Machine, steps: StepFaults, clients: Clients, gate: list[str], guard: Guard) -> None:
         self._machine = machine
         self._steps = steps
+        self._clients = clients
+        self._forgets_after_ms: float = float("inf")
         self._gate = gate
         self._guard = guard
         self._known: dict[Address, Known] = {}
@@ -52,6 +56,10 @@ class Witnesses:
 
     async def look(self, classes: Collection[type[Served]], limits: Limits) -> None:
         """Execute again what these classes have done so far, and go on from there next time: before other classes are served."""
+        kept = [ms for ms in (limits.retention_ms, limits.idempotency_retention_ms) if ms is not None]
+        if limits.max_retained is not None and limits.max_retained < MANY:
+            kept.append(0)
+        self._forgets_after_ms = min([self._forgets_after_ms, *kept])
         if "replay" in self._excused:
             return  # to execute handlers once more may do what they do beside their context
         machine = self._machine
@@ -74,6 +82,7 @@ class Witnesses:
             lines.append(f"A process could not start: {self._machine.failure!r}")
         asked: dict[str, Callable[[], Iterator[str]]] = {
             "paused": self._paused,
+            "clients": self._misled,
             "replay": lambda: iter(self._unexplained),
             "guard": lambda: map(str, self._guard.findings),
             "steps": self._unused_steps,
@@ -90,6 +99,11 @@ class Witnesses:
         ):
             if not any(a in (None, service) and b in (None, key) for a, b in self._may_pause):
                 yield f"{address(service, key, handler)} is paused: {last_line(reason or '')}"
+
+    def _misled(self) -> Iterator[str]:
+        machine = self._machine
+        complete = not machine.purged and machine.loop.time() * 1000 < self._forgets_after_ms
+        yield from self._clients.findings(complete)
 
     def _unused_steps(self) -> Iterator[str]:
         yield from self._steps.unused()

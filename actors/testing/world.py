@@ -31,6 +31,7 @@ from actors.model.service import Service
 from actors.model.virtual_object import Served, VirtualObject
 from actors.testing.chances import MEMORY, NO_FAULTS, Chances
 from actors.testing.choices import Choices
+from actors.testing.clients import Clients
 from actors.testing.failures import MisusedWorld, WorldFailed
 from actors.testing.faults import Faults
 from actors.testing.guard import Guard
@@ -101,9 +102,10 @@ class World:
         self.machine.on_commit = self._committed
         self._steps = StepFaults()
         self._watcher = WorldWatcher(self.machine.story, self._steps, self._chances, self.machine.disk.query)
-        self._witnesses = Witnesses(self.machine, self._steps, self._watcher.gate, self._guard)
+        clients = Clients(self.machine.disk.query)
+        self._witnesses = Witnesses(self.machine, self._steps, clients, self._watcher.gate, self._guard)
         self._patience = Patience(self.loop, self.machine.goes_on, self.machine.only_ticks, self._reasons)
-        self._survivors = Survivors(self.machine, lambda: self._careful)
+        self._survivors = Survivors(self.machine, clients, lambda: self._careful)
         self.executed = self._watcher.executed  # how often each step ran, by invocation and position
         self.reached: set[str] = set()  # by `sometimes`
         self._calms = calms

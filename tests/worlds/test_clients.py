@@ -1,0 +1,132 @@
+"""The witness of the callers: what they were told is stored, in an order that real time allows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors import Context, TerminalError, VirtualObject, handler, shared
+from actors.errors import InvocationCancelled
+from actors.testing import World, WorldFailed
+
+
+class Box(VirtualObject):
+    items: list[str] = []
+
+    @handler
+    async def put(self, item: str) -> list[str]:
+        if not item:
+            raise TerminalError("nothing to put", code=409)
+        self.items.append(item)
+        return self.items
+
+    @handler
+    async def nap(self, ctx: Context) -> None:
+        await ctx.sleep(30)
+
+    @shared
+    async def look(self) -> int:
+        return len(self.items)
+
+
+def findings(world: World, *changes: str) -> list[str]:
+    """What the witness says once the disk has been changed."""
+    for statement in changes:
+        world.machine.disk.connection.execute(statement)
+    return world._witnesses.found()
+
+
+async def puts_two(world: World) -> None:
+    await world.serve(Box)
+    box = world.handler("Box", "a", "put")
+    first = asyncio.create_task(_put(box, "x"), name="ann")
+    await first
+    await asyncio.create_task(_put(box, "y"), name="bob")
+    await world.settle()
+
+
+async def _put(box: Any, item: str) -> None:
+    (await box(item)).append("what a caller adds to its answer is its own")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "UPDATE invocation SET outcome = '[\"z\"]' WHERE seq = 1",
+            'ann received: Box/a/put answers ["x"]. Stored: it answers ["z"].',
+        ),
+        (
+            'UPDATE invocation SET status = 7, outcome = \'{"code":500,"message":"no"}\' WHERE seq = 1',
+            'ann received: Box/a/put answers ["x"]. Stored: it fails with {"code":500,"message":"no"}.',
+        ),
+        (
+            "DELETE FROM invocation WHERE seq = 2",
+            'bob received: Box/a/put answers ["x","y"]. Nothing of it is stored.',
+        ),
+        (
+            "UPDATE invocation SET position = 100 - position",
+            "ann knew that Box/a/put was in the mailbox before bob called Box/a/put, which stands before it in the mailbox.",
+        ),
+    ],
+)
+def test_an_answer_that_is_not_stored_is_named_with_its_caller(change: str, said: str) -> None:
+    world = World()
+    world.run(puts_two(world))
+    assert findings(world) == []
+    assert findings(world, change) == [said]
+    world.unchecked("clients")
+    assert findings(world) == []
+    world.close()
+
+
+async def test_requests_at_the_same_time_may_stand_in_either_order(world: World) -> None:
+    await world.serve(Box)
+    await asyncio.gather(*(world.object(Box, "a").put(item) for item in "xyz"))
+    assert findings(world, "UPDATE invocation SET position = 100 - position") == []
+    world.machine.disk.connection.execute("UPDATE invocation SET position = 100 - position")
+
+
+async def test_failures_keyed_requests_and_readers_are_what_is_stored(world: World) -> None:
+    await world.serve(Box)
+    box = world.object(Box, "a")
+    with pytest.raises(TerminalError, match="nothing to put"):
+        await box.put("")
+    keyed = world.handler("Box", "a", "put").options(idempotency_key="k")
+    assert [await keyed("x"), await keyed("x"), await box.look()] == [["x"], ["x"], 1]
+    sent = await box.nap.send()
+    await sent.cancel()
+    with pytest.raises(InvocationCancelled):
+        await sent.result()
+    later = await world.handler("Box", "a", "put").options(delay=5).send("late")
+    await box.put("y")
+    assert await later.result() == ["x", "y", "late"]
+    await world.crash()
+    assert await box.look() == 3
+    await world.pass_time(days=3)  # all of it is forgotten, and nothing is said of that
+
+
+def test_an_answer_of_a_keyed_request_is_compared_with_what_its_key_stands_for() -> None:
+    world = World()
+
+    async def body() -> None:
+        await world.serve(Box)
+        await world.handler("Box", "a", "put").options(idempotency_key="k")("x")
+
+    world.run(body())
+    assert findings(world) == []
+    assert findings(world, "UPDATE invocation SET outcome = '[]'") == [
+        'the test received: Box/a/put answers ["x"]. Stored: it answers [].'
+    ]
+    world.close()
+
+
+def test_a_lost_answer_fails_a_test_at_its_end() -> None:
+    world = World()
+    world.run(puts_two(world))
+    world.machine.disk.connection.execute("UPDATE invocation SET outcome = '[]' WHERE seq = 2")
+    with pytest.raises(WorldFailed, match="bob received"):
+        world.finish()
+    world.close()
