@@ -196,6 +196,43 @@ BUGS = [
         test="tests/worlds/test_explorations.py::test_private_handlers_get_no_requests_and_schedules_run_by_time",
     ),
     Bug(
+        "steps of a world read the machine's clock and chance",
+        "actors/testing/watcher.py",
+        "        return sources.around(self._steps.around(name, function, failing, takes_s), coroutine)",
+        "        return self._steps.around(name, function, failing, takes_s)",
+        test="tests/worlds/test_step_sources.py::test_a_step_that_returns_time_and_chance_reproduces",
+    ),
+    Bug(
+        "what a step has drawn with gauss is left for the next run",
+        "actors/testing/step_sources.py",
+        """        owner = self if sources is None else sources.generator
+""",
+        """        owner = self
+""",
+        test="tests/worlds/test_step_sources.py::test_a_step_that_returns_time_and_chance_reproduces",
+    ),
+    Bug(
+        "the guard does not see through the clock that a world has replaced",
+        "actors/testing/sources.py",
+        """    return CALLS.get(frame.f_locals.get("original"))""",
+        """    return None""",
+        test="tests/worlds/test_step_sources.py::test_in_handlers_the_guard_still_names_each_of_them",
+    ),
+    Bug(
+        "the clock of steps stays when a world has ended",
+        "actors/testing/step_sources.py",
+        """                setattr(module, name, original)""",
+        """                pass""",
+        test="tests/worlds/test_step_sources.py::test_everything_is_put_back_whatever_happens",
+    ),
+    Bug(
+        "a step that sleeps in a thread holds up the loop",
+        "actors/testing/loop.py",
+        "        if events._get_running_loop() is self:\n            self._now += seconds",
+        "        if True:\n            self._now += seconds",
+        test="tests/worlds/test_step_sources.py::test_a_step_that_sleeps_in_a_thread_delays_no_one_else",
+    ),
+    Bug(
         "a form on a page of another site calls a handler",
         "transport/http/ingress.py",
         "        if request.cross_site and isinstance(asked, (Invoke, Complete)):",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from actors.testing.loop import VirtualLoop, outside_of_loop
+from actors.testing.loop import VirtualLoop
 
 T = TypeVar("T")
 
@@ -34,12 +34,14 @@ class LoopExecutor(Executor):
         future: Future[T] = Future()
 
         def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(outside_of_loop(lambda: fn(*args, **kwargs)))
-            except BaseException as error:
+            if future.set_running_or_notify_cancel():
+                self._loop.run_as_thread(lambda: fn(*args, **kwargs), ends)
+
+        def ends(value: T | None, error: BaseException | None) -> None:
+            if error is not None:
                 future.set_exception(error)
+            else:
+                future.set_result(cast("T", value))
 
         self._loop.call_later(self._takes_s(), run)
         return future

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Final, Self
 from actors.attempt.attempt import Attempt
 from actors.engine.partition import PARTS, Parts
 from actors.tasks.branches import Branches
-from actors.testing.origins import Origin, origin_of
+from actors.testing.origins import WITH_TIMEOUTS, Origin, origin_of
 from actors.testing.sources import (
     BY_ID,
     CALLS,
@@ -35,7 +35,6 @@ from actors.testing.sources import (
     EVENTS,
     STEP,
     WITH_EVENTS,
-    WITH_TIMEOUTS,
     WITHOUT_EFFECT,
     Source,
     asks,

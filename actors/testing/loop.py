@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import threading
 from asyncio import events
 from collections.abc import Callable
-from typing import Any, Never, TypeVar, TypeVarTuple
+from typing import Any, Never, TypeVar, TypeVarTuple, cast
 
 from actors.testing.failures import NoNetwork
 
@@ -37,6 +38,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._thread_s = 0.0  # that the code has taken which runs as on a thread
         self._clock_resolution = RESOLUTION_S
         self._selector = _NoSelector(self)
         self._thread = threading.get_ident()
@@ -51,6 +53,32 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
+
+    def moment(self) -> float:
+        """The time for the code that is running: on the loop, or as on a thread of its own."""
+        return self._now + self._thread_s
+
+    def spend(self, seconds: float) -> None:
+        """The code that is running takes this long. As on a thread it delays its own result only, on the loop everything."""
+        if events._get_running_loop() is self:
+            self._now += seconds
+        else:
+            self._thread_s += seconds
+
+    def run_as_thread(self, function: Callable[[], T], ends: Callable[[T | None, BaseException | None], None]) -> None:
+        """Call the function as on a thread of its own, and `ends` with what it returns or raises, after the time that it has taken."""
+        outer, self._thread_s = self._thread_s, 0.0
+        value, error = None, None
+        try:
+            value = outside_of_loop(function)
+        except BaseException as raised:
+            error = raised
+        finally:
+            took_s, self._thread_s = self._thread_s, outer
+        if took_s:
+            self.call_later(took_s, ends, value, error)
+        else:
+            ends(value, error)
 
     def rest(self) -> None:
         """Nothing is ready: let time jump to the next timer."""
@@ -93,16 +121,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         future: asyncio.Future[T] = self.create_future()
 
         def call() -> None:
+            if not future.cancelled():
+                self.run_as_thread(functools.partial(func, *args), ends)
+
+        def ends(value: T | None, error: BaseException | None) -> None:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise error
             if future.cancelled():
                 return
-            try:
-                value = outside_of_loop(func, *args)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:
+            if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(value)
+                future.set_result(cast("T", value))
 
         self.call_soon(call)
         return future
@@ -164,17 +194,17 @@ class LoopClock:
 
     def __init__(self, loop: VirtualLoop, start_ms: int) -> None:
         self._loop = loop
-        self._start_ms = start_ms
+        self.start_ms = start_ms
 
     def now_ms(self) -> int:
         # To the microsecond: the float of a timer's own time must not be read as the millisecond before.
-        return self._start_ms + round(self._loop.time() * 1e6) // 1000
+        return self.start_ms + round(self._loop.time() * 1e6) // 1000
 
     def due_ms(self, after_ms: int) -> int:
-        return self._start_ms - (-round(self._loop.time() * 1e6) // 1000) + after_ms
+        return self.start_ms - (-round(self._loop.time() * 1e6) // 1000) + after_ms
 
     def call_at(self, due_ms: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        return self._loop.call_at((due_ms - self._start_ms) / 1000, callback)
+        return self._loop.call_at((due_ms - self.start_ms) / 1000, callback)
 
 
 class _NoSelector:

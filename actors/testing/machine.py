@@ -26,6 +26,7 @@ from actors.testing.disk import Disk
 from actors.testing.executor import LoopExecutor
 from actors.testing.loop import LoopClock, VirtualLoop, close_quietly
 from actors.testing.process import Killed, PacedApp, Process, ProcessStore
+from actors.testing.step_sources import StepSources
 from actors.testing.story import Story
 from actors.transport.served import App
 
@@ -83,6 +84,11 @@ class Machine:
         self._parts = parts
         self._secret = secret
         self._up: list[asyncio.Future[None]] = []
+
+    def sources(self, name: str) -> StepSources:
+        """What an execution of a step reads; `name` names it among all of this machine."""
+        loop, start_ms = self.loop, self.clock.start_ms
+        return StepSources(f"{self._secret!r} {name}", lambda: start_ms / 1000 + loop.moment(), loop.spend)
 
     # --- processes ----------------------------------------------------------------------------------------------------------
 

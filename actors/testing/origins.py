@@ -22,6 +22,12 @@ class Origin(Enum):
     IMPORT = auto()
 
 
+# Modules of the standard library that read the clock for their timeouts.
+WITH_TIMEOUTS: Final = frozenset(
+    {"asyncio", "concurrent", "multiprocessing", "queue", "sched", "selectors", "socket", "subprocess", "threading"}
+)
+
+
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:
     """These folders with a separator at the end, as they are written and as they are on the disk."""
     return tuple({form(path) + os.sep for path in paths for form in (os.path.abspath, os.path.realpath)})

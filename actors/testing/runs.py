@@ -147,7 +147,9 @@ def check_same(first: Run, second: Run) -> None:
         if one != two:
             raise NotReproducible(
                 "The same run, done twice, goes two ways: something decides that is not in the world, such as the real time, "
-                "random numbers, the order of a set, a thread, or a variable that outlives a run.\n"
+                "random numbers, the order of a set, a thread, or a variable that outlives a run. In a step time.time() and "
+                "uuid4() are the world's, but datetime.now() and `from time import time` are not: pass ctx.now() to the step, or "
+                "replace it: world.replace(step, fake).\n"
                 f"  first  {one}\n  then   {two}" + _failures(first, second)
             )
     if first.failure() != second.failure():

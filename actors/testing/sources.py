@@ -21,6 +21,8 @@ from opcode import opmap
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from actors.testing.step_sources import REPLACED_CODE
+
 _ANY: Final = 256  # more arguments than an instruction can pass
 
 
@@ -64,6 +66,8 @@ CALLS: dict[Any, Source] = {
     builtins.input: Source("input", STEP),
     random.random: Source("random.random", _CHANCE),
     random.getrandbits: Source("random.getrandbits", _CHANCE),
+    random.seed: Source("random.seed", _CHANCE),
+    random.setstate: Source("random.setstate", _CHANCE),
     # Only Python 3.12 and later raise an audit event for them.
     **{
         getattr(_thread, name): Source("threading.Thread.start", STEP)
@@ -93,6 +97,11 @@ def _of_random(frame: FrameType) -> Source | None:
     return None
 
 
+def _of_replaced(frame: FrameType) -> Source | None:
+    """A function that a world has replaced for steps, and that a handler calls."""
+    return CALLS.get(frame.f_locals.get("original"))
+
+
 def _of_environ(frame: FrameType) -> Source | None:
     return _ENVIRON if frame.f_locals.get("self") is os.environ else None
 
@@ -114,6 +123,7 @@ CODES: dict[CodeType, OfFrame] = dict(
             for name, function in vars(cls).items()
             if hasattr(function, "__code__") and name not in ("__getstate__", "__setstate__", "__reduce__", "getstate")
         ),
+        (REPLACED_CODE, _of_replaced),
         _plain(os.getenv, STEP, direct=True),
         _plain(type(os.environ).__getitem__, STEP, direct=True, name="os.environ.__getitem__"),
         (type(os.environ).get.__code__, _of_environ),
@@ -141,10 +151,6 @@ EVENTS: dict[str, Source] = {
 
 # Modules of the standard library. What these do has no effect that a handler could see:
 WITHOUT_EFFECT: Final = frozenset({"linecache", "logging", "traceback", "warnings"})
-# These read the clock for their timeouts:
-WITH_TIMEOUTS: Final = frozenset(
-    {"asyncio", "concurrent", "multiprocessing", "queue", "sched", "selectors", "socket", "subprocess", "threading"}
-)
 # These raise an event of their own before they use the disk or the network, which says more:
 WITH_EVENTS: Final = frozenset({"shutil", "subprocess", "urllib"})
 

@@ -11,22 +11,30 @@ from actors.journal.entries import Kind
 from actors.model.result_types import is_async
 from actors.testing.chances import Chances
 from actors.testing.step_faults import StepFaults
+from actors.testing.step_sources import StepSources
 from actors.testing.story import Story
 
 
 class WorldWatcher:
     """`executed` says how often each step was executed, by its invocation and its position in the journal. `gate` has a line for each
-    step that was executed before its command was on the disk, which `query` reads, or after its result was.
+    step that was executed before its command was on the disk, which `query` reads, or after its result was. `sources` makes what an
+    execution reads, of its name.
     """
 
     def __init__(
-        self, story: Story, steps: StepFaults, chances: Chances, query: Callable[..., list[tuple[Any, ...]]]
+        self,
+        story: Story,
+        steps: StepFaults,
+        chances: Chances,
+        sources: Callable[[str], StepSources],
+        query: Callable[..., list[tuple[Any, ...]]],
     ) -> None:
         self._query = query
         self.gate: list[str] = []
         self._story = story
         self._steps = steps
         self._chances = chances
+        self._sources = sources
         self.executed: dict[tuple[int, int], int] = {}
 
     def begins(self, invocation: Invocation, variables: contextvars.Context) -> None:
@@ -42,8 +50,10 @@ class WorldWatcher:
         self._story.tell("step", f"{self._story.name_of(invocation)}: {name}", "once more" if times > 1 else "")
         self._look(invocation, index, name)
         failing = self._chances.step_fails(name)
-        takes_s = self._chances.step_takes_s() if is_async(function) else 0.0
-        return self._steps.around(name, function, failing, takes_s)
+        coroutine = is_async(function)
+        takes_s = self._chances.step_takes_s() if coroutine else 0.0
+        sources = self._sources(f"step {invocation.seq} {index} {times}")
+        return sources.around(self._steps.around(name, function, failing, takes_s), coroutine)
 
     def _look(self, invocation: Invocation, index: int, name: str) -> None:
         kinds = [

@@ -29,6 +29,7 @@ from actors.model.references import keyed, keyless
 from actors.model.retry import RetryPolicy
 from actors.model.service import Service
 from actors.model.virtual_object import Served, VirtualObject
+from actors.testing import step_sources
 from actors.testing.chances import MEMORY, NO_FAULTS, Chances
 from actors.testing.choices import Choices
 from actors.testing.clients import Clients
@@ -101,7 +102,9 @@ class World:
         self.machine = Machine(self.loop, self._chances, parts, places, start_ms, secret)
         self.machine.on_commit = self._committed
         self._steps = StepFaults()
-        self._watcher = WorldWatcher(self.machine.story, self._steps, self._chances, self.machine.disk.query)
+        self._watcher = WorldWatcher(
+            self.machine.story, self._steps, self._chances, self.machine.sources, self.machine.disk.query
+        )
         clients = Clients(self.machine.disk.query)
         self._witnesses = Witnesses(self.machine, self._steps, clients, self._watcher.gate, self._guard)
         self._patience = Patience(self.loop, self.machine.goes_on, self.machine.only_ticks, self._reasons)
@@ -414,8 +417,12 @@ class World:
     def run(self, body: Awaitable[T]) -> T:
         """Run a coroutine on the world's loop, for tests that are not async. Raises what it raises, or Stuck."""
         __tracebackhide__ = True
-        with self._guard:
-            return self._patience.run(body)
+        step_sources.install()
+        try:
+            with self._guard:
+                return self._patience.run(body)
+        finally:
+            step_sources.uninstall()
 
     def finish(self) -> None:
         """The end of a test that has passed: let everything come to rest, and ask the witnesses. Raises WorldFailed."""
