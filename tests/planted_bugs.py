@@ -205,10 +205,8 @@ BUGS = [
     Bug(
         "what a step has drawn with gauss is left for the next run",
         "actors/testing/step_sources.py",
-        """        owner = self if sources is None else sources.generator
-""",
-        """        owner = self
-""",
+        "        return self if sources is None else sources.generator",
+        "        return self",
         test="tests/worlds/test_step_sources.py::test_a_step_that_returns_time_and_chance_reproduces",
     ),
     Bug(
@@ -231,6 +229,27 @@ BUGS = [
         "        if events._get_running_loop() is self:\n            self._now += seconds",
         "        if True:\n            self._now += seconds",
         test="tests/worlds/test_step_sources.py::test_a_step_that_sleeps_in_a_thread_delays_no_one_else",
+    ),
+    Bug(
+        "the copies of a test are judged in one memory",
+        "actors/testing/fresh_child.py",
+        "    if not FORKS:\n        return judge()",
+        "    if True:\n        return judge()",
+        test="tests/worlds/test_fresh.py::test_each_disk_is_judged_in_an_empty_memory",
+    ),
+    Bug(
+        "a fresh process executes each copy from its beginning",
+        "actors/testing/fresh.py",
+        "                known |= answer.known\n",
+        "",
+        test="tests/worlds/test_fresh.py::test_what_the_process_remembers_of_a_call_before_is_found",
+    ),
+    Bug(
+        "a failed run without unusual choices has no text",
+        "actors/testing/choices.py",
+        """    if text.strip() == USUAL:""",
+        """    if False:""",
+        test="tests/unit/testing/test_choices.py",
     ),
     Bug(
         "a form on a page of another site calls a handler",

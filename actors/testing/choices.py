@@ -1,7 +1,8 @@
 """Everything in a run that may turn out one way or another, by name.
 
 Promise: 0 is the usual outcome. A run is a seed, from which all choices are drawn, or a text, which names the unusual outcomes and
-leaves everything else as usual. The text of a run from a seed gives the same run again.
+leaves everything else as usual. The text of a run from a seed gives the same run again; that of a run in which every choice is the
+usual one is "usual".
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import difflib
 import re
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from actors.errors import BadArguments
+
+USUAL: Final = "usual"
 
 _PART = re.compile(r"(?P<name>.*?)(?: #(?P<number>\d+))?(?:=(?P<value>\d+))?", re.DOTALL)
 
@@ -44,7 +48,7 @@ class Choices:
 
     @classmethod
     def of(cls, text: str) -> Choices:
-        """The run of a text: `name`, `name=value` and `name #2=value`, separated by semicolons. Raises BadArguments."""
+        """The run of a text: `name`, `name=value` and `name #2=value`, separated by semicolons, or `usual`. Raises BadArguments."""
         return cls(tuple(parsed(text)))
 
     def choose(self, name: str, outcomes: int = 2, odds: float = 0.5) -> int:
@@ -60,7 +64,7 @@ class Choices:
         return value
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.unusual))
+        return "; ".join(map(str, self.unusual)) or USUAL
 
     def unasked(self) -> list[str]:
         """One line for each given choice that has not occurred in the run, with the names that are most like it."""
@@ -79,13 +83,15 @@ class Choices:
 
 def parsed(text: str) -> list[Unusual]:
     """The unusual outcomes that a text names. Raises BadArguments."""
+    if text.strip() == USUAL:
+        return []
     found = []
     for part in text.split(";"):
         match = _PART.fullmatch(part.strip())
         if match is None or not match["name"].strip() or match["value"] == "0" or match["number"] == "0":
             raise BadArguments(
                 f"{part.strip()!r} is not a valid choice. Write the name of a choice, name=2 for its second unusual outcome, "
-                "name #3 for its third occurrence, and semicolons between them."
+                "name #3 for its third occurrence, and semicolons between them, or 'usual' for none."
             )
         found.append(Unusual(match["name"].strip(), int(match["number"] or 1), int(match["value"] or 1)))
     return found

@@ -27,7 +27,9 @@ REPORT = "actors"  # the name of what a test tells the summary
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("actors")
     group.addoption(
-        "--actors", metavar="CHOICES", help="run tests with a world once, with these choices of a failed run"
+        "--actors",
+        metavar="CHOICES",
+        help="run tests with a world once, with these choices of a failed run, or 'usual'",
     )
     group.addoption("--actors-seed", metavar="N", type=int, help="begin simulations with this seed")
     group.addoption(
@@ -160,7 +162,7 @@ def _on_many_worlds(item: pytest.Function, test: Test, plan: Plan) -> Callable[.
         failed = found.first_failure()
         if failed is not None:
             text = str(failed.choices)
-            again = f"Again:   pytest {item.nodeid!r} --actors {text!r}\nKeep it: {plan.keep(text)}" if text else ""
+            again = f"Again:   pytest {item.nodeid!r} --actors {text!r}\nKeep it: {plan.keep(text)}"
             item.add_report_section("call", "world", "\n".join([found.explanation(), "", again]))
             assert failed.error is not None
             raise failed.error

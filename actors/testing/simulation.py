@@ -17,8 +17,10 @@ from typing import Any, overload
 from actors.errors import BadArguments
 from actors.testing.checked import whole
 from actors.testing.choices import Choices, parsed
+from actors.testing.copies import Copies
 from actors.testing.failures import WorldFailed
 from actors.testing.faults import Faults
+from actors.testing.fresh import looked_at
 from actors.testing.runs import Body, F, Run, check_same, planned, run_once
 from actors.testing.shrink import Given, Shrinker
 from actors.testing.story import SHOWN
@@ -35,6 +37,7 @@ class Simulation:
     faults: Faults = field(default_factory=Faults)
     also: tuple[str, ...] = ()
     twice: bool = False
+    fresh: bool = False
 
     def run(self, body: Body) -> Simulated:
         """Run all seeds, until one fails."""
@@ -47,18 +50,21 @@ class Simulation:
                 found.failed = run
                 return found
         for seed in range(self.seed, self.seed + self.runs):
-            run = self.once(body, Choices(seed=seed))
+            copies = Copies() if self.fresh and seed == self.seed else None
+            run = self.once(body, Choices(seed=seed), copies)
             found.add(run)
             if run.error is not None or self.twice:
                 check_same(run, self.once(body, Choices(seed=seed)))
             if run.error is not None:
                 self._shrink(body, run, found)
                 return found
+            if copies is not None:
+                found.fresh = looked_at(copies)
         return found
 
-    def once(self, body: Body, choices: Choices) -> Run:
+    def once(self, body: Body, choices: Choices, copies: Copies | None = None) -> Run:
         """One run of the simulation."""
-        return run_once(body, choices, faults=self.faults, calms=True)
+        return run_once(body, choices, faults=self.faults, calms=True, copies=copies)
 
     def beginning(self, seed: int | None, twice: bool) -> Simulation:
         """The same simulation, from another seed, or with each run done twice."""
@@ -93,7 +99,7 @@ def simulate(test: F, /) -> F: ...
 
 @overload
 def simulate(
-    *, runs: int = RUNS, seed: int = 0, faults: Faults | None = None, also: Sequence[str] = ()
+    *, runs: int = RUNS, seed: int = 0, faults: Faults | None = None, also: Sequence[str] = (), fresh: bool = False
 ) -> Callable[[F], F]: ...
 
 
@@ -105,13 +111,15 @@ def simulate(
     seed: int = 0,
     faults: Faults | None = None,
     also: Sequence[str] = (),
+    fresh: bool = False,
 ) -> F | Callable[[F], F]:
     """Run an async test with a world `runs` times, each time with choices drawn from a seed: `seed`, `seed + 1`, ...
 
     What may turn out one way or another: when the process is killed and how long it stays down, which step fails and whether before
     or after its effect, how long commits, reads, steps, requests and answers take, what is evicted, and what the test itself asks
     of `world.choose` and `world.pause`. `faults` says how often. While the test waits in `world.settle()`, and at its end, everything
-    is as usual. `also` are further runs, by their texts.
+    is as usual. `also` are further runs, by their texts. With `fresh`, a process with another hash seed, an empty memory and a clock a year
+    ahead judges disks of the first run: the code must explain what is stored there too.
     """
     whole("simulate(runs=...)", runs, 1)
     whole("simulate(seed=...)", seed, 0)
@@ -119,7 +127,7 @@ def simulate(
         raise BadArguments(f"simulate(faults={faults!r}) requires Faults(...).")
     for text in also:
         parsed(text)  # raises
-    decorate = planned(Simulation(runs, seed, faults or Faults(), tuple(also)))
+    decorate = planned(Simulation(runs, seed, faults or Faults(), tuple(also), fresh=fresh))
     return decorate if test is None else decorate(test)
 
 
@@ -137,6 +145,7 @@ class Simulated:
     unusual: int = 0
     shrinking: int = 0
     silent: list[str] = field(default_factory=list)  # of `also`: what no longer fails
+    fresh: list[str] = field(default_factory=list)  # what a fresh process has judged
 
     def add(self, run: Run) -> None:
         """Count a run."""
@@ -162,7 +171,7 @@ class Simulated:
         """How many runs, and how often what occurred."""
         parts = [f"{self.runs} runs: {self.crashed} with a crash, {self.steps_failed} with a failed step"]
         parts += [f"{name} {count}" for name, count in sorted((self.reached + self.outcomes).items())]
-        return ", ".join(parts)
+        return "\n  ".join([", ".join(parts), *self.fresh])
 
     def explanation(self) -> str:
         """What the report of a failing test shows: the shortest run, and what happened in it."""
@@ -171,7 +180,7 @@ class Simulated:
         shrunk = (
             f"{self.unusual} unusual choices, shrunk to {len(self.failed.choices.unusual)} in {self.shrinking} runs"
         )
-        return "\n".join([f"{seed}{shrunk}: {self.failed.choices or 'none'}", "", *self.failed.story.lines(SHOWN)])
+        return "\n".join([f"{seed}{shrunk}: {self.failed.choices}", "", *self.failed.story.lines(SHOWN)])
 
 
 def names_in(test: Callable[..., Any]) -> set[str]:

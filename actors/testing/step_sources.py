@@ -132,14 +132,15 @@ class _Shared(Random):
     @property
     def gauss_next(self) -> float | None:
         """The second of two numbers that `gauss` draws at once."""
-        sources = _current.get()
-        owner = self if sources is None else sources.generator
-        return cast("float | None", vars(owner).get("gauss_next"))
+        return cast("float | None", vars(self._owner()).get("gauss_next"))
 
     @gauss_next.setter
     def gauss_next(self, value: float | None) -> None:
+        vars(self._owner())["gauss_next"] = value
+
+    def _owner(self) -> Random:
         sources = _current.get()
-        vars(self if sources is None else sources.generator)["gauss_next"] = value
+        return self if sources is None else sources.generator
 
 
 _SHARED: Any = vars(random)["_inst"]

@@ -15,7 +15,9 @@ from actors.errors import BadArguments
 from actors.model.durations import milliseconds
 from actors.testing.checked import whole
 from actors.testing.choices import Choices, Unusual, parsed
+from actors.testing.copies import Copies
 from actors.testing.failures import NotReproducible, WorldFailed
+from actors.testing.fresh import looked_at
 from actors.testing.machine import START_MS
 from actors.testing.runs import Body, F, Run, check_same, planned, run_once
 from actors.testing.story import SHOWN
@@ -36,14 +38,15 @@ class Sweep:
     compare: bool = True
     ignore: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    fresh: bool = False
 
     def run(self, body: Body) -> Swept:
         """Run the whole sweep."""
         return _Sweeping(self, body).sweep()
 
-    def once(self, body: Body, choices: Choices) -> Run:
+    def once(self, body: Body, choices: Choices, copies: Copies | None = None) -> Run:
         """One run of the sweep."""
-        return run_once(body, choices, fine=True, downtime=self.downtime)
+        return run_once(body, choices, fine=True, downtime=self.downtime, copies=copies)
 
     def beginning(self, seed: int | None, twice: bool) -> Sweep:
         """The same sweep: it has no seeds."""
@@ -68,6 +71,7 @@ def crash_everywhere(
     compare: bool = True,
     ignore: Sequence[str] = (),
     also: Sequence[str] = (),
+    fresh: bool = True,
 ) -> Callable[[F], F]: ...
 
 
@@ -82,6 +86,7 @@ def crash_everywhere(
     compare: bool = True,
     ignore: Sequence[str] = (),
     also: Sequence[str] = (),
+    fresh: bool = True,
 ) -> F | Callable[[F], F]:
     """Run an async test with a world undisturbed, and once for each commit with the process killed before it, and after it.
 
@@ -90,6 +95,9 @@ def crash_everywhere(
     `ignore`, as "Order.opened_at". With `crashes=2` each pair of points is tried. `faults="every kind"` also lets each step fail
     alone, each duration differ, and memory run out. The process stays down for `downtime` seconds. Beyond `most` points the first,
     the last and evenly spaced ones are tried. `also` are further runs, by their texts.
+
+    With `fresh`, a process with another hash seed, an empty memory and a clock a year ahead judges disks of the undisturbed run: the code
+    must explain what is stored there too.
 
     Raises what the first failing run raises.
     """
@@ -101,7 +109,7 @@ def crash_everywhere(
     milliseconds(downtime, "crash_everywhere(downtime=...)")  # raises
     for text in also:
         parsed(text)  # raises
-    decorate = planned(Sweep(crashes, faults, downtime, most, compare, tuple(ignore), tuple(also)))
+    decorate = planned(Sweep(crashes, faults, downtime, most, compare, tuple(ignore), tuple(also), fresh))
     return decorate if test is None else decorate(test)
 
 
@@ -115,6 +123,7 @@ class Swept:
     failed: list[Run] = field(default_factory=list)
     repeated: dict[str, int] = field(default_factory=dict)  # by step: in how many runs it ran more than once
     silent: list[str] = field(default_factory=list)  # of `also`: what no longer fails
+    fresh: list[str] = field(default_factory=list)  # what a fresh process has judged
 
     def first_failure(self) -> Run | None:
         """The first run that failed."""
@@ -129,6 +138,7 @@ class Swept:
         if self.left_out:
             lines[0] += f"; {self.left_out} points were left out: raise most= to try all"
         lines += [f"  {step} ran more than once in {runs} runs" for step, runs in sorted(self.repeated.items())]
+        lines += [f"  {line}" for line in self.fresh]
         return "\n".join(lines)
 
     def explanation(self) -> str:
@@ -154,11 +164,14 @@ class _Sweeping:
 
     def sweep(self) -> Swept:
         options = self._options
-        base = options.once(self._body, Choices())
+        copies = Copies() if options.fresh else None
+        base = options.once(self._body, Choices(), copies)
         self._swept = Swept(base)
         if base.error is not None:
             raise base.error
         check_same(base, options.once(self._body, Choices()))
+        if copies is not None:
+            self._swept.fresh = looked_at(copies)
         self._find_what_moves(base)
         for text in options.also:
             run = self._try(Choices.of(text))

@@ -14,6 +14,7 @@ from actors.model.limits import Limits
 from actors.model.names import address
 from actors.model.virtual_object import Served
 from actors.testing.clients import Clients
+from actors.testing.copies import Copy, Place
 from actors.testing.guard import Guard
 from actors.testing.machine import Machine
 from actors.testing.specification import explain
@@ -28,6 +29,8 @@ WITNESSES: tuple[Witness, ...] = ("clients", "guard", "paused", "replay", "steps
 class Witnesses:
     """`excuse` names witnesses that are not asked; `may_pause` says which invocations may be paused at the end.
 
+    `known` are the states that served classes have left which are served no longer.
+
     clients: a caller has received what is not stored, or the mailbox has another order than the callers have seen. guard: a handler read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class
     does not explain what is stored. steps: a step that was replaced, or was to fail, never ran. threads: a thread called back.
     """
@@ -39,7 +42,7 @@ class Witnesses:
         self._forgets_after_ms: float = float("inf")
         self._gate = gate
         self._guard = guard
-        self._known: dict[Address, Known] = {}
+        self.known: dict[Address, Known] = {}
         self._unexplained: list[str] = []
         self._excused: set[str] = set()
         self._may_pause: list[tuple[str | None, str | None]] = []
@@ -49,6 +52,10 @@ class Witnesses:
         if witness not in WITNESSES:
             raise BadArguments(f"{witness!r} is not a valid witness. Use {', '.join(WITNESSES)}.")
         self._excused.add(witness)
+
+    def asks(self, witness: Witness) -> bool:
+        """Whether the test has not excused this witness."""
+        return witness not in self._excused
 
     def may_pause(self, service: str | None, key: str | None) -> None:
         """Invocations of this class and key, None for any, may be paused."""
@@ -67,13 +74,27 @@ class Witnesses:
             machine.disk,
             classes,
             limits,
-            known=self._known,
+            known=self.known,
             changed=machine.changed,
             complete=False if machine.purged else None,
             one_release=len(machine.processes) == 1,
         )
-        self._known.update(report.known)
+        self.known.update(report.known)
         self._unexplained += [str(finding) for finding in report.findings]
+
+    def copy(self, classes: Collection[type[Served]], limits: Limits) -> Copy:
+        """The disk, for another process to look at as `look` does."""
+        machine = self._machine
+        return Copy(
+            machine.commits,
+            machine.disk.image(),
+            tuple(map(Place.of, classes)),
+            limits,
+            dict(self.known),
+            frozenset(machine.changed),
+            complete=False if machine.purged else None,
+            one_release=len(machine.processes) == 1,
+        )
 
     def found(self) -> list[str]:
         """One line for each thing that must not be."""

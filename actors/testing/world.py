@@ -31,8 +31,9 @@ from actors.model.service import Service
 from actors.model.virtual_object import Served, VirtualObject
 from actors.testing import step_sources
 from actors.testing.chances import MEMORY, NO_FAULTS, Chances
-from actors.testing.choices import Choices
+from actors.testing.choices import USUAL, Choices
 from actors.testing.clients import Clients
+from actors.testing.copies import Copies
 from actors.testing.failures import MisusedWorld, WorldFailed
 from actors.testing.faults import Faults
 from actors.testing.guard import Guard
@@ -80,6 +81,7 @@ class World:
     `choices` are what turns out otherwise than usual, `faults` how often in a run from a seed. With `calms` everything is as usual
     while the test waits in `settle`, and at its end. `fine` makes every fact a durable point. A process that a choice kills stays
     down for `downtime` seconds. `start_ms` is the wall clock at the beginning, in milliseconds since 1970; ids are made of `secret`.
+    `copies` receive the disk after each commit, unless the test has excused the replay witness.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class World:
         downtime: float = 0.0,
         start_ms: int = START_MS,
         secret: bytes = SECRET,
+        copies: Copies | None = None,
     ) -> None:
         self.loop = VirtualLoop()
         self.choices = choices if choices is not None else Choices()
@@ -118,6 +121,7 @@ class World:
         self._limits = Limits()
         self._handed_out: set[str] = set()
         self._closed = False
+        self._copies = copies
 
     # --- serving ------------------------------------------------------------------------------------------------------------
 
@@ -314,6 +318,8 @@ class World:
             if failure is not None:
                 self.machine.story.tell("broken", text)
                 self._patience.fail(failure)
+        if self._copies is not None and self._witnesses.asks("replay"):
+            self._copies.add(self._witnesses.copy(self._classes, self._limits))
         self._patience.committed()
 
     def _reasons(self) -> Iterable[str]:
@@ -463,6 +469,8 @@ class World:
 
 
 def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not name.strip() or any(sign in name for sign in ";=#"):
-        raise BadArguments(f"{name!r} is not a valid name of a choice. Use a short text without ';', '=' and '#'.")
+    if not isinstance(name, str) or name.strip() in ("", USUAL) or any(sign in name for sign in ";=#"):
+        raise BadArguments(
+            f"{name!r} is not a valid name of a choice. Use a short text without ';', '=' and '#', other than {USUAL!r}."
+        )
     return name

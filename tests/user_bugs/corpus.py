@@ -9,7 +9,9 @@ from typing import Any, Generic, TypeVar, cast
 from actors.model.virtual_object import Served
 from actors.testing import Faults, World
 from actors.testing.choices import Choices
+from actors.testing.copies import Copies, Looked
 from actors.testing.exploring import exploration
+from actors.testing.fresh import FreshProcess
 from actors.testing.machine import quiet
 from actors.testing.runs import Body, Run
 from actors.testing.simulation import Simulation
@@ -78,6 +80,18 @@ def _on_a_new_world(
     return body
 
 
+def look_afresh(body: Body, process: FreshProcess) -> Looked:
+    """Run a test once, undisturbed and without its end, and have a fresh process judge what it leaves on the disk."""
+    copies = Copies()
+    world = World(copies=copies)
+    try:
+        with quiet():
+            world.run(body(world))
+    finally:
+        world.close()
+    return process.look(copies)
+
+
 def run_plain(body: Body) -> None:
     """Run a test once, undisturbed. Raises what the test raises, or WorldFailed."""
     world = World()
@@ -91,5 +105,4 @@ def run_plain(body: Body) -> None:
 
 def again(simulation: Simulation, body: Body, failed: Run) -> Run:
     """The run that the text of a failed run gives."""
-    text = str(failed.choices)
-    return simulation.once(body, Choices.of(text) if text else Choices())
+    return simulation.once(body, Choices.of(str(failed.choices)))

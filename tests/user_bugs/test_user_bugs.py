@@ -5,24 +5,27 @@ A sweep and a simulation of a bug ask no witness: so the table says what each to
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
 from actors.testing import WorldFailed
 from actors.testing.exploring import Exploration
+from actors.testing.fresh import FreshProcess
 from actors.testing.witnesses import WITNESSES, Witness
 from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
-from tests.user_bugs.corpus import MOST, RUNS, Bug, again, run_plain
+from tests.user_bugs.corpus import MOST, RUNS, Bug, again, look_afresh, run_plain
 
 SEEDS = int(os.environ.get("SEEDS", "10"))  # of the twins
 EXPLORATIONS = int(os.environ.get("SEEDS", "2"))
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
 # What only the guard sees is a line of code, which other seeds do not change.
-SEEDED = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS if {*bug.found_by} - {"guard"}]
+SEEDED = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS if {*bug.found_by} - {"guard", "fresh"}]
 
 
 def found_by(*tools: str) -> list[Any]:
@@ -71,6 +74,25 @@ def test_an_exploration_finds_the_bug_without_a_test(bug: Bug[Any], tool: str) -
     assert explored.failed is not None and explored.runs <= 2
     assert bug.found_by[tool] in str(explored.failed.error)
     assert len(explored.failed.choices.unusual) <= MOST
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[FreshProcess]:
+    with contextlib.closing(FreshProcess()) as process:
+        yield process
+
+
+@pytest.mark.parametrize(("bug", "tool"), found_by("fresh"))
+def test_a_fresh_process_sees_the_bug(bug: Bug[Any], tool: str, process: FreshProcess) -> None:
+    looked = look_afresh(bug.plain(bug.buggy, "replay"), process)
+    assert looked.finding is not None
+    assert bug.found_by[tool] in looked.finding.partition("\n")[0]
+
+
+@pytest.mark.parametrize("bug", ALL)
+def test_the_fixed_twin_passes_in_a_fresh_process(bug: Bug[Any], process: FreshProcess) -> None:
+    looked = look_afresh(bug.plain(bug.fixed, "replay"), process)
+    assert looked.finding is None and looked.disks > 0 and looked.notes == []
 
 
 @pytest.mark.parametrize("bug", ALL)

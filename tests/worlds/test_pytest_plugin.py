@@ -191,6 +191,12 @@ async def test_a_mail_is_sent_once(world: World) -> None:
     assert mails == ["boss"], "sent twice"
 
 
+@simulate(runs=2)
+@serves(Order)
+async def test_that_fails_anyhow(world: World) -> None:
+    assert await world.object(Order, "o1").add("book") == 2, "always"
+
+
 @crash_everywhere
 async def test_with_a_fixture_of_its_own(world: World, tmp_path) -> None: ...
 
@@ -213,14 +219,23 @@ def test_a_failing_sweep_says_how_to_see_it_again(tmp_path: Path) -> None:
     assert code == 1 and "AssertionError: sent twice" in output
 
 
+def test_a_failure_without_an_unusual_choice_has_a_text_too(tmp_path: Path) -> None:
+    code, output = pytest_run(tmp_path, "-q", "-k", "fails_anyhow", tests=FAILING)
+    assert code == 1 and "shrunk to 0 in" in output and "runs: usual\n" in output
+    assert re.search(r"Again: +pytest '\S+fails_anyhow' --actors 'usual'\n", output), output
+    assert "Keep it: @simulate(runs=2, also=['usual'])" in output
+    code, output = pytest_run(tmp_path, "-q", "-k", "fails_anyhow", "--actors", "usual", tests=FAILING)
+    assert code == 1 and "AssertionError: always" in output and "process    1 is up" in output
+
+
 def test_a_test_that_hangs_fails_in_no_time_with_the_line(tmp_path: Path) -> None:
     code, output = pytest_run(tmp_path, "-q", "-k", "hangs", tests=FAILING)
     assert code == 1
     assert (
-        "waits at test_order.py:26 for what will never happen. Order/o1/checkout waits for an awakeable (str), at order.py:"
+        "waits at test_order.py:32 for what will never happen. Order/o1/checkout waits for an awakeable (str), at order.py:"
         in output
     )
-    assert ">       await world.object" not in output or "test_order.py:26" in output
+    assert ">       await world.object" not in output or "test_order.py:32" in output
     assert "begins     Order/o1/checkout()" in output  # the story
 
 
@@ -235,6 +250,46 @@ def test_what_a_passing_sweep_covered_is_said_when_asked_for(tmp_path: Path) -> 
         assert code == 0 and "test_an_item_is_added_once: 2 points of 1 commits: none failed" in output
         assert re.search(r"test_items_are_not_lost: 5 runs: \d with a crash", output)
     assert "points of" not in pytest_run(tmp_path, "-q", "-k", "added_once")[1]
+
+
+AFRESH = """
+from conftest import WORDS
+from order import Order
+
+from actors import Context, VirtualObject, handler
+from actors.testing import World, crash_everywhere, serves
+
+
+class Text(VirtualObject):
+    @handler
+    async def index(self, ctx: Context) -> None:
+        for word in set(WORDS):
+            await ctx.object(Order, word).add("x")
+
+
+@crash_everywhere(most=1)
+@serves(Text, Order)
+async def test_words(world: World) -> None:
+    await world.object(Text, "t").index()
+
+
+@crash_everywhere(most=1)
+async def test_local(world: World) -> None:
+    class Local(Order): ...
+
+    await world.serve(Order, Local)
+    await world.object(Order, "o1").add("book")
+"""
+
+
+def test_a_fresh_process_finds_the_order_of_a_set(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("WORDS = [f'word {number}' for number in range(12)]")
+    code, output = pytest_run(tmp_path, "-q", "--actors-report", tests=AFRESH)
+    assert code == 1 and "1 failed, 1 passed" in output, output
+    assert re.search(r"A fresh process does something else, on the disk after commit \d+: Text/t/index", output), output
+    assert "Likely causes: the order of a set, or the memory of the process" in output
+    assert "a fresh process has explained 1 disks of 1 commits" in output
+    assert "not checked in a fresh process: Local: it is defined in a function" in output
 
 
 @pytest.mark.parametrize(

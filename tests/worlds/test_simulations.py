@@ -70,8 +70,7 @@ def test_a_history_does_not_depend_on_the_order_of_sets() -> None:
 def test_a_seed_is_one_history(seed: int) -> None:
     runs = [Simulation().once(cancelled, Choices(seed=seed)) for _ in range(2)]
     assert runs[0].story.lines() == runs[1].story.lines()
-    text = str(runs[0].choices)
-    as_text = Simulation().once(cancelled, Choices.of(text) if text else Choices())
+    as_text = Simulation().once(cancelled, Choices.of(str(runs[0].choices)))
     assert as_text.story.lines() == runs[0].story.lines()
 
 

@@ -53,12 +53,17 @@ async def ask_later() -> dict[str, str]:
     return {**ask_all(), **{f"thread {name}": said for name, said in (await asyncio.to_thread(ask_all)).items()}}
 
 
+def draw_normally() -> float:
+    return gauss(0, 1)
+
+
 class Asks(VirtualObject):
     answers: list[dict[str, str]] = []
 
     @handler
     async def ask(self, ctx: Context) -> list[dict[str, str]]:
         self.answers = [await ctx.run(ask_all), await ctx.run(ask_later), await ctx.run(ask_all)]
+        await ctx.run(draw_normally)  # the fifth in all: the other number of its pair is left over
         return self.answers
 
 

@@ -18,7 +18,7 @@ ASKED = st.lists(st.tuples(NAMES, st.integers(1, 9)), max_size=40)
 def test_the_text_of_a_run_from_a_seed_gives_the_run_again(asked: list[tuple[str, int]], seed: int) -> None:
     first = Choices(seed=seed)
     drawn = [first.choose(name, outcomes) for name, outcomes in asked]
-    again = Choices.of(str(first)) if str(first) else Choices()
+    again = Choices.of(str(first))
     assert [again.choose(name, outcomes) for name, outcomes in asked] == drawn
     assert again.unasked() == [] and str(again) == str(first)
 
@@ -32,7 +32,8 @@ def test_every_outcome_is_below_the_number_of_outcomes(seed: int) -> None:
 
 def test_without_a_seed_everything_is_as_usual() -> None:
     choices = Choices()
-    assert [choices.choose("x", 5, 1.0) for _ in range(100)] == [0] * 100 and str(choices) == ""
+    assert [choices.choose("x", 5, 1.0) for _ in range(100)] == [0] * 100 and str(choices) == "usual"
+    assert Choices.of(" usual ").choose("x", 5) == 0 and Choices.of("usual").unasked() == []
 
 
 def test_a_text_names_the_occurrence_and_the_outcome() -> None:

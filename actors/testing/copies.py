@@ -1,0 +1,103 @@
+"""Copies of the disk of a world, after its commits, for another process to judge.
+
+Promise: however many commits a test makes, a bounded number of copies is kept: evenly spaced ones, and the last.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from actors.check.explanation import Address, Known
+from actors.model.limits import Limits
+from actors.model.virtual_object import Served
+
+MOST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where another process finds a class. `file` is that of its module, None if it has none."""
+
+    module: str
+    qualname: str
+    file: str | None
+
+    @classmethod
+    def of(cls, served: type[Served]) -> Place:
+        """The place of a class."""
+        module = served.__module__
+        return cls(module, served.__qualname__, getattr(sys.modules.get(module), "__file__", None))
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A disk after a commit, and what `actors.testing.specification.explain` has to know about it."""
+
+    commit: int
+    image: bytes
+    places: tuple[Place, ...]
+    limits: Limits
+    known: Mapping[Address, Known]
+    changed: Collection[Address]
+    complete: bool | None
+    one_release: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a fresh process is asked: to judge a copy with modules from these folders, in a given time."""
+
+    copy: Copy
+    folder: str
+    path: list[str]
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`findings` are what the code does not explain, `skipped` says why a class was not judged, `died` how the judging process ended.
+
+    `known` are the states that the objects have come to.
+    """
+
+    findings: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    died: str | None = None
+    known: Mapping[Address, Known] = field(default_factory=dict)
+
+
+class Copies:
+    """The copies of one run. `commits` counts the commits offered."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._every = 1
+        self._kept: list[Copy] = []
+        self._last: Copy | None = None
+        self.commits = 0
+
+    def add(self, copy: Copy) -> None:
+        """Keep the copy, if it is one of those to keep."""
+        self.commits += 1
+        self._last = copy
+        if self.commits % self._every == 0:
+            self._kept.append(copy)
+            if len(self._kept) >= self._most:
+                del self._kept[::2]
+                self._every *= 2
+
+    def all(self) -> list[Copy]:
+        """The copies to judge, in the order of their commits."""
+        last = self._last
+        return [*self._kept, *([last] if last is not None and last not in self._kept[-1:] else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the judging of `disks` copies has shown. `notes` say what was not judged, and why."""
+
+    disks: int
+    finding: str | None
+    notes: list[str]
