@@ -189,6 +189,20 @@ BUGS = [
         test="tests/worlds/test_clients.py::test_an_answer_that_is_not_stored_is_named_with_its_caller",
     ),
     Bug(
+        "a reader may see an earlier state than a reader before it",
+        "actors/check/placing.py",
+        "        earlier = [one for one in placed if one[0] < reader.called]",
+        "        earlier: list[tuple[int, int, OutsideReader]] = []",
+        test="tests/worlds/test_clients.py::test_a_later_reader_does_not_see_an_earlier_state",
+    ),
+    Bug(
+        "a world whose first request is a reader is not explained",
+        "actors/testing/witnesses.py",
+        "            complete=self._is_complete(),",
+        "            complete=None,",
+        test="tests/worlds/test_clients.py::test_an_object_that_a_reader_asks_first_is_explained_too",
+    ),
+    Bug(
         "callers call private handlers",
         "actors/testing/exploring.py",
         "            if handler.target in self._given or not (handler.private or handler in scheduled)",

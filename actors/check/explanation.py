@@ -9,7 +9,7 @@ Promise: what cannot be judged is named with the reason, and is never a finding.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.check.rehearsal import Misfit, Stage
@@ -80,11 +80,12 @@ class Explanation:
     findings: list[Unexplained] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
     known: dict[Address, Known] = field(default_factory=dict)
+    misread: list[str] = field(default_factory=list)  # what readers have seen that the records do not hold
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
-        return not self.findings
+        return not self.findings and not self.misread
 
     def __str__(self) -> str:
         count = len(self.findings)
@@ -107,6 +108,7 @@ class Explaining:
     """Explains objects, one after the other, into a report. `rows` are all stored invocations by number.
 
     `complete`: no ended invocation was forgotten. `one_release`: no older version of a class has executed any of them.
+    `states` are those that the objects in `wanted` had, from their beginning, as far as all of them are known.
     """
 
     def __init__(
@@ -117,8 +119,11 @@ class Explaining:
         known: Mapping[Address, Known],
         complete: bool,
         one_release: bool,
+        wanted: Container[Address] = (),
     ) -> None:
         self.report = Explanation()
+        self.states: dict[Address, States] = {}
+        self.wanted = wanted
         self.ids = stage.ids
         self.complete = complete
         self.one_release = one_release
@@ -169,7 +174,7 @@ class _Object:
         self._state: State | None = State.stored(known.texts) if known is not None else State()
         # Whether the code that ran was that of this version; of an older version's answers nothing is known.
         self._current = owner.one_release or definition.version == 1 or known is not None
-        self._states = States(self._state) if self._readers else None
+        self._states = States(self._state) if self._readers or address in owner.wanted else None
         self._holder: InvocationRow | None = None
         self._writers: dict[str, InvocationRow] = {}
         restarted = {row.restart_of for row in self._exclusive if row.flags & Flag.CONTINUES}
@@ -220,6 +225,9 @@ class _Object:
             self._compare(self._state)
         for row in self._readers:
             await self._read(row, self._journal.get(row.seq, _NONE))
+        wanted = self._address in self._owner.wanted and self._known is None and self._owner.complete
+        if wanted and self._state is not None and self._states is not None:
+            self._owner.states[self._address] = self._states
 
     def _begins_known(self) -> bool:
         """Whether the state before the oldest kept invocation is known although others may be forgotten."""
@@ -260,7 +268,7 @@ class _Object:
         self._check_answers(row, journal)
         retraced, problem, began = await self._retraced(row, journal, before)
         if problem is not None:
-            if (doubt := _doubt(retraced)) is not None:
+            if (doubt := doubt_of(retraced)) is not None:
                 self._lost(f"{self._name(row)}: {doubt}")
             else:
                 self._differs(row, problem)
@@ -302,10 +310,10 @@ class _Object:
         between = self._states is not None
         for start in others:
             retraced = await self._owner.retrace(self._definition, row, journal, start, between)
-            if _problem(row, retraced, self._definition) is None:
+            if problem_of(row, retraced, self._definition) is None:
                 return retraced, None, start
         retraced = await self._owner.retrace(self._definition, row, journal, last, between)
-        return retraced, _problem(row, retraced, self._definition), last
+        return retraced, problem_of(row, retraced, self._definition), last
 
     def _starts(self, row: InvocationRow, before: State) -> list[State]:
         """The states that an invocation may have begun with. See `actors.engine.operating.restarts`.
@@ -377,9 +385,9 @@ class _Object:
     async def _read_snapshot(self, row: InvocationRow, journal: list[JournalRow], snapshot: JournalRow) -> None:
         texts, version = unpacked_state(snapshot.value), snapshot.ref or 1
         retraced = await self._owner.retrace(self._definition, row, journal, State(texts, version))
-        problem = _problem(row, retraced, self._definition)
+        problem = problem_of(row, retraced, self._definition)
         if problem is not None:
-            if (doubt := _doubt(retraced)) is not None:
+            if (doubt := doubt_of(retraced)) is not None:
                 self._owner.not_judged(self._address, f"{self._name(row)}: {doubt}")
             elif version == self._definition.version:
                 self._found(row, problem)
@@ -402,10 +410,10 @@ class _Object:
                 return
             tried += 1
             retraced = await self._owner.retrace(self._definition, row, journal, State(texts, version))
-            problem = _problem(row, retraced, self._definition)
+            problem = problem_of(row, retraced, self._definition)
             if problem is None:
                 return
-            if (doubt := _doubt(retraced)) is not None:
+            if (doubt := doubt_of(retraced)) is not None:
                 self._owner.not_judged(self._address, f"{self._name(row)}: {doubt}")
                 return
             likeliest = likeliest or problem
@@ -426,7 +434,7 @@ class _Object:
         return False
 
 
-def _problem(row: InvocationRow, retraced: Retraced, definition: ServiceDefinition) -> str | None:
+def problem_of(row: InvocationRow, retraced: Retraced, definition: ServiceDefinition) -> str | None:
     """What does not fit between the stored invocation and what its code does now."""
     if retraced.misfit is not None:
         return _told(row, retraced.misfit)
@@ -457,7 +465,7 @@ def _problem(row: InvocationRow, retraced: Retraced, definition: ServiceDefiniti
     )
 
 
-def _doubt(retraced: Retraced) -> str | None:
+def doubt_of(retraced: Retraced) -> str | None:
     """Why a difference proves nothing."""
     if retraced.misfit is not None and retraced.misfit.kind in _UNJUDGED:
         return retraced.misfit.message

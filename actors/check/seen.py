@@ -53,3 +53,16 @@ class States:
                 yield self._texts[likely + distance]
             if distance and likely - distance >= first:
                 yield self._texts[likely - distance]
+
+    def left_by(self, position: int) -> int:
+        """The place of the state after the invocation at this position of the mailbox."""
+        return bisect.bisect_right(self._position, position) - 1
+
+    def before(self, position: int) -> int:
+        """The place of the last state before the invocation at this position has written."""
+        return bisect.bisect_left(self._position, position) - 1
+
+    def from_to(self, first: int, last: int | None) -> Iterator[tuple[int, dict[str, str]]]:
+        """The places from `first` to `last`, None for the end, with their states."""
+        for place in range(first, len(self._texts) if last is None else last + 1):
+            yield place, self._texts[place]

@@ -7,12 +7,14 @@ change the value afterwards. Nothing is said of what may have been forgotten.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from actors.check.placing import OutsideReader
 from actors.check.retrace import same_failure
 from actors.errors import (
     IdempotencyMismatch,
@@ -50,6 +52,7 @@ class Told:
     accepted: int | None = None
     answered: int | None = None
     outcome: tuple[int, str] | None = None
+    args: str | None = None  # of a reader without headers
 
     @property
     def name(self) -> str:
@@ -69,12 +72,14 @@ class Clients:
         self._moments = itertools.count(1)
         self._told: list[Told] = []
 
-    def calls(self, target: HandlerDefinition, key: str, options: Options) -> Told:
+    def calls(self, target: HandlerDefinition, key: str, options: Options, args: Any = (), kwargs: Any = None) -> Told:
         """A request is made. It is said to be answered to `accepted` and `answered`."""
         task = asyncio.current_task()
         name = task.get_name() if task is not None else "Task-"
         keyed = RUN if target.once else options.idempotency_key
         told = Told("the test" if name.startswith("Task-") else name, target, key, keyed, next(self._moments))
+        if target.shared and not options.headers:
+            told.args, _ = target.encode(args, kwargs or {})
         self._told.append(told)
         return told
 
@@ -119,6 +124,21 @@ class Clients:
                 placed[row.service, row.key].append((told, row.position))
         for requests in placed.values():
             yield from _misplaced(requests)
+
+    def readers(self) -> dict[tuple[str, str], list[OutsideReader]]:
+        """The readers of which nothing is stored, by their objects, with what bounds them in the mailbox."""
+        found: dict[tuple[str, str], list[Told]] = defaultdict(list)
+        writers: dict[tuple[str, str], list[tuple[Told, int]]] = defaultdict(list)
+        for told in self._told:
+            address = told.target.service.name, told.key
+            if told.seq is None or told.keyed is not None:
+                continue
+            if told.target.mode == Mode.EXCLUSIVE:
+                if (row := self._row(told)) is not None and row.status != Status.SCHEDULED:
+                    writers[address].append((told, row.position))
+            elif _is_answered_reader(told) and self._row(told) is None:
+                found[address].append(told)
+        return {address: _bounded(readers, writers[address]) for address, readers in found.items()}
 
     def _row(self, told: Told) -> InvocationRow | None:
         columns = ", ".join(InvocationRow._fields)
@@ -175,3 +195,39 @@ def _said(outcome: tuple[int, str | None] | None) -> str:
         return "is accepted"
     status, text = outcome
     return f"{'answers' if status == Status.SUCCEEDED else 'fails with'} {text if text is None or len(text) <= 200 else text[:197] + '...'}"
+
+
+def _bounded(readers: list[Told], writers: list[tuple[Told, int]]) -> list[OutsideReader]:
+    """Readers of one object, each with what its caller knows of the mailbox."""
+    ended = sorted((told.answered, position) for told, position in writers if told.answered is not None)
+    ends = [moment for moment, _ in ended]
+    after = list(itertools.accumulate((position for _, position in ended), max))
+    began = sorted((told.called, position) for told, position in writers)
+    calls = [moment for moment, _ in began]
+    before = list(itertools.accumulate((position for _, position in reversed(began)), min))[::-1]
+    found = []
+    for told in readers:
+        assert told.seq is not None and told.answered is not None and told.outcome is not None and told.args is not None
+        status, text = told.outcome
+        row = InvocationRow(
+            *(told.seq, told.target.service.name, told.key, told.target.name, Mode.SHARED, status, 0, told.args),
+            *(None, None, None, 0, 0, None, text, None),
+        )
+        last = bisect.bisect_left(ends, told.called) - 1
+        next_one = bisect.bisect_right(calls, told.answered)
+        found.append(
+            OutsideReader(
+                told.caller,
+                told.name,
+                row,
+                told.called,
+                told.answered,
+                after[last] if last >= 0 else None,
+                before[next_one] if next_one < len(before) else None,
+            )
+        )
+    return found
+
+
+def _is_answered_reader(told: Told) -> bool:
+    return told.args is not None and told.outcome is not None and told.outcome[0] == Status.SUCCEEDED

@@ -12,12 +12,13 @@ cannot be judged is listed with the reason, and is never a finding.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Protocol
 
 from actors.check.explanation import Address, Explaining, Explanation, Known, Stored
+from actors.check.placing import OutsideReader, misplaced
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
 from actors.model.catalog import Catalog
@@ -42,6 +43,7 @@ async def explain(
     changed: Collection[Address] = (),
     complete: bool | None = None,
     one_release: bool = False,
+    readers: Mapping[Address, Sequence[OutsideReader]] | None = None,
     timeout_s: float = 5.0,
 ) -> Explanation:
     """Explain all stored invocations, and the state, by the code of `classes`.
@@ -51,7 +53,8 @@ async def explain(
     whose state an operator has changed, which are not judged, and `complete` says that no ended invocation was forgotten. If
     `complete` is None, that follows from `limits` and the times in the file, unless an operator purged. `one_release` says that no
     older version of a class has executed any of them; without it, the objects of a class with version > 1 are judged from where
-    their journals show its version. `timeout_s` limits the replay of a handler that awaits something that is not durable.
+    their journals show its version. `readers` are
+    those that the records do not hold, by their objects. `timeout_s` limits the replay of a handler that awaits something that is not durable.
     """
     catalog = classes if isinstance(classes, Catalog) else _catalog(classes)
     limits = limits or Limits()
@@ -60,9 +63,16 @@ async def explain(
         complete = file.is_complete(limits)
     stage = Stage(catalog, limits, file.secret)
     retraces = Retraces(stage, timeout_s)
-    explaining = Explaining(stage, retraces, {row.seq: row for row in file.rows}, known or {}, complete, one_release)
+    explaining = Explaining(
+        stage, retraces, {row.seq: row for row in file.rows}, known or {}, complete, one_release, readers or ()
+    )
     try:
         await _all(file, catalog, explaining, changed)
+        for address, states in explaining.states.items():
+            explaining.report.misread += [
+                text
+                async for text in misplaced(explaining, catalog.services[address[0]], states, (readers or {})[address])
+            ]
     finally:
         retraces.close()
     return explaining.report

@@ -80,7 +80,7 @@ class _Request:
         self._first = self._make(self._process) if self._process is not None and not self._takes_s else None
         if self._first is None:
             target.encode(args, kwargs)  # raises
-        self._told = clients.calls(target, key, options)
+        self._told = clients.calls(target, key, options, args, kwargs)
 
     def _make(self, process: Process) -> Any:
         """The call or the handle, of this process."""

@@ -130,3 +130,98 @@ def test_a_lost_answer_fails_a_test_at_its_end() -> None:
     with pytest.raises(WorldFailed, match="bob received"):
         world.finish()
     world.close()
+
+
+class Stale(VirtualObject):
+    """A reader whose answers are those that `answers` holds, whatever its object holds."""
+
+    number: int = 0
+
+    @handler
+    async def set(self, number: int) -> int:
+        self.number = number
+        return number
+
+    @shared
+    async def get(self) -> int:
+        return answers.pop(0) if answers else self.number
+
+
+answers: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([0, 1, 2], None),
+        ([0, 1, 1], "bob received: Stale/a/get answers 1. No state that it may have seen gives that."),
+        ([0, 7, 2], "bob received: Stale/a/get answers 7. No state that it may have seen gives that."),
+        ([2, 1, 2], "ann received: Stale/a/get answers 2. No state that it may have seen gives that."),
+    ],
+)
+def test_a_reader_sees_a_state_between_its_call_and_its_answer(given: list[int], said: str | None) -> None:
+    async def body(world: World) -> None:
+        await world.serve(Stale)
+        stale = world.object(Stale, "a")
+        for number, name in enumerate(("ann", "bob", "bob")):
+            await _named(stale.get, name)
+            await stale.set(number + 1)
+
+    assert read(body, given) == ([] if said is None else [said])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([0, 1], None),
+        ([1, 1], None),
+        (
+            [1, 0],
+            "bob received: Stale/a/get answers 0. No state that it may have seen gives that, after what ann had received before: Stale/a/get answers 1.",
+        ),
+    ],
+)
+def test_a_later_reader_does_not_see_an_earlier_state(given: list[int], said: str | None) -> None:
+    async def body(world: World) -> None:
+        await world.serve(Stale)
+        stale = world.object(Stale, "a")
+        setting = stale.set(1)  # its caller has no answer before the readers have theirs
+        await _named(stale.get, "ann")
+        await _named(stale.get, "bob")
+        await setting
+
+    assert read(body, given) == ([] if said is None else [said])
+
+
+async def _named(call: Any, name: str) -> None:
+    async def get() -> None:
+        await call()
+
+    await asyncio.create_task(get(), name=name)
+
+
+def read(body: Any, given: list[int]) -> list[str]:
+    world = World()
+    answers[:] = given
+    world.run(body(world))
+    assert answers == []
+    world.run(world.settle())
+    world.run(world._look())
+    found = world._witnesses.found()
+    world.close()
+    return found
+
+
+def test_an_object_that_a_reader_asks_first_is_explained_too() -> None:
+    async def body(world: World) -> None:
+        await world.serve(Stale)
+        await world.object(Stale, "a").get()  # has the first number, and is not stored
+        await world.object(Stale, "a").set(1)
+        await world.settle()
+        world.machine.disk.connection.execute("UPDATE invocation SET outcome = '2'")
+
+    world = World()
+    world.run(body(world))
+    with pytest.raises(WorldFailed, match=r"set\(1\) answers 2, as stored"):
+        world.finish()
+    world.close()
