@@ -407,6 +407,8 @@ async def test_callers_of_a_dead_process_ask_the_next_one_in_their_order(world: 
     await world.serve(Counter)
     names = [f"c{number}" for number in range(30)]
     calls = [world.handler("Counter", name, "add").options(idempotency_key="k")() for name in names]
-    await world.crash()  # before any of them is on disk
+    await asyncio.sleep(0)  # they wait, and none of them is on disk
+    assert world.query("SELECT 1 FROM invocation") == []
+    await world.crash()
     assert await asyncio.gather(*calls) == [1] * 30
     assert [key for (key,) in world.query("SELECT key FROM invocation ORDER BY seq")] == names
