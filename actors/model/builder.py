@@ -74,7 +74,6 @@ def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type])
         name=name,
         retry=cls.__retry__,
         private=cls.__private__,
-        history=cls.__history__,
         version=version,
         annotations=annotations,
         migrations=migrations,
@@ -96,6 +95,7 @@ def definition(cls: Any, namespace: dict[str, Any], framework: Collection[type])
                 "Rename one of them, or set another name with @handler(name='...')."
             )
         service.handlers[declared.name] = service.inline[declared]
+    service.history = cls.__history__
     service.schedules = schedules_of(service, handlers.values())
     service.containers = {
         field.name: position for position, field in enumerate(service.fields) if _can_change(field.codec.type)

@@ -57,7 +57,6 @@ class ServiceDefinition:
         name: str,
         retry: RetryPolicy | None,
         private: bool,
-        history: bool,
         version: int,
         annotations: dict[str, Any],
         migrations: Migrations,
@@ -68,7 +67,7 @@ class ServiceDefinition:
         self.name = name
         self.retry = retry
         self.private = private
-        self.history = history  # whether every change of state is recorded
+        self.history = False  # whether every change of state is recorded
         self.version = version
         self.annotations = annotations
         self.migrations = migrations
