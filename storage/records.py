@@ -188,6 +188,31 @@ class ObjectRecord:
 
 
 @dataclass(slots=True)
+class KeptObject:
+    """Everything kept of one object: its state, and its exclusive invocations in mailbox order, ended ones too, with their journals.
+
+    `recorded_from` is the number from which on its class keeps the history of state, None if it does not. `oldest_ms` is when the
+    oldest kept invocation without an idempotency key ended: clean-up forgets in the order of ending, so others that ended before
+    may be missing. Those with a key are taken to be kept as long at least.
+    """
+
+    rows: list[InvocationRow]
+    journal: dict[int, list[JournalRow]]
+    state: dict[str, str]
+    recorded_from: int | None = None
+    oldest_ms: int = 0
+
+
+class Extent(NamedTuple):
+    """How far the invocations of a file reach: the first number and when it was accepted, the last time, the last number."""
+
+    first: int
+    first_ms: int
+    last_ms: int
+    last: int
+
+
+@dataclass(slots=True)
 class OpenedDatabase:
     """The facts a process needs before it accepts its first message."""
 

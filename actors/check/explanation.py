@@ -9,7 +9,7 @@ Promise: what cannot be judged is named with the reason, and is never a finding.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.check.rehearsal import Misfit, Stage
@@ -107,7 +107,8 @@ class Stored:
 class Explaining:
     """Explains objects, one after the other, into a report. `rows` are all stored invocations by number.
 
-    `complete`: no ended invocation was forgotten. `one_release`: no older version of a class has executed any of them.
+    `complete`: no ended invocation was forgotten. `one_release`: no older version of a class has executed any of them. `passed` is
+    called with each explained exclusive invocation, and with the states before and after it.
     `states` are those that the objects in `wanted` had, from their beginning, as far as all of them are known.
     """
 
@@ -120,7 +121,9 @@ class Explaining:
         complete: bool,
         one_release: bool,
         wanted: Container[Address] = (),
+        passed: Callable[[InvocationRow, State, State], None] | None = None,
     ) -> None:
+        self.passed = passed
         self.report = Explanation()
         self.states: dict[Address, States] = {}
         self.wanted = wanted
@@ -285,6 +288,8 @@ class _Object:
         if self._states is not None:
             self._states.add([began.texts, *retraced.between], retraced.left, row)
         self._state = retraced.left
+        if self._owner.passed is not None:
+            self._owner.passed(row, began, retraced.left)
         if row.status >= Status.SUCCEEDED and self._definition.kind != "service":
             self._owner.report.known[self._address] = Known(row.position, retraced.left.rows())
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -267,10 +267,16 @@ class Retrace(Rehearsal):
 
 
 class Retraces(Replays):
-    """Retraces stored invocations, one after the other. Close it in the end."""
+    """Retraces stored invocations, one after the other. Close it in the end.
 
-    def __init__(self, stage: Stage, timeout_s: float) -> None:
+    `watch` is called with each invocation before its code runs, and with None after it.
+    """
+
+    def __init__(
+        self, stage: Stage, timeout_s: float, watch: Callable[[InvocationRow | None], None] = lambda row: None
+    ) -> None:
         super().__init__(stage, timeout_s, stage.loop.time)
+        self._watch = watch
 
     async def retrace(
         self,
@@ -291,6 +297,7 @@ class Retraces(Replays):
                 return _unserved(before, invocation)
             state = ObjectState(definition, before.rows())
             attempt = Retrace(stage, invocation, state, row.status >= _SUCCEEDED and not imposed, between)
+            self._watch(row)
             self._run_now(attempt)
             if not attempt.over:
                 await self._over(attempt)
@@ -301,6 +308,7 @@ class Retraces(Replays):
                 attempt.close()
                 if stage.leaving:
                     await all_ended(stage.leaving)
+            self._watch(None)
 
     def _run_now(self, attempt: Retrace) -> None:
         """Most handlers do not wait: then this costs no turn of the loop. An attempt is a task, so this task must not run meanwhile."""

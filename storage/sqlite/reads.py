@@ -5,17 +5,20 @@ All reads go through one connection in the order of the calls.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
 from actors.storage.errors import DatabaseReplaced, StorageError, translated
 from actors.storage.records import (
+    Extent,
     InvocationRow,
     JournalRow,
+    KeptObject,
     ObjectRecord,
     PlaceRow,
     PromiseRow,
@@ -251,6 +254,92 @@ class SqliteReads:
                 (limit,),
             )
         ]
+
+    @contextlib.asynccontextmanager
+    async def at_once(self) -> AsyncIterator[None]:
+        """All reads in this block see the file as it is at the first of them. Nothing is locked."""
+        await self._read("BEGIN")
+        try:
+            yield
+        finally:
+            await self._read("COMMIT")
+
+    async def secret(self) -> bytes:
+        """The secret that all ids of the file are made with."""
+        ((secret,),) = await self._read("SELECT value FROM meta WHERE name = 'secret'")
+        return bytes(secret)
+
+    async def kept_object(self, service: str, key: str) -> KeptObject:
+        """Everything kept of one object. Without an index of ended invocations, this walks through all invocations once."""
+        found = await self._read(
+            "SELECT * FROM invocation WHERE service = ? AND key = ? AND shared = 0 ORDER BY position, seq",
+            (service, key),
+        )
+        invocations = [InvocationRow._make(row) for row in found]
+        journals = await self.journals([row.seq for row in invocations])
+        return KeptObject(
+            invocations,
+            journals,
+            await self.state(service, key),
+            await self.recorded_from(service),
+            await self.oldest_ms(),
+        )
+
+    async def in_order(self, service: str | None, key: str | None) -> list[int]:
+        """The numbers of all kept invocations, object by object and in mailbox order: of one class, or one key, or all."""
+        found = await self._read(
+            "SELECT seq FROM invocation WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR (key = ?2 AND shared != 2)) "
+            "ORDER BY service, key, position, seq",
+            (service, key),
+        )
+        return [seq for (seq,) in found]
+
+    async def with_state(self, service: str | None, key: str | None) -> list[tuple[str, str]]:
+        """(service, key) of all objects that have state: of one class, or one key, or all."""
+        found = await self._read(
+            "SELECT DISTINCT service, key FROM object_state WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR key = ?2)",
+            (service, key),
+        )
+        return [(service, key) for service, key in found]
+
+    async def recorded_from(self, service: str) -> int | None:
+        """The number of the invocation from which on a class records all changes of state; None if it does not."""
+        since = await self._read("SELECT value FROM meta WHERE name = ?", (f"history {service}",))
+        return int(since[0][0]) if since else None
+
+    async def oldest_ms(self) -> int:
+        """When the oldest kept invocation without an idempotency key ended. See KeptObject."""
+        oldest = await self.ended(1, False)
+        return oldest[0][1] if oldest else 2**62
+
+    async def journals(self, seqs: Sequence[int]) -> dict[int, list[JournalRow]]:
+        """The journals of these invocations, by number; none for an invocation without a journal."""
+        journals: dict[int, list[JournalRow]] = {}
+        for values in await self._read(
+            "SELECT j.* FROM json_each(?) asked CROSS JOIN journal_entry j ON j.invocation = asked.value "
+            "ORDER BY j.invocation, j.idx",
+            (json.dumps(seqs),),
+        ):
+            journals.setdefault(values[0], []).append(JournalRow._make(values))
+        return journals
+
+    async def extent(self) -> Extent | None:
+        """How far the kept invocations reach; None if there are none."""
+        first = await self._read("SELECT seq, accepted_ms FROM invocation ORDER BY seq LIMIT 1")
+        if not first:
+            return None
+        ((last_ms,),) = await self._read(
+            "SELECT max(ifnull((SELECT max(ended_ms) FROM invocation WHERE status >= 6 AND idempotency_key IS NULL), 0), "
+            "ifnull((SELECT max(ended_ms) FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL "
+            "AND flags & 16 = 0), 0), ifnull((SELECT max(accepted_ms) FROM invocation WHERE status < 6), 0))"
+        )
+        ((last,),) = await self._read("SELECT max(seq) FROM invocation")
+        return Extent(first[0][0], first[0][1], last_ms, last)
+
+    async def count(self) -> int:
+        """How many invocations are kept. This walks through all of them."""
+        ((count,),) = await self._read("SELECT count(*) FROM invocation")
+        return int(count)
 
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
         if self._handle is None:
