@@ -42,6 +42,41 @@ class Bug:
 
 BUGS = [
     Bug(
+        "the past shows what a failed atomic invocation had written",
+        "actors/check/effects.py",
+        "        if row.flags & Flag.APART:\n            return False",
+        "        if row.flags & Flag.APART:\n            return True",
+        test="tests/integration/test_past.py tests/property/test_past.py",
+    ),
+    Bug(
+        "the past takes state on disk for state of then after a change from outside",
+        "actors/check/recorded.py",
+        "                texts[name] = before if before == after else OTHER",
+        "                texts[name] = after",
+        test="tests/integration/test_past.py tests/property/test_past.py",
+    ),
+    Bug(
+        "the past looks beyond what clean-up has forgotten",
+        "actors/check/recorded.py",
+        "        if ended_ms is not None and ended_ms < self._gap_before_ms:\n            return _UNKNOWN_TEXTS, ",
+        "        if False:\n            return _UNKNOWN_TEXTS, ",
+        test="tests/integration/test_past.py",
+    ),
+    Bug(
+        "states executed again are shown although they lead elsewhere",
+        "actors/check/executed.py",
+        "            report.ok\n            and not report.unjudged\n",
+        "            True\n",
+        test="tests/integration/test_past.py",
+    ),
+    Bug(
+        "an audit calls a change by an operator a mistake of the code",
+        "actors/check/auditing.py",
+        "        if len(findings) > before and not keyless and",
+        "        if False and",
+        test="tests/cli/test_past_commands.py",
+    ),
+    Bug(
         "a handler without a context leaves no record of its change",
         "actors/attempt/ending.py",
         "            if journal is None and invocation.handler.service.history:  # type: ignore[union-attr]",

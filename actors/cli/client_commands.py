@@ -1,4 +1,4 @@
-"""`actors call`, `send`, `resolve`, `reject`, `state`, `sql`, `completion`: for users of a served app.
+"""`actors call`, `send`, `resolve`, `reject`, `sql`, `completion`: for users of a served app.
 
 Exit codes: 0 done, 1 refused, failed or not answered, 2 wrong usage, 130 interrupted.
 """
@@ -17,7 +17,7 @@ from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from actors import run
-from actors.cli.file.database import database_file, visiting
+from actors.cli.file.database import visiting
 from actors.cli.file.options import database_option
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.streams import typed
@@ -115,13 +115,13 @@ def _request(command: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             async with Client(url, token=token, timeout=timeout, retry=_ONCE) as client:
                 await command(client, as_json=as_json, **options)
 
-        _report_errors(lambda: run(request()), as_json)
+        report_errors(lambda: run(request()), as_json)
 
     wrapped.__doc__ = command.__doc__
     return wrapped
 
 
-def _report_errors(work: Callable[[], None], as_json: bool) -> None:
+def report_errors(work: Callable[[], None], as_json: bool) -> None:
     try:
         work()
     except ActorsError as error:
@@ -250,32 +250,6 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _state(url: str, token: str | None, db: str | None, target: str, as_json: bool) -> None:
-    """Show the state of an object: Counter/a. With --db, read the app's database, whether the app runs or not."""
-    service, slash, key = target.partition("/")
-    if not slash or not service or not key:
-        raise click.BadParameter(f"{target!r} is not a valid object. Use Counter/a.", param_hint="OBJECT")
-
-    async def state() -> dict[str, Any]:
-        if db is None:
-            async with Client(url, token=token, retry=_ONCE) as client:
-                return await client.state(service, key)
-        async with visiting(db) as database:
-            return {name: json.loads(text) for name, text in await database.visitor.state_of(service, key)}
-
-    def show() -> None:
-        values = run(state())
-        if as_json:
-            click.echo(json.dumps(values, indent=2, ensure_ascii=False))
-        elif not values:
-            click.echo(f"{target} has no stored state.")
-        else:
-            rows = [[(safe(name), ""), (json.dumps(values[name], ensure_ascii=False), "")] for name in sorted(values)]
-            _page().columns(("name", "value"), rows)
-
-    _report_errors(show, as_json)
-
-
 def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
     """Query an app's database, whether the app runs or not: invocations, journal, state, awakeables, promises, timers.
 
@@ -299,7 +273,7 @@ def _sql(text: str, db: str, limit: int, as_json: bool) -> None:
         if result.more:
             click.echo(f"These are the first {limit}; --limit shows more.", err=True)
 
-    _report_errors(show, as_json)
+    report_errors(show, as_json)
 
 
 def _plain(value: Any) -> Any:
@@ -341,15 +315,6 @@ resolve = _command(
 )
 reject = _command(
     "reject", _request(_reject), id_argument, click.argument("reason", type=WORD, metavar="TEXT"), *remote
-)
-state = _command(
-    "state",
-    _state,
-    click.argument("target", type=WORD, metavar="OBJECT"),
-    click.option(
-        "--db", callback=lambda c, p, v: v and database_file(c, p, v), metavar="FILE", help="The database of the app."
-    ),
-    *remote,
 )
 sql = _command(
     "sql",

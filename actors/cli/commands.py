@@ -7,9 +7,7 @@ import click
 from actors.cli.file.options import misplaced_option
 from actors.cli.lazy import LazyGroup
 
-_PEOPLE = dict.fromkeys(
-    ("call", "completion", "reject", "resolve", "send", "sql", "state"), "actors.cli.client_commands"
-)
+_PEOPLE = dict.fromkeys(("call", "completion", "reject", "resolve", "send", "sql"), "actors.cli.client_commands")
 
 
 @click.group(
@@ -17,19 +15,23 @@ _PEOPLE = dict.fromkeys(
     context_settings={"help_option_names": ["-h", "--help"]},
     modules={
         **_PEOPLE,
+        "audit": "actors.cli.past.audit",
         "awakeables": "actors.cli.file.awakeable_commands",
         "backup": "actors.cli.file.copies",
+        "blame": "actors.cli.past.blame",
         "check": "actors.cli.check.command",
         "demo": "actors.cli.demo.command",
         "deploy": "actors.cli.restate.deploying",
         "explain": "actors.cli.manual",
         "explore": "actors.cli.exploring",
+        "history": "actors.cli.past.history",
         "invocations": "actors.cli.file.invocation_commands",
         "prompt": "actors.cli.manual",
         "requests": "actors.cli.file.request_commands",
         "restate": "actors.cli.restate.commands",
         "restore": "actors.cli.file.copies",
         "serve": "actors.cli.serving",
+        "state": "actors.cli.past.state",
     },
 )
 @click.version_option(package_name="virtual-actors")

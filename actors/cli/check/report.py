@@ -15,12 +15,12 @@ from actors.model.names import address
 
 
 @contextlib.contextmanager
-def progress_on(console: Console) -> Iterator[Callable[[int, int], None]]:
+def progress_on(console: Console, what: str = "Checking") -> Iterator[Callable[[int, int], None]]:
     """A function of the number of items done and the number of all items. It shows a bar, on terminals only."""
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (TextColumn("Checking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=max(done, total))

@@ -21,7 +21,7 @@ from actors.storage.sqlite.visitor import Visitor
 EVERYTHING = 2**62
 
 
-def database_file(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def database_file(ctx: click.Context, param: click.Parameter | None, value: str) -> str:
     """The path of the file, given as a path or as App's storage URL."""
     try:
         path = database_path(value) if value.startswith("sqlite:") or "://" in value else value
