@@ -51,6 +51,7 @@ class Handler(Generic[Q, R, F]):
     ) -> None:
         functools.update_wrapper(cast(Any, self), function, updated=())
         self.function = function
+        self.owner: type | None = None  # the class in whose body it stands
         self.name: str = name if name is not None else str(getattr(function, "__name__", ""))
         self.shared = shared
         self.retry = retry
@@ -59,6 +60,10 @@ class Handler(Generic[Q, R, F]):
         self.hints: dict[str, Any] | None = None  # resolved where the handler was written, for subclasses elsewhere
         self.schedules: tuple[Declared, ...] = ()  # see @schedule
         self.__isabstractmethod__ = bool(getattr(function, "__isabstractmethod__", False))
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self.owner is None:
+            self.owner = owner
 
     def __call__(self, *args: Never, **kwargs: Never) -> Never:
         owner = self.function.__qualname__.rpartition(".")[0].rpartition(".")[2]

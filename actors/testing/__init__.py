@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from actors.testing.failures import MisusedWorld, NoNetwork, NotReproducible, Stuck, WorldFailed
     from actors.testing.faults import Faults
     from actors.testing.manual import ManualWorld
+    from actors.testing.replay import Replayed, replayed
     from actors.testing.serving import serves
     from actors.testing.simulation import simulate
     from actors.testing.sweep import crash_everywhere
@@ -29,6 +30,7 @@ __all__ = [
     "MisusedWorld",
     "NoNetwork",
     "NotReproducible",
+    "Replayed",
     "SimulatedCrash",
     "SimulatedStore",
     "Stuck",
@@ -37,6 +39,7 @@ __all__ = [
     "WorldFailed",
     "crash_everywhere",
     "explore",
+    "replayed",
     "serves",
     "simulate",
 ]
@@ -51,6 +54,7 @@ _LATER = {
     "MisusedWorld": "failures",
     "NoNetwork": "failures",
     "NotReproducible": "failures",
+    "Replayed": "replay",
     "SimulatedCrash": "disk",
     "SimulatedStore": "disk",
     "Stuck": "failures",
@@ -59,6 +63,7 @@ _LATER = {
     "WorldFailed": "failures",
     "crash_everywhere": "sweep",
     "explore": "exploring",
+    "replayed": "replay",
     "serves": "serving",
     "simulate": "simulation",
 }
