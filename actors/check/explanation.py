@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.check.rehearsal import Misfit, Stage
-from actors.check.retrace import Retraced, Retraces, State, may_be_imposed, same_failure
+from actors.check.retrace import Retraced, Retraces, State, may_be_imposed, same_outcome
 from actors.check.seen import States
 from actors.errors import StateDecodeError
 from actors.journal.entries import WRITES, Kind, unpacked_state
@@ -456,14 +456,9 @@ def problem_of(row: InvocationRow, retraced: Retraced, definition: ServiceDefini
         return "It has ended. Executed again with its recorded answers, the code does not come to an end."
     status, text = retraced.outcome
     assert row.outcome is not None
-    if status == row.status:
-        handler = definition.handler(row.handler, row.idempotency_key == RUN)
-        if status == Status.FAILED:
-            same = same_failure(retraced.outcome, row)
-        else:
-            same = text == row.outcome or (handler is not None and handler.returns.equal(text, row.outcome))
-        if same:
-            return None
+    handler = definition.handler(row.handler, row.idempotency_key == RUN)
+    if same_outcome(retraced.outcome, row, handler.returns if handler is not None else None):
+        return None
     return (
         f"{row.handler}({_short(row.args[1:-1])}) {_answer(row.status, row.outcome)}, as stored. Executed again, with the "
         f"state before it and its recorded answers, it {_answer(status, text)}."

@@ -52,6 +52,14 @@ def _never(*_: Any, **__: Any) -> Any:
     raise AssertionError("a rehearsal starts no work")
 
 
+class _Turns(Turns):
+    """Turns in which nothing but the replay waits: a handler may take long, or stand still in a debugger."""
+
+    SLOW_S = float("inf")
+
+    __slots__ = ()
+
+
 class Stage:
     """A host without effects: there is no batch, and timers, loader and steps are never used."""
 
@@ -65,7 +73,7 @@ class Stage:
         self.services = catalog.services
         self.handler, self.definition = catalog.handler, catalog.definition
         self.loop = asyncio.get_running_loop()
-        turns = self.turns = Turns(self.loop, self.clock, self.label, lambda: None, self._failed)
+        turns = self.turns = _Turns(self.loop, self.clock, self.label, lambda: None, self._failed)
         self.variables = turns.variables
         self.variables.run(inside.set, self)
         self.make_ready, self.run_now, self.call_soon, self.now_ms = (

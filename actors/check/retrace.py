@@ -269,14 +269,21 @@ class Retrace(Rehearsal):
 class Retraces(Replays):
     """Retraces stored invocations, one after the other. Close it in the end.
 
-    `watch` is called with each invocation before its code runs, and with None after it.
+    `watch` is called with each invocation before its code runs, and with None after it. `make` makes the attempt of each of them.
+    `monotonic` tells the seconds that count for the time limit.
     """
 
     def __init__(
-        self, stage: Stage, timeout_s: float, watch: Callable[[InvocationRow | None], None] = lambda row: None
+        self,
+        stage: Stage,
+        timeout_s: float,
+        watch: Callable[[InvocationRow | None], None] = lambda row: None,
+        make: Callable[[Stage, Invocation, ObjectState, bool, bool], Retrace] = Retrace,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(stage, timeout_s, stage.loop.time)
+        super().__init__(stage, timeout_s, monotonic or stage.loop.time)
         self._watch = watch
+        self._make = make
 
     async def retrace(
         self,
@@ -296,7 +303,7 @@ class Retraces(Replays):
             if invocation.handler is None:
                 return _unserved(before, invocation)
             state = ObjectState(definition, before.rows())
-            attempt = Retrace(stage, invocation, state, row.status >= _SUCCEEDED and not imposed, between)
+            attempt = self._make(stage, invocation, state, row.status >= _SUCCEEDED and not imposed, between)
             self._watch(row)
             self._run_now(attempt)
             if not attempt.over:
@@ -346,6 +353,15 @@ class Retraces(Replays):
             imposed,
             attempt.unsure,
         )
+
+
+def same_outcome(outcome: tuple[int, str], row: InvocationRow, returns: Codec | None) -> bool:
+    """Whether an outcome is the stored outcome. `returns` tells which results are equal, if it is known."""
+    if outcome[0] != row.status or row.outcome is None:
+        return False
+    if row.status == _FAILED:
+        return same_failure(outcome, row)
+    return outcome[1] == row.outcome or (returns is not None and returns.equal(outcome[1], row.outcome))
 
 
 def same_failure(outcome: tuple[int, str], row: InvocationRow) -> bool:

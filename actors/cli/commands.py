@@ -27,6 +27,7 @@ _PEOPLE = dict.fromkeys(("call", "completion", "reject", "resolve", "send", "sql
         "history": "actors.cli.past.history",
         "invocations": "actors.cli.file.invocation_commands",
         "prompt": "actors.cli.manual",
+        "replay": "actors.cli.past.replaying",
         "requests": "actors.cli.file.request_commands",
         "restate": "actors.cli.restate.commands",
         "restore": "actors.cli.file.copies",

@@ -24,6 +24,10 @@ class Replay:
         commands = self._journal.commands
         return commands[self._commands] if self._commands < len(commands) else None
 
+    def taken(self) -> int:
+        """How many commands were requested."""
+        return self._commands
+
     def left(self, *, waiting: bool) -> None:
         """The attempt is over. Remember how far it came, so that the next attempt does not repeat its log records."""
         self._journal.passed = max(self._journal.passed, self._completions if waiting else self._completions - 1)

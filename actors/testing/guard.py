@@ -321,7 +321,11 @@ class Guard:
 
     def parts(self, parts: Parts = PARTS) -> Parts:
         """These parts with attempts that the guard watches."""
-        return replace(parts, attempt=type("GuardedAttempt", (_Attempt,), {"__slots__": (), "guard": self}))
+        return replace(parts, attempt=self.watched(parts.attempt))
+
+    def watched(self, attempt: type[Any]) -> type[Any]:
+        """A class of attempts that are watched, and are otherwise like `attempt`."""
+        return type("GuardedAttempt", (_Attempt, attempt), {"__slots__": (), "guard": self})
 
     def install(self) -> None:
         """Look on from now on. Has no effect if the guard is installed."""

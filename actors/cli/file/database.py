@@ -37,9 +37,10 @@ def database_file(ctx: click.Context, param: click.Parameter | None, value: str)
 class Database:
     """A visit to the file, and the public ids of its records."""
 
-    def __init__(self, visitor: Visitor, ids: IdMint) -> None:
+    def __init__(self, visitor: Visitor, secret: bytes) -> None:
         self.visitor = visitor
-        self.ids = ids
+        self.secret = secret
+        self.ids = IdMint(secret)
 
     def named(self, text: str) -> str:
         """The id of an invocation, given as an id or as the number that the views show."""
@@ -149,7 +150,7 @@ async def visiting(path: str, *, asks: bool = False) -> AsyncIterator[Database]:
     visitor = Visitor(path)
     secret = await visitor.enter(asks=asks)
     try:
-        yield Database(visitor, IdMint(secret))
+        yield Database(visitor, secret)
     finally:
         await visitor.close()
 
