@@ -19,6 +19,7 @@ _PEOPLE = dict.fromkeys(("call", "completion", "reject", "resolve", "send", "sql
         "awakeables": "actors.cli.file.awakeable_commands",
         "backup": "actors.cli.file.copies",
         "blame": "actors.cli.past.blame",
+        "capture": "actors.cli.past.capturing",
         "check": "actors.cli.check.command",
         "demo": "actors.cli.demo.command",
         "deploy": "actors.cli.restate.deploying",

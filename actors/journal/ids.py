@@ -55,7 +55,11 @@ class IdMint:
 
     def random(self, seq: int) -> random.Random:
         """The seeded generator of an invocation: the same numbers in each of its attempts."""
-        return random.Random(_tag(self._numbers, seq.to_bytes(8, "big")))
+        return random.Random(self.seed(seq))
+
+    def seed(self, seq: int) -> bytes:
+        """What the generator of an invocation begins with."""
+        return _tag(self._numbers, seq.to_bytes(8, "big"))
 
     def _open(self, text: str, prefix: str, what: str, keyed: hashlib.blake2b, size: int) -> bytes:
         """The body of an id. Raises BadId unless this file made the id."""

@@ -81,7 +81,7 @@ async def replayed(
     snapshot = state.texts if target.mode == Mode.SHARED else None
     given = Writing(stage.ids, state.version, snapshot).journal(journal)
     make = functools.partial(_Replay, given, seed)
-    retraces = Retraces(stage, timeout_s, make)
+    retraces = Retraces(stage, timeout_s, make=make)
     try:
         retraced = await retraces.retrace(definition, _row(target, key, arguments, headers, ended), given.rows, state)
     finally:

@@ -121,7 +121,7 @@ class Replaying:
 
         attempt: Any = Narrated if guard is None else guard.watched(Narrated)
         stage = Stage(self._catalog, self._limits, subject.secret)
-        retraces = Retraces(stage, self._timeout_s, functools.partial(attempt, listener, to), monotonic)
+        retraces = Retraces(stage, self._timeout_s, make=functools.partial(attempt, listener, to), monotonic=monotonic)
         hook = sys.breakpointhook
         try:
             if debugger is not None and takes_breakpoints():

@@ -1,0 +1,148 @@
+"""`actors capture`: a stored invocation as a test that replays it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from actors import App
+from actors.check.checking import file_of
+from actors.cli.file.database import visiting
+from actors.cli.file.options import reporting
+from actors.cli.past.captured import Captured, Collecting, captured
+from actors.cli.past.redaction import Redaction
+from actors.cli.past.replaying import Replaying, file_option, found, id_argument, state_option, target_argument
+from actors.cli.past.subject import Subject, read
+from actors.cli.past.telling import outcome_lines
+from actors.cli.past.test_source import attribute_of, module
+from actors.errors import ActorsError
+from actors.journal.entries import Kind
+from actors.model.catalog import Catalog
+from actors.testing.replay import replayed
+
+
+@click.command()
+@id_argument
+@target_argument
+@file_option
+@click.option(
+    "--redact",
+    "names",
+    multiple=True,
+    metavar="FIELD",
+    help="Replace the values of this name (a state, an argument, a field of either) wherever they occur; repeat it for more.",
+)
+@click.option("--with-callees", is_flag=True, help="Capture the invocations that it has called or sent to, too.")
+@click.option("--large", is_flag=True, help="Write values of more than 1 MB too.")
+@state_option
+@reporting
+async def capture(
+    id: str, target: str, db: str | None, names: tuple[str, ...], with_callees: bool, large: bool, state: str | None
+) -> int:
+    """Print a test that replays an invocation.
+
+    The test holds the arguments, the state before, the journal, the outcome and the state after. It needs neither the file
+    nor an app, and fails when the code takes other steps. Ids of the file are replaced. Redirect it into a file of your
+    tests; it is formatted as `ruff format` does, 88 characters wide.
+    """
+    app, subject = await found(id, target, db, state)
+    subjects = [subject]
+    if with_callees:
+        async with visiting(file_of(app, db)) as database:
+            subjects += await _callees(database, app, subject)
+    catalog = Catalog(app._services)
+    captures = [await executed(app, catalog, one, large) for one in subjects]
+    if names:
+        redaction = Redaction(names)
+        for one in captures:
+            one.collect(redaction, catalog)
+        if unmet := [name for name in names if name not in redaction.met]:
+            click.echo(f"Error: --redact {unmet[0]!r}: no value has this name.", err=True)
+            return 1
+        captures = [one.mapped(redaction.value) for one in captures]
+    tests = [(one, *await proved(app, catalog, one, bool(names))) for one in captures]
+    click.echo(module(tests), nl=False)
+    return 1 if any(problem is not None for *_, problem in tests) else 0
+
+
+async def _callees(database: Any, app: App, subject: Subject) -> list[Subject]:
+    """The invocations that an invocation became the cause of, as far as they are kept and have begun."""
+    subjects: list[Subject] = []
+    left = [subject]
+    seen = {subject.row.seq}
+    while left:
+        for entry in left.pop(0).journal:
+            seq = entry.ref if entry.kind in (Kind.CALL, Kind.SEND) else None
+            if entry.kind == Kind.PLACED:
+                seq = int(entry.value or 0)
+            if seq is None or seq in seen:
+                continue
+            seen.add(seq)
+            try:
+                callee = await read(database.visitor, database.secret, app, seq)
+                callee.began_with()
+            except ActorsError as error:
+                click.echo(f"Left out: {error}", err=True)
+                continue
+            subjects.append(callee)
+            left.append(callee)
+    return subjects
+
+
+async def executed(app: App, catalog: Catalog, subject: Subject, large: bool) -> Captured:
+    """The invocation, executed again, as a test holds it. Raises NotTheSame, TooLarge, or StateNotKnown."""
+    heard = Collecting()
+    retraced = await Replaying(catalog, app._partitions.limits, subject).run(heard)
+    said, same = outcome_lines(subject, retraced)
+    if not same or (retraced.misfit is not None):
+        raise NotTheSame(
+            f"{subject.name} ({subject.id}) does not end with this code as it ended then: {' '.join(said)} Capture it with "
+            "the release of then."
+        )
+    return captured(subject, retraced, heard, large)
+
+
+class NotTheSame(ActorsError):
+    """The current code does something else than is stored."""
+
+
+async def proved(app: App, catalog: Catalog, one: Captured, redacted: bool) -> tuple[list[type], str | None]:
+    """The classes that the test must be given, and what is wrong with it."""
+    definition = one.subject.definition
+    others = [name for name in one.services if name in catalog.services and name != definition.name]
+    everything = [name for name in catalog.services if name != definition.name]
+    problem: str | None = None
+    for services in (others, everything):
+        calls = [catalog.services[name].cls for name in services]
+        problem = await _problem(app, one, calls)
+        if problem is None:
+            return calls, None
+    why = "the code depends on a redacted value" if redacted else "the capture is not complete"
+    return [catalog.services[name].cls for name in others], f"This test does not pass: {why}.\n{problem}"
+
+
+async def _problem(app: App, one: Captured, calls: list[type]) -> str | None:
+    subject = one.subject
+    attribute, _ = attribute_of(subject.definition, subject.row.handler)
+    try:
+        run = await replayed(
+            getattr(subject.definition.cls, attribute),
+            cls=subject.definition.cls,
+            key=one.key,
+            arguments=one.arguments,
+            before=one.before,
+            version=one.version,
+            headers=one.headers,
+            seed=one.seed,
+            calls=calls,
+            journal=one.journal,
+            ended=one.ended,
+        )
+    except ActorsError as error:
+        return str(error)
+    for name in ("outcome", "failure", "waits_for", "state") if one.ended else ("waits_for", "state"):
+        now, then = getattr(run, name), getattr(one, name)
+        if now != then and not (name == "state" and subject.definition.kind == "service"):
+            return f"Its {name} is {now!r}, and was {then!r}."[:500]
+    return None

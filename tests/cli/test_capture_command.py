@@ -1,0 +1,260 @@
+"""`actors capture`: what happened becomes a test."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from actors.cli.commands import cli
+from actors.cli.past.python_text import Invoked, Source, lines
+from actors.cli.past.redaction import Redaction
+from tests.cli.past_app import CLASSES, Letters
+from tests.cli.past_records import records
+from tests.world import World
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.cli.past_app:app"
+
+
+class File:
+    """A file with invocations, and captures of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ids = asyncio.run(records(path))
+
+    def capture(self, name: str, *options: str) -> Result:
+        return CliRunner().invoke(cli, ["capture", self.ids.get(name, name), APP, "--db", str(self.path), *options])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> File:
+    return File(tmp_path_factory.mktemp("past") / "past.db")
+
+
+@pytest.fixture(autouse=True)
+def folder() -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir(ROOT)
+    yield
+    os.chdir(before)
+
+
+def ran(source: str) -> list[str]:
+    """The names of the tests in a captured file, which must all pass."""
+    names: dict[str, Any] = {}
+    exec(compile(source, "captured", "exec"), names)
+    tests = [name for name in names if name.startswith("test_")]
+    for name in tests:
+        names[name]()
+    return tests
+
+
+def test_a_captured_test_reads_like_one_that_a_person_has_written(file: File) -> None:
+    result = file.capture("checkout")
+    assert result.exit_code == 0
+    assert (
+        result.stdout
+        == """import asyncio
+
+from actors.testing import replayed
+from actors.testing.entries import Call, Run, SetState, Sleep
+
+from tests.cli.past_app import Order, Stock
+
+
+def test_checkout_of_2023_11_14() -> None:
+    run = asyncio.run(
+        replayed(
+            Order.checkout,
+            key="o-1",
+            arguments=[4],
+            before={},
+            calls=[Stock],
+            journal=[
+                SetState("quantity", 4),
+                Run("mail", result="sent hello"),
+                Call("Stock/books/reserve", [4], result=89),
+                Sleep(0.01),
+                SetState("status", "complete, sent hello, 89 left"),
+            ],
+        ),
+    )
+    assert run.outcome == "complete, sent hello, 89 left"
+    assert run.state == {"quantity": 4, "status": "complete, sent hello, 89 left"}
+"""
+    )
+    assert ran(result.stdout) == ["test_checkout_of_2023_11_14"]
+
+
+@pytest.mark.parametrize(
+    "name", ["both", "reader", "service", "run", "tick", "refused", "killed", "open", "restarted", "letters"]
+)
+def test_invocations_of_every_sort_are_captured(file: File, name: str) -> None:
+    result = file.capture(name)
+    assert result.exit_code == 0, result.output
+    assert len(ran(result.stdout)) == 1
+
+
+def test_the_invocations_that_it_has_called_are_captured_too(file: File) -> None:
+    result = file.capture("checkout", "--with-callees")
+    assert result.exit_code == 0, result.output
+    assert ran(result.stdout) == ["test_checkout_of_2023_11_14", "test_reserve_of_2023_11_14"]
+
+
+def test_an_outcome_that_the_code_does_not_give_is_not_captured(file: File) -> None:
+    result = file.capture("odd")
+    assert result.exit_code == 1 and result.stdout == "" and result.stderr.count("\n") == 1
+    assert "does not end with this code as it ended then" in result.stderr
+
+
+def test_a_value_of_more_than_a_megabyte_requires_large(file: File) -> None:
+    result = file.capture("huge")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "holds a value of 1,000,017 characters" in result.stderr and "--large" in result.stderr
+    result = file.capture("huge", "--large")
+    assert result.exit_code == 0 and len(result.stdout) > 1_000_000
+    assert len(ran(result.stdout)) == 1
+
+
+# --- what must not be in it -----------------------------------------------------------------------------------------------
+
+
+def test_no_id_of_the_file_is_left_in_a_captured_test(file: File) -> None:
+    source = file.capture("letters").stdout
+    assert file.ids["letters"] not in source
+    assert source.count("prom_1") == source.count("inv_1") == 3  # in the write, in the outcome and in the state
+    assert ran(source)
+
+
+def test_a_redacted_value_is_gone_wherever_it_stood(file: File) -> None:
+    source = file.capture("letters", "--redact", "address", "--redact", "pin").stdout
+    for secret in ("alice@example.org", "alice", "4711"):
+        assert secret not in source
+    assert "to redacted-1: your pin is 1000001" in source
+    assert ran(source)
+
+
+def test_a_test_that_fails_without_the_redacted_value_says_so(file: File) -> None:
+    result = file.capture("checkout", "--redact", "status")
+    assert result.exit_code == 1
+    assert "# This test does not pass: the code depends on a redacted value." in result.stdout
+    with pytest.raises(Exception, match=r"redacted-1|no longer fits"):
+        ran(result.stdout)
+
+
+def test_a_name_that_nothing_has_is_refused(file: File) -> None:
+    result = file.capture("checkout", "--redact", "adress")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "--redact 'adress': no value has this name" in result.stderr
+
+
+def test_a_redacted_text_is_found_within_others_the_longest_first() -> None:
+    redaction = Redaction(["name"])
+    redaction.collect("person", {"name": ["Bo", 'Bo "the" Builder'], "age": 5})
+    assert redaction.met == {"name"}
+    assert redaction.value(["Bo", 'Bo "the" Builder pays Bo', '{"x": "Bo \\"the\\" Builder"}', 5, {"Bo": True}]) == [
+        "redacted-1",
+        "redacted-2 pays redacted-1",
+        '{"x": "redacted-2"}',
+        5,
+        {"redacted-1": True},
+    ]
+
+
+# --- how it is formatted --------------------------------------------------------------------------------------------------
+
+
+def value(rng: random.Random, depth: int = 0) -> Any:
+    text = "".join(rng.choice("ab \"'\\\n\té\x00😀{}") for _ in range(rng.choice([0, 1, 3, 20, 70, 90])))
+    moment = datetime.datetime(2026, 11, 30, 4, 21, rng.randrange(60), rng.choice([0, 123456]))
+    zone = datetime.timezone(datetime.timedelta(hours=rng.choice([0, 2]), minutes=30 * rng.randrange(2)))
+    scalars: list[Any] = [
+        None,
+        True,
+        7,
+        -1.5e-7,
+        1e22,
+        float("inf"),
+        10**25,
+        text,
+        text.encode("utf-8"),
+        Decimal("1.50"),
+        uuid.UUID(int=5),
+    ]
+    scalars += [
+        moment,
+        moment.replace(tzinfo=zone),
+        moment.time(),
+        moment.date(),
+        datetime.timedelta(days=-1, seconds=5),
+    ]
+    if depth == 3 or rng.random() < 0.4:
+        return rng.choice(scalars)
+    items = [value(rng, depth + 1) for _ in range(rng.randrange(4))]
+    hashable = {rng.randrange(99) for _ in range(rng.randrange(4))}
+    named = {f"name {place}": item for place, item in enumerate(items)}
+    return rng.choice([items, tuple(items), hashable, frozenset(hashable), named])
+
+
+def test_any_value_is_written_as_ruff_formats_it(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    values = [value(rng) for _ in range(300)]
+    text = ["import datetime", "from decimal import Decimal", "from uuid import UUID", ""]
+    for number, one in enumerate(values):
+        text += lines(Invoked("f", [Source(f"x{number}"), one], [("named", one)]))
+    path = tmp_path / "values.py"
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    checked = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+    found: list[Any] = []
+    names: dict[str, Any] = {f"x{number}": None for number in range(300)}
+    names["f"] = lambda _, one, named: found.append((one, named))
+    exec(path.read_text(encoding="utf-8"), names)
+    assert found == [(one, one) for one in values]
+    assert [type(one) for one, _ in found] == [type(one) for one in values]
+
+
+def test_a_long_outcome_is_written_as_ruff_formats_it(tmp_path: Path) -> None:
+    async def stored() -> bytes:
+        async with World(*CLASSES) as world:
+            for text in ("x" * 50, "x" * 90, "y'\"" * 30):
+                await world.app.object(Letters, "l").echo(text)
+            numbers.extend(
+                str(seq) for (seq,) in world.disk.query("SELECT invocation FROM invocations WHERE service <> 'Chimes'")
+            )
+            return world.disk.image()
+
+    numbers: list[str] = []
+    path = tmp_path / "letters.db"
+    path.write_bytes(asyncio.run(stored()))
+    for number in numbers:
+        result = CliRunner().invoke(cli, ["capture", number, APP, "--db", str(path)])
+        assert result.exit_code == 0, result.output
+        (tmp_path / f"test_{number}.py").write_text(result.stdout, encoding="utf-8")
+        assert len(ran(result.stdout)) == 1
+    assert len(numbers) == 3
+    checked = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
