@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actors.cli.commands import cli
-from actors.cli.past.python_text import Invoked, Source, lines
-from actors.cli.past.redaction import Redaction
+from actors.cli.replay.python_text import Invoked, Source, lines
+from actors.cli.replay.redaction import Redaction
 from tests.cli.past_app import CLASSES, Letters
 from tests.cli.past_records import records
 from tests.world import World

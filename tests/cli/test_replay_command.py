@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from actors import Limits
 from actors.cli.commands import cli
 from actors.cli.file.database import visiting
-from actors.cli.past.captured import Collecting
-from actors.cli.past.debugger import Debugger, is_traced
-from actors.cli.past.replaying import Replaying
-from actors.cli.past.subject import read
+from actors.cli.replay.captured import Collecting
+from actors.cli.replay.debugger import Debugger, is_traced
+from actors.cli.replay.replaying import Replaying
+from actors.cli.replay.subject import read
 from actors.model.catalog import Catalog
 from tests.cli import past_app
 from tests.cli.past_records import records

@@ -90,6 +90,18 @@ class Changed(VirtualObject, name="Order"):
         return len(self.items)
 
 
+class Loud(VirtualObject, name="Order"):
+    """Another release: it answers the same, and leaves another state."""
+
+    status: str = "new"
+    items: list[str] = []
+
+    @handler
+    async def add(self, item: str) -> int:
+        self.items.append(item.upper())
+        return len(self.items)
+
+
 class Approval(Workflow, history=True):
     status: str = "new"
 
@@ -238,6 +250,16 @@ async def test_code_that_answers_otherwise_is_named(world: World) -> None:
     assert (
         why.startswith("add (inv_1") and "answers otherwise with the current code" in why and "release of then" in why
     )
+
+
+async def test_answers_alone_do_not_prove_a_state(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Plain)
+    await world.object(Plain, "o").add("book")
+    await world.object(Plain, "o").add("pen")
+    await world.serve(Loud)
+    found = await past(world, executed=True)
+    assert states(found)[1:3] == [None, None] and "on disk" in str(found.moments[1].why)
 
 
 async def test_what_clean_up_forgot_is_not_made_up(world: World) -> None:

@@ -11,11 +11,11 @@ import os
 import pytest
 
 from actors.check.reading import read_past
-from actors.cli.past.captured import Collecting
-from actors.cli.past.capturing import executed, proved
-from actors.cli.past.replaying import Replaying
-from actors.cli.past.subject import Subject, read
-from actors.cli.past.telling import outcome_lines
+from actors.cli.replay.captured import Collecting
+from actors.cli.replay.capturing import executed, proved
+from actors.cli.replay.replaying import Replaying
+from actors.cli.replay.subject import Subject, read
+from actors.cli.replay.telling import outcome_lines
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
 from actors.storage.records import Flag, Status
@@ -61,7 +61,7 @@ class ReplayedLife(Life):
             return  # its restart may have set the state back to something else than the records show
         assert same and retraced.misfit is None, (subject.name, said)
         if row.shared == 0 and not retraced.imposed:
-            past = await read_past(reads_of(self.world.disk), subject.secret, row.service, row.key, app)
+            past = await read_past(reads_of(self.world.disk), row.service, row.key, app)
             passage = past.passage(row.seq)
             if passage is not None and passage.after.state is not None:
                 assert retraced.left.texts == passage.after.state.texts, subject.name

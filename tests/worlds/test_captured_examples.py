@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from actors import TerminalError
-from actors.cli.past.captured import Captured
-from actors.cli.past.capturing import executed, proved
-from actors.cli.past.subject import read
-from actors.cli.past.test_source import module
+from actors.cli.replay.captured import Captured
+from actors.cli.replay.capturing import executed, proved
+from actors.cli.replay.subject import read
+from actors.cli.replay.test_source import module
 from actors.errors import DeterminismError
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog

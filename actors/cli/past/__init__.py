@@ -1,1 +1,1 @@
-"""The past, read from a file: `actors history`, `blame`, `audit`, `state --at`, `replay` and `capture`."""
+"""The past of objects, read from a file: `actors history`, `blame`, `audit`, and `actors state --at`."""

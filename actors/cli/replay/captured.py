@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from actors.check.retrace import Retraced
-from actors.cli.past.anonymous import Anonymous
-from actors.cli.past.redaction import Redaction
-from actors.cli.past.subject import Subject
+from actors.cli.replay.anonymous import Anonymous
+from actors.cli.replay.redaction import Redaction
+from actors.cli.replay.subject import Subject
 from actors.errors import ActorsError
 from actors.journal.entries import Entry, Kind, unpacked_state
 from actors.journal.ids import IdMint

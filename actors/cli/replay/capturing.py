@@ -10,12 +10,12 @@ from actors import App
 from actors.check.checking import file_of
 from actors.cli.file.database import visiting
 from actors.cli.file.options import reporting
-from actors.cli.past.captured import Captured, Collecting, captured
-from actors.cli.past.redaction import Redaction
-from actors.cli.past.replaying import Replaying, file_option, found, id_argument, state_option, target_argument
-from actors.cli.past.subject import Subject, read
-from actors.cli.past.telling import outcome_lines
-from actors.cli.past.test_source import attribute_of, module
+from actors.cli.replay.captured import Captured, Collecting, captured
+from actors.cli.replay.redaction import Redaction
+from actors.cli.replay.replaying import Replaying, file_option, found, id_argument, state_option, target_argument
+from actors.cli.replay.subject import Subject, read
+from actors.cli.replay.telling import outcome_lines
+from actors.cli.replay.test_source import attribute_of, module
 from actors.errors import ActorsError
 from actors.journal.entries import Kind
 from actors.model.catalog import Catalog

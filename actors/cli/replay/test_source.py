@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.cli.past.captured import Captured
-from actors.cli.past.python_text import WIDTH, Invoked, Source, imports, lines
+from actors.cli.replay.captured import Captured
+from actors.cli.replay.python_text import WIDTH, Invoked, Source, imports, lines
 from actors.model.definitions import ServiceDefinition
 from actors.model.handlers import Handler
 from actors.testing import entries as e

@@ -85,7 +85,7 @@ async def read(reads: SqliteReads, secret: bytes, app: App, seq: int, texts: dic
 
 async def _before(reads: SqliteReads, secret: bytes, app: App, row: InvocationRow) -> tuple[State | None, str | None]:
     """The state before an invocation, or why it is not known."""
-    past = await read_past(reads, secret, row.service, row.key, app)
+    past = await read_past(reads, row.service, row.key, app)
     if row.shared == Mode.SHARED:
         return await _seen(secret, app, row, past)
     passage = past.passage(row.seq)

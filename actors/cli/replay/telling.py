@@ -7,7 +7,7 @@ import json
 
 from actors.check.retrace import Retraced, State, same_outcome
 from actors.cli.file.database import moment_text
-from actors.cli.past.subject import Subject
+from actors.cli.replay.subject import Subject
 from actors.cli.show.layout import Page, safe
 from actors.errors import StateDecodeError
 from actors.journal.entries import Entry, Kind

@@ -15,7 +15,7 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from actors.cli.past.narrated import STEP, code_of
+from actors.cli.replay.narrated import STEP, code_of
 from actors.model.definitions import HandlerDefinition
 from actors.testing.origins import Origin, origin_of
 

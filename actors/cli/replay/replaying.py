@@ -17,10 +17,10 @@ from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraced, Retraces
 from actors.cli.file.database import visiting
 from actors.cli.file.options import reporting
-from actors.cli.past.debugger import Debugger, is_traced, takes_breakpoints
-from actors.cli.past.narrated import Narrated
-from actors.cli.past.subject import Subject, read
-from actors.cli.past.telling import command_line, completion_line, header, outcome_lines, state_text, write_lines
+from actors.cli.replay.debugger import Debugger, is_traced, takes_breakpoints
+from actors.cli.replay.narrated import Narrated
+from actors.cli.replay.subject import Subject, read
+from actors.cli.replay.telling import command_line, completion_line, header, outcome_lines, state_text, write_lines
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.records import page
 from actors.cli.target import BadTarget, load_app
