@@ -134,7 +134,7 @@ class Evidence:
         found: Result = {"scenario": self.name, "seeds": seeds}
 
         def measured(name: str, work: Callable[[], Any]) -> Any:
-            times = []
+            result, times = None, []
             for _ in range(options.rounds):
                 began = time.process_time()
                 result = work()

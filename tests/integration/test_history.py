@@ -31,8 +31,9 @@ class Cart(VirtualObject, history=True):
     @handler
     async def decide(self, ctx: Context) -> str:
         self.note = "asked"
-        self.note = await ctx.awakeable(str)
-        return self.note
+        decided = await ctx.awakeable(str)
+        self.note = decided
+        return decided
 
     @handler(atomic=True)
     async def fail(self) -> None:

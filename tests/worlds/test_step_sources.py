@@ -110,7 +110,9 @@ async def blocks_its_loop() -> float:
 class Sleeper(VirtualObject):
     @handler
     async def sleep(self, ctx: Context, asynchronous: bool) -> float:
-        return await ctx.run(blocks_its_loop if asynchronous else slow)
+        if asynchronous:
+            return await ctx.run(blocks_its_loop)
+        return await ctx.run(slow)
 
     @handler
     async def sleep_at_most(self, ctx: Context, seconds: float) -> float:
