@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from actors.check.effects import ABSENT, OTHER, Effect, Text, Texts, effect_of, left_nothing
 from actors.check.recorded import Recorded
 from actors.check.retrace import State
+from actors.journal.entries import Entry
 from actors.journal.ids import IdMint
 from actors.storage.records import Flag, InvocationRow, JournalRow, KeptObject, Status
 
@@ -161,8 +162,9 @@ class Past:
         if row.ended_ms is None or row.ended_ms > ms:
             return self._within(index, ms)
         after, following = self.moments[2 * index + 1], self.moments[2 * index + 2]
-        if after.state is not None and following.state is not None and after.state != following.state:
-            return Moment(None, None, f"the state was changed {self._between(2 * index + 1, 2 * index + 2)}")
+        if after.state is not None and after.state != following.state:
+            why = following.why or f"the state was changed {self._between(2 * index + 1, 2 * index + 2)}"
+            return Moment(None, None, why)
         return after
 
     def last_until(self, ms: int) -> int | None:
@@ -177,9 +179,16 @@ class Past:
     def _changes_at(self, index: int) -> float:
         """From when on the state may not be what it was before the invocation."""
         row, effect = self.rows[index], self._effects[index]
-        times = [] if row.flags & Flag.APART else [entry.at_ms for entry in effect.writes[:1]]
-        times += [ms for ms in (row.ended_ms, effect.migrated_ms) if ms is not None]
+        times = [] if row.flags & Flag.APART else [self._written_ms(row, entry) for entry in effect.writes[:1]]
+        if effect.migrated_ms is not None:
+            times.append(max(effect.migrated_ms, row.accepted_ms))
+        if row.ended_ms is not None:
+            times.append(row.ended_ms)
         return min(times, default=float("inf"))
+
+    def _written_ms(self, row: InvocationRow, entry: Entry) -> int:
+        """When an invocation made a write. The entries that a restart has copied keep the times of the old invocation."""
+        return max(entry.at_ms, row.accepted_ms)
 
     def _within(self, index: int, ms: int) -> Moment:
         """The state while an invocation had the object: with the writes that it had made by then."""
@@ -189,8 +198,9 @@ class Past:
         if effect.amid:
             return Moment(None, None, f"the state was migrated while {self.named(effect.row)} was under way")
         texts = dict((effect.initial or before.state).texts)
+        apart = effect.row.flags & Flag.APART  # then its writes take effect with its outcome
         for written in effect.changes(self._found(index), self._recorded.later(2 * index + 1)):
-            if written.entry.at_ms <= ms:
+            if not apart and self._written_ms(effect.row, written.entry) <= ms:
                 _put(texts, written.entry.name or "", written.after)
         return Moment(State(texts, effect.version or before.state.version), before.how)
 
@@ -260,7 +270,7 @@ class Past:
         row, effect = self.rows[index], self._effects[index]
         later = self._recorded.later(2 * index + 1)
         for written in effect.changes(self._found(index), later):
-            at_ms = row.ended_ms if row.flags & Flag.APART else written.entry.at_ms
+            at_ms = row.ended_ms if row.flags & Flag.APART else self._written_ms(row, written.entry)
             if written.before != written.after or written.before is None:
                 yield Change(
                     written.entry.name or "",
@@ -295,10 +305,13 @@ class Past:
             return "unrecorded"
         begins = self.rows[place // 2] if place // 2 < len(self.rows) else None
         then, now = self.moments[since].state, self.moments[place].state
-        if (then and now and then.version != now.version) or (
-            begins is not None and self._effects[place // 2].initial is not None
-        ):
+        if then and now and then.version != now.version:
             return "migration"
+        if begins is not None:
+            effect = self._effects[place // 2]
+            # With the state before a migration on record, a change before that state is none of the migration.
+            if effect.initial is not None and (place % 2 or effect.original is None):
+                return "migration"
         if begins is not None and place == since + 1 and not place % 2:
             if self._recorded.is_run(place // 2):
                 return "run"

@@ -41,6 +41,16 @@ class Order(VirtualObject, history=True):
         self.status = "failed"
         raise TerminalError("no")
 
+    @handler
+    async def label(self, status: str) -> None:
+        self.status = status
+
+    @handler
+    async def pack(self, ctx: Context) -> None:
+        self.status = "packing"
+        await ctx.sleep(1)
+        raise TerminalError("no")
+
 
 class Renamed(VirtualObject, name="Order", history=True, version=2):
     state: str = "new"
@@ -59,6 +69,12 @@ class Renamed(VirtualObject, name="Order", history=True, version=2):
     @handler
     async def look(self) -> str:
         return self.state
+
+    @handler(atomic=True)
+    async def settle(self, ctx: Context) -> None:
+        self.state = "settling"
+        await ctx.sleep(600)
+        self.state = "settled"
 
 
 class Plain(VirtualObject, name="Order"):
@@ -116,6 +132,10 @@ class Approval(Workflow, history=True):
 async def past(world: World, executed: bool = False, target: str = "Order/o") -> Past:
     service, _, key = target.partition("/")
     return await read_past(reads_of(world.machine.disk), service, key, world.app if executed else None)
+
+
+def now_ms(world: World) -> int:
+    return round(world.now.timestamp() * 1000)
 
 
 def states(past: Past) -> list[dict[str, str] | None]:
@@ -205,6 +225,72 @@ async def test_a_change_at_an_unknown_moment_makes_no_state_up(world: World) -> 
     assert states(found)[1] == {"status": '"failed"'} or states(found)[1] is None
     assert states(found)[2] is None and "not recorded" in str(found.moments[2].why)
     assert ("status", '"failed"', '"mended"', "outside") in [told(change) for change in found.changes()]
+
+
+async def test_a_state_is_not_shown_where_a_change_may_have_been_made(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Order)
+    order = world.object(Order, "o")
+    await order.label("waiting")
+    await world.pass_time(hours=1)
+    await world.app.patch_state(Order, "o", set={"status": "mended"})
+    await world.pass_time(hours=1)
+    between_ms = now_ms(world)
+    await world.pass_time(hours=1)
+    await order.add("book")
+    await order.label("sent")  # its journal has the text that it found
+    found = await past(world)
+    assert states(found)[1:3] == [{"status": '"waiting"'}, None]
+    assert found.at(between_ms).state is None and "not recorded" in str(found.at(between_ms).why)
+
+
+async def test_kept_writes_are_as_old_as_their_restart(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Order)
+    order = world.object(Order, "o")
+    sent = await order.pack.send()
+    with pytest.raises(TerminalError):
+        await sent.result()
+    await world.pass_time(hours=1)
+    await order.add("book")
+    await world.pass_time(hours=1)
+    between_ms = now_ms(world)
+    await world.pass_time(hours=1)
+    again = await world.app.restart(sent.id, keep=1)
+    with pytest.raises(TerminalError):
+        await again.result()
+    found = await past(world)
+    assert [row.handler for row in found.rows] == ["pack", "add", "pack"]
+    assert found.last_until(between_ms) == 1
+    assert found.at(between_ms).state in (None, found.moments[3].state)
+    copied = [change for change in found.changes() if change.by is found.rows[2]]
+    assert all((change.at_ms or 0) > between_ms for change in copied)
+
+
+async def test_a_change_before_a_migration_is_from_outside(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Order)
+    await world.object(Order, "o").label("waiting")
+    await world.app.patch_state(Order, "o", set={"status": "mended"})
+    await world.serve(Renamed)
+    await world.object(Renamed, "o").look()
+    found = await past(world)
+    changes = [told(change) for change in found.changes()]
+    assert ("status", '"waiting"', '"mended"', "outside") in changes
+    assert ("state", ABSENT, '"mended"', "look") in changes
+
+
+async def test_an_atomic_handler_changes_nothing_before_its_outcome(world: World) -> None:
+    await world.serve(Order)
+    await world.object(Order, "o").label("waiting")
+    await world.serve(Renamed)
+    settling = await world.object(Renamed, "o").settle.send()
+    await world.pass_time(minutes=5)
+    amid_ms = now_ms(world)
+    await world.pass_time(hours=1)
+    await settling.result()
+    state = (await past(world)).at(amid_ms).state
+    assert state is not None and "settling" not in str(state.texts)
 
 
 async def test_a_migration_is_a_change_with_both_states(world: World) -> None:
