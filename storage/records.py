@@ -193,7 +193,7 @@ class KeptObject:
 
     `recorded_from` is the number from which on its class keeps the history of state, None if it does not. `oldest_ms` is when the
     oldest kept invocation without an idempotency key ended: clean-up forgets in the order of ending, so others that ended before
-    may be missing. Those with a key are taken to be kept as long at least.
+    may be missing. Those with a key are taken to be kept as long at least, unless limits tell: see `actors.check.forgetting`.
     """
 
     rows: list[InvocationRow]

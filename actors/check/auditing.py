@@ -12,8 +12,8 @@ from itertools import groupby
 from operator import attrgetter
 
 from actors.app.app import App
-from actors.check.executed import never_forgot
 from actors.check.explanation import Address, Explaining, Explanation, Stored
+from actors.check.forgetting import complete, gap_before_ms
 from actors.check.past import past_of
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
@@ -23,7 +23,6 @@ from actors.storage.records import InvocationRow, JournalRow, KeptObject, Mode
 from actors.storage.sqlite.reads import SqliteReads
 
 ROWS_PER_PAGE = 2_000
-_NONE: list[JournalRow] = []
 
 
 class Auditing:
@@ -47,6 +46,7 @@ class Auditing:
         self._reads = reads
         self._services = app._services
         self._limits = app._partitions.limits
+        self._now_ms = app._life.options.clock.now_ms()
         self._service, self._key = service, key
         self._timeout_s = timeout_s
         self._watch = watch
@@ -59,12 +59,9 @@ class Auditing:
         reads = self._reads
         async with reads.at_once():
             secret = await reads.secret()
-            extent, most = await reads.extent(), self._limits.max_retained
-            count = await reads.count() if extent is not None and most is not None and extent.last >= most else 0
-            complete = never_forgot(extent, count, self._limits)
             stage = Stage(Catalog(self._services), self._limits, secret)
             retraces = Retraces(stage, self._timeout_s, self._watch)
-            explaining = Explaining(stage, retraces, {}, {}, complete, False)
+            explaining = Explaining(stage, retraces, {}, {}, await complete(reads, self._limits), False)
             try:
                 await self._all(explaining)
             finally:
@@ -121,5 +118,6 @@ class Auditing:
     ) -> bool:
         exclusive = [row for row in rows if row.shared == Mode.EXCLUSIVE]
         recorded_from = await self._reads.recorded_from(address[0])
-        kept = KeptObject(exclusive, self._journals, dict(state), recorded_from, await self._reads.oldest_ms())
+        oldest_ms = await gap_before_ms(self._reads, self._limits, self._now_ms)
+        kept = KeptObject(exclusive, self._journals, dict(state), recorded_from, oldest_ms)
         return any(change.cause == "outside" for change in past_of(kept, *address, explaining.ids).changes())

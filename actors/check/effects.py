@@ -62,7 +62,7 @@ class Texts:
     def without(self, names: frozenset[str]) -> Texts:
         return self.having(dict.fromkeys(names))
 
-    def state(self, version: int | None = None) -> State | None:
+    def state(self) -> State | None:
         """The whole state, or None if a part of it is not known."""
         texts: dict[str, str] = {}
         for name, text in self.texts.items():
@@ -71,7 +71,7 @@ class Texts:
             if not isinstance(text, str):
                 return None
             texts[name] = text
-        return State(texts, version or self.version or 1) if self.rest else None
+        return State(texts, self.version or 1) if self.rest else None
 
 
 @dataclass(frozen=True, slots=True)

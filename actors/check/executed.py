@@ -14,30 +14,19 @@ from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces, State
 from actors.journal.entries import Kind
 from actors.model.definitions import ServiceDefinition
-from actors.model.limits import Limits
-from actors.storage.records import Extent, InvocationRow, Status
+from actors.storage.records import InvocationRow, Status
 
 _ADVICE = "Check out the release of then, or keep history=True."
 
 
-def called_by(past: Past) -> list[int]:
+def callees_of(past: Past) -> list[int]:
     """The numbers of the invocations that those of an object have called: `Executing` compares their outcomes."""
     journals = past.kept.journal.values()
     return [entry.ref for journal in journals for entry in journal if entry.kind == Kind.CALL and entry.ref is not None]
 
 
-def never_forgot(extent: Extent | None, count: int, limits: Limits) -> bool:
-    """Whether clean-up cannot have forgotten an ended invocation yet, as far as the records tell. An operator may have purged."""
-    if limits.max_retained is not None and count >= limits.max_retained:
-        return False
-    kept = [ms for ms in (limits.retention_ms, limits.idempotency_retention_ms) if ms is not None]
-    if not kept or extent is None:
-        return not kept
-    return extent.first == 1 and extent.last_ms - extent.first_ms < min(kept)
-
-
 class Executing:
-    """Fills in the past of one object. `called` are the invocations of `called_by` that are kept, by number."""
+    """Fills in the past of one object. `called` are the invocations of `callees_of` that are kept, by number."""
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from actors.app.app import App
-from actors.check.executed import Executing, called_by, never_forgot
+from actors.check.executed import Executing, callees_of
+from actors.check.forgetting import complete, gap_before_ms
 from actors.check.past import Past, past_of
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
-from actors.model.limits import Limits
 from actors.storage.records import InvocationRow
 from actors.storage.sqlite.reads import SqliteReads
 
@@ -24,35 +24,29 @@ async def read_past(
     key: str,
     app: App | None = None,
     *,
-    timeout_s: float = TIMEOUT_S,
     watch: Callable[[InvocationRow | None], None] = lambda row: None,
 ) -> Past:
     """The past of an object, as it is recorded; with `app`, also as its code tells. An object that was never used has none.
 
-    `timeout_s` limits the replay of an invocation that awaits what is not durable;
+    The replay of an invocation that awaits what is not durable ends after TIMEOUT_S.
     `watch` is called with each invocation before its code runs, and with None after it. Raises StorageError.
     """
-    limits = app._partitions.limits if app is not None else None
     async with reads.at_once():
         secret = await reads.secret()
         kept = await reads.kept_object(service, key)
-        begun = limits is not None and await _begun(reads, limits)
+        begun = False
+        if app is not None:
+            limits = app._partitions.limits
+            begun = await complete(reads, limits)
+            kept.oldest_ms = await gap_before_ms(reads, limits, app._life.options.clock.now_ms())
         past = past_of(kept, service, key, IdMint(secret), begun)
-        called = await reads.invocations(called_by(past)) if app is not None else {}
+        called = await reads.invocations(callees_of(past)) if app is not None else {}
     definition = app._services.get(service) if app is not None else None
     if app is not None and definition is not None:
         stage = Stage(Catalog(app._services), app._partitions.limits, secret)
-        retraces = Retraces(stage, timeout_s, watch)
+        retraces = Retraces(stage, TIMEOUT_S, watch)
         try:
             await Executing(stage, definition, past, called, retraces).run()
         finally:
             retraces.close()
     return past
-
-
-async def _begun(reads: SqliteReads, limits: Limits) -> bool:
-    extent = await reads.extent()
-    count = 0
-    if extent is not None and limits.max_retained is not None and extent.last >= limits.max_retained:
-        count = await reads.count()
-    return never_forgot(extent, count, limits)

@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from actors.check.explanation import Address, Explaining, Explanation, Known, Stored
+from actors.check.forgetting import never_forgot
 from actors.check.placing import OutsideReader, misplaced
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
@@ -25,7 +26,7 @@ from actors.model.catalog import Catalog
 from actors.model.definitions import definition_of
 from actors.model.limits import Limits
 from actors.model.virtual_object import Served
-from actors.storage.records import InvocationRow, JournalRow
+from actors.storage.records import Extent, InvocationRow, JournalRow
 
 
 class Records(Protocol):
@@ -122,11 +123,9 @@ class _File:
 
     def is_complete(self, limits: Limits) -> bool:
         """Whether the limits cannot have made the app forget an ended invocation yet, as far as the records tell."""
-        if limits.max_retained is not None and len(self.rows) >= limits.max_retained:
-            return False
-        kept = [ms for ms in (limits.retention_ms, limits.idempotency_retention_ms) if ms is not None]
-        if not kept or not self.rows:
-            return not kept or not self.state
-        first = min(self.rows, key=attrgetter("seq"))
-        last_ms = max(row.ended_ms or row.accepted_ms for row in self.rows)
-        return first.seq == 1 and last_ms - first.accepted_ms < min(kept)
+        extent = None
+        if self.rows:
+            first, last = min(self.rows, key=attrgetter("seq")), max(row.seq for row in self.rows)
+            last_ms = max(row.ended_ms or row.accepted_ms for row in self.rows)
+            extent = Extent(first.seq, first.accepted_ms, last_ms, last)
+        return never_forgot(extent, len(self.rows), limits)

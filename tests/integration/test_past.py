@@ -364,6 +364,19 @@ async def test_what_clean_up_forgot_is_not_made_up(world: World) -> None:
     assert states(found)[2] == {"items": '["book","forgotten"]'}
 
 
+async def test_what_was_forgotten_sooner_for_its_key_is_not_made_up(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Order, limits=Limits(retention=timedelta(days=9), idempotency_retention=timedelta(hours=1)))
+    order = world.object(Order, "o")
+    await order.label("waiting")
+    await order.add.options(idempotency_key="k").send("forgotten")
+    await world.pass_time(hours=2)
+    await order.label("sent")
+    found = await past(world, executed=True)
+    assert [row.handler for row in found.rows] == ["label", "label"]
+    assert states(found)[1] is None and "forgotten" in str(found.moments[1].why)
+
+
 async def test_a_run_of_a_workflow_begins_empty(world: World) -> None:
     await world.serve(Approval)
     await world.object(Approval, "a").run()
