@@ -109,9 +109,10 @@ class Auditing:
         findings = explaining.report.findings
         before = len(findings)
         await explaining.explain(self._services[address[0]], address, Stored(rows, self._journals, state))
+        explaining.report.known.clear()  # nobody goes on from here, and it would hold the state of every object
         if len(findings) > before and not keyless and await self._changed_outside(explaining, address, rows, state):
             del findings[before:]
-            explaining.not_judged(address, "its state was changed from outside, as its journals show")
+            explaining.not_judged(address, "its journals show that its state was changed outside its handlers")
 
     async def _changed_outside(
         self, explaining: Explaining, address: Address, rows: list[InvocationRow], state: dict[str, str]

@@ -83,7 +83,8 @@ class Executing:
             return
         why = f"{_said(report)} {_ADVICE}"
         for place in range(first + 1, last):
-            past.moments[place] = Moment(None, None, why)
+            if past.moments[place].state is None:
+                past.moments[place] = Moment(None, None, why)
 
     def _take(self, place: int, state: State) -> None:
         if self._past.moments[place].state is None:

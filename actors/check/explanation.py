@@ -133,6 +133,8 @@ class Explaining:
         self.known = known
         self.rows = rows
         self._retraces = retraces
+        self._row: InvocationRow | None = None  # the latest
+        self._count = 0  # of retraces
 
     async def retrace(
         self,
@@ -142,8 +144,11 @@ class Explaining:
         before: State,
         between: bool = False,
     ) -> Retraced:
-        self.report.invocations += 1
-        if self.report.invocations % RETRACES_PER_TURN == 0:
+        if row is not self._row:  # it may be tried with several states, one after the other
+            self.report.invocations += 1
+            self._row = row
+        self._count += 1
+        if self._count % RETRACES_PER_TURN == 0:
             await asyncio.sleep(0)
         return await self._retraces.retrace(definition, row, journal, before, between=between)
 
@@ -213,7 +218,7 @@ class _Object:
     async def explain(self) -> None:
         if self._known is None and not self._owner.complete and not self._begins_known():
             self._state = None
-            if self._exclusive or self._readers:
+            if self._exclusive or self._readers or self._rows:
                 self._owner.not_judged(self._address, "invocations before the oldest that is kept may be forgotten")
         for row in self._exclusive:
             if row.status == Status.SCHEDULED:

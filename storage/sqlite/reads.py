@@ -261,8 +261,11 @@ class SqliteReads:
         await self._read("BEGIN")
         try:
             yield
-        finally:
-            await self._read("COMMIT")
+        except BaseException:
+            with contextlib.suppress(StorageError):  # it would hide the error of the block
+                await self._read("ROLLBACK")
+            raise
+        await self._read("COMMIT")
 
     async def secret(self) -> bytes:
         """The secret that all ids of the file are made with."""

@@ -260,10 +260,19 @@ def test_state_changed_by_an_operator_is_no_finding(filled: Shop, tmp_path: Path
         source.backup(target)
         target.execute("""UPDATE object_state SET value = '"mended"' WHERE name = 'status'""")
     (item,) = filled.json("audit", "past_shop:app", "--db", copy)["not_judged"]
-    assert "changed from outside" in item["reason"]
+    assert "changed outside its handlers" in item["reason"]
     (change,) = [one for one in filled.json("history", "Order/o/1", "--db", copy)["changes"] if one["by"] is None]
     assert (change["from"], change["to"], change["cause"]) == ("approved", "mended", "outside")
     assert filled.json("blame", "Order/o/1", "--db", copy)["status"]["cause"] == "outside"
+
+
+def test_audit_names_state_that_no_invocation_left(filled: Shop, tmp_path: Path) -> None:
+    copy = str(tmp_path / "copy.db")
+    with sqlite3.connect("shop.db") as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+        target.execute("DELETE FROM invocation WHERE service = 'Counter'")
+    result = filled.run("audit", "past_shop:app", "--db", copy, "--key", "c", code=1)
+    assert "'value' is 6 on disk" in result.stdout and "1 finding." in result.stdout
 
 
 def test_damaged_values_are_shown_as_they_are(filled: Shop, tmp_path: Path) -> None:

@@ -348,6 +348,21 @@ async def test_answers_alone_do_not_prove_a_state(world: World) -> None:
     assert states(found)[1:3] == [None, None] and "on disk" in str(found.moments[1].why)
 
 
+async def test_a_known_state_stays_known_where_code_answers_otherwise(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Plain)
+    order = world.object(Plain, "o")
+    sent = await order.step.send("packed")
+    await sent.result()
+    await order.add("book")
+    await (await world.app.restart(sent.id, keep=1)).result()
+    await world.serve(Changed)
+    recorded, executed = await past(world), await past(world, executed=True)
+    assert recorded.moments[4].state is not None
+    assert executed.moments[3].state is None
+    assert executed.moments[4].state == recorded.moments[4].state
+
+
 async def test_what_clean_up_forgot_is_not_made_up(world: World) -> None:
     world.unchecked("replay")
     await world.serve(Plain, limits=Limits(retention=timedelta(hours=1), idempotency_retention=timedelta(days=9)))

@@ -154,9 +154,9 @@ answers: list[int] = []
     ("given", "said"),
     [
         ([0, 1, 2], None),
-        ([0, 1, 1], "bob received: Stale/a/get answers 1. No state that it may have seen gives that."),
-        ([0, 7, 2], "bob received: Stale/a/get answers 7. No state that it may have seen gives that."),
-        ([2, 1, 2], "ann received: Stale/a/get answers 2. No state that it may have seen gives that."),
+        ([0, 1, 1], "bob received 1 from Stale/a/get, but no state that it can have read gives this answer."),
+        ([0, 7, 2], "bob received 7 from Stale/a/get, but no state that it can have read gives this answer."),
+        ([2, 1, 2], "ann received 2 from Stale/a/get, but no state that it can have read gives this answer."),
     ],
 )
 def test_a_reader_sees_a_state_between_its_call_and_its_answer(given: list[int], said: str | None) -> None:
@@ -177,7 +177,7 @@ def test_a_reader_sees_a_state_between_its_call_and_its_answer(given: list[int],
         ([1, 1], None),
         (
             [1, 0],
-            "bob received: Stale/a/get answers 0. No state that it may have seen gives that, after what ann had received before: Stale/a/get answers 1.",
+            "bob received 0 from Stale/a/get, but no state that it can have read gives this answer, after ann had received 1 from Stale/a/get.",
         ),
     ],
 )

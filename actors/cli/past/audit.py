@@ -68,7 +68,7 @@ def audit(
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    if not total:
+    if not total and not report.findings and not report.unjudged:
         click.echo("Error: No invocation matches. See what is kept: actors invocations list.", err=True)
         sys.exit(2)
     if as_json:
