@@ -16,7 +16,7 @@ from actors.journal.entries import Kind
 from actors.model.definitions import ServiceDefinition
 from actors.storage.records import InvocationRow, Status
 
-_ADVICE = "Check out the release of then, or keep history=True."
+_ADVICE = "Check out the release that ran then, or set history=True on the class."
 
 
 def callees_of(past: Past) -> list[int]:
@@ -96,6 +96,6 @@ def _said(report: Explanation) -> str:
         finding = report.findings[0]
         if finding.invocation is None:
             return finding.message
-        return f"{finding.handler} ({finding.invocation}) answers otherwise with the current code. {finding.message}"
+        return f"{finding.handler} ({finding.invocation}) gives another answer with the current code. {finding.message}"
     reason = report.unjudged[0].reason if report.unjudged else "an invocation has no place in the order"
     return reason if reason.endswith(".") else f"{reason}."

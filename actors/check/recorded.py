@@ -50,7 +50,10 @@ class Recorded:
         reason = self._breaks[place]
         if reason is not None:
             return reason
-        return "state was changed between its invocations, by an operator, a purged invocation or a migration, and the moment is not recorded"
+        return (
+            "the state changed between two invocations, at a moment that is not recorded: by an operator, a purged "
+            "invocation or a migration"
+        )
 
     # --- from the state on disk backwards ---------------------------------------------------------------------------------
 

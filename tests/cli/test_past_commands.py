@@ -205,7 +205,7 @@ def test_a_state_that_is_not_known_says_why_and_what_to_do(filled: Shop) -> None
     said = filled.error("state", "Counter/c", "--db", "shop.db", "--after", id)
     assert said.count("\n") == 1 and "may have changed the state without a record" in said and "MODULE:APP" in said
     said = filled.error("state", "Counter/c", "past_changed:app", "--after", id)
-    assert "answers otherwise with the current code" in said and "Check out the release of then" in said
+    assert "gives another answer with the current code" in said and "Check out the release that ran then" in said
 
 
 @pytest.mark.parametrize(

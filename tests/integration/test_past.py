@@ -333,9 +333,7 @@ async def test_code_that_answers_otherwise_is_named(world: World) -> None:
     found = await past(world, executed=True)
     assert states(found)[1:3] == [None, None]
     why = str(found.moments[1].why)
-    assert (
-        why.startswith("add (inv_1") and "answers otherwise with the current code" in why and "release of then" in why
-    )
+    assert why.startswith("add (inv_1") and "gives another answer with the current code" in why and "ran then" in why
 
 
 async def test_answers_alone_do_not_prove_a_state(world: World) -> None:

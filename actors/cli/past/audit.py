@@ -57,7 +57,7 @@ def audit(
 
     Each invocation gets the state that the invocation before has left and the answers that its journal holds. No step runs, no message
     is sent, and nothing is written; the app may run. Exit code: 0 if the code explains everything that can be judged, 1 if something is
-    not explained, 2 if there is nothing to judge, or a handler does not end.
+    not explained, 2 if there is nothing to judge, or a handler blocks the event loop.
     """
     words = texts({"target": target, "service": service, "key": key})
     try:

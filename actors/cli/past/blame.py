@@ -52,7 +52,7 @@ async def blame(object: tuple[str, str], app: str | None, db: str | None, as_jso
         if why is not None:
             click.echo(f"{safe(name)}: {safe(why.removesuffix('.'))}.", err=True)
     if code is None and any(_why(past, last.get(name)) for name in names):
-        click.echo("MODULE:APP executes the invocations in between again, without any effect.", err=True)
+        click.echo("Pass MODULE:APP to execute the invocations in between again; no step runs.", err=True)
     return 0
 
 

@@ -91,7 +91,7 @@ def _tell_unknown(past: Past, unknown: list[Unknown], has_code: bool) -> None:
             f"{len(unknown) - MOST_STRETCHES:,} earlier stretches are not known either; --json lists them.", err=True
         )
     if unknown and not has_code:
-        click.echo("MODULE:APP executes the invocations in between again, without any effect.", err=True)
+        click.echo("Pass MODULE:APP to execute the invocations in between again; no step runs.", err=True)
 
 
 def stretch(gap: Unknown) -> str:

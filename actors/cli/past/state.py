@@ -105,7 +105,7 @@ def _state(
     report_errors(show, as_json)
 
 
-_EXECUTED = "As the invocations leave it that were executed again, with the current code."
+_EXECUTED = "Computed: the invocations were executed again with the current code."
 
 
 def _environment() -> str | None:
