@@ -92,6 +92,7 @@ class Letters(VirtualObject):
     @handler
     async def write(self, ctx: Context, address: str, pin: int) -> list[str]:
         answer = ctx.awakeable(str)
+        print("a handler prints")
         sent = await ctx.run(mail, address)
         self.last = f"to {address}: your pin is {pin}, {sent}, {answer.id}, {ctx.invocation_id}"
         await answer

@@ -129,6 +129,14 @@ def test_a_value_of_more_than_a_megabyte_requires_large(file: File) -> None:
     assert len(ran(result.stdout)) == 1
 
 
+def test_the_database_may_be_named_by_a_variable_or_by_a_url(file: File) -> None:
+    runner = CliRunner(env={"ACTORS_DB": str(file.path)})
+    assert runner.invoke(cli, ["capture", file.ids["checkout"], APP]).exit_code == 0
+    assert file.capture("checkout", "--db", f"sqlite:///{file.path}").exit_code == 0
+    result = runner.invoke(cli, ["capture", file.ids["checkout"], "tests.cli.past_app:nothing"])
+    assert result.exit_code == 2 and "There is no 'nothing'" in result.stderr and result.stdout == ""
+
+
 # --- what must not be in it -----------------------------------------------------------------------------------------------
 
 
@@ -137,6 +145,17 @@ def test_no_id_of_the_file_is_left_in_a_captured_test(file: File) -> None:
     assert file.ids["letters"] not in source
     assert source.count("prom_1") == source.count("inv_1") == 3  # in the write, in the outcome and in the state
     assert ran(source)
+
+
+def test_what_the_code_prints_is_not_in_the_test(file: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = 'print("a module prints")\nfrom tests.cli.past_app import app\n'
+    (tmp_path / "prints_on_import.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ["capture", file.ids["letters"], "prints_on_import:app", "--db", str(file.path)]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert "prints" not in result.stdout and ran(result.stdout)
+    assert "a module prints" in result.stderr and "a handler prints" in result.stderr
 
 
 def test_a_redacted_value_is_gone_wherever_it_stood(file: File) -> None:

@@ -180,11 +180,11 @@ def test_an_unknown_id_is_one_line_on_stderr(file: File, id: str, said: str) -> 
     assert said in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_missing_app_or_class_is_one_line_on_stderr(file: File) -> None:
+def test_a_missing_app_is_wrong_usage(file: File) -> None:
     result = file.replay("checkout", app="tests.cli.past_app:nothing")
-    assert result.exit_code == 1 and "Error: There is no 'nothing'" in result.stderr
+    assert result.exit_code == 2 and "There is no 'nothing'" in result.stderr
     result = file.replay("checkout", app="tests.cli.other_app:app")
-    assert result.exit_code == 1 and "There is no module" in result.stderr
+    assert result.exit_code == 2 and "There is no module" in result.stderr
 
 
 def test_a_damaged_journal_is_said(file: File, tmp_path: Path) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import sys
 
 import click
 
 from actors import App
-from actors.check.checking import file_of
-from actors.cli.file.database import visiting
+from actors.cli.file.database import Database, visiting
 from actors.cli.file.options import reporting
+from actors.cli.past.objects import file_option, path_of
 from actors.cli.replay.captured import Captured, Collecting, captured
 from actors.cli.replay.redaction import Redaction
-from actors.cli.replay.replaying import Replaying, file_option, found, id_argument, state_option, target_argument
+from actors.cli.replay.replaying import Replaying, app_and_subject, id_argument, state_option, target_argument
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import outcome_lines
 from actors.cli.replay.test_source import attribute_of, module
-from actors.errors import ActorsError
+from actors.errors import ActorsError, BadArguments
 from actors.journal.entries import Kind
 from actors.model.catalog import Catalog
 from actors.testing.replay import replayed
@@ -46,10 +47,20 @@ async def capture(
     nor an app, and fails when the code takes other steps. Ids of the file are replaced. Redirect it into a file of your
     tests; it is formatted as `ruff format` does, 88 characters wide.
     """
-    app, subject = await found(id, target, db, state)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints must not get into the test
+        tests = await _tests(id, target, db, names, with_callees, large, state)
+    click.echo(module(tests), nl=False)
+    return 1 if any(problem is not None for *_, problem in tests) else 0
+
+
+async def _tests(
+    id: str, target: str, db: str | None, names: tuple[str, ...], with_callees: bool, large: bool, state: str | None
+) -> list[tuple[Captured, list[type], str | None]]:
+    """What the tests hold, each with the classes that it calls, and what is wrong with it. Raises ActorsError."""
+    app, subject = await app_and_subject(id, target, db, state)
     subjects = [subject]
     if with_callees:
-        async with visiting(file_of(app, db)) as database:
+        async with visiting(path_of(db, app)) as database:
             subjects += await _callees(database, app, subject)
     catalog = Catalog(app._services)
     captures = [await executed(app, catalog, one, large) for one in subjects]
@@ -58,15 +69,12 @@ async def capture(
         for one in captures:
             one.collect(redaction, catalog)
         if unmet := [name for name in names if name not in redaction.met]:
-            click.echo(f"Error: --redact {unmet[0]!r}: no value has this name.", err=True)
-            return 1
+            raise BadArguments(f"--redact {unmet[0]!r}: no value has this name.")
         captures = [one.mapped(redaction.value) for one in captures]
-    tests = [(one, *await proved(app, catalog, one, bool(names))) for one in captures]
-    click.echo(module(tests), nl=False)
-    return 1 if any(problem is not None for *_, problem in tests) else 0
+    return [(one, *await proved(app, catalog, one, bool(names))) for one in captures]
 
 
-async def _callees(database: Any, app: App, subject: Subject) -> list[Subject]:
+async def _callees(database: Database, app: App, subject: Subject) -> list[Subject]:
     """The invocations that an invocation became the cause of, as far as they are kept and have begun."""
     subjects: list[Subject] = []
     left = [subject]

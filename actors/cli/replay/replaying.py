@@ -12,19 +12,19 @@ import click
 import msgspec
 
 from actors import App
-from actors.check.checking import TIMEOUT_S, file_of
+from actors.check.checking import TIMEOUT_S
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraced, Retraces
 from actors.cli.file.database import visiting
 from actors.cli.file.options import reporting
+from actors.cli.past.objects import file_option, loaded, path_of
 from actors.cli.replay.debugger import Debugger, is_traced, takes_breakpoints
 from actors.cli.replay.narrated import Narrated
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import command_line, completion_line, header, outcome_lines, state_text, write_lines
 from actors.cli.show.layout import Page, safe
 from actors.cli.show.records import page
-from actors.cli.target import BadTarget, load_app
-from actors.errors import ActorsError, BadArguments
+from actors.errors import BadArguments
 from actors.journal.entries import Entry
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
@@ -33,9 +33,6 @@ from actors.testing.guard import Finding, Guard
 
 id_argument = click.argument("id")
 target_argument = click.argument("target", metavar="MODULE:APP")
-file_option = click.option(
-    "--db", type=click.Path(dir_okay=False), metavar="FILE", help="The database. Default: the file that the app names."
-)
 state_option = click.option(
     "--state",
     metavar="JSON|FILE",
@@ -163,7 +160,7 @@ async def replay(
     writes and the outcome, and whether it is the stored outcome. No step is called, no message is sent and nothing is
     written; what the handler does beside its context happens again. The app of the file may run meanwhile.
     """
-    app, subject = await found(id, target, db, state)
+    app, subject = await app_and_subject(id, target, db, state)
     before = subject.began_with()
     out = page()
     header(out, subject)
@@ -190,18 +187,12 @@ async def replay(
     return 0 if same else 1
 
 
-class NoSuchApp(ActorsError):
-    """The command line names an app that does not exist."""
-
-
-async def found(id: str, target: str, db: str | None, state: str | None) -> tuple[App, Subject]:
-    """The app and the invocation. Raises ActorsError."""
-    try:
-        app = load_app(target)
-    except BadTarget as error:
-        raise NoSuchApp(str(error)) from None
+async def app_and_subject(id: str, target: str, db: str | None, state: str | None) -> tuple[App, Subject]:
+    """The app and the invocation. Raises ActorsError, or click.BadParameter if there is no such app."""
+    app = loaded(target)
+    assert app is not None
     texts = None if state is None else given_state(state)
-    async with visiting(file_of(app, db)) as database:
+    async with visiting(path_of(db, app)) as database:
         subject = await read(database.visitor, database.secret, app, database.seq(id), texts)
     return app, subject
 
