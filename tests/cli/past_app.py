@@ -99,6 +99,14 @@ class Letters(VirtualObject):
         return [self.last, str(ctx.random.random())]
 
     @handler
+    async def forward(self, ctx: Context, address: str) -> list[str]:
+        return await ctx.object(Letters, address).write(address, 1)
+
+    @handler
+    async def follow(self, ctx: Context, id: str) -> list[str]:
+        return list(await ctx.attach(id, list[str]))
+
+    @handler
     async def fill(self, ctx: Context, size: int) -> int:
         return len(await ctx.run(large, size))
 

@@ -166,6 +166,27 @@ def test_a_redacted_value_is_gone_wherever_it_stood(file: File) -> None:
     assert ran(source)
 
 
+@pytest.mark.parametrize("address", ["alice@example.org", "a secret " * 30])
+def test_what_an_open_invocation_waits_for_is_redacted_too(tmp_path: Path, address: str) -> None:
+    async def stored() -> tuple[bytes, list[str]]:
+        async with World(*CLASSES) as world:
+            sent = await world.app.object(Letters, "l").forward.send(address)
+            follows = await world.app.object(Letters, "f").follow.send(sent.id)
+            await world.settle(4)
+            return world.disk.image(), [sent.id, follows.id]
+
+    image, ids = asyncio.run(stored())
+    path = tmp_path / "letters.db"
+    path.write_bytes(image)
+    for id, options in zip(ids, (["--redact", "address"], []), strict=True):
+        result = CliRunner().invoke(cli, ["capture", id, APP, "--db", str(path), *options])
+        assert result.exit_code == 0, result.output
+        assert address[:20] not in result.stdout
+        assert ids[0] not in result.stdout
+        assert "assert run.waits_for ==" in result.stdout or "run.waits_for\n" in result.stdout
+        assert ran(result.stdout)
+
+
 def test_a_test_that_fails_without_the_redacted_value_says_so(file: File) -> None:
     result = file.capture("checkout", "--redact", "status")
     assert result.exit_code == 1

@@ -86,6 +86,7 @@ class Captured:
             headers=_values(self.headers, change),
             outcome=change(self.outcome),
             failure=change(self.failure),
+            waits_for=change(self.waits_for),
             state=_values(self.state, change),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 
 import click
@@ -71,7 +72,7 @@ async def _tests(
         if unmet := [name for name in names if name not in redaction.met]:
             raise BadArguments(f"--redact {unmet[0]!r}: no value has this name.")
         captures = [one.mapped(redaction.value) for one in captures]
-    return [(one, *await proved(app, catalog, one, bool(names))) for one in captures]
+    return [await proved(app, catalog, one, bool(names)) for one in captures]
 
 
 async def _callees(database: Database, app: App, subject: Subject) -> list[Subject]:
@@ -115,23 +116,30 @@ class NotTheSame(ActorsError):
     """The current code does something else than is stored."""
 
 
-async def proved(app: App, catalog: Catalog, one: Captured, redacted: bool) -> tuple[list[type], str | None]:
-    """The classes that the test must be given, and what is wrong with it."""
+async def proved(app: App, catalog: Catalog, one: Captured, redacted: bool) -> tuple[Captured, list[type], str | None]:
+    """What the test holds, the classes that it must be given, and what is wrong with it."""
     definition = one.subject.definition
     others = [name for name in one.services if name in catalog.services and name != definition.name]
     everything = [name for name in catalog.services if name != definition.name]
     problem: str | None = None
+    proof = one
     for services in (others, everything):
         calls = [catalog.services[name].cls for name in services]
-        problem = await _problem(app, one, calls)
+        proof, problem = await _proof(app, one, calls)
         if problem is None:
-            return calls, None
+            return proof, calls, None
     why = "the code depends on a redacted value" if redacted else "the capture is not complete"
-    return [catalog.services[name].cls for name in others], f"This test does not pass: {why}.\n{problem}"
+    return proof, [catalog.services[name].cls for name in others], f"This test does not pass: {why}.\n{problem}"
 
 
-async def _problem(app: App, one: Captured, calls: list[type]) -> str | None:
+async def _proof(app: App, one: Captured, calls: list[type]) -> tuple[Captured, str | None]:
+    """What the test holds once it has run, and what is wrong with it.
+
+    What it waits for is a text that may be cut, within an id or within a value to redact: it comes from the run of the test.
+    """
     subject = one.subject
+    waited, _, _ = (one.waits_for or "").partition(" ")
+    one = dataclasses.replace(one, waits_for=waited or None)
     attribute, _ = attribute_of(subject.definition, subject.row.handler)
     try:
         run = await replayed(
@@ -148,9 +156,11 @@ async def _problem(app: App, one: Captured, calls: list[type]) -> str | None:
             ended=one.ended,
         )
     except ActorsError as error:
-        return str(error)
+        return one, str(error)
+    if run.waits_for is not None and run.waits_for.partition(" ")[0] == waited:
+        one = dataclasses.replace(one, waits_for=run.waits_for)
     for name in ("outcome", "failure", "waits_for", "state") if one.ended else ("waits_for", "state"):
         now, then = getattr(run, name), getattr(one, name)
         if now != then and not (name == "state" and subject.definition.kind == "service"):
-            return f"Its {name} is {now!r}, and was {then!r}."[:500]
-    return None
+            return one, f"Its {name} is {now!r}, and was {then!r}."[:500]
+    return one, None
