@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pdb
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,10 +20,12 @@ from actors import Limits
 from actors.cli.commands import cli
 from actors.cli.file.database import visiting
 from actors.cli.replay.captured import Collecting
-from actors.cli.replay.debugger import Debugger, is_traced
+from actors.cli.replay.debugger import Debugger, is_traced, when_asked_for
 from actors.cli.replay.replaying import Replaying
 from actors.cli.replay.subject import read
+from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
+from actors.storage.records import Status
 from tests.cli import past_app
 from tests.cli.past_records import records
 
@@ -207,6 +211,55 @@ def test_a_state_that_is_not_known_says_why_and_how_to_give_it(file: File) -> No
     assert result.exit_code == 0 and "It fails: not enough (409 terminal_error), as stored." in result.stdout
 
 
+def test_an_open_reader_without_a_record_requires_its_state(file: File, tmp_path: Path) -> None:
+    path = tmp_path / "open.db"
+    path.write_bytes(file.path.read_bytes())
+    seq = IdMint(secret_of(path)).read_invocation(file.ids["reader"])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM journal_entry WHERE invocation = ?", (seq,))
+        connection.execute(
+            "UPDATE invocation SET status = ?, outcome = NULL, ended_ms = NULL WHERE seq = ?", (Status.RUNNING, seq)
+        )
+        connection.commit()
+    result = file.replay("reader", "--db", str(path))
+    assert result.exit_code == 1 and "neither its journal nor an answer tells which state" in result.stderr
+    result = file.replay("reader", "--db", str(path), "--state", "{}")
+    assert result.exit_code == 0 and "asks for run 'mail' next" in result.stdout
+
+
+ENDLESS = """
+from actors import App, Limits, VirtualObject, handler
+
+class Stock(VirtualObject):
+    items: int = 93
+
+    @handler
+    async def reserve(self, count: int) -> int:
+        while True:
+            pass
+
+app = App(Stock, limits=Limits(retention=None, idempotency_retention=None))
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--state", "{}")])  # that of an earlier invocation, and its own
+def test_code_that_does_not_yield_ends_the_command(file: File, tmp_path: Path, options: Any) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS, encoding="utf-8")
+    command = [sys.executable, "-m", "actors", "replay", file.ids["refused"], "endless:app", "--db", str(file.path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [*command, *options], cwd=tmp_path, timeout=60, capture_output=True, text=True, env=environment
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "Error: Stock/books/reserve (inv_1" in ended.stderr and "blocked the event loop" in ended.stderr
+
+
+def secret_of(path: Path) -> bytes:
+    with closing(sqlite3.connect(path)) as connection:
+        ((secret,),) = connection.execute("SELECT value FROM meta WHERE name = 'secret'")
+    return bytes(secret)
+
+
 @pytest.mark.parametrize("state", ["[1]", "{", "nowhere.json"])
 def test_a_state_that_is_not_a_json_object_is_refused(file: File, state: str) -> None:
     result = file.replay("checkout", "--state", state)
@@ -300,6 +353,14 @@ def test_no_time_limit_holds_while_a_debugger_is_in_charge(file: File) -> None:
     assert asyncio.run(misfit(debugger)) == "timeout"
     debugger.used = True
     assert asyncio.run(misfit(debugger)) is None
+
+
+def test_a_debugger_that_the_code_starts_is_noticed() -> None:
+    asked: list[str] = []
+    with when_asked_for(lambda: asked.append("debugger")):
+        pdb.Pdb()
+    pdb.Pdb()
+    assert asked == ["debugger"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -9,12 +9,14 @@ import sys
 import click
 
 from actors import App
+from actors.check.checking import TIMEOUT_S
 from actors.cli.file.database import Database, visiting
 from actors.cli.file.options import reporting
-from actors.cli.past.objects import file_option, path_of
+from actors.cli.past.objects import file_option, named, path_of
+from actors.cli.past.watchdog import guarded
 from actors.cli.replay.captured import Captured, Collecting, captured
 from actors.cli.replay.redaction import Redaction
-from actors.cli.replay.replaying import Replaying, app_and_subject, id_argument, state_option, target_argument
+from actors.cli.replay.replaying import Replaying, app_and_subject, id_argument, in_time, state_option, target_argument
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import outcome_lines
 from actors.cli.replay.test_source import attribute_of, module
@@ -89,7 +91,8 @@ async def _callees(database: Database, app: App, subject: Subject) -> list[Subje
                 continue
             seen.add(seq)
             try:
-                callee = await read(database.visitor, database.secret, app, seq)
+                with guarded(TIMEOUT_S, lambda row: named(row, database.ids), 1) as watch:
+                    callee = await read(database.visitor, database.secret, app, seq, watch=watch)
                 callee.began_with()
             except ActorsError as error:
                 click.echo(f"Left out: {error}", err=True)
@@ -102,7 +105,8 @@ async def _callees(database: Database, app: App, subject: Subject) -> list[Subje
 async def executed(app: App, catalog: Catalog, subject: Subject, large: bool) -> Captured:
     """The invocation, executed again, as a test holds it. Raises NotTheSame, TooLarge, or StateNotKnown."""
     heard = Collecting()
-    retraced = await Replaying(catalog, app._partitions.limits, subject).run(heard)
+    with in_time(subject) as watch:
+        retraced = await Replaying(catalog, app._partitions.limits, subject, watch=watch).run(heard)
     said, same = outcome_lines(subject, retraced)
     if not same or (retraced.misfit is not None):
         raise NotTheSame(
@@ -142,19 +146,21 @@ async def _proof(app: App, one: Captured, calls: list[type]) -> tuple[Captured, 
     one = dataclasses.replace(one, waits_for=waited or None)
     attribute, _ = attribute_of(subject.definition, subject.row.handler)
     try:
-        run = await replayed(
-            getattr(subject.definition.cls, attribute),
-            cls=subject.definition.cls,
-            key=one.key,
-            arguments=one.arguments,
-            before=one.before,
-            version=one.version,
-            headers=one.headers,
-            seed=one.seed,
-            calls=calls,
-            journal=one.journal,
-            ended=one.ended,
-        )
+        with in_time(subject) as watch:  # with redacted values, the code may do something else than before
+            watch(subject.row)
+            run = await replayed(
+                getattr(subject.definition.cls, attribute),
+                cls=subject.definition.cls,
+                key=one.key,
+                arguments=one.arguments,
+                before=one.before,
+                version=one.version,
+                headers=one.headers,
+                seed=one.seed,
+                calls=calls,
+                journal=one.journal,
+                ended=one.ended,
+            )
     except ActorsError as error:
         return one, str(error)
     if run.waits_for is not None and run.waits_for.partition(" ")[0] == waited:

@@ -7,11 +7,14 @@ at once, after an answer, or in a task of its own. Breakpoints that the user set
 from __future__ import annotations
 
 import bdb
+import contextlib
 import dis
+import functools
 import inspect
 import os
 import pdb
 import sys
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
@@ -151,3 +154,28 @@ def is_traced() -> bool:
         return True
     monitoring: Any = getattr(sys, "monitoring", None)
     return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
+
+
+_begins: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def when_asked_for(begins: Callable[[], None]) -> Iterator[None]:
+    """Calls `begins` before the code starts a debugger: with `breakpoint()`, or with a `pdb` of its own."""
+    _listen()
+    _begins.append(begins)
+    try:
+        yield
+    finally:
+        _begins.remove(begins)
+
+
+@functools.cache
+def _listen() -> None:
+    sys.addaudithook(_audited)  # for good: Python cannot remove it
+
+
+def _audited(event: str, _: Any) -> None:
+    if event in ("builtins.breakpoint", "pdb.Pdb"):
+        for begins in _begins:
+            begins()

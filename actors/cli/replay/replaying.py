@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraced, Retraces
 from actors.cli.file.database import visiting
 from actors.cli.file.options import reporting
-from actors.cli.past.objects import file_option, loaded, path_of
-from actors.cli.replay.debugger import Debugger, is_traced, takes_breakpoints
+from actors.cli.past.objects import file_option, loaded, named, path_of
+from actors.cli.past.watchdog import Watch, guarded
+from actors.cli.replay.debugger import Debugger, is_traced, takes_breakpoints, when_asked_for
 from actors.cli.replay.narrated import Narrated
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import command_line, completion_line, header, outcome_lines, state_text, write_lines
@@ -26,6 +29,7 @@ from actors.cli.show.layout import Page, safe
 from actors.cli.show.records import page
 from actors.errors import BadArguments
 from actors.journal.entries import Entry
+from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition
 from actors.model.limits import Limits
@@ -96,14 +100,40 @@ class _Telling:
     def drawn(self) -> None: ...
 
 
-class Replaying:
-    """One replay of a subject, without a limit of time while a debugger is in charge."""
+@contextlib.contextmanager
+def in_time(subject: Subject) -> Iterator[Watch]:
+    """While a replay of a subject runs: a function to call with its row. The process ends if the code blocks it.
 
-    def __init__(self, catalog: Catalog, limits: Limits, subject: Subject, timeout_s: float = TIMEOUT_S) -> None:
+    It may take any time once a debugger is in charge. What the code prints goes where it went before.
+    """
+    if is_traced():
+        yield lambda row: None
+        return
+    stdout = sys.stdout
+    with (
+        guarded(TIMEOUT_S, lambda row: named(row, IdMint(subject.secret)), 1) as watch,
+        contextlib.redirect_stdout(stdout),
+        when_asked_for(lambda: watch(None)),
+    ):
+        yield watch
+
+
+class Replaying:
+    """One replay of a subject, without a limit of time while a debugger is in charge. `watch` hears when its code runs."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        limits: Limits,
+        subject: Subject,
+        timeout_s: float = TIMEOUT_S,
+        watch: Watch = lambda row: None,
+    ) -> None:
         self._catalog = catalog
         self._limits = limits
         self._subject = subject
         self._timeout_s = timeout_s
+        self._watch = watch
 
     async def run(
         self, listener: Any, *, to: int | None = None, guard: Guard | None = None, debugger: Debugger | None = None
@@ -118,7 +148,8 @@ class Replaying:
 
         attempt: Any = Narrated if guard is None else guard.watched(Narrated)
         stage = Stage(self._catalog, self._limits, subject.secret)
-        retraces = Retraces(stage, self._timeout_s, make=functools.partial(attempt, listener, to), monotonic=monotonic)
+        make = functools.partial(attempt, listener, to)
+        retraces = Retraces(stage, self._timeout_s, self._watch, make, monotonic)
         hook = sys.breakpointhook
         try:
             if debugger is not None and takes_breakpoints():
@@ -167,8 +198,9 @@ async def replay(
     debugger = Debugger()
     telling = _Telling(out, debugger, (to or 0) if pdb else None)
     guard = _Strict() if strict else None
-    replaying = Replaying(Catalog(app._services), app._partitions.limits, subject)
-    retraced = await replaying.run(telling, to=None if pdb else to, guard=guard, debugger=debugger)
+    with contextlib.nullcontext(lambda row: None) if pdb else in_time(subject) as watch:
+        replaying = Replaying(Catalog(app._services), app._partitions.limits, subject, watch=watch)
+        retraced = await replaying.run(telling, to=None if pdb else to, guard=guard, debugger=debugger)
     if guard is not None and guard.stopped is not None:
         click.echo(f"Error: {guard.stopped}", err=True)
         return 1
@@ -193,7 +225,8 @@ async def app_and_subject(id: str, target: str, db: str | None, state: str | Non
     assert app is not None
     texts = None if state is None else given_state(state)
     async with visiting(path_of(db, app)) as database:
-        subject = await read(database.visitor, database.secret, app, database.seq(id), texts)
+        with guarded(TIMEOUT_S, lambda row: named(row, database.ids), 1) as watch:
+            subject = await read(database.visitor, database.secret, app, database.seq(id), texts, watch)
     return app, subject
 
 

@@ -1,6 +1,8 @@
 """One stored invocation as it is read from a file: its row, its journal, its class, and the state it began with.
 
-Promise: everything is read at one moment, and the file is closed before any code of the app runs.
+Promise: the invocation and its journal are read at one moment. Where the state before it has to follow from the past of its object,
+that is read afterwards, also at one moment: what came before the invocation is the same then. `watch` hears of each other invocation
+that is executed to find that state, so that the caller can limit it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from actors.check.past import Past
 from actors.check.reading import TIMEOUT_S, read_past
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces, State, may_be_imposed, same_outcome
+from actors.cli.past.watchdog import Watch
 from actors.errors import ActorsError, UnknownInvocation
 from actors.journal.entries import Kind, unpacked_state
 from actors.journal.ids import IdMint
@@ -59,17 +62,25 @@ class Subject:
         return self.before
 
 
-async def read(reads: SqliteReads, secret: bytes, app: App, seq: int, texts: dict[str, str] | None = None) -> Subject:
+async def read(
+    reads: SqliteReads,
+    secret: bytes,
+    app: App,
+    seq: int,
+    texts: dict[str, str] | None = None,
+    watch: Watch = lambda row: None,
+) -> Subject:
     """The invocation with this number. `texts` are the state before it, if the caller knows that.
 
     Raises UnknownInvocation, UnknownService, UnknownHandler or StorageError.
     """
-    row = await reads.invocation(seq)
-    if row is None:
-        raise UnknownInvocation()
+    async with reads.at_once():
+        row = await reads.invocation(seq)
+        if row is None:
+            raise UnknownInvocation()
+        journal = await reads.journal(row.seq)
     ids = IdMint(secret)
     definition = Catalog(app._services).handler(row.service, row.handler, row.idempotency_key == RUN).service
-    journal = await reads.journal(row.seq)
     continues = ids.invocation(row.restart_of) if row.flags & Flag.CONTINUES and row.restart_of is not None else None
     before: State | None = State()
     reason = None
@@ -79,20 +90,24 @@ async def read(reads: SqliteReads, secret: bytes, app: App, seq: int, texts: dic
     elif texts is not None:
         before = State(texts, definition.version)
     elif row.shared != Mode.KEYLESS:
-        before, reason = await _before(reads, secret, app, row)
+        before, reason = await _before(reads, secret, app, row, watch)
     return Subject(ids.invocation(row.seq), row, journal, definition, before, reason, continues, secret)
 
 
-async def _before(reads: SqliteReads, secret: bytes, app: App, row: InvocationRow) -> tuple[State | None, str | None]:
+async def _before(
+    reads: SqliteReads, secret: bytes, app: App, row: InvocationRow, watch: Watch
+) -> tuple[State | None, str | None]:
     """The state before an invocation, or why it is not known."""
-    past = await read_past(reads, row.service, row.key, app)
+    past = await read_past(reads, row.service, row.key, app, watch=watch)
     if row.shared == Mode.SHARED:
-        return await _seen(secret, app, row, past)
+        return await _seen(secret, app, row, past, watch)
     passage = past.passage(row.seq)
     return (passage.before.state, passage.before.why) if passage is not None else (None, "it is not recorded")
 
 
-async def _seen(secret: bytes, app: App, row: InvocationRow, past: Past) -> tuple[State | None, str | None]:
+async def _seen(
+    secret: bytes, app: App, row: InvocationRow, past: Past, watch: Watch
+) -> tuple[State | None, str | None]:
     """The state that a reader without a record has seen: the one that gives its stored answer, the likeliest first.
 
     A reader runs beside the invocations of its object, so what was accepted before it does not tell which state it was.
@@ -103,10 +118,10 @@ async def _seen(secret: bytes, app: App, row: InvocationRow, past: Past) -> tupl
     if not states:
         return None, past.moments[likely].why
     if row.status < Status.SUCCEEDED or may_be_imposed(row, ()):
-        return states[0], None
+        return None, "it has read, and neither its journal nor an answer tells which state"
     catalog = Catalog(app._services)
     handler = catalog.handler(row.service, row.handler)
-    retraces = Retraces(Stage(catalog, app._partitions.limits, secret), TIMEOUT_S)
+    retraces = Retraces(Stage(catalog, app._partitions.limits, secret), TIMEOUT_S, watch)
     try:
         for state in states:
             outcome = (await retraces.retrace(handler.service, row, [], state)).outcome
