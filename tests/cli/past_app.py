@@ -107,6 +107,10 @@ class Letters(VirtualObject):
         return list(await ctx.attach(id, list[str]))
 
     @handler
+    async def ask(self, ctx: Context) -> float:
+        return await ctx.object(Order, "odd").odd()
+
+    @handler
     async def fill(self, ctx: Context, size: int) -> int:
         return len(await ctx.run(large, size))
 
