@@ -67,7 +67,7 @@ class ReplayedLife(Life):
                 assert retraced.left.texts == passage.after.state.texts, subject.name
         steady.add(IdMint(SECRET).invocation(1))  # the memory of the process belongs to these programs
         capture = await executed(app, catalog, subject, False)
-        _, problem = await proved(app, catalog, capture, False)
+        *_, problem = await proved(app, catalog, capture, False)
         assert problem is None, (subject.name, Status.NAMES[row.status], problem, capture.journal, subject.journal)
 
 
