@@ -70,6 +70,8 @@ class FreshProcess:
         return Looked(judged, None, [*notes])
 
     def _ask(self, copy: Copy) -> Answer:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it has ended since
         for place in copy.places:
             if self._files.setdefault(place.module, place.file) != place.file:
                 self.close()  # another module of the same name
@@ -120,7 +122,8 @@ class FreshProcess:
         process, self._process = self._process, None
         self._files.clear()
         if process is not None:
-            _kill(process)
+            if process.poll() is None:  # else its number may be that of another process by now
+                _kill(process)
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]

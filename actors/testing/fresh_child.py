@@ -122,7 +122,7 @@ def _judged(copy: Copy, classes: list[type[Any]], skipped: list[str]) -> Answer:
 def _apart(judge: Callable[[], Answer], within_s: float) -> Answer:
     """The answer of a process that has the memory of this one, and ends with it."""
     if not FORKS:
-        return judge()
+        return _tried(judge)
     reads, writes = os.pipe()
     process = os.fork()
     if not process:
@@ -132,7 +132,7 @@ def _apart(judge: Callable[[], Answer], within_s: float) -> Answer:
             signal.setitimer(
                 signal.ITIMER_REAL, within_s
             )  # ends the process: code that does not yield cannot be stopped otherwise
-            said = pickle.dumps(judge())
+            said = pickle.dumps(_tried(judge))
             with os.fdopen(writes, "wb") as pipe:
                 pipe.write(said)
             status = 0
@@ -148,3 +148,11 @@ def _apart(judge: Callable[[], Answer], within_s: float) -> Answer:
     if ended == -signal.SIGALRM:
         return Answer(died=f"its handlers did not end within {within_s:g} s")
     return Answer(died=f"the process ended with {f'signal {-ended}' if ended < 0 else f'exit code {ended}'}")
+
+
+def _tried(judge: Callable[[], Answer]) -> Answer:
+    """The answer, or that there is none: what this process writes to stderr, nobody reads."""
+    try:
+        return judge()
+    except Exception as error:
+        return Answer(died=f"it failed: {short_reason(error)}")

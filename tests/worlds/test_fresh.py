@@ -162,6 +162,27 @@ def test_a_handler_that_does_not_end_leaves_a_line() -> None:
     assert looked.notes[0].endswith("in a fresh process: its handlers did not end within 0.2 s")
 
 
+def test_a_judge_that_fails_says_why(process: FreshProcess) -> None:
+    _calls.clear()
+    broken = Copies()
+    for copy in copies_of(Once).all():
+        broken.add(dataclasses.replace(copy, image=b"no database" * 100))
+    looked = process.look(broken)
+    assert looked.finding is None and looked.disks == 0
+    assert "in a fresh process: it failed: " in looked.notes[0] and "Error" in looked.notes[0]
+
+
+def test_a_process_that_has_ended_is_started_again(process: FreshProcess) -> None:
+    _calls.clear()
+    copies = copies_of(Once)
+    for _ in range(2):
+        looked = process.look(copies)
+        assert (looked.disks, looked.notes) == (copies.commits, [])
+        assert process._process is not None
+        process._process.kill()
+        process._process.wait()
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
