@@ -1,12 +1,12 @@
 """Copies of the disk of a world, after its commits, for another process to judge.
 
-Promise: however many commits a test makes, a bounded number of copies is kept: evenly spaced ones, and the last.
+Promise: however many commits a test makes, a bounded number of copies is kept: evenly spaced ones, and the last. No others are made.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from actors.check.explanation import Address, Known
@@ -75,23 +75,30 @@ class Copies:
         self._most = most
         self._every = 1
         self._kept: list[Copy] = []
-        self._last: Copy | None = None
+        self._last: Copy | None = None  # unless it is one of the kept ones
+        self._make_last: Callable[[], Copy] | None = None
         self.commits = 0
 
-    def add(self, copy: Copy) -> None:
-        """Keep the copy, if it is one of those to keep."""
+    def add(self, make: Callable[[], Copy]) -> None:
+        """A commit is done. `make` makes its copy, now, or in `complete` if it is still the last commit then."""
         self.commits += 1
-        self._last = copy
+        self._last, self._make_last = None, make
         if self.commits % self._every == 0:
-            self._kept.append(copy)
+            self._kept.append(make())
+            self._make_last = None
             if len(self._kept) >= self._most:
                 del self._kept[::2]
                 self._every *= 2
 
+    def complete(self) -> None:
+        """Make the copy of the last commit: to be called before what is known of the disk goes beyond that commit."""
+        if self._make_last is not None:
+            self._last, self._make_last = self._make_last(), None
+
     def all(self) -> list[Copy]:
         """The copies to judge, in the order of their commits."""
-        last = self._last
-        return [*self._kept, *([last] if last is not None and last not in self._kept[-1:] else [])]
+        self.complete()
+        return [*self._kept, *([self._last] if self._last is not None else [])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
@@ -319,7 +320,7 @@ class World:
                 self.machine.story.tell("broken", text)
                 self._patience.fail(failure)
         if self._copies is not None and self._witnesses.asks("replay"):
-            self._copies.add(self._witnesses.copy(self._classes, self._limits))
+            self._copies.add(functools.partial(self._witnesses.copy, self._classes, self._limits))
         self._patience.committed()
 
     def _reasons(self) -> Iterable[str]:
@@ -441,6 +442,8 @@ class World:
             raise WorldFailed("\n".join([*found, "", *self.machine.story.lines(SHOWN)]))
 
     async def _look(self) -> None:
+        if self._copies is not None:
+            self._copies.complete()
         with quiet():
             await self._witnesses.look(self._classes, self._limits)
 
