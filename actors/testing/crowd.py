@@ -54,6 +54,7 @@ class Crowd:
         self._cancels = cancels
         self._texts = texts
         self._noticed: dict[tuple[int, int], int] = {}  # awakeables, by number of the invocation and position
+        self._answering: list[asyncio.Task[None]] = []
 
     async def visit(self) -> None:
         """All requests, until nothing goes on any more. Raises WorldFailed if something should go on and does not."""
@@ -65,6 +66,10 @@ class Crowd:
             await asyncio.gather(*callers)
         finally:
             people.cancel()
+        await asyncio.wait([people])
+        if not people.cancelled():
+            people.result()  # raises
+        await asyncio.gather(*self._answering)
         await self._end()
 
     # --- callers ------------------------------------------------------------------------------------------------------------
@@ -98,14 +103,14 @@ class Crowd:
         shown = f"{address(service.name, key, handler.name)}({', '.join(map(repr, args))})"
         self._machine.story.tell(name, shown, HOW[how] if how else "")
         if how in (_CALL, _KEYED):
-            await self._told(name, shown, bound(*args))
+            await self._await_answer(name, shown, bound(*args))
             return
         sent = bound.send(*args)
-        await self._told(name, shown, sent, "sent")
+        await self._await_answer(name, shown, sent, "sent")
         if how == _WAITED:
-            await self._told(name, shown, sent.result())
+            await self._await_answer(name, shown, sent.result())
 
-    async def _told(self, name: str, shown: str, answer: Awaitable[Any], said: str = "") -> None:
+    async def _await_answer(self, name: str, shown: str, answer: Awaitable[Any], said: str = "") -> None:
         try:
             value = await asyncio.wait_for(_awaited(answer), PATIENCE_S)
         except ActorsError as error:  # before TimeoutError, which some of them are
@@ -128,14 +133,11 @@ class Crowd:
     # --- people -------------------------------------------------------------------------------------------------------------
 
     async def _answer_all(self) -> None:
-        answering = set()
         while True:
             await self._world.until(lambda: bool(self._unnoticed()))
             for awakeable in self._unnoticed():
                 # Each by a person of its own, so that the order of the answers is free.
-                task = asyncio.create_task(self._notice(*awakeable), name="people")
-                answering.add(task)
-                task.add_done_callback(answering.discard)
+                self._answering.append(asyncio.create_task(self._notice(*awakeable), name="people"))
 
     def _unnoticed(self) -> list[tuple[int, int, str]]:
         return [

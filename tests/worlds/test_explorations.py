@@ -16,8 +16,10 @@ from click.testing import CliRunner
 from actors import Context, VirtualObject, handler
 from actors.cli.commands import cli
 from actors.errors import BadArguments
+from actors.model.definitions import definition_of
 from actors.testing import Faults, World, WorldFailed, explore
 from actors.testing.choices import Choices
+from actors.testing.crowd import Crowd, Target
 from actors.testing.exploring import Exploration, exploration
 from actors.testing.rest import restless
 from tests.worlds.explored import Clock, Ledger, Post, Trip, note
@@ -115,6 +117,24 @@ def test_nothing_is_cancelled_unless_it_may_be() -> None:
 def test_an_awakeable_of_an_unknown_type_is_rejected() -> None:
     run = Exploration(faults=NONE).once(exploration([_Asking]), Choices.of("caller 1 request 1"))
     assert run.error is None and [row[4] for row in run.outcomes] == ["failed"]
+
+
+class _NoTexts(Sequence[str]):
+    def __getitem__(self, index: Any) -> Any:
+        raise OSError("no text for an answer")
+
+    def __len__(self) -> int:
+        raise OSError("no text for an answer")
+
+
+def test_a_failure_of_who_answers_awakeables_fails_the_run() -> None:
+    async def body(world: World) -> None:
+        await world.serve(Ledger)
+        handlers = definition_of(Ledger).handlers
+        await Crowd(world, [Target(handlers["wait"], ("a",), ((1,),))], False, _NoTexts()).visit()
+
+    run = Exploration(faults=NONE).once(body, Choices.of("caller 1 request 1"))
+    assert isinstance(run.error, OSError), run.error
 
 
 class _Asking(VirtualObject):
