@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from shlex import quote
+from shlex import join
 
 import click
 
@@ -24,7 +24,7 @@ from actors.testing.simulation import RUNS
 @click.option("--choices", metavar="CHOICES", help="Do one run, with these choices of a failed run.")
 @click.option("--no-cancels", is_flag=True, help="Cancel no invocation.")
 def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: bool) -> None:
-    """Make random requests to the classes of an app, and look at what that leaves.
+    """Make random requests to the classes of an app, and check the result.
 
     Several callers at a time call all public handlers with arguments made from the annotations, in a machine in memory whose process
     crashes, whose steps fail and whose memory runs out. The database of the app is not opened; steps run as they are. A failing
@@ -38,9 +38,13 @@ def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: 
     except (BadTarget, ActorsError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    plan = Exploration(runs, seed, names=", ".join(cls.__name__ for cls in classes))
+    plan = Exploration(runs, seed)
     try:
-        failed = _one(plan, body, given) if given is not None else _all(plan, body, target)
+        failed = (
+            _one(plan, body, given)
+            if given is not None
+            else _all(plan, body, [target, *(["--no-cancels"] if no_cancels else [])])
+        )
     except NotReproducible as error:
         click.echo(str(error))
         failed = True
@@ -59,15 +63,14 @@ def _one(plan: Exploration, body: Body, given: Choices) -> bool:
     return run.error is not None
 
 
-def _all(plan: Exploration, body: Body, target: str) -> bool:
+def _all(plan: Exploration, body: Body, words: list[str]) -> bool:
     found = plan.run(body)
     if found.failed is None:
         click.echo(found.summary())
         return False
     click.echo(f"{found.explanation()}\n")
     _say(found.failed)
-    text = str(found.failed.choices)
-    click.echo(f"\nAgain:   actors explore {target} --choices {quote(text)}\nKeep it: test_app = {plan.keep(text)}")
+    click.echo(f"\nAgain:   {join(['actors', 'explore', *words, '--choices', str(found.failed.choices)])}")
     return True
 
 

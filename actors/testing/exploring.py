@@ -31,13 +31,11 @@ Arguments = Mapping[Any, Sequence[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Exploration(Simulation):
-    """The simulation of an exploration of these classes; see `explore`."""
-
-    names: str = ""
+    """The simulation of an exploration; see `explore`."""
 
     def keep(self, text: str) -> str:
-        """How to run this failure each time."""
-        return f"explore({self.names}, runs={self.runs}, also=[{text!r}])"
+        """How to run this failure each time. The choices are places in the keys and arguments of this exploration."""
+        return f"pass also=[{text!r}] to explore(...)"
 
 
 def explore(
@@ -70,8 +68,7 @@ def explore(
         parsed(text)  # raises
     fakes = dict(replace or {})
     body = exploration(classes, keys, arguments or {}, fakes, cancels)
-    names = ", ".join(cls.__name__ for cls in classes)
-    plan = Exploration(runs, seed, faults or Faults(), tuple(also), names=names)
+    plan = Exploration(runs, seed, faults or Faults(), tuple(also))
     return planned(plan)(body)
 
 
