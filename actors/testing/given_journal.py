@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.errors import BadArguments
+from actors.errors import BadArguments, BadId
 from actors.journal.entries import Kind, packed_state
 from actors.journal.ids import IdMint
 from actors.serde.pydantic_models import encode_model
@@ -64,7 +64,6 @@ class Writing:
         self._snapshot = snapshot
         self._journal = GivenJournal()
         self._late: list[_Answer] = []
-        self._unseen: list[tuple[int, int]] = []  # place in the rows, position of the answer
         self._number = 1
 
     def journal(self, given: Sequence[e.JournalEntry]) -> GivenJournal:
@@ -126,7 +125,7 @@ class Writing:
                 self._message(entry)
                 return
             case e.Attach(id, answer):
-                index = self._append(Kind.ATTACH, id, ref=self._ids.read_invocation(id))
+                index = self._append(Kind.ATTACH, id, ref=self._attached(id))
             case e.Cancel(id, done):
                 index = self._append(Kind.CANCEL, id)
                 answer = nothing if done else answer
@@ -148,6 +147,12 @@ class Writing:
         self._answered(
             index, answer, nothing, entry.failure if not isinstance(entry, e.Sleep) else None, entry.position
         )
+
+    def _attached(self, id: str) -> int:
+        try:
+            return self._ids.read_invocation(id)
+        except BadId as error:
+            raise BadArguments(f"Attach({id!r}) is not valid: {error}") from None
 
     def _message(self, entry: e.Call | e.Send) -> None:
         kind = Kind.CALL if isinstance(entry, e.Call) else Kind.SEND

@@ -71,7 +71,7 @@ async def replayed(
     that is not durable.
 
     Raises DeterminismError if the handler requests anything else than the journal holds, WorldFailed if it raises an error that is
-    not terminal, BadArguments if `arguments`, `before` or the journal are not valid.
+    not terminal, BadArguments if `arguments`, `before`, `seed` or the journal are not valid.
     """
     target = _target(handler, cls)
     definition = target.service
@@ -80,13 +80,22 @@ async def replayed(
     state = State(texts_of(before or {}), version if version is not None else definition.version)
     snapshot = state.texts if target.mode == Mode.SHARED else None
     given = Writing(stage.ids, state.version, snapshot).journal(journal)
-    make = functools.partial(_Replay, given, seed)
+    make = functools.partial(_Replay, given, _seed(seed))
     retraces = Retraces(stage, timeout_s, make=make)
     try:
         retraced = await retraces.retrace(definition, _row(target, key, arguments, headers, ended), given.rows, state)
     finally:
         retraces.close()
     return _result(retraced)
+
+
+def _seed(digits: str | None) -> bytes | None:
+    if digits is None:
+        return None
+    try:
+        return bytes.fromhex(digits)
+    except (TypeError, ValueError):
+        raise BadArguments(f"replayed(seed={digits!r}) requires hexadecimal digits, two for each byte.") from None
 
 
 class _Replay(Retrace):
@@ -97,7 +106,7 @@ class _Replay(Retrace):
     def __init__(
         self,
         given: GivenJournal,
-        seed: str | None,
+        seed: bytes | None,
         host: Stage,
         invocation: Invocation,
         state: ObjectState,
@@ -117,7 +126,7 @@ class _Replay(Retrace):
         return future
 
     def generator(self) -> random.Random:
-        return super().generator() if self._seed is None else random.Random(bytes.fromhex(self._seed))
+        return super().generator() if self._seed is None else random.Random(self._seed)
 
     def _end_with(self, status: int) -> None:
         recorded = dict(self.state.texts)

@@ -121,6 +121,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         checkout(["run"])  # type: ignore[list-item]
     with pytest.raises(BadArguments, match="is not a time"):
         checkout([Now("yesterday")])
+    with pytest.raises(BadArguments, match=r"replayed\(seed='xyz'\) requires hexadecimal digits"):
+        checkout(seed="xyz")
+    with pytest.raises(BadArguments, match=r"Attach\('x'\) is not valid: 'x' is not an invocation id"):
+        checkout([Attach("x")])
 
 
 # --- all commands ---------------------------------------------------------------------------------------------------------
