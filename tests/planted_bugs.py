@@ -296,7 +296,7 @@ BUGS = [
     Bug(
         "no witness compares what a caller was told",
         "actors/testing/clients.py",
-        "            if told.outcome is not None and not self._same(told, row) and (complete or told.keyed is None):",
+        "            if receipt.outcome is not None and not self._same(receipt, row) and (complete or receipt.keyed is None):",
         "            if False:",
         test="tests/worlds/test_clients.py::test_an_answer_that_is_not_stored_is_named_with_its_caller",
     ),
@@ -366,8 +366,8 @@ BUGS = [
     Bug(
         "the copies of a test are judged in one memory",
         "actors/testing/fresh_child.py",
-        "    if not FORKS:\n        return judge()",
-        "    if True:\n        return judge()",
+        "    if not FORKS:\n        return _tried(judge)",
+        "    if True:\n        return _tried(judge)",
         test="tests/worlds/test_fresh.py::test_each_disk_is_judged_in_an_empty_memory",
     ),
     Bug(
