@@ -144,8 +144,8 @@ class Ending(TaskInterface):
         """Store the last changes, which become durable together with the outcome.
 
         If the invocation has a journal they are recorded in it too: a restart that keeps part of the journal must be
-        able to undo all of them. A class with a history records them in any case. With `keep` false they are dropped, and the partition undoes the earlier writes.
-        Raises TerminalError, with nothing stored, if they are refused.
+        able to undo all of them. A class with a history records them in any case. With `keep` false they are dropped, and the
+        partition undoes the earlier writes. Raises TerminalError, with nothing stored, if they are refused.
         """
         if self.snapshot is not None:
             assert self._instance is not None

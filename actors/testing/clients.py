@@ -37,7 +37,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 
 @dataclass(slots=True)
-class Told:
+class Receipt:
     """One request, and what its caller has received. Moments are numbered; None stands for a moment that has not come.
 
     `seq` is the number of the invocation, unless the request is `keyed`: then the key says which invocation it is.
@@ -70,112 +70,116 @@ class Clients:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._moments = itertools.count(1)
-        self._told: list[Told] = []
+        self._receipts: list[Receipt] = []
 
-    def calls(self, target: HandlerDefinition, key: str, options: Options, args: Any = (), kwargs: Any = None) -> Told:
+    def calls(
+        self, target: HandlerDefinition, key: str, options: Options, args: Any = (), kwargs: Any = None
+    ) -> Receipt:
         """A request is made. It is said to be answered to `accepted` and `answered`."""
         task = asyncio.current_task()
         name = task.get_name() if task is not None else "Task-"
         keyed = RUN if target.once else options.idempotency_key
-        told = Told("the test" if name.startswith("Task-") else name, target, key, keyed, next(self._moments))
+        receipt = Receipt("the test" if name.startswith("Task-") else name, target, key, keyed, next(self._moments))
         if target.shared and not options.headers:
-            told.args, _ = target.encode(args, kwargs or {})
-        self._told.append(told)
-        return told
+            receipt.args, _ = target.encode(args, kwargs or {})
+        self._receipts.append(receipt)
+        return receipt
 
-    def accepted(self, told: Told, seq: int, delayed: bool) -> None:
+    def accepted(self, receipt: Receipt, seq: int, delayed: bool) -> None:
         """A caller knows that its message is durable; a delayed one has no place in the mailbox yet."""
-        told.seq = seq
+        receipt.seq = seq
         if not delayed:
-            told.accepted = told.accepted or next(self._moments)
+            receipt.accepted = receipt.accepted or next(self._moments)
 
-    def answered(self, told: Told, seq: int | None, value: Any = None, error: TerminalError | None = None) -> None:
+    def answered(
+        self, receipt: Receipt, seq: int | None, value: Any = None, error: TerminalError | None = None
+    ) -> None:
         """A caller has the outcome."""
         if isinstance(error, _REFUSALS):
             return
-        told.seq = seq
-        told.answered = told.answered or next(self._moments)
+        receipt.seq = seq
+        receipt.answered = receipt.answered or next(self._moments)
         try:
-            told.outcome = (
+            receipt.outcome = (
                 (Status.FAILED, failure_text(error))
                 if error is not None
-                else (Status.SUCCEEDED, told.target.returns.encode(value))
+                else (Status.SUCCEEDED, receipt.target.returns.encode(value))
             )
         except SerializationError:
-            told.outcome = None  # of a class that has another type now
+            receipt.outcome = None  # of a class that has another type now
 
     def findings(self, complete: bool) -> Iterator[str]:
         """One line for each answer that is not stored, and for each two requests in the wrong order. `complete`: none was forgotten."""
-        placed: dict[tuple[str, str], list[tuple[Told, int]]] = defaultdict(list)
-        for told in self._told:
-            if told.known_at() is None:
+        placed: dict[tuple[str, str], list[tuple[Receipt, int]]] = defaultdict(list)
+        for receipt in self._receipts:
+            if receipt.known_at() is None:
                 continue
-            row = self._row(told)
+            row = self._row(receipt)
             if row is None:
-                if complete and self._is_lost(told):
-                    yield f"{told.caller} received: {told.name} {_said(told.outcome)}. Nothing of it is stored."
+                if complete and self._is_lost(receipt):
+                    yield f"{receipt.caller} received: {receipt.name} {_said(receipt.outcome)}. Nothing of it is stored."
                 continue
-            if told.outcome is not None and not self._same(told, row) and (complete or told.keyed is None):
+            if receipt.outcome is not None and not self._same(receipt, row) and (complete or receipt.keyed is None):
                 stored = (
                     _said((row.status, row.outcome)) if row.outcome is not None else f"is {Status.NAMES[row.status]}"
                 )
-                yield f"{told.caller} received: {told.name} {_said(told.outcome)}. Stored: it {stored}."
-            if row.shared == Mode.EXCLUSIVE and row.status != Status.SCHEDULED and told.keyed is None:
-                placed[row.service, row.key].append((told, row.position))
+                yield f"{receipt.caller} received: {receipt.name} {_said(receipt.outcome)}. Stored: it {stored}."
+            if row.shared == Mode.EXCLUSIVE and row.status != Status.SCHEDULED and receipt.keyed is None:
+                placed[row.service, row.key].append((receipt, row.position))
         for requests in placed.values():
             yield from _misplaced(requests)
 
     def readers(self) -> dict[tuple[str, str], list[OutsideReader]]:
         """The readers of which nothing is stored, by their objects, with what bounds them in the mailbox."""
-        found: dict[tuple[str, str], list[Told]] = defaultdict(list)
-        writers: dict[tuple[str, str], list[tuple[Told, int]]] = defaultdict(list)
-        for told in self._told:
-            address = told.target.service.name, told.key
-            if told.seq is None or told.keyed is not None:
+        found: dict[tuple[str, str], list[Receipt]] = defaultdict(list)
+        writers: dict[tuple[str, str], list[tuple[Receipt, int]]] = defaultdict(list)
+        for receipt in self._receipts:
+            address = receipt.target.service.name, receipt.key
+            if receipt.seq is None or receipt.keyed is not None:
                 continue
-            if told.target.mode == Mode.EXCLUSIVE:
-                if (row := self._row(told)) is not None and row.status != Status.SCHEDULED:
-                    writers[address].append((told, row.position))
-            elif _is_answered_reader(told) and self._row(told) is None:
-                found[address].append(told)
+            if receipt.target.mode == Mode.EXCLUSIVE:
+                if (row := self._row(receipt)) is not None and row.status != Status.SCHEDULED:
+                    writers[address].append((receipt, row.position))
+            elif _is_answered_reader(receipt) and self._row(receipt) is None:
+                found[address].append(receipt)
         return {address: _bounded(readers, writers[address]) for address, readers in found.items()}
 
-    def _row(self, told: Told) -> InvocationRow | None:
+    def _row(self, receipt: Receipt) -> InvocationRow | None:
         columns = ", ".join(InvocationRow._fields)
-        if told.keyed is None:
-            rows = self._query(f"SELECT {columns} FROM invocation WHERE seq = ?", told.seq)
+        if receipt.keyed is None:
+            rows = self._query(f"SELECT {columns} FROM invocation WHERE seq = ?", receipt.seq)
         else:
-            keyless = told.target.mode == Mode.KEYLESS
+            keyless = receipt.target.mode == Mode.KEYLESS
             rows = self._query(
                 f"SELECT {columns} FROM invocation WHERE service = ? AND handler = ? AND idempotency_key = ? AND (? OR key = ?)",
-                told.target.service.name,
-                told.target.name,
-                told.keyed,
+                receipt.target.service.name,
+                receipt.target.name,
+                receipt.keyed,
                 keyless,
-                told.key,
+                receipt.key,
             )
         return InvocationRow._make(rows[0]) if len(rows) == 1 else None
 
-    def _is_lost(self, told: Told) -> bool:
+    def _is_lost(self, receipt: Receipt) -> bool:
         """Whether it should be stored. A reader that ends at once is not, and a request may have been refused."""
-        if told.seq is None or (told.target.shared and told.accepted is None):
+        if receipt.seq is None or (receipt.target.shared and receipt.accepted is None):
             return False
-        return told.outcome is None or told.outcome[0] == Status.SUCCEEDED
+        return receipt.outcome is None or receipt.outcome[0] == Status.SUCCEEDED
 
-    def _same(self, told: Told, row: InvocationRow) -> bool:
-        assert told.outcome is not None
-        status, text = told.outcome
+    def _same(self, receipt: Receipt, row: InvocationRow) -> bool:
+        assert receipt.outcome is not None
+        status, text = receipt.outcome
         if row.outcome is None or row.status != status:
             return False
         if status == Status.FAILED:
-            return same_failure(told.outcome, row)
-        return told.target.returns.equal(text, row.outcome)
+            return same_failure(receipt.outcome, row)
+        return receipt.target.returns.equal(text, row.outcome)
 
 
-def _misplaced(requests: list[tuple[Told, int]]) -> Iterator[str]:
+def _misplaced(requests: list[tuple[Receipt, int]]) -> Iterator[str]:
     """Requests of one object by their places: what was known before another was made must stand before that."""
     before = sorted(requests, key=lambda one: one[0].known_at() or 0)
-    last: tuple[Told, int] | None = None  # in the mailbox, of those that were known when `later` was made
+    last: tuple[Receipt, int] | None = None  # in the mailbox, of those that were known when `later` was made
     number = 0
     for later, place in sorted(requests, key=lambda one: one[0].called):
         while number < len(before) and (before[number][0].known_at() or 0) < later.called:
@@ -185,8 +189,8 @@ def _misplaced(requests: list[tuple[Told, int]]) -> Iterator[str]:
         if last is not None and last[1] > place:
             first = last[0]
             yield (
-                f"{first.caller} knew that {first.name} was in the mailbox before {later.caller} called {later.name}, which stands before "
-                "it in the mailbox."
+                f"{later.caller} called {later.name} after {first.caller} knew that {first.name} was accepted, but {later.name} "
+                "comes first in the mailbox."
             )
 
 
@@ -197,31 +201,45 @@ def _said(outcome: tuple[int, str | None] | None) -> str:
     return f"{'answers' if status == Status.SUCCEEDED else 'fails with'} {text if text is None or len(text) <= 200 else text[:197] + '...'}"
 
 
-def _bounded(readers: list[Told], writers: list[tuple[Told, int]]) -> list[OutsideReader]:
+def _bounded(readers: list[Receipt], writers: list[tuple[Receipt, int]]) -> list[OutsideReader]:
     """Readers of one object, each with what its caller knows of the mailbox."""
-    ended = sorted((told.answered, position) for told, position in writers if told.answered is not None)
+    ended = sorted((receipt.answered, position) for receipt, position in writers if receipt.answered is not None)
     ends = [moment for moment, _ in ended]
     after = list(itertools.accumulate((position for _, position in ended), max))
-    began = sorted((told.called, position) for told, position in writers)
+    began = sorted((receipt.called, position) for receipt, position in writers)
     calls = [moment for moment, _ in began]
     before = list(itertools.accumulate((position for _, position in reversed(began)), min))[::-1]
     found = []
-    for told in readers:
-        assert told.seq is not None and told.answered is not None and told.outcome is not None and told.args is not None
-        status, text = told.outcome
+    for receipt in readers:
+        assert (
+            receipt.seq is not None
+            and receipt.answered is not None
+            and receipt.outcome is not None
+            and receipt.args is not None
+        )
+        status, text = receipt.outcome
         row = InvocationRow(
-            *(told.seq, told.target.service.name, told.key, told.target.name, Mode.SHARED, status, 0, told.args),
+            *(
+                receipt.seq,
+                receipt.target.service.name,
+                receipt.key,
+                receipt.target.name,
+                Mode.SHARED,
+                status,
+                0,
+                receipt.args,
+            ),
             *(None, None, None, 0, 0, None, text, None),
         )
-        last = bisect.bisect_left(ends, told.called) - 1
-        next_one = bisect.bisect_right(calls, told.answered)
+        last = bisect.bisect_left(ends, receipt.called) - 1
+        next_one = bisect.bisect_right(calls, receipt.answered)
         found.append(
             OutsideReader(
-                told.caller,
-                told.name,
+                receipt.caller,
+                receipt.name,
                 row,
-                told.called,
-                told.answered,
+                receipt.called,
+                receipt.answered,
                 after[last] if last >= 0 else None,
                 before[next_one] if next_one < len(before) else None,
             )
@@ -229,5 +247,5 @@ def _bounded(readers: list[Told], writers: list[tuple[Told, int]]) -> list[Outsi
     return found
 
 
-def _is_answered_reader(told: Told) -> bool:
-    return told.args is not None and told.outcome is not None and told.outcome[0] == Status.SUCCEEDED
+def _is_answered_reader(receipt: Receipt) -> bool:
+    return receipt.args is not None and receipt.outcome is not None and receipt.outcome[0] == Status.SUCCEEDED

@@ -13,7 +13,7 @@ from actors.storage.records import Mode, Status
 from actors.testing.machine import Machine
 
 _OPEN = (
-    "SELECT seq, service, key, handler, shared, status, position FROM invocation WHERE status NOT IN (?, ?) AND status < ? "
+    "SELECT seq, service, key, handler, shared, status FROM invocation WHERE status NOT IN (?, ?) AND status < ? "
     "ORDER BY service, key, position"
 )
 # The commands of an invocation that have no answer, each with the status of the invocation that it called.
@@ -28,7 +28,7 @@ _WAITS = (
 def restless(machine: Machine) -> Iterator[str]:
     """One line for each open invocation that has nothing to wait for."""
     held: set[tuple[str, str]] = set()  # objects with an invocation before the one looked at
-    for seq, service, key, handler, shared, status, _ in machine.disk.query(
+    for seq, service, key, handler, shared, status in machine.disk.query(
         _OPEN, Status.SCHEDULED, Status.PAUSED, Status.SUCCEEDED
     ):
         name = address(service, key, handler)
@@ -39,7 +39,7 @@ def restless(machine: Machine) -> Iterator[str]:
             if not behind:
                 yield f"{name} is the next in its mailbox and does not begin."
         elif status == Status.BACKING_OFF:
-            yield f"{name} has failed, and is not tried again."
+            yield f"{name} has failed, and is not retried."
         else:
             yield from (f"{name} will not go on: {reason}" for reason in _overdue(machine, seq))
 
@@ -56,10 +56,10 @@ def _overdue(machine: Machine, seq: int) -> Iterator[str]:
     now_ms = machine.clock.now_ms()
     waits = machine.disk.query(_WAITS, seq)
     if not waits:
-        yield "it waits for something that is not durable, or for an answer that it has."
+        yield "it waits for something that is not durable, or for an answer that has already arrived."
     for entry, name, due_ms, called in waits:
         if entry == "run":
-            yield f"its step {name} neither runs nor is tried again."
+            yield f"its step {name} is neither running nor retried."
         elif entry == "sleep" and due_ms <= now_ms:
             yield "its sleep is over."
         elif entry == "awakeable" and due_ms is not None and due_ms <= now_ms:

@@ -80,7 +80,7 @@ class _Request:
         self._first = self._make(self._process) if self._process is not None and not self._takes_s else None
         if self._first is None:
             target.encode(args, kwargs)  # raises
-        self._told = clients.calls(target, key, options, args, kwargs)
+        self._receipt = clients.calls(target, key, options, args, kwargs)
 
     def _make(self, process: Process) -> Any:
         """The call or the handle, of this process."""
@@ -120,10 +120,10 @@ class _Request:
             except Killed:
                 continue
             except TerminalError as error:
-                self._clients.answered(self._told, self._seq, error=error)
+                self._clients.answered(self._receipt, self._seq, error=error)
                 raise
             await self._machine.chances.answer_takes()
-            self._clients.answered(self._told, self._seq, answer)
+            self._clients.answered(self._receipt, self._seq, answer)
             return answer
 
     async def _answer(self, process: Process, call: Awaitable[Any] | None) -> Any:
@@ -135,14 +135,14 @@ class _Request:
         while True:
             process, handle = await self._next(careful)
             if handle is None:
-                self._clients.accepted(self._told, self._known(), self._is_delayed)
+                self._clients.accepted(self._receipt, self._known(), self._is_delayed)
                 return self._known(), False
             try:
                 accepted = await process.until_killed(process.begin(functools.partial(_itself, handle)))
             except Killed:
                 continue
             seq = self._machine.ids.read_invocation(accepted.id)
-            self._clients.accepted(self._told, seq, self._is_delayed)
+            self._clients.accepted(self._receipt, seq, self._is_delayed)
             return seq, accepted.previously_accepted
 
     @property
@@ -155,9 +155,9 @@ class _Request:
         try:
             answer = await self._machine.ask(lambda app: app._gateway.result(seq))
         except TerminalError as error:
-            self._clients.answered(self._told, seq, error=error)
+            self._clients.answered(self._receipt, seq, error=error)
             raise
-        self._clients.answered(self._told, seq, answer)
+        self._clients.answered(self._receipt, seq, answer)
         return answer
 
     def _on_disk(self, seq: int) -> bool:

@@ -31,8 +31,9 @@ class Witnesses:
 
     `known` are the states that served classes have left which are served no longer.
 
-    clients: a caller has received what is not stored, or the mailbox has another order than the callers have seen. guard: a handler read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class
-    does not explain what is stored. steps: a step that was replaced, or was to fail, never ran. threads: a thread called back.
+    clients: a caller has received what is not stored, or the mailbox has another order than the callers have seen. guard: a handler
+    read the clock, drew by chance or did I/O outside of a step. paused: an invocation is paused. replay: the code of its class does
+    not explain what is stored. steps: a step that was replaced, or was to fail, never ran. threads: a thread called back.
     """
 
     def __init__(self, machine: Machine, steps: StepFaults, clients: Clients, gate: list[str], guard: Guard) -> None:

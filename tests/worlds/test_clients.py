@@ -68,7 +68,7 @@ async def _put(box: Any, item: str) -> None:
         ),
         (
             "UPDATE invocation SET position = 100 - position",
-            "ann knew that Box/a/put was in the mailbox before bob called Box/a/put, which stands before it in the mailbox.",
+            "bob called Box/a/put after ann knew that Box/a/put was accepted, but Box/a/put comes first in the mailbox.",
         ),
     ],
 )

@@ -148,10 +148,10 @@ class _Asking(VirtualObject):
     [
         ("UPDATE journal_entry SET ref = 0", "Sleeper/a/nap will not go on: its sleep is over."),
         ("UPDATE invocation SET status = 1", "Sleeper/a/nap is the next in its mailbox and does not begin."),
-        ("UPDATE invocation SET status = 4 WHERE seq = 1", "Sleeper/a/nap has failed, and is not tried again."),
+        ("UPDATE invocation SET status = 4 WHERE seq = 1", "Sleeper/a/nap has failed, and is not retried."),
         (
             "DELETE FROM journal_entry",
-            "Sleeper/a/nap will not go on: it waits for something that is not durable, or for an answer that it has.",
+            "Sleeper/a/nap will not go on: it waits for something that is not durable, or for an answer that has already arrived.",
         ),
     ],
 )
