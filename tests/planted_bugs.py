@@ -182,6 +182,27 @@ BUGS = [
         test="tests/cli/test_capture_command.py::test_a_redacted_value_is_gone_wherever_it_stood",
     ),
     Bug(
+        "what the code prints gets into a captured test",
+        "actors/cli/replay/capturing.py",
+        "    with contextlib.redirect_stdout(sys.stderr):",
+        "    with contextlib.nullcontext():",
+        test="tests/cli/test_capture_command.py::test_what_the_code_prints_is_not_in_the_test",
+    ),
+    Bug(
+        "the state of an open reader is guessed",
+        "actors/cli/replay/subject.py",
+        '        return None, "it has read, and neither its journal nor an answer tells which state"',
+        "        return states[0], None",
+        test="tests/cli/test_replay_command.py::test_an_open_reader_without_a_record_requires_its_state",
+    ),
+    Bug(
+        "a failure of who answers awakeables is not noticed",
+        "actors/testing/crowd.py",
+        "        await asyncio.gather(*self._answering)\n",
+        "",
+        test="tests/worlds/test_explorations.py::test_a_failure_of_who_answers_awakeables_fails_the_run",
+    ),
+    Bug(
         "a killed process runs its finally blocks",
         "actors/testing/loop.py",
         "        if context is not None and not handle.cancelled() and context.get(PROCESS, 0) in self._dead:",
