@@ -9,11 +9,9 @@ import sys
 import click
 
 from actors import App
-from actors.check.checking import TIMEOUT_S
 from actors.cli.file.database import Database, visiting
 from actors.cli.file.options import reporting
-from actors.cli.past.objects import file_option, named, path_of
-from actors.cli.past.watchdog import guarded
+from actors.cli.past.objects import file_option, path_of
 from actors.cli.replay.captured import Captured, Collecting, TooLarge, captured
 from actors.cli.replay.redaction import Redaction
 from actors.cli.replay.replaying import Replaying, app_and_subject, id_argument, in_time, state_option, target_argument
@@ -22,6 +20,7 @@ from actors.cli.replay.telling import outcome_lines
 from actors.cli.replay.test_source import attribute_of, module
 from actors.errors import ActorsError, BadArguments
 from actors.journal.entries import Kind
+from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
 from actors.testing.replay import replayed
 
@@ -96,7 +95,7 @@ async def _callees(database: Database, app: App, subject: Subject) -> list[Subje
                 continue
             seen.add(seq)
             try:
-                with guarded(TIMEOUT_S, lambda row: named(row, database.ids), 1) as watch:
+                with in_time(database.ids) as watch:
                     callee = await read(database.visitor, database.secret, app, seq, watch=watch)
                 callee.began_with()
             except ActorsError as error:
@@ -110,7 +109,7 @@ async def _callees(database: Database, app: App, subject: Subject) -> list[Subje
 async def executed(app: App, catalog: Catalog, subject: Subject, large: bool) -> Captured:
     """The invocation, executed again, as a test holds it. Raises NotTheSame, TooLarge, or StateNotKnown."""
     heard = Collecting()
-    with in_time(subject) as watch:
+    with in_time(IdMint(subject.secret)) as watch:
         retraced = await Replaying(catalog, app._partitions.limits, subject, watch=watch).run(heard)
     said, same = outcome_lines(subject, retraced)
     if not same or (retraced.misfit is not None):
@@ -150,7 +149,9 @@ async def _proof(app: App, one: Captured, calls: list[type]) -> tuple[Captured, 
     one = dataclasses.replace(one, waits_for=waited or None)
     attribute, _ = attribute_of(subject.definition, subject.row.handler)
     try:
-        with in_time(subject) as watch:  # with redacted values, the code may do something else than before
+        with in_time(
+            IdMint(subject.secret)
+        ) as watch:  # with redacted values, the code may do something else than before
             watch(subject.row)
             run = await replayed(
                 getattr(subject.definition.cls, attribute),

@@ -101,8 +101,8 @@ class _Telling:
 
 
 @contextlib.contextmanager
-def in_time(subject: Subject) -> Iterator[Watch]:
-    """While a replay of a subject runs: a function to call with its row. The process ends if the code blocks it.
+def in_time(ids: IdMint) -> Iterator[Watch]:
+    """While replays run: a function to call with each row. The process ends if the code blocks it.
 
     It may take any time once a debugger is in charge. What the code prints goes where it went before.
     """
@@ -111,7 +111,7 @@ def in_time(subject: Subject) -> Iterator[Watch]:
         return
     stdout = sys.stdout
     with (
-        guarded(TIMEOUT_S, lambda row: named(row, IdMint(subject.secret)), 1) as watch,
+        guarded(TIMEOUT_S, lambda row: named(row, ids), 1) as watch,
         contextlib.redirect_stdout(stdout),
         when_asked_for(lambda: watch(None)),
     ):
@@ -198,7 +198,7 @@ async def replay(
     debugger = Debugger()
     telling = _Telling(out, debugger, (to or 0) if pdb else None)
     guard = _Strict() if strict else None
-    with contextlib.nullcontext(lambda row: None) if pdb else in_time(subject) as watch:
+    with contextlib.nullcontext(lambda row: None) if pdb else in_time(IdMint(subject.secret)) as watch:
         replaying = Replaying(Catalog(app._services), app._partitions.limits, subject, watch=watch)
         retraced = await replaying.run(telling, to=None if pdb else to, guard=guard, debugger=debugger)
     if guard is not None and guard.stopped is not None:
@@ -225,7 +225,7 @@ async def app_and_subject(id: str, target: str, db: str | None, state: str | Non
     assert app is not None
     texts = None if state is None else given_state(state)
     async with visiting(path_of(db, app)) as database:
-        with guarded(TIMEOUT_S, lambda row: named(row, database.ids), 1) as watch:
+        with in_time(database.ids) as watch, contextlib.redirect_stdout(sys.stderr):
             subject = await read(database.visitor, database.secret, app, database.seq(id), texts, watch)
     return app, subject
 
