@@ -48,11 +48,16 @@ class Executing:
         for place in range(len(moments)):
             if moments[place].state is None:
                 continue
-            if known is not None and place > known + 1:
+            if known is not None and (place > known + 1 or self._is_left_without_record(place)):
                 if self._past.is_set_back(place):
                     continue  # the invocation before has left another state than this
                 await self._between(known, place)
-            known = place
+            if moments[place].state is not None:
+                known = place
+
+    def _is_left_without_record(self, place: int) -> bool:
+        """Whether a state is known from what came later alone, so that it need not be what the invocation before it has left."""
+        return place % 2 == 1 and not self._past.is_recorded(self._past.rows[place // 2])
 
     async def _between(self, first: int, last: int) -> None:
         """Execute the invocations between two places again, and take over their states if they lead from one to the other."""
@@ -82,8 +87,8 @@ class Executing:
                     self._take(2 * index + 1, found[row.seq][1])
             return
         why = f"{_said(report)} {_ADVICE}"
-        for place in range(first + 1, last):
-            if past.moments[place].state is None:
+        for place in range(first + 1, max(last, first + 2)):
+            if place == last or past.moments[place].state is None:
                 past.moments[place] = Moment(None, None, why)
 
     def _take(self, place: int, state: State) -> None:

@@ -346,6 +346,17 @@ async def test_answers_alone_do_not_prove_a_state(world: World) -> None:
     assert states(found)[1:3] == [None, None] and "on disk" in str(found.moments[1].why)
 
 
+async def test_a_single_invocation_is_not_given_a_change_from_outside(world: World) -> None:
+    world.unchecked("replay")
+    await world.serve(Plain)
+    await world.object(Plain, "o").add("book")
+    world.machine.disk.connection.execute("UPDATE object_state SET value = '[\"forged\"]'")
+    found = await past(world, executed=True)
+    assert states(found) == [{}, None, {"items": '["forged"]'}]
+    assert 'leave ["book"]' in str(found.moments[1].why)
+    assert [change.by for change in found.changes()] == [None]
+
+
 async def test_a_known_state_stays_known_where_code_answers_otherwise(world: World) -> None:
     world.unchecked("replay")
     await world.serve(Plain)
