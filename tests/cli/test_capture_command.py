@@ -18,8 +18,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actors.cli.commands import cli
+from actors.cli.replay.captured import changed_entry
 from actors.cli.replay.python_text import Invoked, Source, lines
 from actors.cli.replay.redaction import Redaction
+from actors.testing.entries import Run, SetState
 from tests.cli.past_app import CLASSES, Letters
 from tests.cli.past_records import records
 from tests.world import World
@@ -215,6 +217,17 @@ def test_a_name_that_nothing_has_is_refused(file: File) -> None:
     result = file.capture("checkout", "--redact", "adress")
     assert result.exit_code == 1 and result.stdout == ""
     assert "--redact 'adress': no value has this name" in result.stderr
+
+
+def test_the_name_of_a_step_is_redacted_and_that_of_a_state_is_not() -> None:
+    redaction = Redaction(["address"])
+    redaction.collect("address", "ann@example.org")
+    step, state = (
+        Run("mail ann@example.org", result="to ann@example.org"),
+        SetState("ann@example.org", "ann@example.org"),
+    )
+    assert changed_entry(step, redaction.value) == Run("mail redacted-1", result="to redacted-1")
+    assert changed_entry(state, redaction.value) == SetState("ann@example.org", "redacted-1")
 
 
 def test_a_redacted_text_is_found_within_others_the_longest_first() -> None:

@@ -138,7 +138,9 @@ def test_history_lists_each_change_with_its_author(filled: Shop) -> None:
         in filled.run("history", "Order/o/1", "--db", "shop.db", "--limit", "1").stdout
     )
     future = filled.run("history", "Order/o/1", "--db", "shop.db", "--since", "2999-01-01").stdout
-    assert future == "No change of Order/o/1 is known.\n"
+    assert future == "No change of Order/o/1 is known since then.\n"
+    misspelt = filled.run("history", "Order/o/1", "--db", "shop.db", "--field", "stats").stdout
+    assert misspelt == "No change of 'stats' in Order/o/1 is known.\nChanges are known of: items, status.\n"
 
 
 def test_control_characters_and_long_texts_are_harmless(filled: Shop) -> None:

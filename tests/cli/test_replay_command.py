@@ -139,6 +139,17 @@ def test_the_state_may_come_from_a_file(file: File, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "  quantity: 7 -> 4" in result.stdout
 
 
+def test_a_position_behind_the_journal_is_an_error(file: File) -> None:
+    result = file.replay("checkout", "--to", "99")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "--to 99: the journal of Order/o-1/checkout" in result.stderr and "ends at position" in result.stderr
+
+
+def test_a_file_of_state_that_is_not_there_is_named(file: File) -> None:
+    result = file.replay("checkout", "--state", "nowhere.json")
+    assert result.exit_code == 1 and "--state 'nowhere.json' cannot be read" in result.stderr
+
+
 def test_a_replay_to_a_position_ends_there_with_the_state_so_far(file: File) -> None:
     result = file.replay("checkout", "--to", "5")
     assert result.exit_code == 0

@@ -73,7 +73,11 @@ async def history(
         if len(changes) > limit:
             click.echo(f"These are the newest {limit} of {len(changes):,} changes; --limit shows more.")
     else:
-        click.echo(f"No change of {safe(address(*object))} is known.")
+        of_name = "of" if field is None else f"of {safe(repr(field))} in"
+        click.echo(f"No change {of_name} {safe(address(*object))} is known{'' if since is None else ' since then'}.")
+        names = sorted({change.name for change in past.changes()})
+        if field is not None and field not in names and names:
+            click.echo(f"Changes are known of: {safe(', '.join(names))}.")
     _tell_unknown(past, unknown, code is not None)
     return 0
 

@@ -82,7 +82,7 @@ class Captured:
             key=change(self.key),
             arguments=change(self.arguments),
             before=_values(self.before, change),
-            journal=[_entry(one, change) for one in self.journal],
+            journal=[changed_entry(one, change) for one in self.journal],
             headers=_values(self.headers, change),
             outcome=change(self.outcome),
             failure=change(self.failure),
@@ -114,13 +114,14 @@ def _values(values: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str
     return {name: change(value) for name, value in values.items()}
 
 
-def _entry(entry: e.JournalEntry, change: Callable[[Any], Any]) -> e.JournalEntry:
-    """An entry with its values changed. The name of a step, of a state or of a promise is code, and stays."""
+def changed_entry(entry: e.JournalEntry, change: Callable[[Any], Any]) -> e.JournalEntry:
+    """An entry with its values changed. The name of a state is code, and stays; that of a step or a promise may hold a value."""
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(entry):
         value = getattr(entry, field.name)
-        if value is e.UNANSWERED or field.name in (
-            "name",
+        if value is e.UNANSWERED or (field.name == "name" and isinstance(entry, e.SetState | e.ClearState)):
+            continue
+        if field.name in (
             "type",
             "position",
             "number",

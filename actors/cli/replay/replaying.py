@@ -192,6 +192,9 @@ async def replay(
     written; what the handler does beside its context happens again. The app of the file may run meanwhile.
     """
     app, subject = await app_and_subject(id, target, db, state)
+    last = len(subject.journal)
+    if to is not None and to > last:
+        raise BadArguments(f"--to {to}: the journal of {subject.name} ends at position {last}.")
     before = subject.began_with()
     out = page()
     header(out, subject)
@@ -235,7 +238,8 @@ def given_state(text: str) -> dict[str, str]:
     where = "--state"
     try:
         if not text.lstrip().startswith("{"):
-            where, text = text, Path(text).read_text(encoding="utf-8")
+            where = text
+            text = Path(where).read_text(encoding="utf-8")
         raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         return {name: bytes(value).decode() for name, value in raw.items()}
     except (OSError, UnicodeDecodeError) as error:
