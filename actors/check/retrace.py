@@ -212,7 +212,7 @@ class Retrace(Rehearsal):
         if self._stop_error is None and (terminal := raised.terminal(error)) is not None:
             self._terminated(terminal)
         elif self._stop_error is None and self.ends and not raised.interrupted(error):
-            self.found(Misfit("error", f"The handler raises {short_reason(error)}."))
+            self.found(Misfit("error", f"The handler raises {short_reason(error)}{raised.line_of(error)}."))
         else:
             super()._raised(error)
 

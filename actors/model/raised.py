@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dis
 import functools
+import os
 import signal
 import traceback
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ MISTAKES = (
     SyntaxError,
     ZeroDivisionError,
 )
+
+
+def line_of(error: BaseException) -> str:
+    """`, at shop.py:41`: the innermost line of its traceback. Empty for an error that was not raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
 def terminal(error: BaseException) -> TerminalError | None:
