@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(VERSION)
 TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo flights test test-quick lint style types layers bench docs format clean
+.PHONY: help demo flights test test-quick lint style types mypy pyright layers bench docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,8 +55,12 @@ style: $(INSTALLED)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -q tests/packaging/test_language.py
 
-types: $(INSTALLED)-dev
+types: mypy pyright
+
+mypy: $(INSTALLED)-dev
 	$(BIN)/mypy
+
+pyright: $(INSTALLED)-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(INSTALLED)-dev
