@@ -160,7 +160,7 @@ class RecordedLife(WatchedLife):
 
 
 ELSEWHERE = ("call", "send", "later", "keyed", "read", "both")  # lines of a program that reach other objects
-EXAMPLES = int(os.environ.get("SIMULATIONS", "100")) * 8 // 100
+EXAMPLES = max(8, int(os.environ["SIMULATIONS"]) * 8 // 100)
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 

@@ -23,7 +23,7 @@ from actors.testing.replay import SECRET
 from tests.property.test_past import reads_of
 from tests.property.test_specification import Life, steady
 
-SEEDS = int(os.environ.get("SIMULATIONS", "100")) // 3
+SEEDS = int(os.environ["SIMULATIONS"]) // 3
 
 
 class ReplayedLife(Life):

@@ -20,7 +20,7 @@ from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
 from tests.user_bugs.corpus import MOST, RUNS, Bug, again, look_afresh, run_plain
 
-SEEDS = int(os.environ.get("SEEDS", "10"))  # of the twins
+SEEDS = int(os.environ.get("SEEDS", "5"))  # of the twins
 EXPLORATIONS = int(os.environ.get("SEEDS", "2"))
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
