@@ -13,6 +13,8 @@ from tests.log_guard import LogGuard, expect_log
 
 __all__ = ["expect_log"]
 
+LONG_S = 140  # tests that may take so long are begun first
+
 os.environ.setdefault(
     "SIMULATIONS", "40"
 )  # how far random programs are explored; CONTRIBUTING.md says when to look further
@@ -24,6 +26,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LogGuard(), "log_guard")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: a worker that begins one in the end would work on it alone."""
+    items.sort(key=lambda item: max((mark.args[0] for mark in item.iter_markers("timeout")), default=0) < LONG_S)
 
 
 @pytest.fixture
