@@ -112,7 +112,8 @@ class Crowd:
 
     async def _await_answer(self, name: str, shown: str, answer: Awaitable[Any], said: str = "") -> None:
         try:
-            value = await asyncio.wait_for(_awaited(answer), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):  # wait_for takes more turns of the loop before Python 3.12
+                value = await answer
         except ActorsError as error:  # before TimeoutError, which some of them are
             self._machine.story.tell(name, shown, "->", f"{type(error).__name__}: {error}")
         except TimeoutError:
@@ -223,7 +224,3 @@ class Crowd:
             await work
         except ActorsError as error:
             self._machine.story.tell("refused", str(error))
-
-
-async def _awaited(answer: Awaitable[Any]) -> Any:
-    return await answer

@@ -291,17 +291,17 @@ class SqliteReads:
     async def in_order(self, service: str | None, key: str | None) -> list[int]:
         """The numbers of all kept invocations, object by object and in mailbox order: of one class, or one key, or all."""
         found = await self._read(
-            "SELECT seq FROM invocation WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR (key = ?2 AND shared != 2)) "
+            "SELECT seq FROM invocation WHERE (? IS NULL OR service = ?) AND (? IS NULL OR (key = ? AND shared != 2)) "
             "ORDER BY service, key, position, seq",
-            (service, key),
+            (service, service, key, key),
         )
         return [seq for (seq,) in found]
 
     async def with_state(self, service: str | None, key: str | None) -> list[tuple[str, str]]:
         """(service, key) of all objects that have state: of one class, or one key, or all."""
         found = await self._read(
-            "SELECT DISTINCT service, key FROM object_state WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR key = ?2)",
-            (service, key),
+            "SELECT DISTINCT service, key FROM object_state WHERE (? IS NULL OR service = ?) AND (? IS NULL OR key = ?)",
+            (service, service, key, key),
         )
         return [(service, key) for service, key in found]
 

@@ -101,9 +101,11 @@ def test_the_arguments_keys_and_steps_that_are_given_are_taken() -> None:
         return text
 
     body = exploration([Ledger], keys=["x"], arguments={Ledger.write: [("given",)]}, fakes={note: fake})
-    run = Exploration(faults=NONE).once(body, Choices(seed=1))
-    assert run.error is None and {row[1] for row in run.outcomes} == {"x"}
-    assert {row[3] for row in run.outcomes if row[2] == "write"} == {'["given"]'} and "given" in texts
+    runs = [Exploration(faults=NONE).once(body, Choices(seed=seed)) for seed in range(5)]
+    assert [run.error for run in runs] == [None] * 5
+    rows = [row for run in runs for row in run.outcomes]
+    assert {row[1] for row in rows} == {"x"}
+    assert {row[3] for row in rows if row[2] == "write"} == {'["given"]'} and "given" in texts
 
 
 def test_nothing_is_cancelled_unless_it_may_be() -> None:
