@@ -18,7 +18,6 @@ from actors.check.past import past_of
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
 from actors.journal.entries import Kind
-from actors.model.catalog import Catalog
 from actors.storage.records import InvocationRow, JournalRow, KeptObject, Mode
 from actors.storage.sqlite.reads import SqliteReads
 
@@ -44,8 +43,8 @@ class Auditing:
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._reads = reads
-        self._services = app._services
-        self._limits = app._partitions.limits
+        options = app.engine_options()
+        self._catalog, self._limits = options.catalog, options.limits
         self._now_ms = app._life.options.clock.now_ms()
         self._service, self._key = service, key
         self._timeout_s = timeout_s
@@ -53,14 +52,16 @@ class Auditing:
         self._progress = progress
         self._journals: dict[int, list[JournalRow]] = {}
         self._unserved: Counter[str] = Counter()
+        self._oldest_ms = 0
 
     async def run(self) -> Explanation:
         """Raises StorageError."""
         reads = self._reads
         async with reads.at_once():
             secret = await reads.secret()
-            stage = Stage(Catalog(self._services), self._limits, secret)
+            stage = Stage(self._catalog, self._limits, secret)
             retraces = Retraces(stage, self._timeout_s, self._watch)
+            self._oldest_ms = await gap_before_ms(reads, self._limits, self._now_ms)
             explaining = Explaining(stage, retraces, {}, {}, await complete(reads, self._limits), False)
             try:
                 await self._all(explaining)
@@ -74,12 +75,12 @@ class Auditing:
         left = set(await self._reads.with_state(self._service, self._key))
         async for address, rows in self._objects(explaining):
             left.discard(address)
-            if address[0] in self._services:
+            if address[0] in self._catalog.services:
                 await self._explain(explaining, address, rows)
             else:
                 self._unserved[address[0]] += len(rows)
         for address in sorted(left):  # state without invocations
-            if address[0] in self._services:
+            if address[0] in self._catalog.services:
                 await self._explain(explaining, address, [])
 
     async def _objects(self, explaining: Explaining) -> AsyncIterator[tuple[Address, list[InvocationRow]]]:
@@ -108,8 +109,8 @@ class Auditing:
         state = {} if keyless else await self._reads.state(*address)
         findings = explaining.report.findings
         before = len(findings)
-        await explaining.explain(self._services[address[0]], address, Stored(rows, self._journals, state))
-        explaining.report.known.clear()  # nobody goes on from here, and it would hold the state of every object
+        await explaining.explain(self._catalog.services[address[0]], address, Stored(rows, self._journals, state))
+        explaining.report.known.clear()  # no audit goes on from here, and it would hold the state of every object
         if len(findings) > before and not keyless and await self._changed_outside(explaining, address, rows, state):
             del findings[before:]
             explaining.not_judged(address, "its journals show that its state was changed outside its handlers")
@@ -119,6 +120,5 @@ class Auditing:
     ) -> bool:
         exclusive = [row for row in rows if row.shared == Mode.EXCLUSIVE]
         recorded_from = await self._reads.recorded_from(address[0])
-        oldest_ms = await gap_before_ms(self._reads, self._limits, self._now_ms)
-        kept = KeptObject(exclusive, self._journals, dict(state), recorded_from, oldest_ms)
+        kept = KeptObject(exclusive, self._journals, dict(state), recorded_from, self._oldest_ms)
         return any(change.cause == "outside" for change in past_of(kept, *address, explaining.ids).changes())

@@ -11,7 +11,6 @@ from actors.check.past import Past, past_of
 from actors.check.rehearsal import Stage
 from actors.check.retrace import Retraces
 from actors.journal.ids import IdMint
-from actors.model.catalog import Catalog
 from actors.storage.records import InvocationRow
 from actors.storage.sqlite.reads import SqliteReads
 
@@ -31,19 +30,19 @@ async def read_past(
     The replay of an invocation that awaits what is not durable ends after TIMEOUT_S.
     `watch` is called with each invocation before its code runs, and with None after it. Raises StorageError.
     """
+    options = app.engine_options() if app is not None else None
     async with reads.at_once():
         secret = await reads.secret()
         kept = await reads.kept_object(service, key)
         begun = False
-        if app is not None:
-            limits = app._partitions.limits
-            begun = await complete(reads, limits)
-            kept.oldest_ms = await gap_before_ms(reads, limits, app._life.options.clock.now_ms())
+        if app is not None and options is not None:
+            begun = await complete(reads, options.limits)
+            kept.oldest_ms = await gap_before_ms(reads, options.limits, app._life.options.clock.now_ms())
         past = past_of(kept, service, key, IdMint(secret), begun)
-        called = await reads.invocations(callees_of(past)) if app is not None else {}
-    definition = app._services.get(service) if app is not None else None
-    if app is not None and definition is not None:
-        stage = Stage(Catalog(app._services), app._partitions.limits, secret)
+        called = await reads.invocations(callees_of(past)) if options is not None else {}
+    definition = options.catalog.services.get(service) if options is not None else None
+    if options is not None and definition is not None:
+        stage = Stage(options.catalog, options.limits, secret)
         retraces = Retraces(stage, TIMEOUT_S, watch)
         try:
             await Executing(stage, definition, past, called, retraces).run()

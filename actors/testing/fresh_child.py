@@ -151,7 +151,7 @@ def _apart(judge: Callable[[], Answer], within_s: float) -> Answer:
 
 
 def _tried(judge: Callable[[], Answer]) -> Answer:
-    """The answer, or that there is none: what this process writes to stderr, nobody reads."""
+    """The answer, or that there is none: what this process writes to stderr is not read."""
     try:
         return judge()
     except Exception as error:

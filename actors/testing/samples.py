@@ -46,7 +46,7 @@ _LENGTHS = ("min_length", "max_length")
 
 
 class CannotMake(Exception):
-    """There is no value of this type that could be made. The message names the type."""
+    """No value of this type could be made. The message names the type."""
 
 
 def samples(declared: Any, texts: Sequence[str]) -> list[Any]:

@@ -66,8 +66,8 @@ class ReplayedLife(Life):
             if passage is not None and passage.after.state is not None:
                 assert retraced.left.texts == passage.after.state.texts, subject.name
         steady.add(IdMint(SECRET).invocation(1))  # the memory of the process belongs to these programs
-        capture = await executed(app, catalog, subject, False)
-        *_, problem = await proved(app, catalog, capture, False)
+        capture = await executed(app.engine_options(), subject, False)
+        *_, problem = await proved(catalog, capture, False)
         assert problem is None, (subject.name, Status.NAMES[row.status], problem, capture.journal, subject.journal)
 
 

@@ -18,8 +18,8 @@ import pytest
 from actors import TerminalError
 from actors.cli.replay.captured import Captured
 from actors.cli.replay.capturing import executed, proved
+from actors.cli.replay.source import module
 from actors.cli.replay.subject import read
-from actors.cli.replay.test_source import module
 from actors.errors import DeterminismError
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
@@ -140,8 +140,8 @@ async def captures(world: World) -> list[tuple[Captured, list[type], str | None]
     tests = []
     for (seq,) in world.disk.query("SELECT seq FROM invocation WHERE status >= 6 ORDER BY seq"):
         subject = await read(reads, secret, world.app, seq)
-        capture = await executed(world.app, catalog, subject, large=False)
-        tests.append(await proved(world.app, catalog, capture, redacted=False))
+        capture = await executed(world.app.engine_options(), subject, large=False)
+        tests.append(await proved(catalog, capture, redacted=False))
     return tests
 
 

@@ -65,7 +65,7 @@ def test_a_workflow_is_explored_although_it_runs_once_for_each_key() -> None:
     simulated = Exploration(runs=7, seed=12).run(exploration([Trip]))  # in 18 a process dies after a refusal
     assert simulated.failed is None, simulated.explanation()
     assert simulated.outcomes["go succeeded"] and simulated.outcomes["come_back succeeded"]
-    gc.collect()  # asyncio logs an exception that nobody has seen, and a test fails that logs
+    gc.collect()  # asyncio logs an exception that was never retrieved, and a test that logs fails
 
 
 def test_what_fails_is_shrunk_and_its_text_gives_it_again() -> None:
@@ -79,7 +79,7 @@ def test_what_fails_is_shrunk_and_its_text_gives_it_again() -> None:
     assert again.story.digest() == simulated.failed.story.digest()
 
 
-def test_without_choices_nobody_asks_for_anything() -> None:
+def test_without_choices_no_caller_asks_for_anything() -> None:
     run = Exploration().once(exploration([Ledger, Post]), Choices())
     assert run.error is None and run.outcomes == []
 

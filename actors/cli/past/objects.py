@@ -89,9 +89,10 @@ def path_of(db: str | None, app: App | None) -> str:
 async def past_in(database: Database, object: tuple[str, str], app: App | None) -> Past:
     """The past of an object. Raises click.ClickException if the file has nothing of it, or StorageError."""
     service, key = object
-    definition = app._services.get(service) if app is not None else None
+    served = app.engine_options().catalog.services if app is not None else {}
+    definition = served.get(service)
     if app is not None and definition is None:
-        known = ", ".join(sorted(app._services)) or "none"
+        known = ", ".join(sorted(served)) or "none"
         raise click.ClickException(f"The app does not serve a class {service!r}. Its classes: {known}.")
     if definition is not None and definition.kind == "service":
         raise click.ClickException(f"{service} is a Service: it keeps no state between its invocations.")

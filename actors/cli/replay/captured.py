@@ -29,6 +29,8 @@ from actors.testing import entries as e
 from actors.testing.replay import SECRET, failure_value
 
 MOST_BYTES = 1_000_000
+# The fields of entries that hold no value of the user.
+_OF_CODE = frozenset(("type", "position", "number", "placed", "seconds", "timeout", "time"))
 
 
 class TooLarge(ActorsError):
@@ -119,19 +121,9 @@ def changed_entry(entry: e.JournalEntry, change: Callable[[Any], Any]) -> e.Jour
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(entry):
         value = getattr(entry, field.name)
-        if value is e.UNANSWERED or (field.name == "name" and isinstance(entry, e.SetState | e.ClearState)):
-            continue
-        if field.name in (
-            "type",
-            "position",
-            "number",
-            "placed",
-            "seconds",
-            "timeout",
-            "time",
-        ):
-            continue
-        changed[field.name] = change(value)
+        of_code = field.name in _OF_CODE or (field.name == "name" and isinstance(entry, e.SetState | e.ClearState))
+        if value is not e.UNANSWERED and not of_code:
+            changed[field.name] = change(value)
     return dataclasses.replace(entry, **changed)
 
 

@@ -15,13 +15,14 @@ from actors.cli.past.objects import file_option, path_of
 from actors.cli.replay.captured import Captured, Collecting, TooLarge, captured
 from actors.cli.replay.redaction import Redaction
 from actors.cli.replay.replaying import Replaying, app_and_subject, id_argument, in_time, state_option, target_argument
+from actors.cli.replay.source import attribute_of, module
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import outcome_lines
-from actors.cli.replay.test_source import attribute_of, module
 from actors.errors import ActorsError, BadArguments
 from actors.journal.entries import Kind
 from actors.journal.ids import IdMint
 from actors.model.catalog import Catalog
+from actors.model.engine_options import EngineOptions
 from actors.testing.replay import replayed
 
 
@@ -64,21 +65,21 @@ async def _tests(
     if with_callees:
         async with visiting(path_of(db, app)) as database:
             callees = await _callees(database, app, subject)
-    catalog = Catalog(app._services)
-    captures = [await executed(app, catalog, subject, large)]
+    options = app.engine_options()
+    captures = [await executed(options, subject, large)]
     for callee in callees:
         try:
-            captures.append(await executed(app, catalog, callee, large))
+            captures.append(await executed(options, callee, large))
         except (NotTheSame, TooLarge) as error:
             click.echo(f"Left out: {error}", err=True)
     if names:
         redaction = Redaction(names)
         for one in captures:
-            one.collect(redaction, catalog)
+            one.collect(redaction, options.catalog)
         if unmet := [name for name in names if name not in redaction.met]:
             raise BadArguments(f"--redact {unmet[0]!r}: no value has this name.")
         captures = [one.mapped(redaction.value) for one in captures]
-    return [await proved(app, catalog, one, bool(names)) for one in captures]
+    return [await proved(options.catalog, one, bool(names)) for one in captures]
 
 
 async def _callees(database: Database, app: App, subject: Subject) -> list[Subject]:
@@ -106,13 +107,13 @@ async def _callees(database: Database, app: App, subject: Subject) -> list[Subje
     return subjects
 
 
-async def executed(app: App, catalog: Catalog, subject: Subject, large: bool) -> Captured:
+async def executed(options: EngineOptions, subject: Subject, large: bool) -> Captured:
     """The invocation, executed again, as a test holds it. Raises NotTheSame, TooLarge, or StateNotKnown."""
     heard = Collecting()
     with in_time(IdMint(subject.secret)) as watch:
-        retraced = await Replaying(catalog, app._partitions.limits, subject, watch=watch).run(heard)
+        retraced = await Replaying(options.catalog, options.limits, subject, watch=watch).run(heard)
     said, same = outcome_lines(subject, retraced)
-    if not same or (retraced.misfit is not None):
+    if not same or retraced.misfit is not None:
         raise NotTheSame(
             f"{subject.name} ({subject.id}) no longer ends as stored: {' '.join(said)} Capture it with the release that ran then."
         )
@@ -123,7 +124,7 @@ class NotTheSame(ActorsError):
     """The current code does something else than is stored."""
 
 
-async def proved(app: App, catalog: Catalog, one: Captured, redacted: bool) -> tuple[Captured, list[type], str | None]:
+async def proved(catalog: Catalog, one: Captured, redacted: bool) -> tuple[Captured, list[type], str | None]:
     """What the test holds, the classes that it must be given, and what is wrong with it."""
     definition = one.subject.definition
     others = [name for name in one.services if name in catalog.services and name != definition.name]
@@ -132,14 +133,14 @@ async def proved(app: App, catalog: Catalog, one: Captured, redacted: bool) -> t
     proof = one
     for services in (others, everything):
         calls = [catalog.services[name].cls for name in services]
-        proof, problem = await _proof(app, one, calls)
+        proof, problem = await _proof(one, calls)
         if problem is None:
             return proof, calls, None
     why = "the code depends on a redacted value" if redacted else "the capture is not complete"
     return proof, [catalog.services[name].cls for name in others], f"This test does not pass: {why}.\n{problem}"
 
 
-async def _proof(app: App, one: Captured, calls: list[type]) -> tuple[Captured, str | None]:
+async def _proof(one: Captured, calls: list[type]) -> tuple[Captured, str | None]:
     """What the test holds once it has run, and what is wrong with it.
 
     What it waits for is a text that may be cut, within an id or within a value to redact: it comes from the run of the test.
@@ -149,10 +150,8 @@ async def _proof(app: App, one: Captured, calls: list[type]) -> tuple[Captured, 
     one = dataclasses.replace(one, waits_for=waited or None)
     attribute, _ = attribute_of(subject.definition, subject.row.handler)
     try:
-        with in_time(
-            IdMint(subject.secret)
-        ) as watch:  # with redacted values, the code may do something else than before
-            watch(subject.row)
+        with in_time(IdMint(subject.secret)) as watch:
+            watch(subject.row)  # with redacted values, the code may do something else than before
             run = await replayed(
                 getattr(subject.definition.cls, attribute),
                 cls=subject.definition.cls,

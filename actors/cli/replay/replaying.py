@@ -22,7 +22,7 @@ from actors.cli.file.options import reporting
 from actors.cli.past.objects import file_option, loaded, named, path_of
 from actors.cli.past.watchdog import Watch, guarded
 from actors.cli.replay.debugger import Debugger, is_traced, takes_breakpoints, when_asked_for
-from actors.cli.replay.narrated import Narrated
+from actors.cli.replay.narrated import Listener, Narrated
 from actors.cli.replay.subject import Subject, read
 from actors.cli.replay.telling import command_line, completion_line, header, outcome_lines, state_text, write_lines
 from actors.cli.show.layout import Page, safe
@@ -136,7 +136,7 @@ class Replaying:
         self._watch = watch
 
     async def run(
-        self, listener: Any, *, to: int | None = None, guard: Guard | None = None, debugger: Debugger | None = None
+        self, listener: Listener, *, to: int | None = None, guard: Guard | None = None, debugger: Debugger | None = None
     ) -> Retraced:
         """Execute it again. Raises StateNotKnown."""
         subject = self._subject
@@ -202,7 +202,8 @@ async def replay(
     telling = _Telling(out, debugger, (to or 0) if pdb else None)
     guard = _Strict() if strict else None
     with contextlib.nullcontext(lambda row: None) if pdb else in_time(IdMint(subject.secret)) as watch:
-        replaying = Replaying(Catalog(app._services), app._partitions.limits, subject, watch=watch)
+        options = app.engine_options()
+        replaying = Replaying(options.catalog, options.limits, subject, watch=watch)
         retraced = await replaying.run(telling, to=None if pdb else to, guard=guard, debugger=debugger)
     if guard is not None and guard.stopped is not None:
         click.echo(f"Error: {guard.stopped}", err=True)
@@ -223,7 +224,7 @@ async def replay(
 
 
 async def app_and_subject(id: str, target: str, db: str | None, state: str | None) -> tuple[App, Subject]:
-    """The app and the invocation. Raises ActorsError, or click.BadParameter if there is no such app."""
+    """The app and the invocation. Raises ActorsError, or click.BadParameter for an app that does not exist."""
     app = loaded(target)
     assert app is not None
     texts = None if state is None else given_state(state)

@@ -19,7 +19,6 @@ from actors.cli.past.watchdog import Watch
 from actors.errors import ActorsError, UnknownInvocation
 from actors.journal.entries import Kind, unpacked_state
 from actors.journal.ids import IdMint
-from actors.model.catalog import Catalog
 from actors.model.definitions import HandlerDefinition, ServiceDefinition
 from actors.model.names import address
 from actors.storage.records import RUN, Flag, InvocationRow, JournalRow, Mode, Status
@@ -80,7 +79,7 @@ async def read(
             raise UnknownInvocation()
         journal = await reads.journal(row.seq)
     ids = IdMint(secret)
-    definition = Catalog(app._services).handler(row.service, row.handler, row.idempotency_key == RUN).service
+    definition = app.engine_options().catalog.handler(row.service, row.handler, row.idempotency_key == RUN).service
     continues = ids.invocation(row.restart_of) if row.flags & Flag.CONTINUES and row.restart_of is not None else None
     before: State | None = State()
     reason = None
@@ -119,9 +118,9 @@ async def _seen(
         return None, past.moments[likely].why
     if row.status < Status.SUCCEEDED or may_be_imposed(row, ()):
         return None, "it has read, and neither its journal nor an answer tells which state"
-    catalog = Catalog(app._services)
-    handler = catalog.handler(row.service, row.handler)
-    retraces = Retraces(Stage(catalog, app._partitions.limits, secret), TIMEOUT_S, watch)
+    options = app.engine_options()
+    handler = options.catalog.handler(row.service, row.handler)
+    retraces = Retraces(Stage(options.catalog, options.limits, secret), TIMEOUT_S, watch)
     try:
         for state in states:
             outcome = (await retraces.retrace(handler.service, row, [], state)).outcome
