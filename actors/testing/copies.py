@@ -41,7 +41,7 @@ class Copy:
     limits: Limits
     known: Mapping[Address, Known]
     changed: Collection[Address]
-    complete: bool | None
+    complete: bool
     one_release: bool
 
 

@@ -65,10 +65,7 @@ class Witnesses:
 
     async def look(self, classes: Collection[type[Served]], limits: Limits) -> None:
         """Execute again what these classes have done so far, and go on from there next time: before other classes are served."""
-        kept = [ms for ms in (limits.retention_ms, limits.idempotency_retention_ms) if ms is not None]
-        if limits.max_retained is not None and limits.max_retained < MANY:
-            kept.append(0)
-        self._forgets_after_ms = min([self._forgets_after_ms, *kept])
+        self._keeps_to(limits)
         if "replay" in self._excused:
             return  # to execute handlers once more may do what they do beside their context
         machine = self._machine
@@ -89,6 +86,7 @@ class Witnesses:
     def copy(self, classes: Collection[type[Served]], limits: Limits) -> Copy:
         """The disk, for another process to look at as `look` does."""
         machine = self._machine
+        self._keeps_to(limits)
         return Copy(
             machine.commits,
             machine.disk.image(),
@@ -96,7 +94,7 @@ class Witnesses:
             limits,
             dict(self.known),
             frozenset(machine.changed),
-            complete=False if machine.purged else None,
+            self._is_complete(),
             one_release=len(machine.processes) == 1,
         )
 
@@ -128,6 +126,13 @@ class Witnesses:
     def _misled(self) -> Iterator[str]:
         yield from self._clients.findings(self._is_complete())
         yield from self._misread
+
+    def _keeps_to(self, limits: Limits) -> None:
+        """Note from when on an app with these limits may have forgotten ended invocations."""
+        kept = [ms for ms in (limits.retention_ms, limits.idempotency_retention_ms) if ms is not None]
+        if limits.max_retained is not None and limits.max_retained < MANY:
+            kept.append(0)
+        self._forgets_after_ms = min([self._forgets_after_ms, *kept])
 
     def _is_complete(self) -> bool:
         """Whether no ended invocation was forgotten. Numbers do not tell: a reader that ends at once has a number, and is not stored."""

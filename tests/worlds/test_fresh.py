@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import VirtualObject, handler
+from actors import VirtualObject, handler, shared
 from actors.testing import World, WorldFailed
 from actors.testing.copies import Copies, Copy, Place
 from actors.testing.fresh import FreshProcess, looked_at
@@ -32,6 +32,10 @@ class Once(VirtualObject):
     async def call(self) -> str:
         _calls.append(1)
         return "first" if len(_calls) == 1 else "again"
+
+    @shared
+    async def look(self) -> int:
+        return 0
 
 
 class Exits(VirtualObject):
@@ -93,6 +97,21 @@ def test_what_the_process_remembers_of_a_call_before_is_found(process: FreshProc
     copies = copies_of(Once, calls=2)
     finding = process.look(copies).finding
     assert finding is not None and "commit 2: Once/o/call" in finding and 'answers "again", as stored' in finding
+
+
+def test_what_follows_a_reader_that_is_not_stored_is_judged(process: FreshProcess) -> None:
+    async def body(world: World) -> None:
+        await world.serve(Once)
+        assert await world.object(Once, "o").look() == 0
+        for _ in range(2):
+            await world.object(Once, "o").call()
+
+    _calls.clear()
+    copies = Copies()
+    with contextlib.closing(World(copies=copies)) as world:
+        world.run(body(world))
+    assert copies.commits == 2
+    assert 'answers "again", as stored' in str(process.look(copies).finding)
 
 
 def test_a_sweep_and_a_simulation_ask_a_fresh_process_if_told() -> None:

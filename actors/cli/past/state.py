@@ -15,7 +15,7 @@ from actors.check.past import RECORDED, Moment, Past
 from actors.cli.client_commands import json_option, report_errors, token_option, url_option
 from actors.cli.file.database import Database, database_file, moment_text, visiting
 from actors.cli.past.objects import TIME, app_argument, loaded, not_known, object_argument, past_in, path_of
-from actors.cli.past.values import values
+from actors.cli.past.values import value, values
 from actors.cli.show.layout import Page, safe
 from actors.cli.words import texts
 from actors.errors import UnknownInvocation
@@ -72,7 +72,7 @@ def _state(
             async with Client(url, token=token, retry=_ONCE) as client:
                 return await client.state(*object)
         async with visiting(db) as database:
-            return {name: json.loads(text) for name, text in await database.visitor.state_of(*object)}
+            return {name: value(text) for name, text in await database.visitor.state_of(*object)}
 
     async def then() -> dict[str, Any]:
         code = loaded(app)
