@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import secrets
+import sqlite3
 from collections.abc import Iterable
 from random import Random
 from typing import Any
 
 from actors.storage.errors import StorageError
 from actors.storage.records import Batch, OpenedDatabase
+from actors.storage.sqlite import schema
 from actors.storage.sqlite.database import CACHED_STATEMENTS, AsyncConnection, WriterConnection
 from actors.storage.sqlite.store import SqliteStore
 
@@ -17,6 +22,15 @@ class SimulatedCrash(StorageError):
     """The simulated process died: nothing after this moment happened."""
 
     error = "simulated_crash"
+
+
+@functools.cache
+def _new() -> bytes:
+    """The image of a new database: to make its schema costs more than everything else of a start."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        for statement, parameters in schema.creation(bytes(32)):
+            model.execute(statement, parameters)
+        return model.serialize()
 
 
 class InlineConnection:
@@ -38,13 +52,15 @@ class InlineConnection:
 class Disk:
     """Real SQLite in memory. Each `store()` stands for one process; a new store ends the previous process.
 
-    With the `image` of another disk it begins as a copy of that disk.
+    It begins as a new database, with this `secret` of 32 bytes or a random one, or as a copy of the disk with this `image`.
     """
 
-    def __init__(self, image: bytes | None = None) -> None:
+    def __init__(self, image: bytes | None = None, secret: bytes | None = None) -> None:
         self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
-        if image is not None:
-            self.connection.deserialize(image)
+        self.connection.deserialize(_new() if image is None else image)
+        if image is None:
+            new_secret = secret or secrets.token_bytes(32)
+            self.connection.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (new_secret,))
         self.commits = 0
 
     def image(self) -> bytes:

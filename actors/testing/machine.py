@@ -20,7 +20,6 @@ from actors.engine import left_steps
 from actors.engine.partition import Partition, Parts
 from actors.journal.ids import IdMint
 from actors.storage.records import Batch
-from actors.storage.sqlite import schema
 from actors.testing.chances import Chances
 from actors.testing.disk import Disk
 from actors.testing.executor import LoopExecutor
@@ -69,7 +68,7 @@ class Machine:
         self.loop = loop
         self.chances = chances
         self.clock = LoopClock(loop, start_ms)
-        self.disk = _new_disk(secret)
+        self.disk = Disk(secret=secret)
         self.ids = IdMint(secret)
         self.story = Story(lambda: round(loop.time() * 1000))
         self.commits = 0
@@ -254,20 +253,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         log.disabled = before
-
-
-_images: dict[
-    bytes, bytes
-] = {}  # disks with the schema, by secret: to make one costs more than everything else of a start
-
-
-def _new_disk(secret: bytes) -> Disk:
-    """An empty database, as no process has opened it yet."""
-    image = _images.get(secret)
-    if image is None:
-        model = Disk()
-        for statement, parameters in schema.creation(secret):
-            model.connection.execute(statement, parameters)
-        image = _images[secret] = model.image()
-        model.close()
-    return Disk(image)

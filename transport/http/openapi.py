@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -170,9 +170,10 @@ def _guard(document: dict[str, Any]) -> None:
 
 
 def _version() -> str:
+    metadata = importlib.import_module("importlib.metadata")  # takes as long to load as all of the HTTP layer
     try:
-        return importlib.metadata.version("virtual-actors")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, without having been installed
+        return str(metadata.version("virtual-actors"))
+    except metadata.PackageNotFoundError:  # run from a checkout, without having been installed
         return "0"
 
 

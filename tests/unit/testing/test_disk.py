@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from actors import Limits, VirtualObject, handler
 from actors.errors import OutcomePending
 from actors.storage import Batch, StorageError
+from actors.storage.sqlite.store import SqliteStore
 from actors.testing import Disk, SimulatedCrash, SimulatedStore
 from tests.world import World
 
@@ -179,3 +183,20 @@ async def test_ids_of_two_files_differ() -> None:
         secrets.add((await disk.store().open()).secret)
         disk.close()
     assert len(secrets) == 2
+
+
+async def test_a_new_disk_is_what_a_store_makes_of_an_empty_file(tmp_path: Path) -> None:
+    made = SqliteStore(tmp_path / "app.db")
+    await made.open()
+    disk = Disk(secret=bytes(range(32)))
+    assert (await disk.store().open()).secret == bytes(range(32))
+    with contextlib.closing(sqlite3.connect(tmp_path / "app.db")) as file:
+        for sql in (
+            "SELECT type, name, sql FROM sqlite_schema ORDER BY name",
+            "PRAGMA application_id",
+            "PRAGMA user_version",
+            "SELECT name, value FROM meta WHERE name != 'secret' ORDER BY name",
+        ):
+            assert disk.query(sql) == file.execute(sql).fetchall()
+    disk.close()
+    await made.close()
