@@ -46,6 +46,8 @@ def alternate(other: Path, arguments: Sequence[str], pairs: int, progress: Calla
     """
     if arguments[0] in GRIDS and not any(word.startswith(("--callers", "--keys")) for word in arguments):
         raise NotComparable("The scenario has several results. Give the --callers and --keys to compare.")
+    if not (other / "benchmarks" / "__main__.py").is_file():
+        raise NotComparable(f"{other} is not a checkout of this project: it has no benchmarks.")
     found: list[tuple[Result, Result]] = []
     for number in range(pairs):
         sides = (HERE, other) if number % 2 == 0 else (other, HERE)
