@@ -2889,7 +2889,7 @@ def copied() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(
-            ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".hypothesis")
+            ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build")
         )
         yield copy
 
