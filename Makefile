@@ -41,7 +41,7 @@ test: $(INSTALLED)-dev
 	$(TEST) $(ARGS)
 
 # What a second interpreter has to prove: everything but the long runs, the files and the tools, which are the same on each.
-test-quick: $(INSTALLED)-dev
+test-quick: $(INSTALLED)-tests
 	SIMULATIONS=$${SIMULATIONS:-15} $(TEST) --ignore=tests/crash --ignore=tests/typing --ignore=tests/conformance \
 		--ignore=tests/user_bugs --ignore=tests/worlds/test_pytest_plugin.py \
 		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/restate_servers --ignore=tests/docs \
@@ -86,5 +86,5 @@ $(INSTALLED)-%: pyproject.toml constraints.txt
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@test -e $(VENV)/.python-$(VERSION) || { \
 	  $(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/.python-$(VERSION); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[$*]'
 	@touch $@
