@@ -42,6 +42,48 @@ class Bug:
 
 BUGS = [
     Bug(
+        "the next message of a mailbox does not begin, and the doctor calls that its beginning",
+        "actors/engine/progress.py",
+        "            if following.status != _PAUSED:\n                self.start(following)",
+        "            if following.status == _PAUSED:\n                self.start(following)",
+        test="tests/property/test_doctor.py",
+    ),
+    Bug(
+        "the doctor takes what waits for a person for the last of several causes",
+        "actors/doctor/causes.py",
+        "        who = 0 if self.code in PERSON else 1 if self.code in TIME else 2",
+        "        who = 2 if self.code in PERSON else 1 if self.code in TIME else 0",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
+        "the doctor stops at the mailbox of a callee, and does not ask who holds its key",
+        "actors/doctor/diagnosis.py",
+        "            if holder.seq != row.seq:",
+        "            if False:",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
+        "an answer that was lost looks like code that runs",
+        "actors/doctor/diagnosis.py",
+        '                if wait.waiting == "call" and called is not None:',
+        "                if False:",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
+        "a timer that does not fire looks like a sleep",
+        "actors/doctor/diagnosis.py",
+        "        return self._running and due_ms is not None and self._now_ms - due_ms > LATE_MS",
+        "        return False",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
+        "a file without an app is told as if one ran",
+        "actors/doctor/causes.py",
+        "        if self._running:\n            return None",
+        "        if True:\n            return None",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
         "the past shows what a failed atomic invocation had written",
         "actors/check/effects.py",
         "        if row.flags & Flag.APART:\n            return False",
@@ -2889,7 +2931,10 @@ def copied() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(
-            ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build")
+            ROOT,
+            copy,
+            symlinks=True,
+            ignore=shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build"),
         )
         yield copy
 

@@ -23,6 +23,7 @@ _PEOPLE = dict.fromkeys(("call", "completion", "reject", "resolve", "send", "sql
         "check": "actors.cli.check.command",
         "demo": "actors.cli.demo.command",
         "deploy": "actors.cli.restate.deploying",
+        "doctor": "actors.cli.file.doctor",
         "explain": "actors.cli.manual",
         "explore": "actors.cli.exploring",
         "history": "actors.cli.past.history",

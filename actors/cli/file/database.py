@@ -121,10 +121,6 @@ class Database:
             for at, position, entry, name, completes, called, value, _ in await self.visitor.story(row.seq)
         ]
 
-    async def due(self, seq: int) -> dict[int, str]:
-        """When the waits of an invocation are due, by position: the end of a sleep, the deadline of an awakeable."""
-        return {row[1]: row[7] for row in await self.visitor.story(seq) if row[7] is not None}
-
     async def awakeables(self, limit: int, **wanted: str | int | None) -> list[Facts]:
         """Open awakeables, the oldest first. `wanted` are values that columns of the view must have."""
         return [

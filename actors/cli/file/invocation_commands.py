@@ -79,7 +79,7 @@ async def show(id: str, db: str, as_json: bool) -> int:
         facts = database.facts(row)
         story = await database.story(row)
         awakeables = await database.awakeables(-1, invocation=row.seq)
-        waits = await waits_of(database, row, story)
+        waits = await waits_of(database, row)
         stale = is_stale(database, [row])
     if as_json:
         entries = [

@@ -30,13 +30,13 @@ wait_option = click.option(
     type=click.FloatRange(0, 86_400),
     default=5.0,
     show_default=True,
-    callback=lambda ctx, param, value: _seconds(value),
+    callback=lambda ctx, param, value: seconds(value),
     metavar="SECONDS",
     help="How long the app may take to answer before the request is withdrawn.",
 )
 
 
-def _seconds(value: float) -> float:
+def seconds(value: float) -> float:
     if value != value:  # nan is neither inside nor outside of a range
         raise click.BadParameter("nan is not a valid number of seconds.")
     return value

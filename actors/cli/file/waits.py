@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from actors.cli.file.database import Database, moment_text
 from actors.cli.show.records import Facts
-from actors.cli.show.timeline import Line
+from actors.doctor.pending import Pending, pending
 from actors.journal.tries import Tries
 from actors.model.names import address
 from actors.storage.records import InvocationRow, Mode, Status
 
 
-async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]) -> list[Facts]:
+async def waits_of(database: Database, row: InvocationRow) -> list[Facts]:
     """[{"for", "position"?, "name"?, "id"?, "status"?, "until"?, "before"?}], in the order of the commands.
 
     "for" is "invocation", "promise", "awakeable", "sleep", "step" or "time"; "before" is how many invocations must end first.
@@ -26,34 +24,27 @@ async def waits_of(database: Database, row: InvocationRow, story: Sequence[Line]
             return [{**_invocation(database, first), "before": number}]
     if row.status >= Status.SUCCEEDED:
         return []
-    due = await database.due(row.seq)
-    answered = {line.completes for line in story if line.completes is not None and line.entry != "placed"}
-    placed = {line.completes: line.value for line in story if line.entry == "placed"}
-    tries = {position: (failed, details) for position, _, failed, details in await database.visitor.open_steps(row.seq)}
-    waits: list[Facts] = []
-    for line in story:
-        if line.position in answered:
-            continue
-        at: Facts = {"position": line.position}
-        if line.entry in ("call", "attach"):
-            seq = placed.get(line.position, line.called)
-            called = await database.visitor.invocation(seq) if isinstance(seq, int) else None
-            wait = {"for": "invocation", "name": line.name} if called is None else _invocation(database, called)
-            waits.append({**wait, **at})
-        elif line.entry == "promise":
-            waits.append({"for": "promise", "name": line.name, **at})
-        elif line.entry == "awakeable":
-            id, until = database.ids.awakeable(row.seq, line.position), due.get(line.position)
-            waits.append({"for": "awakeable", "name": line.name, "id": id, "until": until, **at})
-        elif line.entry == "sleep":
-            waits.append({"for": "sleep", "until": due.get(line.position), **at})
-        elif line.entry == "run":
-            waits.append({"for": "step", "name": line.name, **at, **_tries(*tries[line.position])})
-    return waits
+    commands = pending(await database.visitor.journal(row.seq))
+    return [{**await _facts(database, row, wait), "position": wait.position} for wait in commands]
 
 
-def _tries(failed: int | None, details: str | None) -> Facts:
-    tries = Tries.of(failed, details)
+async def _facts(database: Database, row: InvocationRow, wait: Pending) -> Facts:
+    match wait.waiting:
+        case "call" | "attach":
+            called = await database.visitor.invocation(wait.seq) if wait.seq is not None else None
+            return {"for": "invocation", "name": wait.name} if called is None else _invocation(database, called)
+        case "awakeable":
+            id, until = database.ids.awakeable(row.seq, wait.position), moment_text(wait.until_ms)
+            return {"for": "awakeable", "name": wait.name, "id": id, "until": until}
+        case "sleep":
+            return {"for": "sleep", "until": moment_text(wait.until_ms)}
+        case "step":
+            return {"for": "step", "name": wait.name, **_tries(wait.tries)}
+        case "promise":
+            return {"for": "promise", "name": wait.name}
+
+
+def _tries(tries: Tries) -> Facts:
     if not tries.failed:
         return {}
     return {

@@ -186,7 +186,7 @@ async def test_ids_of_two_files_differ() -> None:
 
 
 async def test_a_new_disk_is_what_a_store_makes_of_an_empty_file(tmp_path: Path) -> None:
-    made = SqliteStore(tmp_path / "app.db")
+    made = SqliteStore(str(tmp_path / "app.db"))
     await made.open()
     disk = Disk(secret=bytes(range(32)))
     assert (await disk.store().open()).secret == bytes(range(32))

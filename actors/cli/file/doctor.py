@@ -1,0 +1,196 @@
+"""`actors doctor`: why a key does not move, and what frees it.
+
+Exit codes: 0 everything moves, 1 something needs a person, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+import click
+
+from actors.cli.file.database import Database, moment_text, visiting
+from actors.cli.file.options import database_option, json_option, reporting, seconds
+from actors.cli.show.layout import Page, count, safe
+from actors.cli.show.records import Facts, page, print_json
+from actors.doctor.causes import Cause, Way, length
+from actors.doctor.diagnosis import Diagnosis, Doctor, name
+from actors.doctor.trouble import Examiner, Group, Trouble, names
+from actors.storage.records import InvocationRow, Status
+
+STUCK = 1
+NO_APP = "No app runs on this file. What follows is its last commit."
+
+
+@click.command()
+@click.argument("subject", required=False, metavar="[OBJECT|ID]")
+@click.option(
+    "--older",
+    type=click.FloatRange(0, 10**9),
+    default=60.0,
+    show_default=True,
+    callback=lambda ctx, param, value: seconds(value),
+    metavar="SECONDS",
+    help="Without a subject: what has lasted so long.",
+)
+@database_option
+@json_option
+@reporting
+async def doctor(subject: str | None, older: float, db: str, as_json: bool) -> int:
+    """Say why an object (Order/o1) or an invocation does not go on, and what frees it; without one, look through the file.
+
+    Each way out says what it loses; the way that loses least comes first.
+    """
+    now_ms = int(time.time() * 1000)
+    async with visiting(db) as database:
+        running = database.visitor.owned()
+        one = Doctor(database.visitor, database.ids, now_ms, running)
+        telling = _Telling(page(), database, now_ms, db)
+        async with database.visitor.at_once():
+            if subject is None:
+                trouble = await Examiner(database.visitor, one, now_ms, int(older * 1000)).trouble()
+            else:
+                found = await _diagnosed(database, one, subject)
+    if subject is None:
+        if as_json:
+            print_json({"running": running, **telling.trouble_facts(trouble)})
+        else:
+            telling.trouble(trouble, running)
+        return STUCK if any(group.cause.needs_a_person() for group in trouble.groups) else 0
+    if as_json:
+        print_json({"running": running, **telling.facts(found)})
+    else:
+        telling.diagnosis(found, running)
+    return STUCK if found.cause.needs_a_person() else 0
+
+
+async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagnosis:
+    service, slash, key = subject.partition("/")
+    if slash and service and key:
+        return await doctor.of_object(service, key)
+    if slash:
+        raise click.BadParameter(f"{subject!r} is not a valid object. Use Counter/a, or the id of an invocation.")
+    return await doctor.of_invocation(await database.find(subject))
+
+
+class _Telling:
+    """Diagnoses in a terminal, and as JSON types. The commands it shows are for the file `db`."""
+
+    def __init__(self, page: Page, database: Database, now_ms: int, db: str) -> None:
+        self._page = page
+        self._ids = database.ids
+        self._now_ms = now_ms
+        self._db = db
+
+    def diagnosis(self, found: Diagnosis, running: bool) -> None:
+        page, cause, root = self._page, found.cause, found.root
+        if not running:
+            page.text(NO_APP)
+        if root is None:
+            page.text(safe(f"{found.subject}: {cause.text}"))
+            return
+        following = [*(link.row for link in found.chain[1:]), root][: len(found.chain)]
+        for link, next_row in zip(found.chain, following, strict=True):
+            page.text(safe(f"{name(link.row)} {link.text} {name(next_row)}."))
+            page.line(f"  {self._ids.invocation(link.row.seq)}", style="dim")
+        page.text(safe(f"{name(root)} {cause.text}"), style="bold")
+        page.line(f"  {self._ids.invocation(root.seq)}", style="dim")
+        if cause.detail:
+            page.text(safe(cause.detail), indent=2)
+        if found.others:
+            page.text(f"Beside this, {count(found.others, 'other wait')} would have to end.")
+        self._behind(found)
+        self._ways(cause)
+
+    def trouble(self, found: Trouble, running: bool) -> None:
+        page = self._page
+        if not running:
+            page.text(NO_APP)
+        page.text(found.headline(), style="bold")
+        for group in found.groups:
+            page.line()
+            page.text(safe(f"{names(group)} {group.cause.text}"))
+            page.line(f"  {self._ids.invocation(group.root.seq)}", style="dim")
+            if group.cause.detail:
+                page.text(safe(group.cause.detail), indent=2)
+            said = [f"{count(group.behind, 'message')} behind"] if group.behind else []
+            if group.keys:
+                said.append(f"it holds {count(len(group.keys), 'other key')} too")
+            if said:
+                page.text(", ".join(said), indent=2)
+            self._ways(group.cause, most=1)
+        if found.cut:
+            page.line()
+            page.text("There is more than was looked at. `actors invocations list --status paused` lists all.")
+
+    def _behind(self, found: Diagnosis) -> None:
+        if found.behind and found.behind_since_ms is not None:
+            waits = length(self._now_ms - found.behind_since_ms)
+            self._page.text(f"Behind it: {count(found.behind, 'message')}, the oldest for {waits}.")
+        if found.callers:
+            more = f" and {found.more_callers:,} more" if found.more_callers else ""
+            many = found.more_callers or len(found.callers) > 1
+            self._page.text(safe(f"{', '.join(found.callers)}{more} {'wait' if many else 'waits'} for its result."))
+
+    def _ways(self, cause: Cause, most: int | None = None) -> None:
+        if not cause.ways:
+            return
+        page = self._page
+        if most is None:
+            page.line("What frees it:")
+        for way in cause.ways[:most]:
+            if way.command:
+                page.line(f"  {self._command(way)}")
+                page.text(way.effect, indent=4)
+            else:
+                page.text(safe(way.effect), indent=2)
+
+    def _command(self, way: Way) -> str:
+        file = () if self._db == "actors.db" else ("--db", self._db)
+        return shlex.join(("actors", *way.command, *file))
+
+    # --- JSON -----------------------------------------------------------------------------------------------------------------
+
+    def facts(self, found: Diagnosis) -> Facts:
+        return {
+            "subject": found.subject,
+            **self._cause(found.cause, found.root),
+            "chain": [
+                {"id": self._ids.invocation(link.row.seq), "name": name(link.row), "text": link.text}
+                for link in found.chain
+            ],
+            "other_causes": found.others,
+            "behind": found.behind,
+            "behind_since": moment_text(found.behind_since_ms),
+            "callers": list(found.callers),
+            "more_callers": found.more_callers,
+        }
+
+    def trouble_facts(self, found: Trouble) -> Facts:
+        return {
+            "headline": found.headline(),
+            "cut": found.cut,
+            "causes": [self._group(group) for group in found.groups],
+        }
+
+    def _group(self, group: Group) -> Facts:
+        return {
+            **self._cause(group.cause, group.root),
+            "alike": group.alike,
+            "behind": group.behind,
+            "other_keys": sorted(group.keys),
+        }
+
+    def _cause(self, cause: Cause, root: InvocationRow | None) -> Facts:
+        return {
+            "cause": cause.code,
+            "needs_a_person": cause.needs_a_person(),
+            "text": cause.text,
+            "detail": cause.detail,
+            "since": moment_text(cause.since_ms),
+            "id": self._ids.invocation(root.seq) if root is not None else None,
+            "name": name(root) if root is not None else None,
+            "status": Status.NAMES[root.status] if root is not None else None,
+            "ways": [{"command": list(way.command), "effect": way.effect} for way in cause.ways],
+        }

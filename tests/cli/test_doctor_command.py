@@ -1,0 +1,178 @@
+"""`actors doctor`: an object, an invocation, a whole file; beside an app and without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from actors import App, Context, RetryPolicy, VirtualObject, handler
+from actors.cli.commands import cli
+from actors.cli.file.doctor import NO_APP
+from actors.doctor import trouble
+
+
+def fails() -> None:
+    raise ConnectionError("upstream refused")
+
+
+class Order(VirtualObject):
+    @handler
+    async def approve(self, ctx: Context) -> str:
+        return await ctx.awakeable(str)
+
+    @handler
+    async def add(self) -> int:
+        return 1
+
+    @handler
+    async def ask(self, ctx: Context, key: str) -> str:
+        return await ctx.object(Order, key).approve()
+
+    @handler(retry=RetryPolicy(max_attempts=1))
+    async def charge(self, ctx: Context) -> None:
+        await ctx.run(fails)
+
+
+def doctor(path: Path, *words: str) -> Result:
+    return CliRunner().invoke(
+        cli, ["doctor", *words, "--db", str(path)], catch_exceptions=False, env={"COLUMNS": "100"}
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file whose app has ended: three orders wait for one awakeable, another has failed for good."""
+    path = tmp_path / "app.db"
+
+    async def use() -> None:
+        paused = asyncio.Event()
+        async with App(Order, storage=f"sqlite:///{path}", on_paused=lambda info: paused.set()) as app:
+            await app.object(Order, "a").approve.send()
+            await app.object(Order, "b").ask.send("a")
+            await app.object(Order, "b").add.send()
+            await app.object(Order, "c").charge.send()
+            await paused.wait()
+
+    asyncio.run(use())
+    return path
+
+
+pytestmark = pytest.mark.may_log("is paused")
+
+
+def test_an_object_is_explained_with_the_ways_out(path: Path) -> None:
+    result = doctor(path, "Order/b")
+    assert result.exit_code == 1
+    lines = [re.sub(r"(inv|prom)_1[\w-]+", r"\1_1…", line) for line in result.output.splitlines()]
+    assert lines[:6] == [
+        NO_APP,
+        "Order/b/ask waits for its call of Order/a/approve.",
+        "  inv_1…",
+        "Order/a/approve waits in the mailbox of Order/a, behind Order/a/approve.",
+        "  inv_1…",
+        lines[5],
+    ]
+    assert lines[5].startswith("Order/a/approve waits for an awakeable (str) since ")
+    assert "Behind it: 1 message, the oldest for 0 s." in lines and "What frees it:" in lines
+
+
+def test_a_way_out_that_is_shown_can_be_typed(path: Path) -> None:
+    shown = next(line for line in doctor(path, "Order/a").output.splitlines() if "awakeables resolve" in line)
+    words = [word if word != "VALUE" else "yes" for word in shlex.split(shown)[1:]]
+
+    async def serve() -> Result:
+        async with App(Order, storage=f"sqlite:///{path}") as app:
+            result = await asyncio.to_thread(CliRunner().invoke, cli, [*words, "--text"])
+            assert words[2] not in {one.id for one in await app.awakeables()}
+            return result
+
+    assert asyncio.run(serve()).output == f"{words[2]} resolved\n"
+
+
+def test_the_paused_are_told_with_error_and_id(path: Path) -> None:
+    id = json.loads(doctor(path, "Order/c", "--json").output)["id"]
+    for subject in ("Order/c", id):
+        output = doctor(path, subject).output
+        assert "Order/c/charge is paused: its attempt has failed, the first" in output
+        assert "  ConnectionError: upstream refused\n" in output
+        assert f"  actors invocations resume {id} --db {path}\n" in output
+
+
+def test_the_whole_file_is_told_by_causes(path: Path) -> None:
+    result = doctor(path, "--older", "0")
+    assert result.exit_code == 1
+    assert "2 causes need a person; 2 messages wait behind them." in result.output
+    assert result.output.index("Order/a/approve waits") < result.output.index("Order/c/charge is paused")
+    facts = json.loads(doctor(path, "--older", "0", "--json").output)
+    assert [cause["cause"] for cause in facts["causes"]] == ["awakeable", "retries_used_up"]
+    assert facts["causes"][0]["other_keys"] == ["Order/b"] and facts["running"] is False and facts["cut"] is False
+
+
+def test_what_has_not_lasted_a_minute_is_no_trouble(path: Path) -> None:
+    result = doctor(path)
+    assert (result.exit_code, result.output) == (0, f"{NO_APP}\nAll keys move.\n")
+
+
+def test_a_free_object_ends_with_0(path: Path) -> None:
+    result = doctor(path, "Order/none")
+    assert result.exit_code == 0 and result.output == f"{NO_APP}\nOrder/none: No invocation is open.\n"
+
+
+def test_a_file_is_read_while_its_app_runs(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+
+    async def use() -> Result:
+        async with App(Order, storage=f"sqlite:///{path}") as app:
+            await app.object(Order, "b").ask.send("a")  # in one batch with what it waits for
+            assert await app.awakeables()
+            return await asyncio.to_thread(doctor, path, "Order/a", "--json")
+
+    facts = json.loads(asyncio.run(use()).output)
+    assert facts["running"] is True and facts["cause"] == "awakeable" and facts["needs_a_person"] is True
+    assert facts["ways"][0]["command"][:2] == ["awakeables", "resolve"]
+
+
+def test_what_was_not_looked_at_is_said(path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(trouble, "AWAKEABLES", 1)
+    assert "There is more than was looked at." in doctor(path, "--older", "0").output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["Order/"], 2, "'Order/' is not a valid object"),
+        (["/a"], 2, "'/a' is not a valid object"),
+        (["nonsense"], 1, "is not an invocation id"),
+        (["inv_1AAAAAAAAAAAAAhJRwVC5MNc3r-k"], 1, "id"),
+        (["--older", "-1"], 2, "-1.0 is not in the range"),
+        (["--older", "nan"], 2, "nan"),
+        (["a/b", "c/d"], 2, "unexpected extra argument"),
+    ],
+)
+def test_bad_input_is_refused(path: Path, words: list[str], code: int, said: str) -> None:
+    result = doctor(path, *words)
+    assert result.exit_code == code and said in result.output
+
+
+def test_a_missing_file_is_one_line_on_stderr(tmp_path: Path) -> None:
+    result = doctor(tmp_path / "none.db", "Order/a")
+    assert result.exit_code == 1 and result.output.startswith("Error: ") and result.output.count("\n") == 1
+
+
+def test_control_characters_of_a_key_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+
+    async def use() -> None:
+        async with App(Order, storage=f"sqlite:///{path}") as app:
+            await app.object(Order, "\x1b[31m\nx").approve.send()
+
+    asyncio.run(use())
+    output = doctor(path, "--older", "0").output
+    assert "\x1b" not in output and "Order/\\x1b[31m\\nx/approve" in output
