@@ -24,9 +24,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 BIN := $(VENV)/bin
 # One stamp for each extra and interpreter version: it is renewed when what it was made from changes.
 INSTALLED := $(VENV)/.installed-$(VERSION)
+# Tests that run type checkers: they belong to `make types`.
+CHECKED := tests/typing tests/docs/test_types.py
 TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo flights test test-quick lint style types mypy pyright layers bench docs format clean
+.PHONY: help demo flights test test-quick lint style types mypy pyright checked layers bench docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,7 +40,7 @@ flights: $(INSTALLED)-examples
 	$(BIN)/python -m examples.flights $(ARGS)
 
 test: $(INSTALLED)-dev
-	$(TEST) $(ARGS)
+	$(TEST) $(if $(filter $(addsuffix %,$(CHECKED)),$(ARGS)),,$(addprefix --ignore=,$(CHECKED))) $(ARGS)
 
 # What a second interpreter has to prove: everything but the long runs, the files and the tools, which are the same on each.
 test-quick: $(INSTALLED)-tests
@@ -55,13 +57,16 @@ style: $(INSTALLED)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -q tests/packaging/test_language.py
 
-types: mypy pyright
+types: mypy pyright checked
 
 mypy: $(INSTALLED)-dev
 	$(BIN)/mypy
 
 pyright: $(INSTALLED)-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+checked: $(INSTALLED)-dev
+	$(BIN)/python -m pytest -q $(CHECKED)
 
 layers: $(INSTALLED)-dev
 	$(BIN)/lint-imports --no-cache

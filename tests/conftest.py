@@ -16,7 +16,7 @@ __all__ = ["expect_log"]
 LONG_S = 140  # tests that may take so long are begun first
 
 os.environ.setdefault(
-    "SIMULATIONS", "40"
+    "SIMULATIONS", "25"
 )  # how far random programs are explored; CONTRIBUTING.md says when to look further
 
 # A run in the background of a shell ignores it, and so would all processes that tests start in order to interrupt them.

@@ -24,6 +24,11 @@ class SimulatedCrash(StorageError):
     error = "simulated_crash"
 
 
+def _without_log(image: bytes) -> bytes:
+    """The image of a file with a write-ahead log, which memory cannot have: section 1.3.3 of SQLite's file format document."""
+    return image[:18] + b"\x01\x01" + image[20:]
+
+
 @functools.cache
 def _new() -> bytes:
     """The image of a new database: to make its schema costs more than everything else of a start."""
@@ -52,12 +57,12 @@ class InlineConnection:
 class Disk:
     """Real SQLite in memory. Each `store()` stands for one process; a new store ends the previous process.
 
-    It begins as a new database, with this `secret` of 32 bytes or a random one, or as a copy of the disk with this `image`.
+    It begins as a new database, with this `secret` of 32 bytes or a random one, or as a copy of the disk, or file, with this `image`.
     """
 
     def __init__(self, image: bytes | None = None, secret: bytes | None = None) -> None:
         self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
-        self.connection.deserialize(_new() if image is None else image)
+        self.connection.deserialize(_new() if image is None else _without_log(image))
         if image is None:
             new_secret = secret or secrets.token_bytes(32)
             self.connection.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (new_secret,))

@@ -1,6 +1,6 @@
 """kill -9, again and again, on a real process; a checker outside of it compares the diary with the database.
 
-`KILLS=2000 pytest tests/crash` makes it a long run; the default is 200 kills in all, over four databases.
+`KILLS=2000 pytest tests/crash` makes it a long run; the default is 48 kills in all, over four databases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = 4
 LIFELINE, _held = os.pipe()  # a child ends when this process does, however that ends
-KILLS = int(os.environ.get("KILLS", "100")) // SERIES
+KILLS = int(os.environ.get("KILLS", "48")) // SERIES
 
 
 def _start(folder: Path, incarnation: int, mode: str) -> subprocess.Popen[bytes]:

@@ -1,6 +1,6 @@
 """kill -9, again and again, on `actors serve` while clients call it; what they were told is compared with the database.
 
-`HTTP_KILLS=200 pytest tests/crash/test_kill_served.py` makes it a long run; the default is 32 kills in all, over two
+`HTTP_KILLS=200 pytest tests/crash/test_kill_served.py` makes it a long run; the default is 16 kills in all, over two
 databases.
 """
 
@@ -22,7 +22,7 @@ import pytest
 from tests.serving.server import Connection, connected, serving
 
 SERIES = 2
-KILLS = int(os.environ.get("HTTP_KILLS", "32")) // SERIES
+KILLS = int(os.environ.get("HTTP_KILLS", "16")) // SERIES
 CLIENTS = 9
 
 

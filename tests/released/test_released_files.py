@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import lzma
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +24,7 @@ from actors.journal.entries import Kind
 from actors.model.virtual_object import Served
 from actors.storage import Flag, Mode, SqliteStore, Status
 from actors.storage.sqlite.backup import backup, restore
-from actors.testing import ManualClock
+from actors.testing import Disk, ManualClock
 from tests.released import objects
 from tests.released.objects import (
     ANSWERS,
@@ -76,8 +77,10 @@ def file(tmp_path: Path) -> Path:
 async def released(file: Path, *classes: type[Served], **options: Any) -> AsyncIterator[World]:
     """The current code on a copy of the file, at the time at which the release was stopped."""
     world = World(*(classes or CLASSES), **options)
-    with shell(file) as connection:
-        connection.backup(world.disk.connection)
+    world.disk.close()
+    with shell(file) as connection, contextlib.closing(sqlite3.connect(":memory:")) as copy:
+        connection.backup(copy)
+        world.disk = Disk(copy.serialize())
     world.clock.move_to(RECORDED["stopped_ms"])
     async with world:
         await world.settle(5)
