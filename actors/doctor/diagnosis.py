@@ -65,6 +65,10 @@ class Diagnosis:
     callers: tuple[str, ...] = ()
     more_callers: int = 0
 
+    def needs_a_person(self) -> bool:
+        """Whether it does not go on until a person acts."""
+        return self.cause.needs_a_person()
+
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:

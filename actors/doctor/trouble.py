@@ -49,6 +49,10 @@ class Trouble:
     groups: tuple[Group, ...]
     cut: bool
 
+    def needs_a_person(self) -> bool:
+        """Whether one of the causes does."""
+        return any(group.cause.needs_a_person() for group in self.groups)
+
     def headline(self) -> str:
         """One sentence."""
         persons = [group for group in self.groups if group.cause.needs_a_person()]

@@ -47,22 +47,18 @@ async def doctor(subject: str | None, older: float, db: str, as_json: bool) -> i
         running = database.visitor.owned()
         one = Doctor(database.visitor, database.ids, now_ms, running)
         telling = _Telling(page(), database, now_ms, db)
+        found: Diagnosis | Trouble | None = None
         async with database.visitor.at_once():
             if subject is None:
-                trouble = await Examiner(database.visitor, one, now_ms, int(older * 1000)).trouble()
+                found = await Examiner(database.visitor, one, now_ms, int(older * 1000)).trouble()
             else:
                 found = await _diagnosed(database, one, subject)
-    if subject is None:
-        if as_json:
-            print_json({"running": running, **telling.trouble_facts(trouble)})
-        else:
-            telling.trouble(trouble, running)
-        return STUCK if any(group.cause.needs_a_person() for group in trouble.groups) else 0
+    assert found is not None
     if as_json:
         print_json({"running": running, **telling.facts(found)})
     else:
-        telling.diagnosis(found, running)
-    return STUCK if found.cause.needs_a_person() else 0
+        telling.tell(found, running)
+    return STUCK if found.needs_a_person() else 0
 
 
 async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagnosis:
@@ -83,10 +79,16 @@ class _Telling:
         self._now_ms = now_ms
         self._db = db
 
-    def diagnosis(self, found: Diagnosis, running: bool) -> None:
-        page, cause, root = self._page, found.cause, found.root
+    def tell(self, found: Diagnosis | Trouble, running: bool) -> None:
         if not running:
-            page.text(NO_APP)
+            self._page.text(NO_APP)
+        if isinstance(found, Trouble):
+            self._trouble(found)
+        else:
+            self._diagnosis(found)
+
+    def _diagnosis(self, found: Diagnosis) -> None:
+        page, cause, root = self._page, found.cause, found.root
         if root is None:
             page.text(safe(f"{found.subject}: {cause.text}"))
             return
@@ -103,10 +105,8 @@ class _Telling:
         self._behind(found)
         self._ways(cause)
 
-    def trouble(self, found: Trouble, running: bool) -> None:
+    def _trouble(self, found: Trouble) -> None:
         page = self._page
-        if not running:
-            page.text(NO_APP)
         page.text(found.headline(), style="bold")
         for group in found.groups:
             page.line()
@@ -152,7 +152,10 @@ class _Telling:
 
     # --- JSON -----------------------------------------------------------------------------------------------------------------
 
-    def facts(self, found: Diagnosis) -> Facts:
+    def facts(self, found: Diagnosis | Trouble) -> Facts:
+        if isinstance(found, Trouble):
+            causes = [self._group(group) for group in found.groups]
+            return {"headline": found.headline(), "cut": found.cut, "causes": causes}
         return {
             "subject": found.subject,
             **self._cause(found.cause, found.root),
@@ -165,13 +168,6 @@ class _Telling:
             "behind_since": moment_text(found.behind_since_ms),
             "callers": list(found.callers),
             "more_callers": found.more_callers,
-        }
-
-    def trouble_facts(self, found: Trouble) -> Facts:
-        return {
-            "headline": found.headline(),
-            "cut": found.cut,
-            "causes": [self._group(group) for group in found.groups],
         }
 
     def _group(self, group: Group) -> Facts:
