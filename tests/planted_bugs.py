@@ -2952,7 +2952,7 @@ def _failing(copy: Path, tests: list[str], alone: bool = False) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=900 if alone else 3600,
     )
     names = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.M)
     if run.returncode not in (0, 1) and not names:
