@@ -42,6 +42,34 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a client repeats a send without a key, which is then done twice",
+        "transport/client/client.py",
+        "            again = ask.repeatable\n            if self._http is not http:",
+        "            again = True\n            if self._http is not http:",
+        test="tests/worlds/test_http_explorations.py",
+    ),
+    Bug(
+        "a call over HTTP forgets its idempotency key",
+        "transport/http/ingress.py",
+        "target, asked.key, args, kwargs, request.passed_on, request.idempotency_key, request.set_accepted",
+        "target, asked.key, args, kwargs, request.passed_on, None, request.set_accepted",
+        test="tests/worlds/test_http_explorations.py",
+    ),
+    Bug(
+        "an answer over HTTP is another value than the one that is stored",
+        "actors/testing/http_callers.py",
+        "        self._clients.answered(receipt, seq(), value)\n        return value",
+        "        self._clients.answered(receipt, seq(), 2 if value == 1 else value)\n        return value",
+        test="tests/worlds/test_http_explorations.py",
+    ),
+    Bug(
+        "an answer of 500 passes for a refusal",
+        "actors/testing/http_callers.py",
+        "            self._unexpected.append(",
+        "            str(",
+        test="tests/worlds/test_http_explorations.py",
+    ),
+    Bug(
         "the next message of a mailbox does not begin, and the doctor calls that its beginning",
         "actors/engine/progress.py",
         "            if following.status != _PAUSED:\n                self.start(following)",

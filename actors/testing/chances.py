@@ -12,7 +12,7 @@ from actors.testing.choices import Choices
 from actors.testing.faults import Faults
 from actors.testing.step_faults import When
 
-NO_FAULTS = Faults(crash=0, step=0, delay=0, memory=0, prompt=0)
+NO_FAULTS = Faults(crash=0, step=0, delay=0, memory=0, prompt=0, connection=0)
 
 # What leaves memory: what usually does; handlers that wait; objects; both. Values for Limits.
 MEMORY: tuple[dict[str, Any], ...] = (
@@ -78,6 +78,15 @@ class Chances:
         """Whether the next execution of a step fails, before its effect or after it."""
         outcome = self._choose(f"step {name} fails (1 before its effect, 2 after)", 3, self._faults.step)
         return "before" if outcome == 1 else "after" if outcome == 2 else None
+
+    def connection_breaks(self, name: str) -> int:
+        """Whether the connection of a request breaks: 1 before it arrives, 2 before its answer does, 3 while it is served."""
+        breaks = "its connection breaks (1 before the request, 2 before the answer, 3 meanwhile)"
+        return self._choose(f"{name}: {breaks}", 4, self._faults.connection)
+
+    def connection_lasts_s(self) -> float:
+        """How long a connection lasts that breaks meanwhile."""
+        return self._ms("connection lasts ms", 8)
 
     def memory(self, process: int) -> dict[str, Any]:
         """The limits of memory of a process, an element of `MEMORY`."""

@@ -1,16 +1,19 @@
 """All who stand outside of the app: callers with random requests, people who complete awakeables, an operator who cancels.
 
+They reach it by a way in: references that outlive its processes, or HTTP.
+
 Promise: each request, answer and cancellation is a choice of the run, with a name. With the usual choices there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from actors.errors import ActorsError
+from actors.model.bound_handler import BoundHandler
 from actors.model.definitions import HandlerDefinition
 from actors.model.names import address
 from actors.serde import codec_named
@@ -43,11 +46,49 @@ class Target:
     rows: tuple[tuple[Any, ...], ...] | None = None
 
 
-class Crowd:
-    """Visits a world that serves the classes of `targets`. Values of awakeables are made with `texts`."""
+class WayIn(Protocol):
+    """How callers, people and operators reach the app."""
 
-    def __init__(self, world: World, targets: Sequence[Target], cancels: bool, texts: Sequence[str]) -> None:
+    def handler(self, target: HandlerDefinition, key: str) -> BoundHandler[..., Any]: ...
+    async def resolve(self, id: str, value: Any) -> None: ...
+    async def reject(self, id: str, reason: str) -> None: ...
+    async def cancel(self, id: str) -> None: ...
+    def findings(self) -> Iterable[str]:
+        """A line for each finding of its own, at the end."""
+        ...
+
+
+class InProcess:
+    """The way in of a test: references of the world, which outlive its processes."""
+
+    def __init__(self, world: World) -> None:
         self._world = world
+        self._ask = world.machine.ask
+
+    def handler(self, target: HandlerDefinition, key: str) -> BoundHandler[..., Any]:
+        return self._world.handler(target.service.name, key, target.name)
+
+    async def resolve(self, id: str, value: Any) -> None:
+        await self._ask(lambda app: app.resolve_awakeable(id, value))
+
+    async def reject(self, id: str, reason: str) -> None:
+        await self._ask(lambda app: app.reject_awakeable(id, reason))
+
+    async def cancel(self, id: str) -> None:
+        await self._ask(lambda app: app.cancel(id))
+
+    def findings(self) -> Iterable[str]:
+        return ()
+
+
+class Crowd:
+    """Visits a world that serves the classes of `targets`, by `way_in`. Values of awakeables are made with `texts`."""
+
+    def __init__(
+        self, world: World, targets: Sequence[Target], cancels: bool, texts: Sequence[str], way_in: WayIn | None = None
+    ) -> None:
+        self._world = world
+        self._way_in = way_in if way_in is not None else InProcess(world)
         self._machine = world.machine
         self._choose = world.choices.choose
         self._targets = targets
@@ -95,7 +136,7 @@ class Crowd:
                 for parameter, column in zip(handler.names, target.columns, strict=True)
             )
         how = self._choose(f"{slot} how", len(HOW), 0.5)
-        bound = self._world.handler(service.name, key, handler.name)
+        bound = self._way_in.handler(handler, key)
         if how == _DELAYED:
             bound = bound.options(delay=self._one_of(f"{slot} delay", DELAYS_S))
         elif how == _KEYED and not handler.once:  # a workflow runs once for each key anyway
@@ -129,7 +170,7 @@ class Crowd:
         if len(rows) == which:
             seq, *parts = rows[-1]
             self._machine.story.tell(name, "cancels", address(*parts))
-            await self._quietly(self._machine.ask(lambda app: app.cancel(self._machine.ids.invocation(seq))))
+            await self._quietly(self._way_in.cancel(self._machine.ids.invocation(seq)))
 
     # --- people -------------------------------------------------------------------------------------------------------------
 
@@ -163,10 +204,10 @@ class Crowd:
         id = self._machine.ids.awakeable(seq, position)
         if which < len(values):
             self._machine.story.tell("people", f"complete {name}:", repr(values[which]))
-            await self._quietly(self._machine.ask(lambda app: app.resolve_awakeable(id, values[which])))
+            await self._quietly(self._way_in.resolve(id, values[which]))
         else:
             self._machine.story.tell("people", f"reject {name}")
-            await self._quietly(self._machine.ask(lambda app: app.reject_awakeable(id, "no")))
+            await self._quietly(self._way_in.reject(id, "no"))
 
     def _values(self, type_name: str) -> list[Any]:
         codec = codec_named(type_name)
@@ -189,7 +230,7 @@ class Crowd:
             if jumps == JUMPS or not await self._jump():
                 break
             jumps += 1
-        if lines := list(restless(self._machine)):
+        if lines := [*restless(self._machine), *self._way_in.findings()]:
             raise WorldFailed("\n".join(lines))
 
     async def _resume(self) -> bool:

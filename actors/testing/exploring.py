@@ -6,6 +6,7 @@ Promise: no test is written, and what fails is a run of a simulation: run again,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from actors.model.names import checked_key
 from actors.model.virtual_object import Served
 from actors.testing.checked import whole
 from actors.testing.choices import parsed
-from actors.testing.crowd import Crowd, Target
+from actors.testing.crowd import Crowd, Target, WayIn
 from actors.testing.faults import Faults
 from actors.testing.runs import Body, planned
 from actors.testing.samples import CannotMake, samples
@@ -46,6 +47,7 @@ def explore(
     arguments: Arguments | None = None,
     replace: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
+    http: bool = False,
     faults: Faults | None = None,
     also: Sequence[str] = (),
 ) -> Callable[[World], Awaitable[None]]:
@@ -55,11 +57,14 @@ def explore(
     sends, delayed sends, some under idempotency keys. Objects have the `keys`. Arguments are made from the annotations; `arguments` gives
     those of a handler instead, as tuples: `{Stock.take: [(1,), (2,)]}`. Awakeables are completed with values of their types, or rejected,
     and unless `cancels=False` invocations are cancelled now and then. What else goes wrong `faults` says, as in `simulate`. Steps run as
-    they are; `replace` gives functions to call in their place.
+    they are; `replace` gives functions to call in their place. With `http=True` all of them use HTTP, by the client of this package:
+    connections break, requests without an idempotency key are then lost or done once, and others are repeated.
 
     What a run must not leave behind: an invocation that is paused or does not go on, and all that the witnesses of a world see. A failing
     run is shrunk. `also` are further runs, by their texts. Raises BadArguments if a value cannot be made, or an option is not valid.
     """
+    if not isinstance(http, bool):
+        raise BadArguments(f"explore(http={http!r}) requires True or False.")
     for name, option, least in (("runs", runs, 1), ("seed", seed, 0)):
         whole(f"explore({name}=...)", option, least)
     if faults is not None and not isinstance(faults, Faults):
@@ -67,7 +72,7 @@ def explore(
     for text in also:
         parsed(text)  # raises
     fakes = dict(replace or {})
-    body = exploration(classes, keys, arguments or {}, fakes, cancels)
+    body = exploration(classes, keys, arguments or {}, fakes, cancels, http)
     plan = Exploration(runs, seed, faults or Faults(), tuple(also))
     return planned(plan)(body)
 
@@ -78,18 +83,30 @@ def exploration(
     arguments: Arguments | None = None,
     fakes: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
+    http: bool = False,
 ) -> Body:
-    """The test itself. Raises BadArguments or DefinitionError."""
+    """The test itself. Raises BadArguments or DefinitionError, and ModuleNotFoundError if `http` requires what is not installed."""
     targets = _Targets(classes, _checked_keys(keys), arguments or {}).all()
+    way_in = _over_http() if http else None
 
     async def explored(world: World) -> None:
         world.unchecked("steps")  # a random run need not come to each step
         for step, fake in (fakes or {}).items():
             world.replace(step, fake)
         await world.serve(*classes)
-        await Crowd(world, targets, cancels, keys).visit()
+        if way_in is None:
+            await Crowd(world, targets, cancels, keys).visit()
+            return
+        async with way_in(world) as callers:
+            await Crowd(world, targets, cancels, keys, callers).visit()
 
     return explored
+
+
+def _over_http() -> Callable[[World], AbstractAsyncContextManager[WayIn]]:
+    from actors.testing.http_callers import over_http  # needs httpx, which only this way in does
+
+    return over_http
 
 
 def _checked_keys(keys: Sequence[str]) -> tuple[str, ...]:

@@ -247,9 +247,13 @@ class Machine:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the log of the runtime: it logs each failed attempt, and what a closed process leaves undone."""
-    before = log.disabled
-    log.disabled = True
+    below = [one for name, one in log.manager.loggerDict.items() if name.startswith(f"{log.name}.")]
+    loggers = [log, *(one for one in below if isinstance(one, logging.Logger))]
+    before = [one.disabled for one in loggers]
+    for one in loggers:
+        one.disabled = True
     try:
         yield
     finally:
-        log.disabled = before
+        for one, disabled in zip(loggers, before, strict=True):
+            one.disabled = disabled
