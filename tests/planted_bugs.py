@@ -380,7 +380,7 @@ BUGS = [
     Bug(
         "an exploration ends although an invocation will never go on",
         "actors/testing/crowd.py",
-        "        if lines := list(restless(self._machine)):",
+        "        if lines := [*restless(self._machine), *self._way_in.findings()]:",
         "        if lines := []:",
         test="tests/worlds/test_explorations.py::test_an_invocation_that_waits_for_nothing_durable_is_found",
     ),
@@ -976,8 +976,8 @@ BUGS = [
         "a reader that is stopped takes the state of the holder of its object with it",
         "actors/attempt/ending.py",
         "        if not self.invocation.shared:  # a reader has",
-        "        if self.snapshot is None:  # a reader has",
-        test="tests/integration/test_memory_pressure.py::test_a_reader_that_is_stopped_while_it_is_out_of_memory_leaves_the_holder_of_its_object_alone",
+        "        if True:  # a reader has",
+        test="tests/integration/test_memory_pressure.py",
     ),
     Bug(
         "a request overtakes the one before it on its connection",
@@ -2972,16 +2972,19 @@ def _failing(copy: Path, tests: list[str], alone: bool = False) -> list[str]:
     parallel = () if alone else ("-n", "auto", "--dist", "worksteal")
     options = ("-q", "-p", "no:cacheprovider", "--timeout=120", "--maxfail=1", "-rfE", "--tb=no")
     sound = "--ignore=tests/packaging/test_planted_bugs.py"  # which looks for the code without a bug
-    run = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", *tests, *parallel, *options, sound],
-        cwd=copy,
-        env={"SIMULATIONS": "100", **os.environ, "PYTHONPATH": str(copy)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900 if alone else 3600,
-    )
+    try:
+        run = subprocess.run(
+            [sys.executable, "-P", "-m", "pytest", *tests, *parallel, *options, sound],
+            cwd=copy,
+            env={"SIMULATIONS": "100", **os.environ, "PYTHONPATH": str(copy)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900 if alone else 3600,
+        )
+    except subprocess.TimeoutExpired:
+        return ["(the run did not end)"]
     names = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.M)
     if run.returncode not in (0, 1) and not names:
         return [f"(the run ended with {run.returncode})"]

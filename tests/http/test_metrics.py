@@ -101,6 +101,10 @@ class Flow(VirtualObject):
     @handler
     async def nothing(self) -> None: ...
 
+    @handler
+    async def wait_twice(self, ctx: Context) -> str:
+        return await ctx.awakeable(str) + await ctx.awakeable(str)
+
 
 class Free(Service):
     @handler
@@ -110,6 +114,16 @@ class Free(Service):
 
 def gauge(found: dict[tuple[str, ...], float], name: str, *labels: str) -> float:
     return found["actors_" + name, *labels]
+
+
+async def test_a_completed_awakeable_is_not_open_although_its_handler_is() -> None:
+    async with World(Flow) as world:
+        await world.app.object(Flow, "a").wait_twice.send()
+        await world.settle()
+        (first,) = await world.app.awakeables()
+        await world.app.resolve_awakeable(first.id, "x")
+        await world.settle()
+        assert len(await world.app.awakeables()) == gauge(await scraped(world.app), "open_awakeables", "Flow") == 1
 
 
 @pytest.mark.expects_log("is paused. It is tried again")
