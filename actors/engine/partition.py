@@ -63,7 +63,7 @@ from actors.tasks.factory import TaskFactory, see_tasks
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The classes of the parts that a simulation watches, or paces otherwise, by subclasses: how many attempts make a turn, the
-    attempts that run the code of handlers, and the parts through which waits between invocations come and go.
+    attempts that run the code of handlers, what executes steps, and the parts through which waits between invocations come and go.
     """
 
     eviction: type[Eviction] = Eviction
@@ -73,6 +73,7 @@ class Parts:
     deadlocks: type[Deadlocks] = Deadlocks
     turns: type[Turns] = Turns
     attempt: type[Attempt] = Attempt
+    steps: type[Steps] = Steps
 
 
 PARTS = Parts()
@@ -136,7 +137,7 @@ class Partition:
         )
         failures = self.failures = Failures(env, residents, ledger, committer, eviction, progress)
         threads = self.step_threads = StepThreads(executor, clock)
-        steps = self.steps = Steps(env, loop, ledger, background, committer, progress, failures, threads)
+        steps = self.steps = parts.steps(env, loop, ledger, background, committer, progress, failures, threads)
 
         deadlocks = self.deadlocks = parts.deadlocks(residents, progress, pins)
         attachments = self.attachments = Attachments(store, ledger, background, committer, pins, progress, deadlocks)

@@ -37,6 +37,10 @@ class Chances:
         self.under_way = self.answers = 0
         self.downtime_s = downtime_s
 
+    def renew(self, choices: Choices) -> None:
+        """From now on these are the choices."""
+        self._choices = choices
+
     def _choose(self, name: str, outcomes: int, odds: float) -> int:
         return self._choices.choose(name, outcomes, odds) if not self.calm else 0
 

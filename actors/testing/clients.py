@@ -28,10 +28,12 @@ from actors.model.definitions import HandlerDefinition
 from actors.model.names import address
 from actors.model.options import Options
 from actors.serde.failures import failure_text
-from actors.storage.records import RUN, InvocationRow, Mode, Status
+from actors.storage.records import RUN, Batch, InvocationRow, Mode, Status
 
 # What refuses a request, and is not the outcome of an invocation.
 _REFUSALS = (IdempotencyMismatch, MailboxFull, Overloaded, UnknownInvocation)
+
+_STATUS = InvocationRow._fields.index("status")  # also of a PlainRow
 
 Query = Callable[..., list[tuple[Any, ...]]]
 
@@ -65,12 +67,16 @@ class Receipt:
 
 
 class Clients:
-    """Takes down requests and answers; `findings` compares them with the disk, at the end."""
+    """Takes down requests and answers; `findings` compares them with the disk, at the end.
+
+    `receipts` are those of all requests; `ended` is when the outcome of an invocation became durable, by its number.
+    """
 
     def __init__(self, query: Query) -> None:
         self._query = query
         self._moments = itertools.count(1)
-        self._receipts: list[Receipt] = []
+        self.receipts: list[Receipt] = []
+        self.ended: dict[int, int] = {}
 
     def calls(
         self, target: HandlerDefinition, key: str, options: Options, args: Any = (), kwargs: Any = None
@@ -82,7 +88,7 @@ class Clients:
         receipt = Receipt("the test" if name.startswith("Task-") else name, target, key, keyed, next(self._moments))
         if target.shared and not options.headers:
             receipt.args, _ = target.encode(args, kwargs or {})
-        self._receipts.append(receipt)
+        self.receipts.append(receipt)
         return receipt
 
     def accepted(self, receipt: Receipt, seq: int, delayed: bool) -> None:
@@ -108,13 +114,22 @@ class Clients:
         except SerializationError:
             receipt.outcome = None  # of a class that has another type now
 
+    def committed(self, batch: Batch) -> None:
+        """A batch is durable."""
+        moment = next(self._moments)
+        for row in (*batch.plain, *batch.invocations):
+            if row[_STATUS] >= Status.SUCCEEDED:
+                self.ended.setdefault(row[0], moment)
+        for row in batch.ended:
+            self.ended.setdefault(row[0], moment)
+
     def findings(self, complete: bool) -> Iterator[str]:
         """One line for each answer that is not stored, and for each two requests in the wrong order. `complete`: none was forgotten."""
         placed: dict[tuple[str, str], list[tuple[Receipt, int]]] = defaultdict(list)
-        for receipt in self._receipts:
+        for receipt in self.receipts:
             if receipt.known_at() is None:
                 continue
-            row = self._row(receipt)
+            row = self.row_of(receipt)
             if row is None:
                 if complete and self._is_lost(receipt):
                     yield f"{receipt.caller} received: {receipt.name} {_said(receipt.outcome)}. Nothing of it is stored."
@@ -133,18 +148,19 @@ class Clients:
         """The readers of which nothing is stored, by their objects, with what bounds them in the mailbox."""
         found: dict[tuple[str, str], list[Receipt]] = defaultdict(list)
         writers: dict[tuple[str, str], list[tuple[Receipt, int]]] = defaultdict(list)
-        for receipt in self._receipts:
+        for receipt in self.receipts:
             address = receipt.target.service.name, receipt.key
             if receipt.seq is None or receipt.keyed is not None:
                 continue
             if receipt.target.mode == Mode.EXCLUSIVE:
-                if (row := self._row(receipt)) is not None and row.status != Status.SCHEDULED:
+                if (row := self.row_of(receipt)) is not None and row.status != Status.SCHEDULED:
                     writers[address].append((receipt, row.position))
-            elif _is_answered_reader(receipt) and self._row(receipt) is None:
+            elif _is_answered_reader(receipt) and self.row_of(receipt) is None:
                 found[address].append(receipt)
         return {address: _bounded(readers, writers[address]) for address, readers in found.items()}
 
-    def _row(self, receipt: Receipt) -> InvocationRow | None:
+    def row_of(self, receipt: Receipt) -> InvocationRow | None:
+        """What is stored of a request."""
         columns = ", ".join(InvocationRow._fields)
         if receipt.keyed is None:
             rows = self._query(f"SELECT {columns} FROM invocation WHERE seq = ?", receipt.seq)

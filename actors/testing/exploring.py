@@ -15,13 +15,16 @@ from actors.model.definitions import HandlerDefinition, definition_of
 from actors.model.handlers import Handler
 from actors.model.names import checked_key
 from actors.model.virtual_object import Served
+from actors.testing.alone import KEPT
 from actors.testing.checked import whole
 from actors.testing.choices import parsed
 from actors.testing.crowd import Crowd, Target, WayIn
+from actors.testing.failures import WorldFailed
 from actors.testing.faults import Faults
+from actors.testing.judge import JUDGED, Judge
 from actors.testing.runs import Body, planned
 from actors.testing.samples import CannotMake, samples
-from actors.testing.simulation import RUNS, Simulation
+from actors.testing.simulation import RUNS, Simulated, Simulation
 from actors.testing.step_faults import Step
 from actors.testing.world import World
 
@@ -32,7 +35,19 @@ Arguments = Mapping[Any, Sequence[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Exploration(Simulation):
-    """The simulation of an exploration; see `explore`."""
+    """The simulation of an exploration; see `explore`. If `atomic`, its runs are judged as a whole."""
+
+    atomic: bool = False
+
+    def run(self, body: Body) -> Simulated:
+        """Run all seeds, until one fails. Raises WorldFailed if no run could be judged as a whole."""
+        found = Simulation.run(self, body)
+        if self.atomic and found.failed is None and not found.reached[JUDGED]:
+            raise WorldFailed(
+                f"None of {found.runs} runs could be judged as a whole, so nothing is known of them. Explore without atomic, or fewer "
+                f"classes and handlers at a time: {found.summary()}"
+            )
+        return found
 
     def keep(self, text: str) -> str:
         """How to run this failure each time. The choices are places in the keys and arguments of this exploration."""
@@ -47,6 +62,7 @@ def explore(
     arguments: Arguments | None = None,
     replace: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
+    atomic: bool = False,
     http: bool = False,
     faults: Faults | None = None,
     also: Sequence[str] = (),
@@ -61,7 +77,13 @@ def explore(
     connections break, requests without an idempotency key are then lost or done once, and others are repeated.
 
     What a run must not leave behind: an invocation that is paused or does not go on, and all that the witnesses of a world see. A failing
-    run is shrunk. `also` are further runs, by their texts. Raises BadArguments if a value cannot be made, or an option is not valid.
+    run is shrunk. `also` are further runs, by their texts.
+
+    With `atomic=True` the app as a whole is the specification: each request, with all that it calls and sends, must look as if it had
+    run alone between its call and its answer. That is more than most apps promise. Nothing is cancelled then, whatever `cancels` says. A run in
+    which the runtime has decided an outcome, as by a refused deadlock, is counted and not judged; if no run can be judged, the test fails.
+
+    Raises BadArguments if a value cannot be made, an option is not valid, or with `atomic` a class is a workflow or has a schedule.
     """
     if not isinstance(http, bool):
         raise BadArguments(f"explore(http={http!r}) requires True or False.")
@@ -72,8 +94,8 @@ def explore(
     for text in also:
         parsed(text)  # raises
     fakes = dict(replace or {})
-    body = exploration(classes, keys, arguments or {}, fakes, cancels, http)
-    plan = Exploration(runs, seed, faults or Faults(), tuple(also))
+    body = exploration(classes, keys, arguments or {}, fakes, cancels, atomic, http)
+    plan = Exploration(runs, seed, faults or Faults(), tuple(also), atomic=atomic)
     return planned(plan)(body)
 
 
@@ -83,19 +105,29 @@ def exploration(
     arguments: Arguments | None = None,
     fakes: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
+    atomic: bool = False,
     http: bool = False,
 ) -> Body:
     """The test itself. Raises BadArguments or DefinitionError, and ModuleNotFoundError if `http` requires what is not installed."""
     targets = _Targets(classes, _checked_keys(keys), arguments or {}).all()
+    if atomic and http:
+        raise BadArguments(
+            "explore(atomic=True, http=True): a request whose connection broke may have been done or not, and a run with such "
+            "requests is not judged as a whole. Choose one of the two."
+        )
+    judge = Judge(classes, fakes or {}) if atomic else None
     way_in = _over_http() if http else None
 
     async def explored(world: World) -> None:
         world.unchecked("steps")  # a random run need not come to each step
         for step, fake in (fakes or {}).items():
             world.replace(step, fake)
-        await world.serve(*classes)
+        if judge is not None:
+            await world.serve(*classes, limits=KEPT, watcher=judge.attend(world))
+        else:
+            await world.serve(*classes)
         if way_in is None:
-            await Crowd(world, targets, cancels, keys).visit()
+            await Crowd(world, targets, cancels and judge is None, keys).visit()
             return
         async with way_in(world) as callers:
             await Crowd(world, targets, cancels, keys, callers).visit()

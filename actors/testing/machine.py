@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from typing import Any, TypeVar
@@ -76,7 +76,7 @@ class Machine:
         self.process: Process | None = None  # that is up
         self.failure: BaseException | None = None  # of the start of a later process
         self.make: Make | None = None
-        self.on_commit: Callable[[], None] = lambda: None
+        self.on_commit: Callable[[Batch], None] = lambda batch: None
         self.changed: set[tuple[str, str]] = set()
         self.purged = False
         self.places = places
@@ -90,6 +90,16 @@ class Machine:
         return StepSources(f"{self._secret!r} {name}", lambda: start_ms / 1000 + loop.moment(), loop.spend)
 
     # --- processes ----------------------------------------------------------------------------------------------------------
+
+    async def renew(self, state: Iterable[tuple[str, str, str, str]], start_ms: int, secret: bytes) -> None:
+        """End the process, and forget everything. `start` begins anew with this state, at this time, with ids of this secret."""
+        await self.stop()
+        self.processes.clear()
+        self.disk.renew(state, secret)
+        self._secret = secret
+        self.ids.begin(secret)
+        self.clock.start_ms = start_ms - round(self.loop.time() * 1000)
+        self.story = Story(lambda: round(self.loop.time() * 1000))
 
     async def start(self) -> None:
         """Start a process, and wait until it is up. Raises what its start raises."""
@@ -198,7 +208,7 @@ class Machine:
         self.story.committed(number, batch)
         if self.chances.killed(f"commit {number}: killed after"):
             self.kill("after the commit, before any answer", self.chances.stays_down_s())
-        self.on_commit()
+        self.on_commit(batch)
 
     # --- looking on -----------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from actors.model.references import keyed, keyless
 from actors.model.retry import RetryPolicy
 from actors.model.service import Service
 from actors.model.virtual_object import Served, VirtualObject
+from actors.storage.records import Batch
 from actors.testing import step_sources
 from actors.testing.chances import MEMORY, NO_FAULTS, Chances
 from actors.testing.choices import USUAL, Choices
@@ -109,12 +110,14 @@ class World:
         self._watcher = WorldWatcher(
             self.machine.story, self._steps, self._chances, self.machine.sources, self.machine.disk.query
         )
-        clients = self.clients = Clients(self.machine.disk.query)
+        self.clients = clients = Clients(self.machine.disk.query)
         self._witnesses = Witnesses(self.machine, self._steps, clients, self._watcher.gate, self._guard)
         self._patience = Patience(self.loop, self.machine.goes_on, self.machine.only_ticks, self._reasons)
         self._survivors = Survivors(self.machine, clients, lambda: self._careful)
         self.executed = self._watcher.executed  # how often each step ran, by invocation and position
         self.reached: set[str] = set()  # by `sometimes`
+        # Asked in the end, if the witnesses have seen nothing: one line for each thing that must not be.
+        self.judge: Callable[[], Sequence[str]] = tuple
         self._calms = calms
         self._careful = True
         self._always: dict[str, Callable[[], Any]] = {}
@@ -308,7 +311,8 @@ class World:
         while not predicate():
             await self._patience.commit(counts=True)
 
-    def _committed(self) -> None:
+    def _committed(self, batch: Batch) -> None:
+        self.clients.committed(batch)
         for text, predicate in self._always.items():
             failure: Exception | None = None
             try:
@@ -438,7 +442,7 @@ class World:
             return
         self.run(self.settle())
         self.run(self._look())
-        if found := self._witnesses.found():
+        if found := self._witnesses.found() or self.judge():
             raise WorldFailed("\n".join([*found, "", *self.machine.story.lines(SHOWN)]))
 
     async def _look(self) -> None:
