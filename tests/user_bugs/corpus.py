@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 RUNS = 200  # of a simulation, within which it must find a bug
 MOST = 4  # unusual choices of the shortest run that fails
+WHOLE_RUNS = 60  # of an exploration that judges runs as a whole, within which it must find a bug
+WHOLE_MOST = 6  # unusual choices of its shortest run that fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ class Bug(Generic[T]):
         """The test of this class for a simulation, at whose end these witnesses are asked."""
         return _on_a_new_world(self.thorough or self.ordinary, cls, asked)
 
-    def exploring(self, cls: type[T]) -> Body:
+    def exploring(self, cls: type[T], atomic: bool = False) -> Body:
         """Random requests to this class and those beside it, of which no test says anything."""
         arguments = {getattr(cls, name): rows for name, rows in self.arguments.items()}
-        explored = exploration((cast("type[Served]", cls), *self.beside), arguments=arguments)
+        explored = exploration((cast("type[Served]", cls), *self.beside), arguments=arguments, atomic=atomic)
 
         async def body(world: World) -> None:
             outside.renew()

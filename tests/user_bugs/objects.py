@@ -147,6 +147,69 @@ async def two_people_book(world: World, cls: type[Seat]) -> None:
     assert sum(booked) == 1, "not one person has the seat"
 
 
+# --- half of a transfer ---------------------------------------------------------------------------------------------------------
+
+
+class Purse(VirtualObject):
+    cents: int = 100
+
+    @handler
+    async def put(self, cents: int) -> None:
+        self.cents += cents
+
+    @shared
+    async def get(self) -> int:
+        return self.cents
+
+
+class Purses(VirtualObject):
+    cents: dict[str, int] = {"a": 100, "b": 100}
+
+    @handler
+    async def move(self, cents: int) -> None:
+        self.cents["a"] -= cents
+        self.cents["b"] += cents
+
+    @shared
+    async def total(self) -> int:
+        return sum(self.cents.values())
+
+
+class Cashier(Service):
+    @handler
+    async def move(self, ctx: Context, cents: int) -> None:
+        await ctx.object(Purse, "a").put(-cents)
+        await ctx.object(Purse, "b").put(cents)  # the bug: whoever counts before that misses the money
+
+    @handler
+    async def total(self, ctx: Context) -> int:
+        return await ctx.object(Purse, "a").get() + await ctx.object(Purse, "b").get()
+
+
+class FixedCashier(Cashier):
+    @handler
+    async def move(self, ctx: Context, cents: int) -> None:
+        await ctx.object(Purses, "all").move(cents)
+
+    @handler
+    async def total(self, ctx: Context) -> int:
+        return await ctx.object(Purses, "all").total()
+
+
+async def money_is_moved(world: World, cls: type[Cashier]) -> None:
+    await world.serve(cls, Purse, Purses)
+    await world.service(cls).move(30)
+    assert await world.service(cls).total() == 200
+
+
+async def money_is_counted_meanwhile(world: World, cls: type[Cashier]) -> None:
+    await world.serve(cls, Purse, Purses)
+    moving = asyncio.ensure_future(world.service(cls).move(30))
+    await world.pause("before it is counted", up_to=0.02)
+    assert await world.service(cls).total() == 200, "money is missing"
+    await moving
+
+
 # --- two objects that call each other -------------------------------------------------------------------------------------------
 
 
@@ -295,7 +358,10 @@ BUGS: list[Bug[Any]] = [
         Cart,
         FixedCart,
         one_cart_buys,
-        {"simulate": "no article is sold twice"},
+        {
+            "simulate": "no article is sold twice",
+            "atomic": "/buy answered true. In no order of whole requests does it.",
+        },
         thorough=two_carts_buy,
         beside=(Stock,),
     ),
@@ -304,7 +370,7 @@ BUGS: list[Bug[Any]] = [
         Clerk,
         FixedClerk,
         one_clerk_raises,
-        {"simulate": "an update is lost"},
+        {"simulate": "an update is lost", "atomic": "whole requests"},
         thorough=two_clerks_raise,
         beside=(Limit,),
     ),
@@ -313,8 +379,20 @@ BUGS: list[Bug[Any]] = [
         Seat,
         FixedSeat,
         one_person_books,
-        {"simulate": "not one person has the seat"},
+        {
+            "simulate": "not one person has the seat",
+            "atomic": "/book answered true. In no order of whole requests does it.",
+        },
         thorough=two_people_book,
+    ),
+    Bug(
+        "a sum is counted during a transfer",
+        Cashier,
+        FixedCashier,
+        money_is_moved,
+        {"simulate": "money is missing", "atomic": "In no order of whole requests does it."},
+        thorough=money_is_counted_meanwhile,
+        beside=(Purse, Purses),
     ),
     Bug(
         "two objects call each other",

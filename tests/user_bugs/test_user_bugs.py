@@ -15,10 +15,11 @@ import pytest
 from actors.testing import WorldFailed
 from actors.testing.exploring import Exploration
 from actors.testing.fresh import FreshProcess
+from actors.testing.judge import JUDGED
 from actors.testing.witnesses import WITNESSES, Witness
 from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
-from tests.user_bugs.corpus import MOST, RUNS, Bug, again, look_afresh, run_plain
+from tests.user_bugs.corpus import MOST, RUNS, WHOLE_MOST, WHOLE_RUNS, Bug, again, look_afresh, run_plain
 
 SEEDS = int(os.environ.get("SEEDS", "5"))  # of the twins
 EXPLORATIONS = int(os.environ.get("SEEDS", "2"))
@@ -76,6 +77,14 @@ def test_an_exploration_finds_the_bug_without_a_test(bug: Bug[Any], tool: str) -
     assert len(explored.failed.choices.unusual) <= MOST
 
 
+@pytest.mark.parametrize(("bug", "tool"), found_by("atomic"))
+def test_an_exploration_that_judges_runs_as_a_whole_finds_the_bug(bug: Bug[Any], tool: str) -> None:
+    explored = Exploration(runs=WHOLE_RUNS, atomic=True).run(bug.exploring(bug.buggy, atomic=True))
+    assert explored.failed is not None and explored.runs <= WHOLE_RUNS
+    assert bug.found_by[tool] in str(explored.failed.error).partition("\n")[0]
+    assert len(explored.failed.choices.unusual) <= WHOLE_MOST
+
+
 @pytest.fixture(scope="module")
 def process() -> Iterator[FreshProcess]:
     with contextlib.closing(FreshProcess()) as process:
@@ -118,6 +127,13 @@ def test_the_fixed_twin_passes_with_all_seeds(bug: Bug[Any]) -> None:
 def test_the_fixed_twin_passes_when_it_is_explored(bug: Bug[Any]) -> None:
     explored = Exploration(runs=EXPLORATIONS).run(bug.exploring(bug.fixed))
     assert explored.failed is None, f"{explored.failed.error!r}\n{explored.explanation()}"
+
+
+@pytest.mark.parametrize(("bug", "tool"), found_by("atomic"))
+def test_the_fixed_twin_passes_when_its_runs_are_judged_as_a_whole(bug: Bug[Any], tool: str) -> None:
+    explored = Exploration(runs=SEEDS, atomic=True).run(bug.exploring(bug.fixed, atomic=True))
+    assert explored.failed is None, f"{explored.failed.error!r}\n{explored.explanation()}"
+    assert explored.reached[JUDGED] == SEEDS, explored.summary()
 
 
 def test_the_table_names_each_bug_and_what_finds_it() -> None:
