@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import random
 import re
 from collections.abc import Awaitable
@@ -291,7 +292,7 @@ class Asking(VirtualObject):
 
 
 def test_what_people_answer_raises_no_alarm() -> None:
-    assert_silent(explored(Asking, runs=40), judged=20)
+    assert_silent(explored(Asking, runs=16), judged=8)
 
 
 class Caller(VirtualObject):
@@ -417,7 +418,7 @@ def _sound(programs: list[list[str]], asks: list[str]) -> type[VirtualObject]:
     return Sound
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=int(os.environ["SIMULATIONS"]) // 3, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(PARTS), max_size=4), min_size=2, max_size=2),
     st.lists(st.sampled_from(["step", "chance", "sleep", "time", "people", ""]), min_size=2, max_size=2),
