@@ -23,13 +23,13 @@ from actors.testing.simulation import RUNS
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the first run.")
 @click.option("--choices", metavar="CHOICES", help="Do one run, with these choices of a failed run.")
 @click.option("--no-cancels", is_flag=True, help="Cancel no invocation.")
+@click.option("--http", is_flag=True, help="Make all requests over HTTP; connections break.")
 @click.option(
     "--atomic",
     is_flag=True,
     help="Each request, with all that it calls and sends, must look as if it had run alone. Cancels no invocation.",
 )
-@click.option("--http", is_flag=True, help="Make all requests over HTTP; connections break.")
-def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: bool, atomic: bool, http: bool) -> None:
+def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: bool, http: bool, atomic: bool) -> None:
     """Make random requests to the classes of an app, and check the result.
 
     Several callers at a time call all public handlers with arguments made from the annotations, in a machine in memory whose process
@@ -39,14 +39,14 @@ def explore(target: str, runs: int, seed: int, choices: str | None, no_cancels: 
     end_on_sigterm()
     try:
         classes = [definition.cls for definition in load_app(target).engine_options().catalog.services.values()]
-        body = exploration(classes, cancels=not no_cancels, atomic=atomic, http=http)
+        body = exploration(classes, cancels=not no_cancels, http=http, atomic=atomic)
         given = Choices.of(choices) if choices is not None else None
     except (BadTarget, ActorsError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     plan = Exploration(runs, seed, atomic=atomic)
-    options = {"--no-cancels": no_cancels, "--atomic": atomic, "--http": http}
-    words = [target, *(name for name, is_given in options.items() if is_given)]
+    options = (("--no-cancels", no_cancels), ("--http", http), ("--atomic", atomic))
+    words = [target, *(option for option, is_given in options if is_given)]
     try:
         failed = _one(plan, body, given) if given is not None else _all(plan, body, words)
     except (NotReproducible, WorldFailed) as error:

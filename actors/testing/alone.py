@@ -47,7 +47,7 @@ from actors.transport.served import App
 
 Rows = tuple[tuple[str, str, str, str], ...]  # state: class, key, name, JSON text
 
-DELAYS = Faults(crash=0, step=0, delay=0.5, memory=0, prompt=0.5)  # of all machines but the first
+DELAYS = Faults(crash=0, step=0, delay=0.5, memory=0, prompt=0.5, connection=0)  # of all machines but the first
 MOST_JUMPS = 100  # to times that are due
 KEPT = Limits(retention=None, idempotency_retention=None, max_retained=None)  # of an app that is judged as a whole
 

@@ -62,8 +62,8 @@ def explore(
     arguments: Arguments | None = None,
     replace: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
-    atomic: bool = False,
     http: bool = False,
+    atomic: bool = False,
     faults: Faults | None = None,
     also: Sequence[str] = (),
 ) -> Callable[[World], Awaitable[None]]:
@@ -83,10 +83,12 @@ def explore(
     run alone between its call and its answer. That is more than most apps promise. Nothing is cancelled then, whatever `cancels` says. A run in
     which the runtime has decided an outcome, as by a refused deadlock, is counted and not judged; if no run can be judged, the test fails.
 
-    Raises BadArguments if a value cannot be made, an option is not valid, or with `atomic` a class is a workflow or has a schedule.
+    Raises BadArguments if a value cannot be made, an option is not valid, or with `atomic` a class is a workflow, has a schedule, or `http` is
+    set too.
     """
-    if not isinstance(http, bool):
-        raise BadArguments(f"explore(http={http!r}) requires True or False.")
+    for name, chosen in (("http", http), ("atomic", atomic)):
+        if not isinstance(chosen, bool):
+            raise BadArguments(f"explore({name}={chosen!r}) requires True or False.")
     for name, option, least in (("runs", runs, 1), ("seed", seed, 0)):
         whole(f"explore({name}=...)", option, least)
     if faults is not None and not isinstance(faults, Faults):
@@ -94,7 +96,7 @@ def explore(
     for text in also:
         parsed(text)  # raises
     fakes = dict(replace or {})
-    body = exploration(classes, keys, arguments or {}, fakes, cancels, atomic, http)
+    body = exploration(classes, keys, arguments or {}, fakes, cancels, http, atomic)
     plan = Exploration(runs, seed, faults or Faults(), tuple(also), atomic=atomic)
     return planned(plan)(body)
 
@@ -105,27 +107,26 @@ def exploration(
     arguments: Arguments | None = None,
     fakes: Mapping[Step, Callable[..., Any]] | None = None,
     cancels: bool = True,
-    atomic: bool = False,
     http: bool = False,
+    atomic: bool = False,
 ) -> Body:
     """The test itself. Raises BadArguments or DefinitionError, and ModuleNotFoundError if `http` requires what is not installed."""
     targets = _Targets(classes, _checked_keys(keys), arguments or {}).all()
-    if atomic and http:
+    if http and atomic:
         raise BadArguments(
-            "explore(atomic=True, http=True): a request whose connection broke may have been done or not, and a run with such "
-            "requests is not judged as a whole. Choose one of the two."
+            "explore(http=True, atomic=True): a run is judged as a whole without HTTP. Make two explorations of the classes."
         )
-    judge = Judge(classes, fakes or {}) if atomic else None
     way_in = _over_http() if http else None
+    judge = Judge(classes, fakes or {}) if atomic else None
 
     async def explored(world: World) -> None:
         world.unchecked("steps")  # a random run need not come to each step
         for step, fake in (fakes or {}).items():
             world.replace(step, fake)
-        if judge is not None:
-            await world.serve(*classes, limits=KEPT, watcher=judge.attend(world))
-        else:
+        if judge is None:
             await world.serve(*classes)
+        else:
+            await world.serve(*classes, limits=KEPT, watcher=judge.attend(world))
         if way_in is None:
             await Crowd(world, targets, cancels and judge is None, keys).visit()
             return

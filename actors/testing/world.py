@@ -110,7 +110,7 @@ class World:
         self._watcher = WorldWatcher(
             self.machine.story, self._steps, self._chances, self.machine.sources, self.machine.disk.query
         )
-        self.clients = clients = Clients(self.machine.disk.query)
+        clients = self.clients = Clients(self.machine.disk.query)
         self._witnesses = Witnesses(self.machine, self._steps, clients, self._watcher.gate, self._guard)
         self._patience = Patience(self.loop, self.machine.goes_on, self.machine.only_ticks, self._reasons)
         self._survivors = Survivors(self.machine, clients, lambda: self._careful)

@@ -539,6 +539,16 @@ def test_workflows_and_schedules_are_refused_before_anything_runs(cls: type[Serv
     assert said in str(refused.value) and "Explore the other classes with atomic=True" in str(refused.value)
 
 
+def test_whether_runs_are_judged_as_a_whole_is_true_or_false() -> None:
+    with pytest.raises(BadArguments, match=r"explore\(atomic='yes'\) requires True or False"):
+        explore(Counter, atomic="yes")  # type: ignore[arg-type]
+
+
+def test_requests_over_http_are_not_judged_as_a_whole() -> None:
+    with pytest.raises(BadArguments, match="Make two explorations of the classes"):
+        explore(Counter, atomic=True, http=True)
+
+
 def test_nothing_is_cancelled() -> None:
     body = exploration([Counter], atomic=True, cancels=True)
     asked = [set(Exploration().once(body, Choices(seed=seed)).choices.asked) for seed in range(3)]

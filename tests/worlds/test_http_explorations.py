@@ -146,11 +146,6 @@ def test_another_value_than_true_or_false_is_refused() -> None:
         explore(Ledger, http="yes")  # type: ignore[arg-type]
 
 
-def test_a_run_over_http_is_not_judged_as_a_whole() -> None:
-    with pytest.raises(BadArguments, match="Choose one of the two"):
-        explore(Ledger, http=True, atomic=True)
-
-
 @pytest.mark.parametrize("odds", [-1, 2, "often"])
 def test_odds_of_a_broken_connection_are_a_probability(odds: object) -> None:
     with pytest.raises(BadArguments, match="connection="):
