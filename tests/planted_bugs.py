@@ -3032,6 +3032,55 @@ BUGS = [
         "DaemonThreads(10**9,",
         test="tests/integration/test_steps.py::test_no_more_than_32_steps_run_in_threads_at_the_same_time",
     ),
+    Bug(
+        "an app whose disk was full goes on without the batch that did not fit",
+        "actors/engine/committer.py",
+        "        self.abandon(error)\n        self._on_failure(error)\n",
+        "        self._writing = self._sealed = None\n",
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "what was open when the disk was full is not loaded when the app starts again",
+        "actors/app/lifecycle.py",
+        "partition.loader.recover(opened.runnable))",
+        "partition.loader.recover(opened.runnable if before is None else []))",
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "a caller on a full disk is told that nothing was done of a call that is stored",
+        "actors/engine/unanswered.py",
+        "    if invocation.stored_status < 0:",
+        "    if invocation.seq:",
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "a failed commit leaves its transaction open",
+        "storage/sqlite/database.py",
+        '            if self.in_transaction:\n                self.execute("ROLLBACK")',
+        '            if not self:\n                self.execute("ROLLBACK")',
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "a failure that a killed process does not take is reported by asyncio",
+        "actors/testing/loop.py",
+        "                if isinstance(future, asyncio.Future) and future.done()",
+        "                if isinstance(future, list) and future.done()",
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "a world at rest does not wait for an app that starts again",
+        "actors/testing/machine.py",
+        "            return self.process.recovers\n",
+        "            return False\n",
+        test="tests/worlds/test_full_disk.py",
+    ),
+    Bug(
+        "a careful client repeats a call that a full disk leaves pending",
+        "actors/testing/survivors.py",
+        "                if call is not None and not isinstance(error, OutcomePending):",
+        "                if call is not None:",
+        test="tests/worlds/test_full_disk.py",
+    ),
 ]
 
 

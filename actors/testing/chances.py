@@ -13,6 +13,8 @@ from actors.testing.faults import Faults
 from actors.testing.step_faults import When
 
 NO_FAULTS = Faults(crash=0, step=0, delay=0, memory=0, prompt=0, connection=0)
+DISK_FULL = ": the disk is full"  # ends the name of a choice
+FULL_MS = 1000  # for how long a disk stays full, at most
 
 # What leaves memory: what usually does; handlers that wait; objects; both. Values for Limits.
 MEMORY: tuple[dict[str, Any], ...] = (
@@ -56,19 +58,37 @@ class Chances:
         """How long a process that was killed here stays down."""
         return self._ms("stays down for ms", round(self._faults.downtime * 1000) + 1) or self.downtime_s
 
+    def finds_disk_full(self, commit: int) -> bool:
+        """Whether a commit finds the disk full."""
+        odds = self._faults.disk
+        # Nothing is drawn for what cannot happen: a seed is the same history as before.
+        return bool((odds or self._choices.seed is None) and self._choose(f"commit {commit}{DISK_FULL}", 2, odds))
+
+    def stays_full_s(self) -> float:
+        """How long the disk stays full, after the commit that has found it full."""
+        return self._choose("stays full for ms", FULL_MS + 1, 0.8) / 1000
+
+    def opens_on_full_disk(self) -> bool:
+        """Whether the file can be opened although the disk is full: then the first commit fails."""
+        return bool(self._choose("opens on the full disk", 2, 0.5))
+
     async def takes(self, what: str) -> None:
         """Wait for as long as something in a process takes: usually no time. Does not return if the process is killed meanwhile."""
         if seconds := self._ms(what, 4):
             self.under_way += 1
-            await asyncio.sleep(seconds)
-            self.under_way -= 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.under_way -= 1
 
     async def answer_takes(self) -> None:
         """Wait for as long as an answer is on its way to its client."""
         if seconds := self._ms("answer takes ms", 4):
             self.answers += 1
-            await asyncio.sleep(seconds)
-            self.answers -= 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.answers -= 1
 
     def request_takes_s(self) -> float:
         """How long the next request is on its way."""

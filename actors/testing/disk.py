@@ -38,6 +38,24 @@ def _new() -> bytes:
         return model.serialize()
 
 
+class DiskConnection(WriterConnection):
+    """While the disk is `full`, a transaction that writes fails at its end, with the error of SQLite; `spare` is room for it nevertheless."""
+
+    full = spare = False
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if self.full and not self.spare and _ends_transaction(sql, self.in_transaction):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
+        return super().execute(sql, parameters)
+
+
+def _ends_transaction(sql: str, is_open: bool) -> bool:
+    """Whether a statement makes changes durable: the end of a transaction, or a statement that is a transaction by itself."""
+    return sql == "COMMIT" if is_open else sql.startswith(("INSERT", "UPDATE", "DELETE"))
+
+
 class InlineConnection:
     """Like aiosqlite's connection, but on the loop's thread, so that a test runs the same way each time."""
 
@@ -61,7 +79,7 @@ class Disk:
     """
 
     def __init__(self, image: bytes | None = None, secret: bytes | None = None) -> None:
-        self.connection = WriterConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
+        self.connection = DiskConnection(":memory:", isolation_level=None, cached_statements=CACHED_STATEMENTS)
         self.connection.deserialize(_new() if image is None else _without_log(image))
         if image is None:
             new_secret = secret or secrets.token_bytes(32)

@@ -177,6 +177,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = handle._context  # type: ignore[attr-defined]
         if context is not None and not handle.cancelled() and context.get(PROCESS, 0) in self._dead:
             self._parked.append((handle._callback, handle._args))  # type: ignore[attr-defined]
+            for future in handle._args or ():
+                if isinstance(future, asyncio.Future) and future.done() and not future.cancelled():
+                    future.exception()  # the task that awaits it will not take it, and asyncio would report that
             handle.cancel()
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:

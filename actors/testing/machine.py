@@ -1,7 +1,8 @@
 """One simulated machine: a disk, a wall clock, and the processes that run on it one after the other.
 
 Promise: a process is the real runtime on the real SQL. It ends in order, or it is killed: then nothing of it runs any more and
-nothing of it reaches the disk, and the next process finds what was committed.
+nothing of it reaches the disk, and the next process finds what was committed. While the disk is full its app stops, refuses requests
+and starts again by itself, as under `actors serve`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, TypeVar
 from actors.attempt.invocation import Invocation
 from actors.engine import left_steps
 from actors.engine.partition import Partition, Parts
+from actors.errors import AppNotRunning, OutcomePending
 from actors.journal.ids import IdMint
+from actors.storage.errors import StorageError, StorageFull
 from actors.storage.records import Batch
 from actors.testing.chances import Chances
 from actors.testing.disk import Disk
@@ -31,9 +34,13 @@ from actors.transport.served import App
 
 T = TypeVar("T")
 
-log = logging.getLogger("actors")
+# What a caller gets of an app that stops because its database has failed.
+UNANSWERED = (StorageError, AppNotRunning, OutcomePending)
+
+LOGS = tuple(map(logging.getLogger, ("actors", "actors.http")))  # what is said to one is not heard by the other
 
 START_MS = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC, the wall clock of a new machine
+SUPERVISED_S = 1.0  # after this time a process that could not start is started again
 SECRET = b"the same secret in each of them."  # of the disk: ids are made of it, and are the same in each run
 
 # Makes the app of a process: of a class, the machine's own options, and limits of its memory.
@@ -102,7 +109,16 @@ class Machine:
         self.story = Story(lambda: round(self.loop.time() * 1000))
 
     async def start(self) -> None:
-        """Start a process, and wait until it is up. Raises what its start raises."""
+        """Start a process, and wait until it is up. Raises what its start raises, unless the disk is full: then another one later."""
+        while True:
+            try:
+                return await self._start()
+            except StorageFull:
+                self.processes[-1].die()
+                self.story.tell("process", f"{len(self.processes)} has not started: the disk is full")
+                await asyncio.sleep(SUPERVISED_S)
+
+    async def _start(self) -> None:
         assert self.make is not None
         # Also those of other worlds, whose files have the same secret.
         left_steps.forget(self._secret)
@@ -162,14 +178,18 @@ class Machine:
         """End the process in order. Raises Killed if a choice kills it first."""
         process = self.process
         if process is not None and process.app is not None:
-            await process.until_killed(process.begin(process.app.close))
+            process.leave()
+            try:
+                await process.until_killed(process.begin(process.app.close))
+            except StorageFull:  # what it had acknowledged is on the disk
+                self.story.tell("process", f"{process.number} cannot write its open work: the disk is full")
             self.process = None
             process.die()
             self.story.tell("process", f"{process.number} has ended")
 
     async def up(self) -> Process:
-        """The process that is up, or the next process. Raises what its start raises."""
-        while self.process is None:
+        """The process that is up and whose app runs, or the next process. Raises what its start raises."""
+        while self.process is None or self.process.recovers:
             if self.failure is not None:
                 raise self.failure
             waiting: asyncio.Future[None] = self.loop.create_future()
@@ -178,7 +198,7 @@ class Machine:
         return self.process
 
     async def ask(self, make: Callable[[App], Awaitable[T]]) -> T:
-        """Await what `make` asks of the app; ask the next process too if this one dies before it has answered."""
+        """Await what `make` asks of the app; ask again if the process dies before it has answered, or its app stops and starts again."""
         while True:
             process = await self.up()
             assert process.app is not None
@@ -186,6 +206,9 @@ class Machine:
                 return await process.until_killed(process.begin(functools.partial(make, process.app)))
             except Killed:
                 continue
+            except UNANSWERED:
+                if not process.may_refuse:
+                    raise
 
     def _operated(self, address: tuple[str, str] | None) -> None:
         """An operator has set the state of an object, or, without an address, purged an invocation."""
@@ -201,6 +224,30 @@ class Machine:
         if self.chances.killed(f"commit {number}: killed before"):
             self.story.committed(number, batch, "LOST: the process is killed")
             self.kill("before the commit is on disk", self.chances.stays_down_s())
+            return
+        connection = self.disk.connection
+        if not connection.full and self.chances.finds_disk_full(number):
+            connection.full = True
+            self.story.tell("disk", "is full")
+            # Not in the variables of the process, which may be killed.
+            full_s = self.chances.stays_full_s()
+            self.loop.call_later(full_s, self._has_space, context=contextvars.Context())
+        if connection.full:
+            self.story.committed(number, batch, "LOST: the disk is full")
+            process = self.process if self.process is not None else self.processes[-1]
+            process.keep_running(self._runs_again, self._fails)
+
+    def _has_space(self) -> None:
+        self.disk.connection.full = False
+        self.story.tell("disk", "has space again")
+
+    def _runs_again(self) -> None:
+        self.story.tell("app", "runs again")
+        self._released(None)
+
+    def _fails(self, error: BaseException) -> None:
+        self.failure = error
+        self._released(error)
 
     def _written(self, batch: Batch) -> None:
         number = self.commits
@@ -218,7 +265,7 @@ class Machine:
             return self.failure is None and bool(self.processes)
         partition = self._partition(self.process)
         if partition is None or partition.stopped:
-            return False
+            return self.process.recovers
         return bool(
             self.chances.under_way or self.chances.answers or partition.steps.executing or self.disk.query(_GOES_ON)
         )
@@ -257,13 +304,11 @@ class Machine:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the log of the runtime: it logs each failed attempt, and what a closed process leaves undone."""
-    below = [one for name, one in log.manager.loggerDict.items() if name.startswith(f"{log.name}.")]
-    loggers = [log, *(one for one in below if isinstance(one, logging.Logger))]
-    before = [one.disabled for one in loggers]
-    for one in loggers:
+    before = [one.disabled for one in LOGS]
+    for one in LOGS:
         one.disabled = True
     try:
         yield
     finally:
-        for one, disabled in zip(loggers, before, strict=True):
+        for one, disabled in zip(LOGS, before, strict=True):
             one.disabled = disabled

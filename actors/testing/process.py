@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -16,9 +17,10 @@ from actors.engine.operating.state_access import StateInfo
 from actors.engine.partition import Parts
 from actors.engine.progress import Progress
 from actors.engine.turns import Turns
+from actors.errors import ActorsError
 from actors.journal.entries import Entry
 from actors.model.virtual_object import Served, VirtualObject
-from actors.storage.records import Batch
+from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.sqlite.database import AsyncConnection, WriterConnection
 from actors.storage.sqlite.store import SqliteStore
 from actors.testing.chances import Chances
@@ -37,7 +39,7 @@ class Killed(Exception):
 class Process:
     """One life of an app. Its code runs in `variables`, by which the loop knows it.
 
-    Life: `begin` any work in it, `until_killed` waits for that; `die` once.
+    Life: `begin` any work in it, `until_killed` waits for that; `die` once. `keep_running` as soon as its database may fail.
     """
 
     def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -49,10 +51,41 @@ class Process:
         self._loop = loop
         # Of callers who would not learn of its death: in order, because they make their requests again in that order.
         self._waiting: dict[asyncio.Future[None], None] = {}
+        self._keeper: asyncio.Task[None] | None = None
 
     def begin(self, make: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """Make something, and await it, in a task of this process."""
         return asyncio.Task(_awaiting(make), loop=self._loop, context=self.variables.copy())
+
+    def keep_running(self, runs_again: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+        """Start the app again whenever its database has failed, as `actors serve` does. `failed` is called if that is not possible."""
+        if self._keeper is None:
+            self._keeper = self.begin(functools.partial(self._keep_running, runs_again, failed))
+
+    async def _keep_running(self, runs_again: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+        assert self.app is not None
+        try:
+            while True:
+                await self.app._stopped()
+                await self.app.recover()
+                runs_again()
+        except ActorsError as error:
+            failed(error)
+
+    def leave(self) -> None:
+        """Its app is about to be closed: do not start it again."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether its database has failed before: requests get the errors that say whether to ask again."""
+        return self._keeper is not None and not self._keeper.done()
+
+    @property
+    def recovers(self) -> bool:
+        """Whether its app has stopped, and will start again by itself."""
+        return self.may_refuse and self.app is not None and not self.app._gateway.running()
 
     def die(self) -> None:
         """From now on it is dead, and its callers learn of that."""
@@ -116,6 +149,14 @@ class ProcessStore(SqliteStore):
 
     async def _connect(self) -> tuple[AsyncConnection, WriterConnection]:
         return InlineConnection(self._disk.connection), self._disk.connection
+
+    async def open(self, secret: bytes | None = None) -> OpenedDatabase:
+        connection = self._disk.connection
+        connection.spare = connection.full and self._chances.opens_on_full_disk()
+        try:
+            return await super().open(secret)
+        finally:
+            connection.spare = False
 
     async def commit(self, batch: Batch) -> None:
         async with self._turn:

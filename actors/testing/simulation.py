@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 from actors.errors import BadArguments
+from actors.testing.chances import DISK_FULL
 from actors.testing.checked import whole
 from actors.testing.choices import Choices, parsed
 from actors.testing.copies import Copies
@@ -139,6 +140,7 @@ class Simulated:
     runs: int = 0
     crashed: int = 0
     steps_failed: int = 0
+    full: int = 0  # runs in which the disk was full
     outcomes: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     failed: Run | None = None
@@ -152,6 +154,7 @@ class Simulated:
         self.runs += 1
         self.crashed += run.crashes > 0
         self.steps_failed += any(one.name.startswith("step ") for one in run.choices.unusual)
+        self.full += any(one.name.endswith(DISK_FULL) for one in run.choices.unusual)
         self.outcomes.update({row[2] + " " + row[4] for row in run.outcomes})
         self.reached.update(run.reached)
 
@@ -170,6 +173,8 @@ class Simulated:
     def summary(self) -> str:
         """How many runs, and how often what occurred."""
         parts = [f"{self.runs} runs: {self.crashed} with a crash, {self.steps_failed} with a failed step"]
+        if self.full:
+            parts.append(f"{self.full} with a full disk")
         parts += [f"{name} {count}" for name, count in sorted((self.reached + self.outcomes).items())]
         return "\n  ".join([", ".join(parts), *self.fresh])
 

@@ -1,7 +1,8 @@
 """Clients that outlive the processes they talk to.
 
-Promise: a request whose process dies is attached to if it is on disk, and made again if it is not, as a careful client does. Calls
-and handles stay valid. A careless client makes the request again without looking.
+Promise: a request whose process dies is attached to if it is on disk, and made again if it is not, as a careful client does. So is a
+request that an app with a full disk leaves pending; what the app refuses is made again. Calls and handles stay valid. A careless client
+makes the request again without looking.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any, TypeVar
 
 from actors.app.app import App
 from actors.app.handles import ClientCall, ClientHandle, KeyedCall, KeyedHandle
-from actors.errors import MisusedFuture, TerminalError
+from actors.errors import MisusedFuture, OutcomePending, TerminalError
 from actors.model.calls import AwaitedOutside, Call, InvocationHandle
 from actors.model.definitions import HandlerDefinition
 from actors.model.futures import mark_seen
 from actors.model.options import Options
 from actors.testing.clients import Clients
-from actors.testing.machine import Machine
+from actors.testing.machine import UNANSWERED, Machine
 from actors.testing.process import Killed, Process
 
 R = TypeVar("R")
@@ -77,10 +78,25 @@ class _Request:
         self._seq: int | None = None
         self._process = machine.process
         self._takes_s = machine.chances.request_takes_s()
-        self._first = self._make(self._process) if self._process is not None and not self._takes_s else None
+        self._first = self._begun() if not self._takes_s else None
         if self._first is None:
             target.encode(args, kwargs)  # raises
         self._receipt = clients.calls(target, key, options, args, kwargs)
+
+    def _begun(self) -> Any:
+        """The request, as made to the process that is up. None if it is to be made later."""
+        if self._process is None:
+            return None
+        try:
+            return self._make(self._process)
+        except UNANSWERED as error:
+            self._refused(self._process, error)
+            return None
+
+    def _refused(self, process: Process, error: BaseException) -> None:
+        """The app has stopped. Raises the error, unless the app starts again by itself."""
+        if not process.may_refuse:
+            raise error
 
     def _make(self, process: Process) -> Any:
         """The call or the handle, of this process."""
@@ -119,6 +135,11 @@ class _Request:
                 answer = await process.until_killed(process.begin(functools.partial(self._answer, process, call)))
             except Killed:
                 continue
+            except UNANSWERED as error:
+                self._refused(process, error)
+                if call is not None and not isinstance(error, OutcomePending):
+                    self._seq = None  # nothing of it is stored, says the error
+                continue
             except TerminalError as error:
                 self._clients.answered(self._receipt, self._seq, error=error)
                 raise
@@ -140,6 +161,11 @@ class _Request:
             try:
                 accepted = await process.until_killed(process.begin(functools.partial(_itself, handle)))
             except Killed:
+                continue
+            except UNANSWERED as error:
+                self._refused(process, error)
+                if not isinstance(error, OutcomePending):
+                    self._seq = None
                 continue
             seq = self._machine.ids.read_invocation(accepted.id)
             self._clients.accepted(self._receipt, seq, self._is_delayed)

@@ -93,7 +93,7 @@ def crash_everywhere(
     Each run has a world of its own. At the end of each, state and outcomes must be those of the undisturbed run, unless
     `compare=False`; what differs between two undisturbed runs with other times, ids and numbers is left out, and the fields named in
     `ignore`, as "Order.opened_at". With `crashes=2` each pair of points is tried. `faults="every kind"` also lets each step fail
-    alone, each duration differ, and memory run out. The process stays down for `downtime` seconds. Beyond `most` points the first,
+    alone, each duration differ, memory run out, and each commit find the disk full. The process stays down for `downtime` seconds. Beyond `most` points the first,
     the last and evenly spaced ones are tried. `also` are further runs, by their texts.
 
     With `fresh`, a process with another hash seed, an empty memory and a clock a year ahead judges disks of the undisturbed run: the code
