@@ -3081,6 +3081,27 @@ BUGS = [
         "                if call is not None:",
         test="tests/worlds/test_full_disk.py",
     ),
+    Bug(
+        "the end of an example of Hypothesis counts as a failure of the app",
+        "actors/testing/world.py",
+        "            self.choices.check()\n",
+        "",
+        test="tests/worlds/test_stateful.py",
+    ),
+    Bug(
+        "a state machine does not ask the witnesses",
+        "actors/testing/stateful.py",
+        "                if not failed:\n                    self.world.finish()\n",
+        "",
+        test="tests/worlds/test_stateful.py",
+    ),
+    Bug(
+        "the simplest number of Hypothesis is an unusual outcome",
+        "actors/testing/bridge.py",
+        "            if not 1 <= self._numbers",
+        "            if not 0 <= self._numbers",
+        test="tests/worlds/test_stateful.py",
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from actors.testing.bridge import drawn
     from actors.testing.clock import ManualClock
     from actors.testing.disk import Disk, SimulatedCrash, SimulatedStore
     from actors.testing.executor import InlineExecutor
@@ -38,6 +39,7 @@ __all__ = [
     "World",
     "WorldFailed",
     "crash_everywhere",
+    "drawn",
     "explore",
     "replayed",
     "serves",
@@ -62,6 +64,7 @@ _LATER = {
     "World": "world",
     "WorldFailed": "failures",
     "crash_everywhere": "sweep",
+    "drawn": "bridge",
     "explore": "exploring",
     "replayed": "replay",
     "serves": "serving",

@@ -28,14 +28,14 @@ MEMORY: tuple[dict[str, Any], ...] = (
 class Chances:
     """`under_way` counts what takes time in the process that is up, and `answers` the answers on their way to clients, who outlive it.
 
-    `downtime_s` is how long a killed process stays down, if nothing is chosen.
+    `downtime_s` is how long a killed process stays down, if nothing is chosen. Nothing is chosen either while all is to be `usual`.
     """
 
     def __init__(self, choices: Choices, faults: Faults = NO_FAULTS, downtime_s: float = 0.0) -> None:
         self._choices = choices
         self._faults = faults
         self._crashes = 0
-        self.calm = False
+        self.calm = self.usual = False
         self.under_way = self.answers = 0
         self.downtime_s = downtime_s
 
@@ -44,7 +44,7 @@ class Chances:
         self._choices = choices
 
     def _choose(self, name: str, outcomes: int, odds: float) -> int:
-        return self._choices.choose(name, outcomes, odds) if not self.calm else 0
+        return self._choices.choose(name, outcomes, odds) if not (self.calm or self.usual) else 0
 
     def killed(self, name: str) -> bool:
         """Whether the process is killed here."""

@@ -55,13 +55,20 @@ class Choices:
         """A number below `outcomes`. In a run from a seed it is not 0 with the probability `odds`."""
         number = self.asked[name] = self.asked.get(name, 0) + 1
         self.outcomes[name] = outcomes
+        value = self._outcome(name, number, outcomes, odds)
+        if value:
+            self.unusual.append(Unusual(name, number, value))
+        return value
+
+    def _outcome(self, name: str, number: int, outcomes: int, odds: float) -> int:
         if self._random is None:
             value = min(self._given.get((name, number), 0), outcomes - 1)
         else:
             value = self._random.randrange(1, outcomes) if outcomes > 1 and self._random.random() < odds else 0
-        if value:
-            self.unusual.append(Unusual(name, number, value))
         return value
+
+    def check(self) -> None:
+        """Asked whenever the world has run: raises what has kept a choice from being made."""
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.unusual)) or USUAL

@@ -434,6 +434,7 @@ class World:
                 return self._patience.run(body)
         finally:
             step_sources.uninstall()
+            self.choices.check()
 
     def finish(self) -> None:
         """The end of a test that has passed: let everything come to rest, and ask the witnesses. Raises WorldFailed."""
