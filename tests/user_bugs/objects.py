@@ -153,11 +153,11 @@ async def two_people_book(world: World, cls: type[Seat]) -> None:
 class Purse(VirtualObject):
     cents: int = 100
 
-    @handler
+    @handler(private=True)
     async def put(self, cents: int) -> None:
         self.cents += cents
 
-    @shared
+    @shared(private=True)
     async def get(self) -> int:
         return self.cents
 
@@ -165,12 +165,12 @@ class Purse(VirtualObject):
 class Purses(VirtualObject):
     cents: dict[str, int] = {"a": 100, "b": 100}
 
-    @handler
+    @handler(private=True)
     async def move(self, cents: int) -> None:
         self.cents["a"] -= cents
         self.cents["b"] += cents
 
-    @shared
+    @shared(private=True)
     async def total(self) -> int:
         return sum(self.cents.values())
 
@@ -393,6 +393,7 @@ BUGS: list[Bug[Any]] = [
         {"simulate": "money is missing", "atomic": "In no order of whole requests does it."},
         thorough=money_is_counted_meanwhile,
         beside=(Purse, Purses),
+        arguments={"move": [(30,)]},
     ),
     Bug(
         "two objects call each other",

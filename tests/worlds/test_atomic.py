@@ -45,11 +45,11 @@ def assert_silent(simulated: Simulated, judged: int = 1) -> None:
 class Account(VirtualObject):
     cents: int = 100
 
-    @handler
+    @handler(private=True)
     async def add(self, cents: int) -> None:
         self.cents += cents
 
-    @shared
+    @shared(private=True)
     async def get(self) -> int:
         return self.cents
 
@@ -65,18 +65,13 @@ class Teller(Service):
         return await ctx.object(Account, "a").get() + await ctx.object(Account, "b").get()
 
 
-ONLY_TELLER: dict[Any, Any] = {Account.add: [(0,)]}
-
-
 def test_an_audit_that_sees_half_of_a_transfer_is_found() -> None:
-    simulated = explored(Teller, Account, runs=60, arguments=ONLY_TELLER)
+    simulated = explored(Teller, Account, runs=60)
     assert simulated.failed is not None and len(simulated.failed.choices.unusual) <= 6
     said = str(simulated.failed.error)
     assert re.match(r"Teller/total answered (170|230)\. In no order of whole requests does it\.\n", said), said
     text = str(simulated.failed.choices)
-    again = Exploration(atomic=True).once(
-        exploration([Teller, Account], atomic=True, arguments=ONLY_TELLER), Choices.of(text)
-    )
+    again = Exploration(atomic=True).once(exploration([Teller, Account], atomic=True), Choices.of(text))
     assert again.failure() == simulated.failed.failure()
 
 
@@ -88,7 +83,7 @@ class TellerByMessages(Teller):
 
 
 def test_messages_belong_to_the_request_that_sends_them() -> None:
-    simulated = explored(TellerByMessages, Account, runs=60, arguments=ONLY_TELLER)
+    simulated = explored(TellerByMessages, Account, runs=60)
     assert simulated.failed is not None
     assert "In no order of whole requests does it" in str(simulated.failed.error)
 
