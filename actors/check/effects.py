@@ -130,6 +130,13 @@ class Effect:
             return False
         return None
 
+    def contradicted(self, earlier: Texts) -> frozenset[str]:
+        """The names that its first writes found otherwise than `earlier` has them: they were changed from outside."""
+        known = [(name, writes, earlier.get(name)) for name, writes in self.by_name.items()]
+        return frozenset(
+            name for name, writes, text in known if text is not None and not found_by(writes, _plain(text))
+        )
+
     def before(self, later: Texts) -> Texts:
         """What was known before it, if `later` is what is known after it."""
         if self.kept(later) is False:

@@ -109,6 +109,8 @@ class Recorded:
                 texts = Texts({}, True)
             elif effect.initial is not None:
                 texts = self._original(index) or Texts.of(effect.initial)
+            elif names := effect.contradicted(texts):
+                texts = texts.without(names)
             earlier[2 * index] = texts
             if effect.initial is not None:
                 texts = Texts.of(effect.initial)
