@@ -111,6 +111,8 @@ class Recorded:
                 texts = self._original(index) or Texts.of(effect.initial)
             elif names := effect.contradicted(texts):
                 texts = texts.without(names)
+                for name in names:
+                    self._forget_since_written(name, index, earlier)
             earlier[2 * index] = texts
             if effect.initial is not None:
                 texts = Texts.of(effect.initial)
@@ -123,6 +125,13 @@ class Recorded:
             earlier[2 * index + 1] = texts
         earlier[-1] = texts
         return earlier
+
+    def _forget_since_written(self, name: str, index: int, earlier: list[Texts]) -> None:
+        """It was changed from outside before invocation `index`, at a time that is not recorded."""
+        for place in range(2 * index - 1, -1, -1):
+            if place % 2 and name in self._effects[place // 2].by_name:
+                return
+            earlier[place] = earlier[place].having({name: OTHER})
 
     def _next_begins(self, index: int, row: InvocationRow, effect: Effect, texts: Texts) -> Texts:
         if index:

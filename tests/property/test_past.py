@@ -169,6 +169,7 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 )
 @settings(max_examples=EXAMPLES, phases=PHASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), life=st.sampled_from([WatchedLife, RecordedLife]))
+@example(seed=1952709944, life=RecordedLife)  # and two invocations later
 @example(seed=2344654619, life=RecordedLife)  # changed from outside before the first record, which is a difference
 def test_what_a_past_shows_is_what_a_watcher_saw(seed: int, life: type[WatchedLife]) -> None:
     asyncio.run(life(seed).live())
