@@ -107,8 +107,8 @@ BUGS = [
     Bug(
         "a file without an app is told as if one ran",
         "actors/doctor/causes.py",
-        "        if self._running:\n            return None",
-        "        if True:\n            return None",
+        "        if self._running:\n            return Cause(code,",
+        "        if True:\n            return Cause(code,",
         test="tests/integration/test_doctor.py",
     ),
     Bug(

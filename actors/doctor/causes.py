@@ -29,7 +29,6 @@ Code = Literal[
     "step_running",
     "running",
     "starting",
-    "cancelling",
     "inconsistent",
 ]
 
@@ -140,22 +139,17 @@ class Causes:
 
     def backing_off(self, row: InvocationRow, due_ms: int | None) -> Cause:
         """Of an invocation whose next attempt comes at `due_ms`."""
-        if (stopped := self._stopped(row)) is not None:
-            return stopped
         since = row.failing_since_ms or row.accepted_ms
-        times = "once" if row.attempts == 1 else f"{row.attempts:,} times"
         id = self._ids.invocation(row.seq)
-        return Cause(
+        return self._by_itself(
+            row,
             "backing_off",
-            f"has failed {times}, the first time {self.ago(since)}, and is tried again {self._then(due_ms)}.",
-            _last_line((row.reason or "").strip()),
+            f"has failed {_times(row.attempts)}, the first time {self.ago(since)}, and is tried again {self._then(due_ms)}.",
             since,
-            (
-                Way((), "Wait: it is tried again by itself."),
-                Way(("invocations", "resume", id), "tries now. Loses nothing."),
-                Way(("invocations", "pause", id), "stops the attempts until it is resumed. Loses nothing."),
-                *self._ends(row),
-            ),
+            Way((), "Wait: it is tried again by itself."),
+            Way(("invocations", "resume", id), "tries now. Loses nothing."),
+            Way(("invocations", "pause", id), "stops the attempts until it is resumed. Loses nothing."),
+            detail=_last_line((row.reason or "").strip()),
         )
 
     def waits(self, row: InvocationRow, wait: Pending) -> Cause:
@@ -186,66 +180,39 @@ class Causes:
                     *self._ends(row),
                 ),
             )
-        if (stopped := self._stopped(row)) is not None:
-            return stopped
         if wait.waiting == "sleep":
-            return Cause(
-                "sleep",
-                f"sleeps until {self.moment(wait.until_ms)}.",
-                "",
-                wait.since_ms,
-                (Way((), "Wait: it goes on by itself."), *self._ends(row)),
-            )
-        if wait.tries.failed:
-            times = "once" if wait.tries.failed == 1 else f"{wait.tries.failed:,} times"
-            return Cause(
+            text, way = f"sleeps until {self.moment(wait.until_ms)}.", Way((), "Wait: it goes on by itself.")
+            return self._by_itself(row, "sleep", text, wait.since_ms, way)
+        tries = wait.tries
+        if tries.failed:
+            return self._by_itself(
+                row,
                 "step_failing",
-                f"waits for its step {wait.name}, which has failed {times}, the first time {self.ago(wait.tries.since_ms)}, and is "
-                f"tried again {self._then(wait.tries.next_ms)}.",
-                _last_line(wait.tries.error.strip()),
-                wait.tries.since_ms,
-                (Way((), "Wait: it is tried again by itself."), *self._ends(row)),
+                f"waits for its step {wait.name}, which has failed {_times(tries.failed)}, the first time {self.ago(tries.since_ms)}, "
+                f"and is tried again {self._then(tries.next_ms)}.",
+                tries.since_ms,
+                Way((), "Wait: it is tried again by itself."),
+                detail=_last_line(tries.error.strip()),
             )
-        return Cause(
-            "step_running",
-            f"executes its step {wait.name} since {self.moment(wait.since_ms)}, {since}.",
-            "",
-            wait.since_ms,
-            (Way((), "Wait: a step takes as long as its function."), *self._ends(row)),
-        )
+        text = f"executes its step {wait.name} since {self.moment(wait.since_ms)}, {since}."
+        way = Way((), "Wait: a step takes as long as its function.")
+        return self._by_itself(row, "step_running", text, wait.since_ms, way)
 
     def scheduled(self, row: InvocationRow) -> Cause:
         """Of an invocation that is for later."""
-        if (stopped := self._stopped(row)) is not None:
-            return stopped
-        return Cause(
-            "scheduled",
-            f"is for later: it gets into the mailbox {self._then(row.position)}.",
-            "",
-            row.accepted_ms,
-            (Way((), "Wait: it comes by itself."), *self._ends(row)),
-        )
+        text = f"is for later: it gets into the mailbox {self._then(row.position)}."
+        return self._by_itself(row, "scheduled", text, row.accepted_ms, Way((), "Wait: it comes by itself."))
 
     def running(self, row: InvocationRow) -> Cause:
         """Of an invocation whose code runs, as far as the file tells."""
-        if (stopped := self._stopped(row)) is not None:
-            return stopped
-        return Cause(
-            "running",
-            "runs its code, or waits for something that is not durable, such as asyncio.sleep or a lock.",
-            "",
-            row.accepted_ms,
-            (
-                Way((), "Wait. What takes long belongs in ctx.run; what waits for others, in an awakeable."),
-                *self._ends(row),
-            ),
-        )
+        text = "runs its code, or waits for something that is not durable, such as asyncio.sleep or a lock."
+        way = Way((), "Wait. What takes long belongs in ctx.run; what waits for others, in an awakeable.")
+        return self._by_itself(row, "running", text, row.accepted_ms, way)
 
     def starting(self, row: InvocationRow) -> Cause:
         """Of an invocation that has nothing in front of it and has not begun."""
-        if (stopped := self._stopped(row)) is not None:
-            return stopped
-        return Cause("starting", f"was accepted {self.ago(row.accepted_ms)} and begins.", "", row.accepted_ms)
+        text, way = f"was accepted {self.ago(row.accepted_ms)} and begins.", Way((), "Wait: it begins by itself.")
+        return self._by_itself(row, "starting", text, row.accepted_ms, way)
 
     def inconsistent(self, row: InvocationRow, what: str) -> Cause:
         """Of a state that should not be."""
@@ -260,10 +227,12 @@ class Causes:
             ),
         )
 
-    def _stopped(self, row: InvocationRow) -> Cause | None:
-        """The cause of whatever goes on by itself, while no app runs."""
+    def _by_itself(
+        self, row: InvocationRow, code: Code, text: str, since_ms: int, *ways: Way, detail: str = ""
+    ) -> Cause:
+        """The cause of an invocation that goes on by itself. While no app runs, that is the cause."""
         if self._running:
-            return None
+            return Cause(code, text, detail, since_ms, (*ways, *self._ends(row)))
         return Cause(
             "app_stopped",
             "goes on when an app runs: none runs on this file.",
@@ -315,6 +284,10 @@ def length(ms: int) -> str:
             more = rest // units[place + 1][0] if place + 1 < len(units) else 0
             return f"{first} {unit}" + (f" {more} {units[place + 1][1]}" if more else "")
     raise AssertionError("unreachable")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _last_line(text: str) -> str:

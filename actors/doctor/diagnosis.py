@@ -9,7 +9,7 @@ Promise: reads only, a bounded number of times, and each invocation once, so a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,7 @@ class Records(Protocol):
     async def attached(self, target: int) -> list[tuple[int, int]]: ...
     async def mailbox(self, service: str, key: str, limit: int) -> list[InvocationRow]: ...
     async def mailbox_length(self, service: str, key: str) -> int: ...
-    async def retry_ms(self, seq: int) -> int | None: ...
+    async def retries(self) -> dict[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,14 @@ class _Leaf:
 
 
 class Doctor:
-    """Diagnoses objects and invocations. `ids` are those of the file, `running` says whether an app runs on it."""
+    """Diagnoses objects and invocations at the time `now_ms`. `ids` are those of the file, `running` says whether an app runs on it."""
 
     def __init__(self, records: Records, ids: IdMint, now_ms: int, running: bool) -> None:
         self._records = records
         self._causes = Causes(ids, now_ms, running)
         self._now_ms = now_ms
         self._running = running
+        self._retries: dict[int, int] | None = None  # read once: that is a walk through all timers
 
     async def of_object(self, service: str, key: str) -> Diagnosis:
         """Why the messages of an object wait."""
@@ -102,7 +103,8 @@ class Doctor:
         return await self._diagnosed(subject, row, ())
 
     async def _diagnosed(self, subject: str, row: InvocationRow, behind: Iterable[InvocationRow]) -> Diagnosis:
-        leaves = await _Walk(self._records, self._causes, self._now_ms, self._running).leaves(row)
+        walk = _Walk(self._records, self._causes, self._now_ms, self._running, self._all_retries)
+        leaves = await walk.leaves(row)
         root = min(leaves, key=lambda leaf: leaf.cause.rank())
         holds = row.shared == Mode.EXCLUSIVE and row.status not in (Status.SCHEDULED, Status.PENDING)
         waiting = await self._records.mailbox(row.service, row.key, 2) if holds else []
@@ -120,6 +122,11 @@ class Doctor:
             max(0, len(callers) - SHOWN_CALLERS),
         )
 
+    async def _all_retries(self) -> dict[int, int]:
+        if self._retries is None:
+            self._retries = await self._records.retries()
+        return self._retries
+
     async def _callers(self, row: InvocationRow) -> list[InvocationRow]:
         """The invocations that wait for the result of this one."""
         seqs = [row.parent] if row.parent is not None else []
@@ -132,11 +139,19 @@ class Doctor:
 class _Walk:
     """One walk from an invocation down to its causes."""
 
-    def __init__(self, records: Records, causes: Causes, now_ms: int, running: bool) -> None:
+    def __init__(
+        self,
+        records: Records,
+        causes: Causes,
+        now_ms: int,
+        running: bool,
+        retries: Callable[[], Awaitable[dict[int, int]]],
+    ) -> None:
         self._records = records
         self._causes = causes
         self._now_ms = now_ms
         self._running = running
+        self._retries = retries
         self._seen: set[int] = set()
 
     async def leaves(self, first: InvocationRow) -> list[_Leaf]:
@@ -170,7 +185,7 @@ class _Walk:
         if row.status == Status.PAUSED:
             return causes.paused(row), []
         if row.status == Status.BACKING_OFF:
-            due_ms = await self._records.retry_ms(row.seq)
+            due_ms = (await self._retries()).get(row.seq)
             if due_ms is None or self._is_overdue(due_ms):
                 return causes.inconsistent(row, "backs off, and its next attempt does not begin"), []
             return causes.backing_off(row, due_ms), []

@@ -79,18 +79,20 @@ class Examiner:
 
     async def trouble(self) -> Trouble:
         """All groups."""
-        crowded = await self._file.crowded(KEYS)
-        paused = await self._file.stopped(Status.PAUSED, STOPPED)
-        failing = await self._file.stopped(Status.BACKING_OFF, STOPPED)
-        awakeables = await self._file.pending_awakeables(AWAKEABLES)
-        for service, key, _ in crowded:
+        crowded = await self._file.crowded(KEYS + 1)
+        paused = await self._file.stopped(Status.PAUSED, STOPPED + 1)
+        failing = await self._file.stopped(Status.BACKING_OFF, STOPPED + 1)
+        awakeables = await self._file.pending_awakeables(AWAKEABLES + 1)
+        for service, key, _ in crowded[:KEYS]:
             await self._object(service, key)
-        for row in (*paused, *failing):
+        for row in (*paused[:STOPPED], *failing[:STOPPED]):
             await self._invocation(row)
-        waiting = await self._file.invocations(list(dict.fromkeys(seq for seq, *_ in awakeables)))
+        waiting = await self._file.invocations(list(dict.fromkeys(seq for seq, *_ in awakeables[:AWAKEABLES])))
         for row in waiting.values():
             await self._invocation(row)
-        cut = len(crowded) == KEYS or STOPPED in (len(paused), len(failing)) or len(awakeables) == AWAKEABLES
+        cut = (
+            len(crowded) > KEYS or max(len(paused), len(failing)) > STOPPED or len(awakeables) > AWAKEABLES
+        )  # of each, one more than is looked at was asked for
         groups = sorted(
             self._alike(self._groups.values()),
             key=lambda group: (

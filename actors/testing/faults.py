@@ -16,8 +16,9 @@ class Faults:
     `crash`: the process is killed before or after a commit, `crashes` times at most, and stays down for up to `downtime` seconds.
     `step`: a step fails, before its effect or after it. `delay`: a commit, a read, a step, a request or an answer takes some
     milliseconds. `memory`: handlers and objects are evicted as soon as they wait. `prompt`: a completion is on disk before its
-    handler goes on. `connection`: a connection breaks, where callers use HTTP. `disk`: a commit finds the disk full, which then stays full
-    for up to a second; the app stops and starts again by itself, as under `actors serve`. Not unless a test asks for it: under another server the `on_stopped` of an app decides.
+    handler goes on. `connection`: a connection breaks, where callers use HTTP. `disk`: a commit finds the disk full, which then stays
+    full for up to a second; the app stops and starts again by itself, as under `actors serve`. Not unless a test asks for it: under
+    another server the `on_stopped` of an app decides.
     """
 
     crash: float = 0.03

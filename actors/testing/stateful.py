@@ -50,8 +50,8 @@ class StateMachine(_Machine):
     """A `RuleBasedStateMachine` with a `world`. Its rules, invariants and initializers, and `teardown`, may be async.
 
     The decorators `rule`, `initialize` and `invariant` of this module are those of `hypothesis.stateful`, with types that allow async
-    methods. Hypothesis chooses whether anything goes wrong while an async rule runs, how long the
-    world goes on before it, and what goes wrong then, as often as `faults` says. Rules that are not async run outside of the loop, and may `self.world.run(...)`.
+    methods. Hypothesis chooses whether anything goes wrong while an async rule runs, how long the world goes on before it, and what goes
+    wrong then, as often as `faults` says. Rules that are not async run outside of the loop, and may `self.world.run(...)`.
 
     Life of an example: the initializers, which serve classes; rules; `teardown`; then the world comes to rest and its witnesses are asked.
     """

@@ -89,7 +89,8 @@ def _after(state: Rows, left: Left) -> Rows:
 class Whole:
     """The specification for one run: the requests of classes, on as many machines as `width` says. `close` it in the end.
 
-    `patient`: see `Outside`. `last` is the state in the end of the run, `chance` makes the random numbers of its invocations. `unclear` says why something that was ruled out may have been.
+    `patient`: see `Outside`. `last` is the state in the end of the run, `chance` makes the random numbers of its
+    invocations. `unclear` says why something that was ruled out may have been.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What a doctor reads of a file: the mailbox of a key, what is stopped, what waits longest.
 
-Promise: each query is answered by an index of open invocations, or walks through the open ones once. None looks at ended
-invocations.
+Promise: each query is answered by an index of open invocations, or walks through the open invocations or the timers once. None looks
+at ended invocations.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class Examination(SqliteReads):
         )
         return [InvocationRow._make(row) for row in found]
 
-    async def retry_ms(self, seq: int) -> int | None:
-        """When the next attempt of an invocation that backs off is due."""
-        found = await self._read("SELECT due_ms FROM timer WHERE invocation = ? AND idx = -1 LIMIT 1", (seq,))
-        return found[0][0] if found else None
+    async def retries(self) -> dict[int, int]:
+        """When the next attempts are due, by number of the invocation. Walks through all timers, which have no index by invocation."""
+        return dict(await self._read("SELECT invocation, due_ms FROM timer WHERE idx = -1"))

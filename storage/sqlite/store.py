@@ -38,11 +38,11 @@ from actors.storage.sqlite.database import (
     connect,
     pragmas,
 )
-from actors.storage.sqlite.examination import Examination
 from actors.storage.sqlite.figures import Onlooker, read_figures
 from actors.storage.sqlite.inspection import foreign, inspect
 from actors.storage.sqlite.lock import FileLock, is_alive, noted
 from actors.storage.sqlite.packed import SETUP, packed
+from actors.storage.sqlite.reads import SqliteReads
 from actors.storage.sqlite.watch import Watch
 
 log = logging.getLogger("actors")
@@ -52,7 +52,7 @@ HISTORY = "history "  # begins the names of the notes in `meta`, before the name
 LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
 
 
-class SqliteStore(Examination):
+class SqliteStore(SqliteReads):
     """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
     `synchronous` is SQLite's setting: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write

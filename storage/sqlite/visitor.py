@@ -24,12 +24,13 @@ from actors.storage.errors import (
 from actors.storage.records import InvocationRow
 from actors.storage.sqlite import schema
 from actors.storage.sqlite.bystander import Bystander
+from actors.storage.sqlite.examination import Examination
 from actors.storage.sqlite.inspection import inspect
 from actors.storage.sqlite.lock import held
 from actors.storage.sqlite.store import SqliteStore
 
 
-class Visitor(SqliteStore):
+class Visitor(Examination, SqliteStore):
     """Life: `enter` instead of `open`, any number of reads and requests, `close`."""
 
     _bystander: Bystander | None = None

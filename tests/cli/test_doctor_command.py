@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from actors import App, Context, RetryPolicy, VirtualObject, handler
 from actors.cli.commands import cli
 from actors.cli.file.doctor import NO_APP
-from actors.doctor import trouble
+from actors.doctor.trouble import AWAKEABLES
 
 
 def fails() -> None:
@@ -139,9 +139,18 @@ def test_a_file_is_read_while_its_app_runs(tmp_path: Path) -> None:
     assert facts["ways"][0]["command"][:2] == ["awakeables", "resolve"]
 
 
-def test_what_was_not_looked_at_is_said(path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(trouble, "AWAKEABLES", 1)
-    assert "There is more than was looked at." in doctor(path, "--older", "0").output
+def test_what_was_not_looked_at_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+
+    async def look(count: int) -> bool:
+        """Whether the doctor says that there is more, once `count` more orders wait."""
+        async with App(Order, storage=f"sqlite:///{path}") as app:
+            for _ in range(count):
+                await app.object(Order, f"o{next(numbers)}").approve.send()
+        return "There is more than was looked at." in (await asyncio.to_thread(doctor, path, "--older", "0")).output
+
+    numbers = itertools.count()
+    assert [asyncio.run(look(count)) for count in (AWAKEABLES, 1)] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -372,6 +372,27 @@ async def test_failures_with_the_same_error_are_one_group_persons_first(world: W
     assert found.headline() == ("1 cause needs a person, 1 cause goes on by itself; 0 messages wait behind them.")
 
 
+@pytest.mark.expects_log("failed, next in")
+async def test_the_timers_of_a_file_are_read_once() -> None:
+    """No index leads from an invocation to its timer, and a file may hold a million of them."""
+
+    class Counting(Reader):
+        walks = 0
+
+        async def retries(self) -> dict[int, int]:
+            self.walks += 1
+            return await super().retries()
+
+    async with World(Order) as world:
+        for key in "abc":
+            await world.app.object(Order, key).try_twice.send()
+        await world.settle(3)
+        reader, now = Counting(world), world.clock.now_ms()
+        one = Doctor(reader, world.app._running().ids, now, running=True)
+        (group,) = (await Examiner(reader, one, now, 0).trouble()).groups
+        assert (group.cause.code, group.alike, reader.walks) == ("backing_off", 2, 1)
+
+
 async def test_what_has_just_begun_to_wait_is_no_trouble_yet(world: World) -> None:
     await world.app.object(Order, "o").approve.send()
     assert (await trouble(world, older_s=60)).headline() == "All keys move."

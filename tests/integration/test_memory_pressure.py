@@ -14,14 +14,7 @@ import pytest
 
 from actors import App, Context, Limits, RetryPolicy, TerminalError, VirtualObject, handler, shared
 from actors.attempt.attempt import Attempt
-from actors.errors import (
-    AppNotRunning,
-    BadArguments,
-    DeadlockError,
-    InvocationCancelled,
-    InvocationKilled,
-    MailboxFull,
-)
+from actors.errors import AppNotRunning, BadArguments, DeadlockError, InvocationCancelled, InvocationKilled, MailboxFull
 from actors.storage import ObjectRecord, PlaceRow
 from actors.testing import Disk, SimulatedStore
 from tests.world import World, limits, outcome

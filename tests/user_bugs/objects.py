@@ -179,7 +179,7 @@ class Cashier(Service):
     @handler
     async def move(self, ctx: Context, cents: int) -> None:
         await ctx.object(Purse, "a").put(-cents)
-        await ctx.object(Purse, "b").put(cents)  # the bug: whoever counts before that misses the money
+        await ctx.object(Purse, "b").put(cents)  # the bug: an audit that counts before that misses the money
 
     @handler
     async def total(self, ctx: Context) -> int:

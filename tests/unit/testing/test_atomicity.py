@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.testing.atomicity import Asked, Broken, Undecided, unexplained
 
-ANY = object()  # an answer that nobody has received
+ANY = object()  # an answer that no caller has received
 
 
 @dataclass(frozen=True)
