@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = [
     f"tests/{name}"
-    for name in ("released", "unit", "integration", "worlds", "storage", "http", "cli", "serving", "restate")
+    for name in ("released", "unit", "integration", "worlds", "storage", "http", "cli", "serving", "restate", "seeds")
 ]
 SLOW = ["tests/property"]  # asked when none of the quick ones has noticed
 
@@ -3101,6 +3101,20 @@ BUGS = [
         "            if not 1 <= self._numbers",
         "            if not 0 <= self._numbers",
         test="tests/worlds/test_stateful.py",
+    ),
+    Bug(
+        "a long run that is killed begins anew",
+        "tests/seeds/__main__.py",
+        "            self._progress.write(self._file)\n            if now",
+        "            if now",
+        test="tests/seeds/test_long_run.py",
+    ),
+    Bug(
+        "a worker that dies ends the long run",
+        "tests/seeds/__main__.py",
+        "                    if not line:\n                        return True\n",
+        "                    if not line:\n                        return False\n",
+        test="tests/seeds/test_long_run.py",
     ),
 ]
 

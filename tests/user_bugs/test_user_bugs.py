@@ -1,12 +1,12 @@
 """Each bug is invisible to an ordinary test, and found by the tools that its entry names; its fixed twin raises no alarm.
 
-A sweep and a simulation of a bug ask no witness: so the table says what each tool finds by itself. For the twins all of them are asked.
+A sweep and a simulation of a bug ask no witness: so the table says what each tool finds by itself. For the twins all of them are asked;
+`tests/seeds` runs these from seeds.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -21,12 +21,9 @@ from tests import user_bugs
 from tests.user_bugs import BUGS, TOOLS
 from tests.user_bugs.corpus import MOST, RUNS, WHOLE_MOST, WHOLE_RUNS, Bug, again, look_afresh, run_plain
 
-SEEDS = int(os.environ.get("SEEDS", "5"))  # of the twins
-EXPLORATIONS = int(os.environ.get("SEEDS", "2"))
+JUDGED_RUNS = 5  # of the twins
 
 ALL = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS]
-# What only the guard sees is a line of code, which other seeds do not change.
-SEEDED = [pytest.param(bug, id=bug.name.replace(" ", "_")) for bug in BUGS if {*bug.found_by} - {"guard", "fresh"}]
 
 
 def found_by(*tools: str) -> list[Any]:
@@ -116,24 +113,11 @@ def test_the_fixed_twin_passes_at_all_points_of_a_sweep(bug: Bug[Any]) -> None:
     assert not swept.failed, swept.explanation()
 
 
-@pytest.mark.parametrize("bug", SEEDED)
-def test_the_fixed_twin_passes_with_all_seeds(bug: Bug[Any]) -> None:
-    simulated = bug.simulation(SEEDS).run(bug.searching(bug.fixed, *WITNESSES))
-    assert simulated.failed is None, f"{simulated.failed.error!r}\n{simulated.explanation()}"
-
-
-@pytest.mark.may_log("never retrieved")  # asyncio, of a gather in a handler whose process was killed
-@pytest.mark.parametrize("bug", ALL)
-def test_the_fixed_twin_passes_when_it_is_explored(bug: Bug[Any]) -> None:
-    explored = Exploration(runs=EXPLORATIONS).run(bug.exploring(bug.fixed))
-    assert explored.failed is None, f"{explored.failed.error!r}\n{explored.explanation()}"
-
-
 @pytest.mark.parametrize(("bug", "tool"), found_by("atomic"))
 def test_the_fixed_twin_passes_when_its_runs_are_judged_as_a_whole(bug: Bug[Any], tool: str) -> None:
-    explored = Exploration(runs=SEEDS, atomic=True).run(bug.exploring(bug.fixed, atomic=True))
+    explored = Exploration(runs=JUDGED_RUNS, atomic=True).run(bug.exploring(bug.fixed, atomic=True))
     assert explored.failed is None, f"{explored.failed.error!r}\n{explored.explanation()}"
-    assert explored.reached[JUDGED] == SEEDS, explored.summary()
+    assert explored.reached[JUDGED] == JUDGED_RUNS, explored.summary()
 
 
 def test_the_table_names_each_bug_and_what_finds_it() -> None:
