@@ -12,6 +12,7 @@ import weakref
 from typing import Any, ClassVar
 
 from actors.storage.errors import ActorsError as ActorsError
+from actors.storage.errors import LookRefused as LookRefused
 from actors.storage.errors import StorageError as StorageError
 
 log = logging.getLogger("actors")

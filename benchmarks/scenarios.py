@@ -11,6 +11,7 @@ from benchmarks.http import Http
 from benchmarks.keys_ever import KeysEver
 from benchmarks.log import Log
 from benchmarks.memory import Memory
+from benchmarks.observed import Observed
 from benchmarks.options import Scenario
 from benchmarks.timers import Timers
 
@@ -25,6 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
         Timers(),
         Evidence(),
         Log(),
+        Observed(),
         Http(),
         Engines(),
     )

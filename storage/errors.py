@@ -37,6 +37,24 @@ class StorageFull(StorageError):
     transient = True
 
 
+class LookRefused(StorageError):
+    """A look into the file was refused or given up. The app goes on; nothing has changed."""
+
+    error = "look_refused"
+
+
+class TooManyLooks(LookRefused):
+    """Too many requests wait to look into the file. Try again in a moment."""
+
+    error = "too_many_looks"
+
+
+class LookTooLong(LookRefused):
+    """A look into the file has taken too long, and was given up. Ask for less."""
+
+    error = "look_too_long"
+
+
 class DatabaseInUse(StorageError):
     """Another process owns this file. One file has one owner; `pid` is the owner's process id.
 

@@ -42,6 +42,55 @@ class Bug:
 
 BUGS = [
     Bug(
+        "what is read in one look is of several commits",
+        "storage/sqlite/observer.py",
+        '                await self._read("BEGIN")\n',
+        "",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
+        "any number of looks may wait",
+        "storage/sqlite/observer.py",
+        "        if self._waiting >= self._most_waiting:",
+        "        if self._waiting >= 99 * self._most_waiting:",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
+        "a look has time without end",
+        "storage/sqlite/observer.py",
+        "call_later(self._longest_s, self._give_up)",
+        "call_later(1e4 * self._longest_s, self._give_up)",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
+        "a list of what is rare walks through all invocations",
+        "storage/sqlite/reads.py",
+        "rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None",
+        "rare = None",
+        test="tests/storage/test_listing.py",
+    ),
+    Bug(
+        "a page of awakeables begins with the last one of the page before",
+        "storage/sqlite/reads.py",
+        "(a.invocation, a.idx) > (?, ?)",
+        "(a.invocation, a.idx) >= (?, ?)",
+        test="tests/http/test_admin.py",
+    ),
+    Bug(
+        "the doctor takes a step that waits for a thread for one that runs",
+        "actors/app/live.py",
+        'step.status == "queued"',
+        'step.status == "never"',
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
+        "the doctor does not know the line at which a handler waits for a lock",
+        "actors/app/live.py",
+        "        return current.attempt.unrecorded_wait()",
+        "        return None",
+        test="tests/integration/test_doctor.py",
+    ),
+    Bug(
         "a client repeats a send without a key, which is then done twice",
         "transport/client/client.py",
         "            again = ask.repeatable\n            if self._http is not http:",
@@ -904,7 +953,7 @@ BUGS = [
     ),
     Bug(
         "a delayed message is as old as its delay when it is due",
-        "storage/sqlite/figures.py",
+        "storage/sqlite/examination.py",
         "CASE status WHEN 1 THEN CASE seq WHEN position THEN accepted_ms END END",
         "CASE status WHEN 1 THEN accepted_ms END",
         test="tests/http/test_metrics.py::test_a_message_for_later_does_not_count_as_old_when_it_is_due",
@@ -925,7 +974,7 @@ BUGS = [
     ),
     Bug(
         "completed awakeables count as open",
-        "storage/sqlite/figures.py",
+        "storage/sqlite/examination.py",
         "c.kind >= 20 AND c.ref = a.idx) GROUP BY i.service",
         "c.kind >= 99 AND c.ref = a.idx) GROUP BY i.service",
         test="tests/http/test_metrics.py",

@@ -5,20 +5,27 @@ Promise: every returned value is durable, and every operation is durable when it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from actors.app.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
+from actors.app.live import LivePartition
 from actors.app.overview import overview
 from actors.app.partitions import Partitions, done
 from actors.attempt.invocation import Invocation
+from actors.doctor.diagnosis import Diagnosis, Doctor
+from actors.doctor.trouble import Examiner, Trouble
 from actors.engine.operating.operations import Operations
 from actors.engine.operating.restarts import checked_keep
 from actors.engine.operating.state_access import StateInfo
 from actors.errors import UnknownInvocation, UnknownService
+from actors.journal.ids import IdMint
 from actors.model.definitions import ServiceDefinition
+from actors.storage.port import Records
 
 T = TypeVar("T")
+F = TypeVar("F", Diagnosis, Trouble)
+LOOKS = 3  # a database in memory is read at several moments, so that what is looked at may have gone on meanwhile
 
 
 class Operators:
@@ -58,7 +65,8 @@ class Operators:
         last = 2**62 if before is None else partition.ids.read_invocation(before)
         async with partition.committer.gated():
             await partition.committer.flushed()
-            rows = await partition.store.listed(service, key, handler, statuses, last, limit)
+            async with partition.store.look() as records:
+                rows = await records.listed(service, key, handler, statuses, last, limit)
             return [InvocationInfo.of(row, partition.ids) for row in rows]
 
     async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
@@ -109,12 +117,27 @@ class Operators:
         # In its own task: a claim on a workflow must not be given up in the middle.
         return await done(self.partitions.task(patching))
 
-    async def awakeables(self, limit: int = 1000) -> list[AwakeableInfo]:
-        """The awakeables that wait for a completion, oldest first."""
+    async def awakeables(
+        self,
+        limit: int = 1000,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        handler: str | None = None,
+        after: str | None = None,
+    ) -> list[AwakeableInfo]:
+        """The awakeables that wait for a completion, oldest first; of one service, key or handler only, if given.
+
+        `after` is the id of the last awakeable of the previous page. Raises BadId.
+        """
         partition = self.partitions.entered()
+        behind = partition.ids.read_awakeable(after) if after is not None else (-1, -1)
         async with partition.committer.gated():
             await partition.committer.flushed()
-            pending = await partition.store.pending_awakeables(limit)
+            async with partition.store.look() as records:
+                pending = await records.pending_awakeables(
+                    limit, service=service, key=key, handler=handler, after=behind
+                )
         return [
             AwakeableInfo(
                 partition.ids.awakeable(seq, index),
@@ -127,3 +150,42 @@ class Operators:
             )
             for seq, index, service, key, handler, since_ms, deadline_ms in pending
         ]
+
+    # --- what does not move ---------------------------------------------------------------------------------------------------
+
+    async def doctor(self, service: str, key: str) -> Diagnosis:
+        """Why the messages of an object wait, as of the last commit. Raises LookRefused."""
+        return await self._examined(lambda doctor, records: doctor.of_object(service, key))
+
+    async def doctor_of(self, id: str) -> Diagnosis:
+        """Why an invocation does not go on, as of the last commit. Raises BadId, UnknownInvocation or LookRefused."""
+        _, seq = self.partitions.of_invocation(id)
+
+        async def examine(doctor: Doctor, records: Records) -> Diagnosis:
+            row = await records.invocation(seq)
+            if row is None:
+                raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+            return await doctor.of_invocation(row)
+
+        return await self._examined(examine)
+
+    async def trouble(self, older_ms: int) -> Trouble:
+        """What has not moved for `older_ms`, as of the last commit, by root cause. Raises LookRefused."""
+        now_ms = self.partitions.entered().env.clock.now_ms()
+        return await self._examined(lambda doctor, records: Examiner(records, doctor, now_ms, older_ms).trouble())
+
+    def ids(self) -> IdMint:
+        """The ids of the file."""
+        return self.partitions.entered().ids
+
+    async def _examined(self, examine: Callable[[Doctor, Records], Awaitable[F]]) -> F:
+        # Neither flushed nor gated: a doctor is asked when the disk is full as well.
+        partition = self.partitions.entered()
+        live = LivePartition(partition)
+        for _ in range(LOOKS):
+            async with partition.store.look() as records:
+                doctor = Doctor(records, partition.ids, partition.env.clock.now_ms(), True, live)
+                found = await examine(doctor, records)
+            if not found.is_inconsistent():
+                break
+        return found

@@ -25,10 +25,11 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
     seq = partition.ids.read_invocation(id)
     async with partition.committer.gated():
         await partition.committer.flushed()
-        row = await partition.store.invocation(seq)
-        if row is None:
-            raise UnknownInvocation()
-        story = await partition.store.story(seq, after, limit + 1)
+        async with partition.store.look() as records:
+            row = await records.invocation(seq)
+            if row is None:
+                raise UnknownInvocation()
+            story = await records.story(seq, after, limit + 1)
         steps = await steps_of(partition, row)
     return {
         **facts(InvocationInfo.of(row, partition.ids)),

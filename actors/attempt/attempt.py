@@ -37,6 +37,7 @@ from actors.model.virtual_object import Served
 from actors.storage.records import Flag, Status
 from actors.tasks.branches import Branches
 from actors.tasks.factory import tasks_are_seen
+from actors.tasks.places import place_of
 
 if TYPE_CHECKING:
     from actors.attempt.invocation import Invocation, Mailbox
@@ -355,6 +356,9 @@ class Attempt(Ending):
             self._branches = self.branches_class(self, self.invocation.seed)
             invocation_of.set(self.invocation)  # in the handler's own context: its code asks for a task
         return self._branches
+
+    def unrecorded_wait(self) -> str | None:
+        return place_of(self._coroutine) if self._foreign is not None and not self.ended else None
 
     def wake(self) -> None:
         """Something happened that may let the handler go on."""

@@ -56,6 +56,10 @@ class Running(Protocol):
         """Whether the handler's code is where an attempt before this one has been."""
         ...
 
+    def unrecorded_wait(self) -> str | None:
+        """The line of the handler's code that waits for something of asyncio, which nothing records; None if none does."""
+        ...
+
 
 class Extras:
     """What few invocations have, stored in columns that the others leave empty."""

@@ -27,6 +27,8 @@ Code = Literal[
     "backing_off",
     "step_failing",
     "step_running",
+    "threads_busy",
+    "unrecorded_wait",
     "running",
     "starting",
     "inconsistent",
@@ -203,10 +205,19 @@ class Causes:
         text = f"is for later: it gets into the mailbox {self._then(row.position)}."
         return self._by_itself(row, "scheduled", text, row.accepted_ms, Way((), "Wait: it comes by itself."))
 
-    def running(self, row: InvocationRow) -> Cause:
-        """Of an invocation whose code runs, as far as the file tells."""
-        text = "runs its code, or waits for something that is not durable, such as asyncio.sleep or a lock."
+    def queued(self, row: InvocationRow, wait: Pending) -> Cause:
+        """Of an invocation whose step waits for a thread."""
+        text = f"waits for a thread for its step {wait.name} since {self.moment(wait.since_ms)}, {self.ago(wait.since_ms)}: all are busy."
+        way = Way((), "Wait: it begins when another step has ended. App(executor=...) gives steps more threads.")
+        return self._by_itself(row, "threads_busy", text, wait.since_ms, way)
+
+    def running(self, row: InvocationRow, line: str | None = None) -> Cause:
+        """Of an invocation whose code runs, or waits for something that is not durable: at this line, if that is known."""
         way = Way((), "Wait. What takes long belongs in ctx.run; what waits for others, in an awakeable.")
+        if line is not None:
+            text = f"waits at {line} for something that is not durable, such as asyncio.sleep or a lock."
+            return self._by_itself(row, "unrecorded_wait", text, row.accepted_ms, way)
+        text = "runs its code, or waits for something that is not durable, such as asyncio.sleep or a lock."
         return self._by_itself(row, "running", text, row.accepted_ms, way)
 
     def starting(self, row: InvocationRow) -> Cause:

@@ -9,11 +9,12 @@ Promise: reads only, a bounded number of times, and each invocation once, so a c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from actors.doctor.causes import FREE, Cause, Causes
+from actors.doctor.live import Live, NotHere
 from actors.doctor.pending import Pending, pending
 from actors.journal.ids import IdMint
 from actors.model.names import address
@@ -24,18 +25,19 @@ MOST = 256  # invocations that are read
 SHOWN_CALLERS = 5
 JUST_ACCEPTED_MS = 5_000  # so long an invocation may be on its way to its first line
 LATE_MS = 60_000  # by so much a timer may be late, on a busy machine
+NOT_HERE = NotHere()
 
 
 class Records(Protocol):
     """What the doctor reads, as `Examination` has it."""
 
     async def invocation(self, seq: int) -> InvocationRow | None: ...
-    async def invocations(self, seqs: list[int]) -> dict[int, InvocationRow]: ...
+    async def invocations(self, seqs: Sequence[int]) -> dict[int, InvocationRow]: ...
     async def journal(self, seq: int) -> list[JournalRow]: ...
     async def attached(self, target: int) -> list[tuple[int, int]]: ...
     async def mailbox(self, service: str, key: str, limit: int) -> list[InvocationRow]: ...
     async def mailbox_length(self, service: str, key: str) -> int: ...
-    async def retries(self) -> dict[int, int]: ...
+    async def retries(self, seqs: Sequence[int]) -> dict[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Diagnosis:
     callers: tuple[str, ...] = ()
     more_callers: int = 0
 
+    def is_inconsistent(self) -> bool:
+        """Whether the root is what should not be."""
+        return self.cause.code == "inconsistent"
+
     def needs_a_person(self) -> bool:
         """Whether it does not go on until a person acts."""
         return self.cause.needs_a_person()
@@ -78,14 +84,17 @@ class _Leaf:
 
 
 class Doctor:
-    """Diagnoses objects and invocations at the time `now_ms`. `ids` are those of the file, `running` says whether an app runs on it."""
+    """Diagnoses objects and invocations at the time `now_ms`.
 
-    def __init__(self, records: Records, ids: IdMint, now_ms: int, running: bool) -> None:
+    `ids` are those of the file, `running` says whether an app runs on it; `live` knows more if that is this process.
+    """
+
+    def __init__(self, records: Records, ids: IdMint, now_ms: int, running: bool, live: Live = NOT_HERE) -> None:
         self._records = records
+        self._live = live
         self._causes = Causes(ids, now_ms, running)
         self._now_ms = now_ms
         self._running = running
-        self._retries: dict[int, int] | None = None  # read once: that is a walk through all timers
 
     async def of_object(self, service: str, key: str) -> Diagnosis:
         """Why the messages of an object wait."""
@@ -103,7 +112,7 @@ class Doctor:
         return await self._diagnosed(subject, row, ())
 
     async def _diagnosed(self, subject: str, row: InvocationRow, behind: Iterable[InvocationRow]) -> Diagnosis:
-        walk = _Walk(self._records, self._causes, self._now_ms, self._running, self._all_retries)
+        walk = _Walk(self._records, self._causes, self._now_ms, self._running, self._live)
         leaves = await walk.leaves(row)
         root = min(leaves, key=lambda leaf: leaf.cause.rank())
         holds = row.shared == Mode.EXCLUSIVE and row.status not in (Status.SCHEDULED, Status.PENDING)
@@ -121,11 +130,6 @@ class Doctor:
             tuple(name(caller) for caller in callers[:SHOWN_CALLERS]),
             max(0, len(callers) - SHOWN_CALLERS),
         )
-
-    async def _all_retries(self) -> dict[int, int]:
-        if self._retries is None:
-            self._retries = await self._records.retries()
-        return self._retries
 
     async def _callers(self, row: InvocationRow) -> list[InvocationRow]:
         """The invocations that wait for the result of this one."""
@@ -145,13 +149,13 @@ class _Walk:
         causes: Causes,
         now_ms: int,
         running: bool,
-        retries: Callable[[], Awaitable[dict[int, int]]],
+        live: Live,
     ) -> None:
         self._records = records
+        self._live = live
         self._causes = causes
         self._now_ms = now_ms
         self._running = running
-        self._retries = retries
         self._seen: set[int] = set()
 
     async def leaves(self, first: InvocationRow) -> list[_Leaf]:
@@ -185,7 +189,7 @@ class _Walk:
         if row.status == Status.PAUSED:
             return causes.paused(row), []
         if row.status == Status.BACKING_OFF:
-            due_ms = (await self._retries()).get(row.seq)
+            due_ms = (await self._records.retries([row.seq])).get(row.seq)
             if due_ms is None or self._is_overdue(due_ms):
                 return causes.inconsistent(row, "backs off, and its next attempt does not begin"), []
             return causes.backing_off(row, due_ms), []
@@ -213,27 +217,31 @@ class _Walk:
         self, row: InvocationRow, commands: list[Pending]
     ) -> tuple[Cause | None, list[tuple[InvocationRow, str]]]:
         """Of an invocation that runs or is blocked. A running one has a step under way, or its code runs."""
+        causes = self._causes
         own: list[Cause] = []
         further: list[tuple[InvocationRow, str]] = []
         for wait in commands:
             if row.status == Status.RUNNING and wait.waiting != "step":
                 continue  # it may have asked for this, and go on with something else
             if wait.waiting not in ("call", "attach"):
+                if wait.waiting == "step" and self._live.is_queued(row, wait.position):
+                    own.append(causes.queued(row, wait))
+                    continue
                 late = self._is_overdue(wait.until_ms) or self._is_overdue(wait.tries.next_ms)
                 said = f"waits for its {wait.waiting}, whose time has come"
-                own.append(self._causes.inconsistent(row, said) if late else self._causes.waits(row, wait))
+                own.append(causes.inconsistent(row, said) if late else causes.waits(row, wait))
                 continue
             called = await self._records.invocation(wait.seq) if wait.seq is not None else None
             if called is None or called.status >= Status.SUCCEEDED:
                 if wait.waiting == "call" and called is not None:
                     said = f"waits for {wait.name}, which has {Status.NAMES[called.status]}"
-                    own.append(self._causes.inconsistent(row, said))
+                    own.append(causes.inconsistent(row, said))
                 else:  # it is placed, or told, by a later batch
-                    own.append(self._causes.running(row))
+                    own.append(causes.running(row))
                 continue
             further.append((called, "waits for its call of" if wait.waiting == "call" else "is attached to"))
         if not own and not further:
-            return self._causes.running(row), []
+            return causes.running(row, self._live.unrecorded_wait(row)), []
         return min(own, key=Cause.rank) if own else None, further
 
 

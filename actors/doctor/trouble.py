@@ -53,6 +53,10 @@ class Trouble:
         """Whether one of the causes does."""
         return any(group.cause.needs_a_person() for group in self.groups)
 
+    def is_inconsistent(self) -> bool:
+        """Whether one of the causes is what should not be."""
+        return any(group.cause.code == "inconsistent" for group in self.groups)
+
     def headline(self) -> str:
         """One sentence."""
         persons = [group for group in self.groups if group.cause.needs_a_person()]

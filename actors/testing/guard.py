@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Final, Self
 from actors.attempt.attempt import Attempt
 from actors.engine.partition import PARTS, Parts
 from actors.tasks.branches import Branches
-from actors.testing.origins import WITH_TIMEOUTS, Origin, origin_of
+from actors.tasks.origins import WITH_TIMEOUTS, Origin, origin_of
 from actors.testing.sources import (
     BY_ID,
     CALLS,

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from actors.tasks.places import place_of
 from actors.testing.failures import MisusedWorld, Stuck
 from actors.testing.loop import MOST_TURNS, VirtualLoop
-from actors.testing.places import place_of
 from actors.testing.waits import threads_note
 
 T = TypeVar("T")

@@ -23,10 +23,10 @@ from actors.model.virtual_object import Served, VirtualObject
 from actors.storage.records import Batch, OpenedDatabase
 from actors.storage.sqlite.database import AsyncConnection, WriterConnection
 from actors.storage.sqlite.store import SqliteStore
+from actors.tasks.places import place_of
 from actors.testing.chances import Chances
 from actors.testing.disk import Disk, InlineConnection
 from actors.testing.loop import PROCESS
-from actors.testing.places import place_of
 from actors.transport.served import App
 
 T = TypeVar("T")

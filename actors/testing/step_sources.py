@@ -24,7 +24,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Final, cast
 
-from actors.testing.origins import WITH_TIMEOUTS, Origin, origin_of
+from actors.tasks.origins import WITH_TIMEOUTS, Origin, origin_of
 
 LOOK_S: Final = (
     1e-6  # that a look at the clock takes: code may divide by the time that has passed, or wait for it to pass

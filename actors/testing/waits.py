@@ -9,8 +9,8 @@ import threading
 from collections.abc import Iterator
 
 from actors.model.names import address
+from actors.tasks.places import place_of
 from actors.testing.machine import Machine
-from actors.testing.places import place_of
 
 
 def reasons(machine: Machine) -> Iterator[str]:

@@ -70,6 +70,11 @@ _TICK_KEYS = (
     + " UNION ALL "
     + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
 )
+# The indexes by number of what is rare among millions of others.
+_RARE = {Status.BACKING_OFF: "invocation_failing", Status.FAILED: "invocation_failed"}
+_RUNNABLE = {Status.PENDING, Status.RUNNING, Status.PAUSED}
+_IS_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"
+_NEWEST = 20_000
 _by_position = attrgetter("position")
 _by_index = itemgetter(0, 1)  # invocation and idx
 
@@ -194,7 +199,9 @@ class SqliteReads:
         An empty `key` means invocations of keyless services; no other key does.
         """
         only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
-        seq = "+seq" if only_open else "seq"  # the plus keeps SQLite from walking down all invocations by number
+        rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None
+        # The plus keeps SQLite from walking down all invocations by number.
+        seq = "+seq" if only_open and rare is None else "seq"
         conditions: list[str] = [f"{seq} < ?"]
         values: list[Any] = [before]
         for column, wanted in (("service", service), ("key", key), ("handler", handler)):
@@ -203,13 +210,31 @@ class SqliteReads:
                 values.append(wanted)
                 if column == "key":
                     conditions[-1] = "shared != 2 AND key = ?" if wanted else "shared = 2 AND ? = ''"
-        if statuses:
+        if rare is not None:
+            conditions.append(f"status = {int(statuses[0])}")
+        elif statuses:
             conditions.append(f"status IN ({', '.join(map(str, statuses))})")
-        if only_open:
-            conditions.append("status < 6")  # so that SQLite uses the index of open invocations
-        found = await self._read(
-            f"SELECT * FROM invocation WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?", (*values, limit)
-        )
+        if rare is None and only_open:
+            if limit and not set(statuses) <= _RUNNABLE and key is None:
+                # Among the newest invocations there may be enough: that is so if many are open.
+                newest = " AND ".join([*conditions, "seq >= (SELECT max(seq) FROM invocation WHERE seq < ?) - ?"])
+                found = await self._read(
+                    f"SELECT * FROM invocation WHERE seq < ? AND {newest} ORDER BY seq DESC LIMIT ?",
+                    (before, *values, before, _NEWEST, limit),
+                )
+                if len(found) == limit:
+                    return [InvocationRow._make(row) for row in found]
+            # So that SQLite uses an index of open invocations: in the words of `invocation_runnable`, or of `invocation_mailbox`.
+            conditions.append(_IS_RUNNABLE if set(statuses) <= _RUNNABLE else "status < 6")
+        where = f"WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?"
+        if rare is not None or not only_open:
+            index = f" INDEXED BY {rare}" if rare is not None else ""
+            found = await self._read(f"SELECT * FROM invocation{index} {where}", (*values, limit))
+        else:  # the numbers first: sorting whole rows takes ten times as long
+            numbers = f"SELECT seq FROM invocation {where}"
+            found = await self._read(
+                f"SELECT * FROM invocation WHERE seq IN ({numbers}) ORDER BY seq DESC", (*values, limit)
+            )
         return [InvocationRow._make(row) for row in found]
 
     async def state(self, service: str, key: str) -> dict[str, str]:
@@ -241,17 +266,37 @@ class SqliteReads:
         )
         return [(position, name, ref, before) for position, name, ref, before in found]
 
-    async def pending_awakeables(self, limit: int) -> list[tuple[Any, ...]]:
-        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of open awakeables, oldest first."""
+    async def pending_awakeables(
+        self,
+        limit: int,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        handler: str | None = None,
+        after: tuple[int, int] = (-1, -1),
+    ) -> list[tuple[Any, ...]]:
+        """(invocation, idx, service, key, handler, since_ms, deadline_ms) of open awakeables, oldest first.
+
+        Of one service, key or handler only, if given; `after` is the (invocation, idx) of the last awakeable of the page before.
+        """
+        conditions, values = "", list[Any](after)
+        join = (
+            "CROSS JOIN" if key is None else "JOIN"
+        )  # by age, so that the limit ends the search; or by the mailbox of the key
+        for column, wanted in (("service", service), ("key", key), ("handler", handler)):
+            if wanted is not None:
+                conditions += f" AND i.{column} = ?" + (" AND i.shared != 2" if column == "key" else "")
+                values.append(wanted)
         return [
-            tuple(values)
-            for values in await self._read(
+            tuple(found)
+            for found in await self._read(
                 "SELECT a.invocation, a.idx, i.service, CASE i.shared WHEN 2 THEN '' ELSE i.key END, i.handler, a.at_ms, "
                 "a.ref FROM journal_entry a "
-                "JOIN invocation i ON i.seq = a.invocation WHERE a.kind = 5 AND i.status < 6 AND NOT EXISTS "
+                f"{join} invocation i ON i.seq = a.invocation WHERE a.kind = 5 AND (a.invocation, a.idx) > (?, ?){conditions} "
+                "AND i.status < 6 AND NOT EXISTS "
                 "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) "
                 "ORDER BY a.invocation, a.idx LIMIT ?",
-                (limit,),
+                (*values, limit),
             )
         ]
 

@@ -296,8 +296,15 @@ DROP INDEX invocation_runnable;
 CREATE INDEX invocation_runnable ON invocation (service, key) WHERE status = 1 OR status = 2 OR status = 5;
 """
 
+_V7 = """
+-- What people look for, among millions of others: what backs off, what has failed, when the next attempt is due.
+CREATE INDEX invocation_failing ON invocation (seq) WHERE status = 4;
+CREATE INDEX invocation_failed ON invocation (seq) WHERE status = 7;
+CREATE INDEX timer_retry ON timer (invocation) WHERE idx = -1;
+"""
+
 # MIGRATIONS[n] leads from version n to n + 1. A released step is never edited: add the next one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 
 
 def steps(version: int, migrations: Sequence[str] = MIGRATIONS) -> list[str]:
@@ -332,10 +339,10 @@ def version_of(connection: sqlite3.Connection) -> int | None:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
-    """The columns of each table, whichever steps have led to them, and the texts of each view and of the index that a step changes."""
+    """The columns of each table, whichever steps have led to them, and the texts of each view and of what only a step of indexes changes."""
     found = connection.execute(
         "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' "
-        "OR name = 'invocation_runnable'"
+        "OR name IN ('invocation_runnable', 'invocation_failing')"
     ).fetchall()
     return {
         name: [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]

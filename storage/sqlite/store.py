@@ -12,7 +12,7 @@ import os
 import secrets
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from actors.storage.errors import (
     DatabaseInUse,
@@ -38,11 +38,12 @@ from actors.storage.sqlite.database import (
     connect,
     pragmas,
 )
-from actors.storage.sqlite.figures import Onlooker, read_figures
+from actors.storage.sqlite.examination import Examination
+from actors.storage.sqlite.figures import read_figures
 from actors.storage.sqlite.inspection import foreign, inspect
 from actors.storage.sqlite.lock import FileLock, is_alive, noted
+from actors.storage.sqlite.observer import Observer
 from actors.storage.sqlite.packed import SETUP, packed
-from actors.storage.sqlite.reads import SqliteReads
 from actors.storage.sqlite.watch import Watch
 
 log = logging.getLogger("actors")
@@ -52,7 +53,7 @@ HISTORY = "history "  # begins the names of the notes in `meta`, before the name
 LOCK_TRIES = 100  # 10 ms apart, while the lock belongs to a dead process
 
 
-class SqliteStore(SqliteReads):
+class SqliteStore(Examination):
     """One partition's file. Life: `open`, any number of `commit` and reads, `close`.
 
     `synchronous` is SQLite's setting: only FULL survives power loss. `busy_timeout_ms` is how long a shell in a write
@@ -77,7 +78,7 @@ class SqliteStore(SqliteReads):
         self._lock: FileLock | None = None
         self._writer: WriterConnection | None = None
         self._watch: Watch | None = None
-        self._onlooker: Onlooker | None = None  # created when figures are first read
+        self._observer: Observer | None = None  # made for the first look
         self._watches = self.path != ":memory:" and sys.platform != "win32"
         self._copy_every = copy_every
         self._checkpoints: Checkpoints | None = None
@@ -298,19 +299,25 @@ class SqliteStore(SqliteReads):
             raise
         checkpoints.begin_if_due()
 
-    async def figures(self) -> Figures:
-        """The open invocations and the size of the file, as of the last commit. Only one call at a time."""
+    @contextlib.asynccontextmanager
+    async def look(self) -> AsyncIterator[Examination]:
+        """See `Store.look`. A database in memory has one connection, so there the reads are those of different moments."""
         if self._handle is None:
             raise StorageError(f"{self.path} is closed.")
+        if self._lost is not None:
+            raise self._lost
         if self.path == ":memory:":
-            return await read_figures(self._read, self.path)
-        if self._onlooker is None:
-            onlooker = await Onlooker.opened(self.path)
-            if self._handle is None:  # closed meanwhile
-                await onlooker.close()
-                raise StorageError(f"{self.path} is closed.")
-            self._onlooker = onlooker
-        return await read_figures(self._onlooker.read, self.path)
+            yield self
+            return
+        if self._observer is None:
+            self._observer = Observer(self.path)
+        async with self._observer.look() as records:
+            yield records
+
+    async def figures(self) -> Figures:
+        """The open invocations and the size of the file, as of the last commit."""
+        async with self.look() as records:
+            return await read_figures(records)
 
     async def close(self) -> None:
         """Close the connection, then release the lock. Safe to call twice."""
@@ -322,10 +329,10 @@ class SqliteStore(SqliteReads):
             checkpoints.close()
         handle, self._handle, self._writer = self._handle, None, None
         watch, self._watch = self._watch, None
-        onlooker, self._onlooker = self._onlooker, None
+        observer, self._observer = self._observer, None
         try:
-            if onlooker is not None:
-                await onlooker.close()
+            if observer is not None:
+                await observer.close()
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         finally:

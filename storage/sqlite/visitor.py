@@ -24,13 +24,12 @@ from actors.storage.errors import (
 from actors.storage.records import InvocationRow
 from actors.storage.sqlite import schema
 from actors.storage.sqlite.bystander import Bystander
-from actors.storage.sqlite.examination import Examination
 from actors.storage.sqlite.inspection import inspect
 from actors.storage.sqlite.lock import held
 from actors.storage.sqlite.store import SqliteStore
 
 
-class Visitor(Examination, SqliteStore):
+class Visitor(SqliteStore):
     """Life: `enter` instead of `open`, any number of reads and requests, `close`."""
 
     _bystander: Bystander | None = None

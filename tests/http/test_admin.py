@@ -165,6 +165,75 @@ async def test_awakeables_that_wait_are_listed() -> None:
         assert (await get(world.app, "/awakeables")).json == {"awakeables": [], "more": False}
 
 
+async def test_awakeables_are_filtered_and_paged() -> None:
+    async with World(Job) as world:
+        for key in "abc":
+            await world.app.object(Job, key).wait.send()
+        await world.settle()
+
+        async def keys(query: str) -> list[str]:
+            return [one["key"] for one in (await get(world.app, f"/awakeables?{query}")).json["awakeables"]]
+
+        assert await keys("") == ["a", "b", "c"]
+        assert await keys("key=b") == ["b"] and await keys("service=Job&handler=wait") == ["a", "b", "c"]
+        assert await keys("service=Nobody") == await keys("handler=finish") == await keys("key=") == []
+        first = (await get(world.app, "/awakeables?limit=2")).json
+        assert first["more"] and first["after"] == first["awakeables"][-1]["id"]
+        assert await keys(f"limit=2&after={first['after']}") == ["c"]
+        refused = await get(world.app, "/awakeables?after=nonsense")
+        assert (refused.status, refused.json["error"]) == (400, "malformed_id")
+
+
+async def test_the_doctor_names_the_root_and_what_frees_it() -> None:
+    async with World(Job) as world:
+        sent = await world.app.object(Job, "a/b").wait.send()
+        await world.app.object(Job, "a/b").finish.send(1)
+        await world.settle()
+        by_key = (await get(world.app, "/doctor?service=Job&key=a%2Fb")).json
+        assert (by_key["subject"], by_key["cause"], by_key["id"]) == ("Job/a/b", "awakeable", sent.id)
+        assert by_key["behind"] == 1 and by_key["needs_a_person"]
+        assert by_key["ways"][0]["command"][:2] == ["awakeables", "resolve"]
+        by_id = (await get(world.app, f"/doctor?id={sent.id}")).json
+        assert by_id == by_key | {"subject": "Job/a/b/wait"}
+        assert (await get(world.app, "/doctor?service=Job&key=free")).json["cause"] == "free"
+        (group,) = (await get(world.app, "/trouble?older=0")).json["causes"]
+        assert (group["id"], group["behind"]) == (sent.id, 1)
+        assert (await get(world.app, "/trouble")).json["headline"] == "All keys move."
+        world.clock.advance(61)
+        assert (await get(world.app, "/trouble")).json[
+            "headline"
+        ] == "1 cause needs a person; 1 message waits behind it."
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "error"),
+    [
+        ("", 400, "bad_arguments"),
+        ("service=Job", 400, "bad_arguments"),
+        ("key=a", 400, "bad_arguments"),
+        ("service=Job&key=", 400, "bad_arguments"),
+        ("service=Job&key=a&id=inv_1", 400, "bad_arguments"),
+        ("subject=Job/a", 400, "bad_arguments"),
+        ("id=nonsense", 400, "malformed_id"),
+    ],
+)
+async def test_the_doctor_is_asked_about_one_object_or_invocation(query: str, status: int, error: str) -> None:
+    async with World(Job) as world:
+        refused = await get(world.app, f"/doctor?{query}")
+        assert (refused.status, refused.json["error"]) == (status, error)
+        assert (await get(world.app, "/trouble?older=-1")).status == 400
+        assert (await post(world.app, "/trouble")).status == (await post(world.app, "/doctor")).status == 405
+
+
+async def test_the_doctor_of_an_invocation_that_is_gone_says_so() -> None:
+    async with World(Job) as world:
+        sent = await world.app.object(Job, "a").finish.send(1)
+        await world.settle()
+        assert (await get(world.app, f"/doctor?id={sent.id}")).json["text"] == "It has succeeded."
+        assert (await post(world.app, f"/invocations/{sent.id}/purge")).status == 200
+        assert (await get(world.app, f"/doctor?id={sent.id}")).status == 404
+
+
 async def test_state_is_read_and_changed_and_the_change_survives() -> None:
     async with World(Job) as world:
         await world.app.object(Job, "a/b").finish(3)

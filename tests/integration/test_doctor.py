@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from actors.doctor.diagnosis import Diagnosis, Doctor
 from actors.doctor.trouble import Examiner, Trouble
 from actors.storage.sqlite.examination import Examination
 from actors.testing.disk import InlineConnection
+from tests.held_executor import HeldExecutor
 from tests.world import World
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -372,27 +374,6 @@ async def test_failures_with_the_same_error_are_one_group_persons_first(world: W
     assert found.headline() == ("1 cause needs a person, 1 cause goes on by itself; 0 messages wait behind them.")
 
 
-@pytest.mark.expects_log("failed, next in")
-async def test_the_timers_of_a_file_are_read_once() -> None:
-    """No index leads from an invocation to its timer, and a file may hold a million of them."""
-
-    class Counting(Reader):
-        walks = 0
-
-        async def retries(self) -> dict[int, int]:
-            self.walks += 1
-            return await super().retries()
-
-    async with World(Order) as world:
-        for key in "abc":
-            await world.app.object(Order, key).try_twice.send()
-        await world.settle(3)
-        reader, now = Counting(world), world.clock.now_ms()
-        one = Doctor(reader, world.app._running().ids, now, running=True)
-        (group,) = (await Examiner(reader, one, now, 0).trouble()).groups
-        assert (group.cause.code, group.alike, reader.walks) == ("backing_off", 2, 1)
-
-
 async def test_what_has_just_begun_to_wait_is_no_trouble_yet(world: World) -> None:
     await world.app.object(Order, "o").approve.send()
     assert (await trouble(world, older_s=60)).headline() == "All keys move."
@@ -434,3 +415,45 @@ async def test_a_terminal_failure_holds_no_key(world: World) -> None:
     with pytest.raises(TerminalError, match="no"):
         await world.result(sent)
     assert (await diagnosed(world, "o")).cause.code == "free"
+
+
+async def test_the_app_itself_knows_at_which_line_nothing_is_recorded(world: World) -> None:
+    await world.app.object(Order, "h").hang.send()
+    await world.settle(3)
+    operators = world.app._gateway.operators
+    found = await operators.doctor("Order", "h")
+    line = next(
+        number for number, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "Event().wait()" in text
+    )
+    assert found.cause.code == "unrecorded_wait"
+    assert found.cause.text.startswith(f"waits at test_doctor.py:{line} for something that is not durable")
+    await world.app.object(Order, "h").add.send()
+    (group,) = (await operators.trouble(0)).groups
+    assert (group.cause, group.behind) == (found.cause, 1)
+    assert (await diagnosed(world, "h")).cause.code == "running", "the file does not tell"
+    await world.app.object(Order, "a").approve.send()
+    await world.settle(3)
+    assert (await operators.doctor("Order", "a")).cause.code == "awakeable"
+
+
+async def test_a_step_that_waits_for_a_thread_is_told_from_one_that_runs() -> None:
+    class Slow(VirtualObject):
+        @handler
+        async def work(self, ctx: Context) -> None:
+            await ctx.run(int)
+
+    executor = HeldExecutor(threads=1)
+    async with World(Slow, executor=executor) as world:
+        for key in "ab":
+            await world.app.object(Slow, key).work.send()
+        await world.settle(3)
+        operators = world.app._gateway.operators
+        runs, waits = [(await operators.doctor("Slow", key)).cause for key in "ab"]
+        assert (runs.code, waits.code) == ("step_running", "threads_busy")
+        assert waits.text.startswith("waits for a thread for its step int since") and "all are busy" in waits.text
+        executor.end()
+        await world.settle(3)
+        codes = [(await operators.doctor("Slow", key)).cause.code for key in "ab"]
+        assert codes == ["free", "step_running"]
+        executor.end()
+        await world.settle(3)

@@ -97,8 +97,48 @@ class ListeningStore(OpenStore):
 
 # The operation, a part of its SQL, the index that must serve it, and whether that index must also give the order.
 QUESTIONS: dict[str, tuple[tuple[Any, ...], str, str, bool]] = {
-    "open": ((SqliteStore.listed, None, None, None, OPEN, ALL, 9), "LIMIT", "INDEX invocation_mailbox", False),
-    "paused": ((SqliteStore.listed, None, None, "add", (5,), 70, 9), "LIMIT", "INDEX invocation_mailbox", False),
+    "open": ((SqliteStore.listed, None, None, None, OPEN, ALL, 9), "seq IN (SELECT", "INDEX invocation_mailbox", False),
+    "open among the newest": (
+        (SqliteStore.listed, None, None, None, OPEN, ALL, 9),
+        "max(seq)",
+        "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        True,
+    ),
+    "paused": ((SqliteStore.listed, None, None, "add", (5,), 70, 9), "LIMIT", "INDEX invocation_runnable", False),
+    "paused and pending of a class": (
+        (SqliteStore.listed, "Order", None, None, (5, 1), 70, 9),
+        "LIMIT",
+        "INDEX invocation_runnable (service=?)",
+        False,
+    ),
+    "backing off": (
+        (SqliteStore.listed, None, None, None, (4,), 70, 9),
+        "LIMIT",
+        "INDEX invocation_failing (seq<?)",
+        True,
+    ),
+    "failed": (
+        (SqliteStore.listed, "Order", "k", None, (7, 7), 70, 9),
+        "LIMIT",
+        "INDEX invocation_failed (seq<?)",
+        True,
+    ),
+    "stopped": ((SqliteStore.stopped, 5, 9), "LIMIT", "INDEX invocation_runnable", False),
+    "stopped by failures": ((SqliteStore.stopped, 4, 9), "LIMIT", "INDEX invocation_failing", True),
+    "the next attempts": ((SqliteStore.retries, [1, 2]), "json_each", "INDEX timer_retry (invocation=?)", True),
+    "awakeables": (
+        (SqliteStore.pending_awakeables, 9),
+        "LIMIT",
+        "INDEX journal_awakeable ((invocation,idx)>(?,?))",
+        True,
+    ),
+    "mailbox": (
+        (SqliteStore.mailbox, "Order", "k", 2),
+        "LIMIT",
+        "INDEX invocation_mailbox (service=? AND key=?)",
+        True,
+    ),
+    "crowded": ((SqliteStore.crowded, 9), "LIMIT", "INDEX invocation_runnable", False),
     "open of an object": (
         (SqliteStore.listed, "Order", "k", None, OPEN, ALL, 9),
         "LIMIT",

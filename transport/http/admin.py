@@ -9,6 +9,7 @@ import msgspec
 
 from actors.app.gateway import Gateway
 from actors.app.overview import facts
+from actors.doctor.facts import facts as diagnosis
 from actors.engine.operating.state_access import StateInfo, with_cleared
 from actors.errors import BadArguments
 from actors.transport.http.replies import Header, Reply, json_reply, refusal, wrong_method
@@ -53,6 +54,10 @@ class AdminRoutes:
                 answer = wrong_method(request.method, "POST") or await self._operate(request, id, operation)
             case ("awakeables",):
                 answer = wrong_method(request.method, "GET") or await self._awakeables(request)
+            case ("doctor",):
+                answer = wrong_method(request.method, "GET") or await self._doctor(request)
+            case ("trouble",):
+                answer = wrong_method(request.method, "GET") or await self._trouble(request)
             case ("state", service, key):
                 answer = wrong_method(request.method, "GET", "PATCH") or await self._state(request, service, key)
             case _:
@@ -94,9 +99,34 @@ class AdminRoutes:
         return json_reply(202 if operation == "cancel" else 200, {"id": id})
 
     async def _awakeables(self, request: Request) -> Reply:
-        limit = _number(request.query("limit"), "limit", 100, 1, PAGE)
-        found = await self._operators.awakeables(limit + 1)
-        return json_reply(200, {"awakeables": found[:limit], "more": len(found) > limit})
+        asked = request.query("service", "key", "handler", "limit", "after")
+        limit = _number(asked, "limit", 100, 1, PAGE)
+        found = await self._operators.awakeables(
+            limit + 1,
+            service=_one(asked, "service"),
+            key=_one(asked, "key"),
+            handler=_one(asked, "handler"),
+            after=_one(asked, "after"),
+        )
+        told = {"awakeables": found[:limit], "more": len(found) > limit}
+        if len(found) > limit:
+            told["after"] = found[limit - 1].id
+        return json_reply(200, told)
+
+    async def _doctor(self, request: Request) -> Reply:
+        asked = request.query("service", "key", "id")
+        service, key, id = (_one(asked, name) for name in ("service", "key", "id"))
+        if id is not None and service is None and key is None:
+            found = await self._operators.doctor_of(id)
+        elif id is None and service and key:
+            found = await self._operators.doctor(service, key)
+        else:
+            raise BadArguments("Name an object with service= and key=, or an invocation with id=.")
+        return json_reply(200, diagnosis(found, self._operators.ids()))
+
+    async def _trouble(self, request: Request) -> Reply:
+        older_s = _number(request.query("older"), "older", 60, 0, 10**9)
+        return json_reply(200, diagnosis(await self._operators.trouble(older_s * 1000), self._operators.ids()))
 
     async def _state(self, request: Request, service: str, key: str) -> Reply:
         request.query()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from actors.app.outcomes import Acceptance, Outcome
-from actors.errors import ActorsError, AppNotRunning, OutcomePending, StorageError, TerminalError
+from actors.errors import ActorsError, AppNotRunning, LookRefused, OutcomePending, StorageError, TerminalError
 from actors.transport.http.routes import BadRoute
 
 Header = tuple[bytes, bytes]
@@ -93,6 +93,8 @@ def error_reply(error: BaseException, source: Source, *headers: Header) -> Reply
         return json_reply(503, told, *named, *headers)
     if isinstance(error, AppNotRunning):
         return refusal(503, error.error, "The app is not running, or is about to stop. Try again.", *headers)
+    if isinstance(error, LookRefused):
+        return refusal(503, error.error, str(error), *headers)
     if isinstance(error, StorageError):
         return refusal(
             503, error.error, "The database is not available at present; see the server's log. Try again.", *headers

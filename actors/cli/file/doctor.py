@@ -10,14 +10,14 @@ import time
 
 import click
 
-from actors.cli.file.database import Database, moment_text, visiting
+from actors.cli.file.database import Database, visiting
 from actors.cli.file.options import database_option, json_option, reporting, seconds
 from actors.cli.show.layout import Page, count, safe
-from actors.cli.show.records import Facts, page, print_json
+from actors.cli.show.records import page, print_json
 from actors.doctor.causes import Cause, Way, length
 from actors.doctor.diagnosis import Diagnosis, Doctor, name
-from actors.doctor.trouble import Examiner, Group, Trouble, names
-from actors.storage.records import InvocationRow, Status
+from actors.doctor.facts import facts
+from actors.doctor.trouble import Examiner, Trouble, names
 
 STUCK = 1
 NO_APP = "No app runs on this file. What follows is its last commit."
@@ -46,7 +46,6 @@ async def doctor(subject: str | None, older: float, db: str, as_json: bool) -> i
     async with visiting(db) as database:
         running = database.visitor.owned()
         one = Doctor(database.visitor, database.ids, now_ms, running)
-        telling = _Telling(page(), database, now_ms, db)
         found: Diagnosis | Trouble | None = None
         async with database.visitor.at_once():
             if subject is None:
@@ -55,9 +54,9 @@ async def doctor(subject: str | None, older: float, db: str, as_json: bool) -> i
                 found = await _diagnosed(database, one, subject)
     assert found is not None
     if as_json:
-        print_json({"running": running, **telling.facts(found)})
+        print_json({"running": running, **facts(found, database.ids)})
     else:
-        telling.tell(found, running)
+        _Telling(page(), database, now_ms, db).tell(found, running)
     return STUCK if found.needs_a_person() else 0
 
 
@@ -71,7 +70,7 @@ async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagno
 
 
 class _Telling:
-    """Diagnoses in a terminal, and as JSON types. The commands it shows are for the file `db`."""
+    """Diagnoses in a terminal. The commands it shows are for the file `db`."""
 
     def __init__(self, page: Page, database: Database, now_ms: int, db: str) -> None:
         self._page = page
@@ -149,44 +148,3 @@ class _Telling:
     def _command(self, way: Way) -> str:
         file = () if self._db == "actors.db" else ("--db", self._db)
         return shlex.join(("actors", *way.command, *file))
-
-    # --- JSON -----------------------------------------------------------------------------------------------------------------
-
-    def facts(self, found: Diagnosis | Trouble) -> Facts:
-        if isinstance(found, Trouble):
-            causes = [self._group(group) for group in found.groups]
-            return {"headline": found.headline(), "cut": found.cut, "causes": causes}
-        return {
-            "subject": found.subject,
-            **self._cause(found.cause, found.root),
-            "chain": [
-                {"id": self._ids.invocation(link.row.seq), "name": name(link.row), "text": link.text}
-                for link in found.chain
-            ],
-            "other_causes": found.others,
-            "behind": found.behind,
-            "behind_since": moment_text(found.behind_since_ms),
-            "callers": list(found.callers),
-            "more_callers": found.more_callers,
-        }
-
-    def _group(self, group: Group) -> Facts:
-        return {
-            **self._cause(group.cause, group.root),
-            "alike": group.alike,
-            "behind": group.behind,
-            "other_keys": sorted(group.keys),
-        }
-
-    def _cause(self, cause: Cause, root: InvocationRow | None) -> Facts:
-        return {
-            "cause": cause.code,
-            "needs_a_person": cause.needs_a_person(),
-            "text": cause.text,
-            "detail": cause.detail,
-            "since": moment_text(cause.since_ms),
-            "id": self._ids.invocation(root.seq) if root is not None else None,
-            "name": name(root) if root is not None else None,
-            "status": Status.NAMES[root.status] if root is not None else None,
-            "ways": [{"command": list(way.command), "effect": way.effect} for way in cause.ways],
-        }

@@ -20,7 +20,7 @@ from typing import Any
 
 from actors.cli.replay.narrated import STEP, code_of
 from actors.model.definitions import HandlerDefinition
-from actors.testing.origins import Origin, origin_of
+from actors.tasks.origins import Origin, origin_of
 
 _SUSPENDED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 

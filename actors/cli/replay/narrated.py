@@ -20,8 +20,8 @@ from actors.journal.entries import WRITES, Entry, Kind
 from actors.model.definitions import HandlerDefinition
 from actors.model.object_state import ObjectState
 from actors.serde import Codec
-from actors.testing.origins import Origin, origin_of
-from actors.testing.places import place_of
+from actors.tasks.origins import Origin, origin_of
+from actors.tasks.places import place_of
 
 
 class Listener(Protocol):

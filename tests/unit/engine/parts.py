@@ -141,6 +141,9 @@ class Attempt:
     def replaying(self) -> bool:
         return False
 
+    def unrecorded_wait(self) -> str | None:
+        return None
+
 
 class Kept:
     """Counts what has ended."""

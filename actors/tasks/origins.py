@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
-import actors
-
 
 class Origin(Enum):
     """Where a piece of code comes from."""
@@ -33,7 +31,7 @@ def _folders(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple({form(path) + os.sep for path in paths for form in (os.path.abspath, os.path.realpath)})
 
 
-_OUR_FOLDER: Final = os.path.dirname(actors.__file__)
+_OUR_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # In a source tree, storage and transport are links to folders beside the package.
 _OURS: Final = _folders([_OUR_FOLDER, *(os.path.join(_OUR_FOLDER, name) for name in ("storage", "transport"))])
 _PATHS: Final = sysconfig.get_paths()

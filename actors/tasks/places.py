@@ -6,7 +6,7 @@ import os
 from types import FrameType
 from typing import Any
 
-from actors.testing.origins import Origin, origin_of
+from actors.tasks.origins import Origin, origin_of
 
 
 def place_of(coroutine: Any) -> str | None:

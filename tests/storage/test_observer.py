@@ -1,0 +1,184 @@
+"""A look into the file beside its owner: of one commit, in its time, and no commit waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from actors.storage import StorageError
+from actors.storage.errors import LookTooLong, TooManyLooks
+from actors.storage.port import Records
+from actors.storage.sqlite.observer import Observer
+from tests.storage.rows import OpenStore, batch, invocation
+
+ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+
+
+class AnyQuery(Observer):
+    """With a query that never ends."""
+
+    async def never_ends(self) -> None:
+        await self._read(ENDLESS)
+
+
+async def count(records: Records) -> int:
+    return len(await records.invocations(list(range(100))))
+
+
+async def test_a_look_sees_one_commit_and_no_commit_waits_for_it(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(invocations=[invocation(1)]))
+        async with store.look() as records:
+            assert await count(records) == 1
+            await store.commit(batch(invocations=[invocation(2)], number=2))
+            assert await count(records) == 1
+        async with store.look() as records:
+            assert await count(records) == 2
+
+
+async def test_looks_take_turns(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        began: list[int] = []
+
+        async def look(number: int) -> None:
+            async with store.look():
+                began.append(number)
+
+        async with store.look():
+            others = [asyncio.create_task(look(number)) for number in range(3)]
+            await asyncio.sleep(0)
+            assert began == []
+        await asyncio.gather(*others)
+        assert began == [0, 1, 2]
+
+
+async def test_more_looks_than_may_wait_are_refused(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = Observer(store.path, most_waiting=2)
+
+        async def look() -> None:
+            async with observer.look() as records:
+                await count(records)
+
+        async with observer.look():
+            waiting = [asyncio.create_task(look()) for _ in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(TooManyLooks, match="2 other requests wait to look into the file"):
+                await look()
+        await asyncio.gather(*waiting)
+        await look()
+        await observer.close()
+
+
+async def test_a_look_that_takes_too_long_is_given_up_and_the_next_works(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = AnyQuery(store.path, longest_s=0.01)
+        with pytest.raises(LookTooLong, match=r"longer than 0\.01 s, and was given up. Ask for less"):
+            async with observer.look():
+                await observer.never_ends()
+        async with observer.look():
+            for _ in range(2):  # its time is up for all further reads too
+                with pytest.raises(LookTooLong):
+                    await observer.never_ends()
+        patient = Observer(store.path)
+        async with patient.look() as records:
+            assert await count(records) == 0
+        await patient.close()
+        await observer.close()
+
+
+async def test_a_look_whose_caller_is_cancelled_ends_at_once(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = AnyQuery(store.path)
+        reads = asyncio.Event()
+
+        async def look() -> None:
+            async with observer.look():
+                reads.set()
+                await observer.never_ends()
+
+        task = asyncio.create_task(look())
+        await reads.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with observer.look() as records:
+            assert await count(records) == 0
+        await observer.close()
+
+
+async def test_closing_the_store_ends_a_look_and_refuses_others(tmp_path: Path) -> None:
+    store = await OpenStore(str(tmp_path / "app.db")).__aenter__()
+    async with store.look():
+        pass
+    observer = AnyQuery(store.path)
+    reads = asyncio.Event()
+
+    async def look() -> None:
+        async with observer.look():
+            reads.set()
+            await observer.never_ends()
+
+    task = asyncio.create_task(look())
+    await reads.wait()
+    await observer.close()
+    with pytest.raises(StorageError):
+        await task
+    with pytest.raises(StorageError, match="is closed"):
+        await look()
+    await store.close()
+    with pytest.raises(StorageError, match="is closed"):
+        async with store.look():
+            pass
+    assert not (tmp_path / "app.db-wal").exists(), "the log was copied and removed: no connection is left"
+
+
+async def test_between_two_looks_the_log_can_begin_anew(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        await store.commit(batch(invocations=[invocation(1)]))
+        async with store.look() as records:
+            await count(records)
+        ((busy, left, copied),) = await store.query("PRAGMA wal_checkpoint(RESTART)")
+        assert busy == 0 and left == copied
+
+
+async def test_a_look_can_change_nothing(tmp_path: Path) -> None:
+    class Writing(Observer):
+        async def write(self) -> None:
+            await self._read("DELETE FROM invocation")
+
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = Writing(store.path)
+        with pytest.raises(StorageError):
+            async with observer.look():
+                await observer.write()
+        await observer.close()
+
+
+async def test_the_locks_of_the_owner_survive_looks(tmp_path: Path) -> None:
+    """Another program that writes must wait for the owner, also after the observer has come and gone."""
+    path = tmp_path / "app.db"
+    async with OpenStore(str(path)) as store:
+        await store.commit(batch(invocations=[invocation(1)]))
+        observer = Observer(store.path)
+        async with observer.look() as records:
+            await count(records)
+        await observer.close()
+        await store.query("BEGIN IMMEDIATE")
+        try:
+            with sqlite3.connect(path, timeout=0) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("DELETE FROM invocation")
+        finally:
+            await store.query("ROLLBACK")
+
+
+async def test_a_database_in_memory_is_read_by_its_only_connection() -> None:
+    async with OpenStore(":memory:") as store:
+        await store.commit(batch(invocations=[invocation(1)]))
+        async with store.look() as records:
+            await store.commit(batch(invocations=[invocation(2)], number=2))
+            assert await count(records) == 2
