@@ -182,10 +182,11 @@ class Operators:
         # Neither flushed nor gated: a doctor is asked when the disk is full as well.
         partition = self.partitions.entered()
         live = LivePartition(partition)
-        for _ in range(LOOKS):
+        looks = 0
+        while True:
             async with partition.store.look() as records:
                 doctor = Doctor(records, partition.ids, partition.env.clock.now_ms(), True, live)
                 found = await examine(doctor, records)
-            if not found.is_inconsistent():
-                break
-        return found
+            looks += 1
+            if not found.is_inconsistent() or looks == LOOKS:
+                return found

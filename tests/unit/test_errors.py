@@ -56,6 +56,7 @@ CODES = {
     "StateDecodeError": ("stored_data_mismatch", 500),
     "StateWriteInStep": ("state_write_in_step", 500),
     "StateWriteRefused": ("state_write_in_shared_handler", 500),
+    "LookRefused": ("look_refused", 503),
     "StorageError": ("storage_error", 503),
     "TerminalError": ("terminal_error", 500),
     "UndeclaredState": ("undeclared_state", 500),
