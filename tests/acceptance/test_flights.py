@@ -15,6 +15,7 @@ import pytest
 
 from examples.flights.flight import Flight, read_flights
 from examples.flights.verdict import judge
+from tests.once import once
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = 3000
@@ -46,9 +47,7 @@ def state(database: Path) -> list[tuple[str, str, str, str]]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("straight") / "flights.db"
-    run(database)
-    return database
+    return once(tmp_path_factory, "straight", lambda folder: run(folder / "flights.db")) / "flights.db"
 
 
 @pytest.fixture(scope="module")

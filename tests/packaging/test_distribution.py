@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 ROOT = Path(__file__).parents[2]
 LINKED = {"actors/storage": "storage", "actors/transport": "transport"}  # link in the tree: folder it stands for
 
@@ -49,12 +51,14 @@ def modules() -> set[str]:
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an sdist, and the wheel that was built from that sdist."""
     pytest.importorskip("build", reason="the dev extra brings it")
-    folder = tmp_path_factory.mktemp("dist")
-    source = folder / "source"
-    rubbish = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "*.db*")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=rubbish)
-    run("-m", "build", "--no-isolation", "--outdir", folder / "out", source, cwd=folder)
-    return folder / "out"
+
+    def build(folder: Path) -> None:
+        source = folder / "source"
+        rubbish = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "*.db*")
+        shutil.copytree(ROOT, source, symlinks=True, ignore=rubbish)
+        run("-m", "build", "--no-isolation", "--outdir", folder / "out", source, cwd=folder)
+
+    return once(tmp_path_factory, "dist", build) / "out"
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +70,11 @@ def wheel(dist: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to put first on PYTHONPATH. Only what we depend on still comes from the environment of the tests."""
-    target = tmp_path_factory.mktemp("site")
-    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
-    return target
+
+    def install(target: Path) -> None:
+        run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
+
+    return once(tmp_path_factory, "site", install)
 
 
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:

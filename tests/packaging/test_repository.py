@@ -116,17 +116,24 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("module", VIOLATIONS)
-def test_an_import_against_the_layers_is_reported(module: str, copied: Path) -> None:
-    path = copied / module
-    before = path.read_text()
-    path.write_text(before.replace("from __future__", f"{VIOLATIONS[module]}\nfrom __future__", 1))
+def test_each_import_against_the_layers_is_reported(copied: Path) -> None:
+    before = {module: (copied / module).read_text() for module in VIOLATIONS}
     try:
+        for module, text in before.items():
+            planted = text.replace("from __future__", f"{VIOLATIONS[module]}\nfrom __future__", 1)
+            (copied / module).write_text(planted)
         done = lint_imports(copied)
     finally:
-        path.write_text(before)
+        for module, text in before.items():
+            (copied / module).write_text(text)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "BROKEN" in done.stdout
+    told = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for module, line in VIOLATIONS.items():
+        importer, imported = module.removesuffix(".py").replace("/", "."), line.split()[1]
+        number = before[module].partition("from __future__")[0].count("\n") + 1
+        pattern = re.compile(rf"- {re.escape(importer)} -> {re.escape(imported)}\S* \(.*\bl\.{number}\b.*\)")
+        assert any(map(pattern.match, told)), (module, told)
 
 
 def test_the_layers_hold(copied: Path) -> None:
