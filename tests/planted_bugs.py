@@ -63,6 +63,13 @@ BUGS = [
         test="tests/storage/test_observer.py",
     ),
     Bug(
+        "a look's query that has not begun when its time is up runs on",
+        "storage/sqlite/observer.py",
+        "            self._timer = asyncio.get_running_loop().call_later(_INTERRUPTS_EVERY_S, self._interrupt)\n",
+        "",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
         "a list of what is rare walks through all invocations",
         "storage/sqlite/reads.py",
         "rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None",

@@ -41,7 +41,7 @@ class Operators:
             await partition.committer.flushed()
             row = await partition.store.invocation(seq)
             if row is None:
-                raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+                raise _unknown(id)
             info = InvocationInfo.of(row, partition.ids, await steps_of(partition, row))
             return info.with_contents(row, partition.ids)
 
@@ -164,7 +164,7 @@ class Operators:
         async def examine(doctor: Doctor, records: Records) -> Diagnosis:
             row = await records.invocation(seq)
             if row is None:
-                raise UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")
+                raise _unknown(id)
             return await doctor.of_invocation(row)
 
         return await self._examined(examine)
@@ -190,3 +190,7 @@ class Operators:
             looks += 1
             if not found.is_inconsistent() or looks == LOOKS:
                 return found
+
+
+def _unknown(id: str) -> UnknownInvocation:
+    return UnknownInvocation(f"No invocation has the id {id}; it may have been removed since.")

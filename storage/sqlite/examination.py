@@ -10,11 +10,9 @@ import json
 from collections.abc import Sequence
 
 from actors.storage.records import InvocationRow, Status
-from actors.storage.sqlite.reads import SqliteReads
+from actors.storage.sqlite.reads import IS_RUNNABLE, SqliteReads
 
 _MAILBOX = "FROM invocation WHERE service = ? AND key = ? AND status < 6 AND status > 0 AND shared != 1"
-# The first words are those of the index `invocation_runnable`.
-_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"
 
 _OPEN = (
     "SELECT service, status, count(*), min(CASE status WHEN 1 THEN CASE seq WHEN position THEN accepted_ms END END) "
@@ -47,7 +45,7 @@ class Examination(SqliteReads):
     async def crowded(self, limit: int) -> list[tuple[str, str, int]]:
         """(service, key, how many wait) of the objects with the most invocations in their mailboxes, without the first."""
         found = await self._read(
-            f"SELECT service, key, count(*) AS number FROM invocation WHERE {_RUNNABLE} AND status = 1 AND shared = 0 "
+            f"SELECT service, key, count(*) AS number FROM invocation WHERE {IS_RUNNABLE} AND status = 1 AND shared = 0 "
             "GROUP BY service, key ORDER BY number DESC, service, key LIMIT ?",
             (limit,),
         )
@@ -55,7 +53,7 @@ class Examination(SqliteReads):
 
     async def stopped(self, status: int, limit: int) -> list[InvocationRow]:
         """The open invocations with a status, oldest first."""
-        indexed = f"{_RUNNABLE} AND " if status in (1, 2, 5) else ""
+        indexed = f"{IS_RUNNABLE} AND " if status in (1, 2, 5) else ""
         seq = (
             "seq" if status == Status.BACKING_OFF else "+seq"
         )  # the plus: not by a walk through all invocations by number

@@ -1,6 +1,6 @@
 """A second connection of the process that owns a file, on a thread of its own: for what people and monitors ask.
 
-Promise: no look delays a commit. A look sees the file as of one commit, and that commit is durable; it ends within its time; and
+Promise: no commit waits for a look. A look sees the file as of one commit, and that commit is durable; it ends within its time; and
 between two looks no transaction is open, so that the log can begin anew. The connection stays open as long as the owner's: opening
 and closing a database beside its owner could drop the owner's locks.
 """
@@ -39,7 +39,7 @@ class Observer(Examination):
         self._waiting = 0
         self._connection: sqlite3.Connection | None = None  # only to interrupt it: all else is done on its thread
         self._time_is_up = False
-        self._abandoned = False  # a query may be under way although its caller was cancelled
+        self._timer: asyncio.TimerHandle | None = None  # of the look, then of the interrupts
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -61,12 +61,11 @@ class Observer(Examination):
             await self._connect()
             await self._end()  # of a look that was cancelled once more while it ended
             self._time_is_up = False
-            end = asyncio.get_running_loop().call_later(self._longest_s, self._give_up)
+            self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._give_up)
             try:
                 await self._read("BEGIN")
                 yield self
             finally:
-                end.cancel()
                 await self._end()
         finally:
             self._turn.release()
@@ -79,6 +78,7 @@ class Observer(Examination):
             self._interrupt()
             await handle.close()
             self._connection = None
+            self._stop_timer()
 
     async def _connect(self) -> None:
         if self._handle is None and not self._closed:
@@ -106,7 +106,7 @@ class Observer(Examination):
             if not self._time_is_up:
                 return await super()._read(sql, parameters)
         except asyncio.CancelledError:
-            self._abandoned = True
+            self._interrupt()  # no caller waits for the query any more
             raise
         except ValueError:  # of aiosqlite: the connection was closed meanwhile
             raise StorageError(f"{self.path} is closed.") from None
@@ -123,16 +123,21 @@ class Observer(Examination):
         self._interrupt()
 
     def _interrupt(self) -> None:
+        """End the query that is under way or comes next, if one does: an interrupt before it begins has no effect."""
+        self._stop_timer()
         if self._connection is not None:
             self._connection.interrupt()
+            self._timer = asyncio.get_running_loop().call_later(_INTERRUPTS_EVERY_S, self._interrupt)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _end(self) -> None:
-        """End the transaction, and before it the query of a caller who was cancelled and no longer waits."""
+        """End the transaction, behind the query that is being interrupted."""
         while self._handle is not None and self._connection is not None and self._connection.in_transaction:
-            end = asyncio.ensure_future(self._handle.execute_fetchall("ROLLBACK"))
-            # Once is not enough: a query that has not begun yet is not interrupted.
-            while self._abandoned and not (await asyncio.wait([end], timeout=_INTERRUPTS_EVERY_S))[0]:
-                self._interrupt()
-            with contextlib.suppress(sqlite3.Error, ValueError):  # interrupted as well; or closed meanwhile
-                await end
-        self._abandoned = False
+            with contextlib.suppress(sqlite3.Error, ValueError):  # interrupted as well: then again; or closed meanwhile
+                await self._handle.execute_fetchall("ROLLBACK")
+        if not self._closed:
+            self._stop_timer()

@@ -73,7 +73,7 @@ _TICK_KEYS = (
 # The indexes by number of what is rare among millions of others.
 _RARE = {Status.BACKING_OFF: "invocation_failing", Status.FAILED: "invocation_failed"}
 _RUNNABLE = {Status.PENDING, Status.RUNNING, Status.PAUSED}
-_IS_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"
+IS_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"  # the words of the index `invocation_runnable`
 _NEWEST = 20_000
 _by_position = attrgetter("position")
 _by_index = itemgetter(0, 1)  # invocation and idx
@@ -225,7 +225,7 @@ class SqliteReads:
                 if len(found) == limit:
                     return [InvocationRow._make(row) for row in found]
             # So that SQLite uses an index of open invocations: in the words of `invocation_runnable`, or of `invocation_mailbox`.
-            conditions.append(_IS_RUNNABLE if set(statuses) <= _RUNNABLE else "status < 6")
+            conditions.append(IS_RUNNABLE if set(statuses) <= _RUNNABLE else "status < 6")
         where = f"WHERE {' AND '.join(conditions)} ORDER BY {seq} DESC LIMIT ?"
         if rare is not None or not only_open:
             index = f" INDEXED BY {rare}" if rare is not None else ""

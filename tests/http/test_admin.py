@@ -176,7 +176,7 @@ async def test_awakeables_are_filtered_and_paged() -> None:
 
         assert await keys("") == ["a", "b", "c"]
         assert await keys("key=b") == ["b"] and await keys("service=Job&handler=wait") == ["a", "b", "c"]
-        assert await keys("service=Nobody") == await keys("handler=finish") == await keys("key=") == []
+        assert await keys("service=Unknown") == await keys("handler=finish") == await keys("key=") == []
         first = (await get(world.app, "/awakeables?limit=2")).json
         assert first["more"] and first["after"] == first["awakeables"][-1]["id"]
         assert await keys(f"limit=2&after={first['after']}") == ["c"]

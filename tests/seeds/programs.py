@@ -58,7 +58,7 @@ def _programs() -> Iterator[Program]:
     yield _explored("saga.py", saga.Trip, fakes={saga.reserve: _reserve, saga.cancel: _quiet})
     yield _explored("approval.py", approval.Expense, fakes={approval.send_mail: _quiet})
     yield _explored("rate_limiter.py", rate_limiter.Bucket, fakes={rate_limiter.let_through: _quiet})
-    questions = [("Pay ACME",), ("Pay nobody",)]
+    questions = [("Pay ACME",), ("Pay another firm",)]
     yield _explored("agent.py", agent.Task, fakes={agent.pay: _paid}, arguments={agent.Task.ask: questions})
     yield _explored("web.py", web.Concert, fakes={web.print_ticket: _quiet})
     # Not fleet.py: its objects rely on what they send each other, and random requests break that.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,27 @@ ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELE
 
 
 class AnyQuery(Observer):
-    """With a query that never ends."""
+    """With a query that never ends, and a thread that can be kept busy."""
 
     async def never_ends(self) -> None:
         await self._read(ENDLESS)
+
+    async def look_without_end(self, asked: asyncio.Event, busy_until: threading.Event | None = None) -> None:
+        async with self.look():
+            busy = self.keep_busy(busy_until) if busy_until is not None else None
+            await asyncio.sleep(0)  # so that its thread has that first
+            asked.set()
+            try:
+                await self.never_ends()
+            finally:
+                if busy is not None:
+                    await busy
+
+    def keep_busy(self, until: threading.Event) -> asyncio.Future[bool]:
+        """What is asked from now on does not begin before that."""
+        handle: Any = self._handle
+        busy: asyncio.Future[bool] = asyncio.ensure_future(handle._execute(until.wait))
+        return busy
 
 
 async def count(records: Records) -> int:
@@ -90,20 +109,31 @@ async def test_a_look_that_takes_too_long_is_given_up_and_the_next_works(tmp_pat
         await observer.close()
 
 
-async def test_a_look_whose_caller_is_cancelled_ends_at_once(tmp_path: Path) -> None:
+async def test_a_query_that_begins_when_its_time_is_up_is_given_up_too(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = AnyQuery(store.path, longest_s=0.01)
+        free = threading.Event()
+        async with observer.look():
+            busy = observer.keep_busy(free)
+            await asyncio.sleep(0)  # so that its thread has that first
+            asked = asyncio.ensure_future(observer.never_ends())
+            asyncio.get_running_loop().call_later(0.02, free.set)
+            with pytest.raises(LookTooLong):
+                await asked
+            await busy
+        await observer.close()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_look_whose_caller_is_cancelled_ends_at_once(begun: bool, tmp_path: Path) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
         observer = AnyQuery(store.path)
-        reads = asyncio.Event()
-
-        async def look() -> None:
-            async with observer.look():
-                reads.set()
-                await observer.never_ends()
-
-        task = asyncio.create_task(look())
-        await reads.wait()
+        asked, free = asyncio.Event(), threading.Event()
+        task = asyncio.create_task(observer.look_without_end(asked, None if begun else free))
+        await asked.wait()
         await asyncio.sleep(0)
         task.cancel()
+        asyncio.get_running_loop().call_later(0.01, free.set)
         with pytest.raises(asyncio.CancelledError):
             await task
         async with observer.look() as records:
@@ -111,25 +141,35 @@ async def test_a_look_whose_caller_is_cancelled_ends_at_once(tmp_path: Path) -> 
         await observer.close()
 
 
+async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = AnyQuery(store.path)
+        async with observer.look():
+            pass
+        asked, free = asyncio.Event(), threading.Event()
+        task = asyncio.create_task(observer.look_without_end(asked, free))
+        await asked.wait()
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(observer.close())
+        asyncio.get_running_loop().call_later(0.01, free.set)
+        await closing
+        with pytest.raises(StorageError):
+            await task
+
+
 async def test_closing_the_store_ends_a_look_and_refuses_others(tmp_path: Path) -> None:
     store = await OpenStore(str(tmp_path / "app.db")).__aenter__()
     async with store.look():
         pass
     observer = AnyQuery(store.path)
-    reads = asyncio.Event()
-
-    async def look() -> None:
-        async with observer.look():
-            reads.set()
-            await observer.never_ends()
-
-    task = asyncio.create_task(look())
-    await reads.wait()
+    begins = asyncio.Event()
+    task = asyncio.create_task(observer.look_without_end(begins))
+    await begins.wait()
     await observer.close()
     with pytest.raises(StorageError):
         await task
     with pytest.raises(StorageError, match="is closed"):
-        await look()
+        await observer.look_without_end(begins)
     await store.close()
     with pytest.raises(StorageError, match="is closed"):
         async with store.look():
