@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ class AnyQuery(Observer):
         return busy
 
 
+Observing = Callable[..., AnyQuery]
+
+
+@pytest.fixture
+async def observing() -> AsyncIterator[Observing]:
+    """Makes observers that are closed when a test has failed as well: their threads keep the process alive."""
+    made: list[AnyQuery] = []
+
+    def observer(path: str, **options: Any) -> AnyQuery:
+        made.append(AnyQuery(path, **options))
+        return made[-1]
+
+    yield observer
+    for one in made:
+        await one.close()
+
+
 async def count(records: Records) -> int:
     return len(await records.invocations(list(range(100))))
 
@@ -74,9 +92,9 @@ async def test_looks_take_turns(tmp_path: Path) -> None:
         assert began == [0, 1, 2]
 
 
-async def test_more_looks_than_may_wait_are_refused(tmp_path: Path) -> None:
+async def test_more_looks_than_may_wait_are_refused(tmp_path: Path, observing: Observing) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        observer = Observer(store.path, most_waiting=2)
+        observer = observing(store.path, most_waiting=2)
 
         async def look() -> None:
             async with observer.look() as records:
@@ -86,15 +104,14 @@ async def test_more_looks_than_may_wait_are_refused(tmp_path: Path) -> None:
             waiting = [asyncio.create_task(look()) for _ in range(2)]
             await asyncio.sleep(0)
             with pytest.raises(TooManyLooks, match="2 other requests wait to look into the file"):
-                await look()
+                await asyncio.wait_for(look(), 5)  # it waits for this block if it is not refused
         await asyncio.gather(*waiting)
         await look()
-        await observer.close()
 
 
-async def test_a_look_that_takes_too_long_is_given_up_and_the_next_works(tmp_path: Path) -> None:
+async def test_a_look_that_takes_too_long_is_given_up_and_the_next_works(tmp_path: Path, observing: Observing) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        observer = AnyQuery(store.path, longest_s=0.01)
+        observer = observing(store.path, longest_s=0.01)
         with pytest.raises(LookTooLong, match=r"longer than 0\.01 s, and was given up. Ask for less"):
             async with observer.look():
                 await observer.never_ends()
@@ -102,16 +119,14 @@ async def test_a_look_that_takes_too_long_is_given_up_and_the_next_works(tmp_pat
             for _ in range(2):  # its time is up for all further reads too
                 with pytest.raises(LookTooLong):
                     await observer.never_ends()
-        patient = Observer(store.path)
+        patient = observing(store.path)
         async with patient.look() as records:
             assert await count(records) == 0
-        await patient.close()
-        await observer.close()
 
 
-async def test_a_query_that_begins_when_its_time_is_up_is_given_up_too(tmp_path: Path) -> None:
+async def test_a_query_that_begins_when_its_time_is_up_is_given_up_too(tmp_path: Path, observing: Observing) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        observer = AnyQuery(store.path, longest_s=0.01)
+        observer = observing(store.path, longest_s=0.01)
         free = threading.Event()
         async with observer.look():
             busy = observer.keep_busy(free)
@@ -121,13 +136,12 @@ async def test_a_query_that_begins_when_its_time_is_up_is_given_up_too(tmp_path:
             with pytest.raises(LookTooLong):
                 await asked
             await busy
-        await observer.close()
 
 
 @pytest.mark.parametrize("begun", [True, False])
-async def test_a_look_whose_caller_is_cancelled_ends_at_once(begun: bool, tmp_path: Path) -> None:
+async def test_a_look_whose_caller_is_cancelled_ends_at_once(begun: bool, tmp_path: Path, observing: Observing) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        observer = AnyQuery(store.path)
+        observer = observing(store.path)
         asked, free = asyncio.Event(), threading.Event()
         task = asyncio.create_task(observer.look_without_end(asked, None if begun else free))
         await asked.wait()
@@ -138,12 +152,11 @@ async def test_a_look_whose_caller_is_cancelled_ends_at_once(begun: bool, tmp_pa
             await task
         async with observer.look() as records:
             assert await count(records) == 0
-        await observer.close()
 
 
-async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path) -> None:
+async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path, observing: Observing) -> None:
     async with OpenStore(str(tmp_path / "app.db")) as store:
-        observer = AnyQuery(store.path)
+        observer = observing(store.path)
         async with observer.look():
             pass
         asked, free = asyncio.Event(), threading.Event()
@@ -157,11 +170,11 @@ async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path) -> None:
             await task
 
 
-async def test_closing_the_store_ends_a_look_and_refuses_others(tmp_path: Path) -> None:
+async def test_closing_the_store_ends_a_look_and_refuses_others(tmp_path: Path, observing: Observing) -> None:
     store = await OpenStore(str(tmp_path / "app.db")).__aenter__()
     async with store.look():
         pass
-    observer = AnyQuery(store.path)
+    observer = observing(store.path)
     begins = asyncio.Event()
     task = asyncio.create_task(observer.look_without_end(begins))
     await begins.wait()
@@ -199,12 +212,12 @@ async def test_a_look_can_change_nothing(tmp_path: Path) -> None:
         await observer.close()
 
 
-async def test_the_locks_of_the_owner_survive_looks(tmp_path: Path) -> None:
+async def test_the_locks_of_the_owner_survive_looks(tmp_path: Path, observing: Observing) -> None:
     """Another program that writes must wait for the owner, also after the observer has come and gone."""
     path = tmp_path / "app.db"
     async with OpenStore(str(path)) as store:
         await store.commit(batch(invocations=[invocation(1)]))
-        observer = Observer(store.path)
+        observer = observing(store.path)
         async with observer.look() as records:
             await count(records)
         await observer.close()
