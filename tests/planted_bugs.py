@@ -65,8 +65,15 @@ BUGS = [
     Bug(
         "a look's query that has not begun when its time is up runs on",
         "storage/sqlite/observer.py",
-        "            self._timer = asyncio.get_running_loop().call_later(_INTERRUPTS_EVERY_S, self._interrupt)\n",
+        "                self._timer = asyncio.get_running_loop().call_later(INTERRUPTS_EVERY_S, self._interrupt)\n",
         "",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
+        "an interrupt that is due while its connection closes fails in the loop",
+        "storage/sqlite/observer.py",
+        "            with contextlib.suppress(sqlite3.ProgrammingError):  # closed on its thread",
+        "            with contextlib.suppress(ZeroDivisionError):  # closed on its thread",
         test="tests/storage/test_observer.py",
     ),
     Bug(

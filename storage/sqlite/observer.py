@@ -22,7 +22,7 @@ from actors.storage.sqlite.examination import Examination
 LONGEST_S = 10.0
 MOST_WAITING = 16
 _CACHE_KIB = 8192
-_INTERRUPTS_EVERY_S = 0.01
+INTERRUPTS_EVERY_S = 0.01
 
 
 class Observer(Examination):
@@ -126,8 +126,9 @@ class Observer(Examination):
         """End the query that is under way or comes next, if one does: an interrupt before it begins has no effect."""
         self._stop_timer()
         if self._connection is not None:
-            self._connection.interrupt()
-            self._timer = asyncio.get_running_loop().call_later(_INTERRUPTS_EVERY_S, self._interrupt)
+            with contextlib.suppress(sqlite3.ProgrammingError):  # closed on its thread, and close() goes on later
+                self._connection.interrupt()
+                self._timer = asyncio.get_running_loop().call_later(INTERRUPTS_EVERY_S, self._interrupt)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from actors.storage import StorageError
 from actors.storage.errors import LookTooLong, TooManyLooks
 from actors.storage.port import Records
-from actors.storage.sqlite.observer import Observer
+from actors.storage.sqlite.observer import INTERRUPTS_EVERY_S, Observer
 from tests.storage.rows import OpenStore, batch, invocation
 
 ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
@@ -42,6 +44,14 @@ class AnyQuery(Observer):
         handle: Any = self._handle
         busy: asyncio.Future[bool] = asyncio.ensure_future(handle._execute(until.wait))
         return busy
+
+    def wait_until_its_thread_has_closed_it(self, longest_s: float) -> None:
+        assert self._connection is not None
+        until = time.monotonic() + longest_s
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            while time.monotonic() < until:
+                self._connection.total_changes  # noqa: B018
+            pytest.fail("It is not closed.")
 
 
 Observing = Callable[..., AnyQuery]
@@ -168,6 +178,26 @@ async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path, observing
         await closing
         with pytest.raises(StorageError):
             await task
+
+
+async def test_an_interrupt_that_is_due_while_its_connection_closes_is_late(
+    tmp_path: Path, observing: Observing
+) -> None:
+    loop = asyncio.get_running_loop()
+    failed: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: failed.append(context))
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = observing(store.path)
+        async with observer.look():
+            pass
+        closing = asyncio.ensure_future(observer.close())
+        await asyncio.sleep(0)
+        observer.wait_until_its_thread_has_closed_it(5)  # and the loop has not heard of that
+        due = loop.time() + 2 * INTERRUPTS_EVERY_S
+        while loop.time() < due:
+            pass
+        await closing
+        assert failed == []
 
 
 async def test_closing_the_store_ends_a_look_and_refuses_others(tmp_path: Path, observing: Observing) -> None:
