@@ -141,6 +141,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_ADDOPTS": "-p no:schemathesis",  # a reader does not have it, and to load it takes longer than most tests
         "HOME": str(folder),
         "COLUMNS": "120",
     }

@@ -56,6 +56,8 @@ def run_batch(program: Program, seeds: range) -> dict[str, Any]:
 def serve(module: str, answers: TextIO) -> None:
     """Run the batches that the standard input names."""
     programs = {program.name: program for program in programs_in(module)}
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: the collection after each batch need not look at it
     for line in sys.stdin:
         batch = json.loads(line)
         faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
