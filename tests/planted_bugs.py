@@ -2943,7 +2943,7 @@ BUGS = [
     ),
     Bug(
         "a cancellation on Restate is raised at each cancelled await",
-        "transport/restate/attempt.py",
+        "transport/restate/recorded_line.py",
         "            self._commands.notified = False\n",
         "",
         test="tests/restate",

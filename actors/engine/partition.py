@@ -147,7 +147,7 @@ class Partition:
         awakeables = self.awakeables = Awakeables(
             store, env, residents, turns, background, committer, pins, progress, timers
         )
-        promises = self.promises = Promises(env, residents, ledger, background, pins, progress)
+        promises = self.promises = Promises(env, residents, ledger, turns, background, pins, progress)
         cancellation = self.cancellation = Cancellation(
             store, residents, ledger, background, committer, pins, progress, timers
         )

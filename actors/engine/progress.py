@@ -34,7 +34,6 @@ log = logging.getLogger("actors")
 _RUNNING, _BLOCKED, _PAUSED, _SUCCEEDED = Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.SUCCEEDED
 
 _KEYLESS = Mode.KEYLESS
-TURNS_TO_REPLAY = 20  # turns of the loop, for a handler that is replayed to its current wait
 
 
 class Ended(Protocol):
@@ -228,34 +227,6 @@ class Progress:
         except (UnknownService, UnknownHandler) as error:
             reason = str(error)
         self.pause(invocation, reason, DefinitionError(reason))
-
-    def _revive(self, invocation: Invocation) -> None:
-        """Replay a loaded invocation that waits, to restore its futures and their types."""
-        if invocation.attempt is None and invocation.status == Status.BLOCKED:
-            self.start(invocation)
-            if invocation.attempt is not None:
-                self._turns.hold_back(invocation.attempt)
-
-    async def replayed(self, invocation: Invocation, index: int) -> None:
-        """Replay a waiting invocation, which the caller holds in memory, until it has requested the command.
-
-        Then the type is known. Has no effect on an invocation that backs off or is paused: the type stays unknown.
-        """
-        if invocation.attempt is None:
-            self._revive(invocation)
-        attempt = invocation.attempt
-        try:
-            turns = TURNS_TO_REPLAY
-            while turns:
-                if invocation.attempt is None or invocation.attempt.future(index) is not None:
-                    return
-                if not invocation.attempt.settling:
-                    turns -= 1
-                await self._turns.turn_taken()
-                await asyncio.sleep(0)  # the handler may let the loop go first on its way
-        finally:
-            if attempt is not None:
-                self._turns.replayed(attempt)
 
     # --- how an invocation ends -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
-from operator import attrgetter, itemgetter
 from typing import Any
 
 from actors.storage.errors import DatabaseReplaced, StorageError, translated
@@ -26,31 +25,8 @@ from actors.storage.records import (
     TimerRow,
 )
 from actors.storage.sqlite.database import AsyncConnection, rows
+from actors.storage.sqlite.object_records import OBJECTS, OBJECTS_OF, fill
 
-_ASKED = (
-    "WITH asked (service, key) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
-)
-# One row of JSON texts: one hop to SQLite's thread, which takes the GIL for each row that it returns. Bytes come as
-# hexadecimal digits; the last column marks them.
-_STORED = f""", waiting AS (SELECT i.* FROM asked CROSS JOIN invocation i
-    ON i.service = asked.service AND i.key = asked.key AND i.status < 6)
-SELECT (SELECT json_group_array(json_array(s.service, s.key, s.name, s.value))
-        FROM asked CROSS JOIN object_state s ON s.service = asked.service AND s.key = asked.key),
-       (SELECT json_group_array(json_array({", ".join(InvocationRow._fields)})) FROM waiting),
-       (SELECT json_group_array(json_array(j.invocation, j.idx, j.kind, j.name, j.ref,
-               CASE typeof(j.value) WHEN 'blob' THEN hex(j.value) ELSE j.value END, j.before, j.at_ms,
-               typeof(j.value) = 'blob'))
-        FROM waiting CROSS JOIN journal_entry j ON j.invocation = waiting.seq),
-       (SELECT json_group_array(json_array({", ".join("p." + name for name in PromiseRow._fields)}))
-        FROM asked CROSS JOIN promise p ON p.service = asked.service AND p.key = asked.key)"""
-_OBJECTS = _ASKED.rstrip() + _STORED
-_OBJECTS_OF = (
-    "WITH place AS (SELECT i.seq, i.service, i.key, i.shared, i.status FROM json_each(?) wanted "
-    "CROSS JOIN invocation i ON i.seq = wanted.value AND i.status < 6), "
-    "asked AS (SELECT DISTINCT service, key FROM place WHERE status > 0)"
-    + _STORED
-    + ", (SELECT json_group_array(json_array(seq, service, key, shared, status)) FROM place)"
-)
 _ENDED = {
     True: "SELECT seq, ended_ms FROM invocation WHERE status >= 6 AND idempotency_key IS NOT NULL AND flags & 16 = 0 "
     "ORDER BY ended_ms, seq LIMIT ?",
@@ -75,8 +51,6 @@ _RARE = {Status.BACKING_OFF: "invocation_failing", Status.FAILED: "invocation_fa
 _RUNNABLE = {Status.PENDING, Status.RUNNING, Status.PAUSED}
 IS_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"  # the words of the index `invocation_runnable`
 _NEWEST = 20_000
-_by_position = attrgetter("position")
-_by_index = itemgetter(0, 1)  # invocation and idx
 
 
 class SqliteReads:
@@ -89,9 +63,9 @@ class SqliteReads:
 
     async def load_objects(self, keys: Sequence[tuple[str, str]]) -> list[ObjectRecord]:
         """The record of each object, in the order of `keys`; an empty record for an object never used."""
-        (found,) = await self._read(_OBJECTS, (json.dumps(keys),))
+        (found,) = await self._read(OBJECTS, (json.dumps(keys),))
         records = {key: ObjectRecord() for key in keys}
-        _fill(records, *found)
+        fill(records, *found)
         return [records[key] for key in keys]
 
     async def load_objects_of(self, seqs: Sequence[int]) -> tuple[list[PlaceRow], dict[tuple[str, str], ObjectRecord]]:
@@ -99,10 +73,10 @@ class SqliteReads:
 
         A scheduled invocation is not in a mailbox yet, so its object is not loaded.
         """
-        ((*found, of_seqs),) = await self._read(_OBJECTS_OF, (json.dumps(seqs),))
+        ((*found, of_seqs),) = await self._read(OBJECTS_OF, (json.dumps(seqs),))
         places = [PlaceRow._make(values) for values in json.loads(of_seqs)]
         records = {(place.service, place.key): ObjectRecord() for place in places if place.status != Status.SCHEDULED}
-        _fill(records, *found)
+        fill(records, *found)
         return places, records
 
     async def timers(self, after: tuple[int, int], limit: int) -> list[TimerRow]:
@@ -398,24 +372,3 @@ class SqliteReads:
             return rows(await self._handle.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
-
-
-def _fill(
-    records: dict[tuple[str, str], ObjectRecord], states: str, invocations: str, entries: str, promises: str
-) -> None:
-    """Fill the records of objects with the rows found by _STORED."""
-    for service, key, name, value in json.loads(states):
-        records[service, key].state[name] = value
-    started: dict[int, ObjectRecord] = {}
-    for row in sorted(map(InvocationRow._make, json.loads(invocations)), key=_by_position):
-        record = records[row.service, row.key]
-        record.invocations.append(row)
-        started[row.seq] = record
-    for *values, is_bytes in sorted(json.loads(entries), key=_by_index):
-        if is_bytes:
-            values[5] = bytes.fromhex(values[5])
-        entry = JournalRow._make(values)
-        started[entry.invocation].journal.setdefault(entry.invocation, []).append(entry)
-    for values in json.loads(promises):
-        promise = PromiseRow._make(values)
-        records[promise.service, promise.key].promises.append(promise)

@@ -74,6 +74,13 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     assert {path: count for path, count in lines.items() if count > 500} == {}
 
 
+def test_few_modules_of_the_runtime_are_long() -> None:
+    """What runs beside an app, tools and the test kit, may be longer."""
+    beside = [ROOT / "actors" / name for name in ("check", "cli", "doctor", "testing")]
+    long = [path for path in SOURCES if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+    assert len([path for path in long if not any(folder in path.parents for folder in beside)]) <= 3
+
+
 def test_few_modules_stand_directly_in_actors() -> None:
     """They are public; a new module has a package to go to."""
     assert len([path for path in (ROOT / "actors").glob("*.py") if path.name != "__init__.py"]) <= 8

@@ -22,7 +22,7 @@ from actors.errors import (
     StateWriteRefused,
     UndeclaredState,
 )
-from actors.transport.restate.attempt import _stubborn
+from actors.transport.restate.recorded_line import stubborn
 from tests.restate.fake_machine import CANCEL, Command
 from tests.restate.machine_world import OPEN, AttemptFailed, Invocation, Suspended, World
 
@@ -541,7 +541,7 @@ class Stubborn(Service):
 def _stopping() -> Iterator[None]:
     yield
     stopped.append(True)
-    _stubborn.clear()
+    stubborn.clear()
     stopped.clear()
 
 

@@ -11,13 +11,11 @@ import contextvars
 import functools
 import logging
 import traceback
-from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from actors.errors import (
     AttemptEnded,
     BadArguments,
-    InvocationCancelled,
     SerializationError,
     StateDecodeError,
     TerminalError,
@@ -25,7 +23,6 @@ from actors.errors import (
 )
 from actors.model import raised
 from actors.model.definitions import HandlerDefinition, key_for
-from actors.model.futures import Bridge
 from actors.model.inside import elsewhere
 from actors.model.readers import refuse_changes
 from actors.storage.records import Mode
@@ -47,6 +44,7 @@ from actors.transport.restate.machine import (
     Waiting,
 )
 from actors.transport.restate.payloads import encoded
+from actors.transport.restate.recorded_line import RecordedLine
 from actors.transport.restate.served import ServedClasses
 from actors.transport.restate.waiters import CHAIN
 
@@ -54,73 +52,6 @@ log = logging.getLogger("actors")
 
 TURNS = 3
 PATIENCE_S = 0.5  # how long a replay waits for something outside before it looks at completions that others wait for
-
-
-_stubborn: list[Any] = []  # coroutines that cannot be closed
-
-
-class _MainLine(Coroutine[Any, Any, Any]):
-    """The coroutine of a handler, whose state changes are recorded before each durable wait. `ended` is called as it ends."""
-
-    __slots__ = ("_commands", "_coroutine", "_ended")
-
-    def __init__(self, coroutine: Any, commands: Commands, ended: Callable[[], object]) -> None:
-        self._coroutine = coroutine
-        self._commands = commands
-        self._ended = ended
-
-    def send(self, value: Any) -> Any:
-        try:
-            return self._recorded(self._coroutine.send(value))
-        except BaseException:
-            self._ended()
-            raise
-
-    def throw(self, *error: Any) -> Any:
-        try:
-            return self._recorded(self._thrown(*error))
-        except BaseException:
-            self._ended()
-            raise
-
-    def _thrown(self, *error: Any) -> Any:
-        if self._commands.notified and isinstance(error[0], asyncio.CancelledError):
-            self._commands.notified = False
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            return self._coroutine.throw(InvocationCancelled())
-        return self._coroutine.throw(*error)
-
-    def _recorded(self, awaited: Any) -> Any:
-        while isinstance(awaited, Bridge) and not self._commands.refuses:
-            try:
-                self._commands.record()
-            except TerminalError as error:
-                awaited = self._coroutine.throw(error)
-            except AttemptEnded:
-                break  # the attempt ends while the handler waits here
-            else:
-                break
-        return awaited
-
-    def close(self) -> None:
-        try:
-            self._coroutine.close()
-        except RuntimeError:  # it has swallowed GeneratorExit, and would do so again when it is collected
-            _stubborn.append(self._coroutine)
-            log.error(
-                "%s cannot be closed: its code catches BaseException in a loop. Its coroutine was abandoned.",
-                self._commands.label,
-            )
-            raise
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coroutine.__await__()  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        """Debuggers and the texts of tasks look at `cr_code` and the like."""
-        return getattr(self._coroutine, name)
 
 
 @functools.lru_cache(256)
@@ -235,7 +166,7 @@ class Attempt:
         loop = asyncio.get_running_loop()
         variables = contextvars.copy_context()
         variables.run(elsewhere.set, commands)
-        line = _MainLine(coroutine, commands, self._channel.wake)
+        line = RecordedLine(coroutine, commands, self._channel.wake)
         return commands.branches().start_main(loop, line, {"context": variables})  # type: ignore[no-any-return]
 
     async def _drive(self, commands: Commands, main: asyncio.Task[Any]) -> bool:

@@ -14,6 +14,7 @@ from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
 from actors.engine.timers import Timers
 from actors.engine.turns import Turns
+from actors.engine.waits.revival import replayed
 from actors.errors import (
     AwakeableCompleted,
     AwakeableRejected,
@@ -137,7 +138,7 @@ class Awakeables:
                 # While turns are held, the handler must have reached its wait before it is shown a completion that lets it go
                 # on.
                 if unknown or self._turns.held:
-                    await self._progress.replayed(invocation, index)
+                    await replayed(invocation, index, self._progress, self._turns)
                 if not invocation.ended:
                     self._apply_now(invocation, seq, index, payload)
                     if then is not None:

@@ -17,6 +17,8 @@ from actors.engine.ledger import Ledger
 from actors.engine.memory.pins import Pins
 from actors.engine.memory.residents import Residents
 from actors.engine.progress import Progress
+from actors.engine.turns import Turns
+from actors.engine.waits.revival import replayed
 from actors.errors import BadArguments, PayloadTooLarge, PromiseCompleted, PromiseRejected, SerializationError
 from actors.journal.entries import Kind
 from actors.journal.journal import Journal
@@ -67,6 +69,7 @@ class Promises:
         env: Env,
         residents: Residents,
         ledger: Ledger,
+        turns: Turns,
         background: Background,
         pins: Pins,
         progress: Progress,
@@ -74,6 +77,7 @@ class Promises:
         self._limits = env.limits
         self._open = residents.open
         self._ledger = ledger
+        self._turns = turns
         self._background = background
         self._pins = pins
         self._progress = progress
@@ -142,7 +146,7 @@ class Promises:
                 await stack.enter_async_context(self._pins.holding_all(seq for seq, _ in unready))
                 for seq, at in unready:
                     if (waiting := self._open.get(seq)) is not None:
-                        await self._progress.replayed(waiting, at)
+                        await replayed(waiting, at, self._progress, self._turns)
             self._complete_now(caller, index, name, wanted, codec)
 
     def _complete_now(self, caller: Invocation, index: int, name: str, wanted: Completion, codec: Codec) -> None:

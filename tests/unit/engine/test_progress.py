@@ -157,18 +157,6 @@ async def test_nothing_starts_in_a_partition_that_has_stopped() -> None:
     assert about.attempt is None and not made.turns.ready
 
 
-async def test_a_handler_is_replayed_until_it_has_asked_for_a_command() -> None:
-    made = await parts()
-    accepted = made.intake.accept(target("wait"), "o", "[]", None, None, made.ledger.next_number(), None, None)
-    await made.settle()
-    assert accepted.status == Status.BLOCKED and accepted.attempt is not None
-    made.eviction.suspend(accepted.attempt)
-    async with made.pins.holding(accepted.seq) as again:
-        assert again is not None and again.attempt is None
-        await made.progress.replayed(again, 1)
-        assert again.attempt is not None and again.attempt.future(1) is not None
-
-
 # --- outcomes -------------------------------------------------------------------------------------------------------------
 
 
