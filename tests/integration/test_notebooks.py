@@ -106,7 +106,9 @@ async def test_a_call_of_the_app_before_goes_on_in_the_next_one(storage: str) ->
     names.pop("sent")
     await cell(text, names)
     app = names["app"]
-    (first,) = await app.awakeables()
+    while not (found := await app.awakeables()):  # its commit may come later than that of the message
+        pass
+    (first,) = found
     await app.resolve_awakeable(first.id, "yes")
     assert await app.invocation(id).result() == "yes"
     await app.close()
