@@ -77,6 +77,20 @@ BUGS = [
         test="tests/storage/test_observer.py",
     ),
     Bug(
+        "an invocation that is paused is replayed to find a type",
+        "actors/engine/waits/revival.py",
+        "if invocation.attempt is None and invocation.status == Status.BLOCKED:",
+        "if invocation.attempt is None:",
+        test="tests/unit/engine/test_revival.py",
+    ),
+    Bug(
+        "a command that is never requested is waited for without end",
+        "actors/engine/waits/revival.py",
+        "                left -= 1\n",
+        "                left -= 0\n",
+        test="tests/unit/engine/test_revival.py",
+    ),
+    Bug(
         "a list of what is rare walks through all invocations",
         "storage/sqlite/reads.py",
         "rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None",

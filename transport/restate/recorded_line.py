@@ -1,6 +1,7 @@
 """The coroutine of a handler whose changes of state are recorded before it waits for something durable.
 
-Promise: what a handler has changed is in the journal before anything that may end its attempt.
+Promise: no durable wait begins before the changes are recorded, so an attempt that ends there loses none. A cancellation reaches the
+handler once, as InvocationCancelled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from actors.transport.restate.commands import Commands
 
 log = logging.getLogger("actors")
 
-stubborn: list[Any] = []  # coroutines that cannot be closed
+stubborn: list[Any] = []  # kept alive: the garbage collector would close them again, with the same result
 
 
 class RecordedLine(Coroutine[Any, Any, Any]):
