@@ -25,9 +25,10 @@ from actors.app.partitions import Partitions, done
 from actors.app.recovery import Recovery
 from actors.attempt.invocation import Invocation
 from actors.engine import left_steps
-from actors.engine.clock import Clock
+from actors.engine.clock import Clock, SystemClock
 from actors.engine.daemon_threads import DaemonThreads
 from actors.engine.env import Env
+from actors.engine.loop_watch import LoopWatch
 from actors.engine.partition import Partition, Parts
 from actors.engine.watching import Counts, Watcher
 from actors.errors import AppNotRunning
@@ -77,6 +78,7 @@ class Lifecycle:
         self._outside = contextvars.Context()
         self._threads: DaemonThreads | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._loop_watch: LoopWatch | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._hooks: set[asyncio.Task[Any]] = set()  # coroutines of `on_stopped`: they may start the app again
         self.recoveries = Recovery(options.clock, lambda: getattr(self.store, "path", self.path), self._open_again)
@@ -146,6 +148,9 @@ class Lifecycle:
         self._partitions.current = partition
         partition.requests.begin(self.poll_ms)
         self._recovery = loop.create_task(partition.loader.recover(opened.runnable))
+        if isinstance(self.options.clock, SystemClock):  # no thread in a simulation
+            self._loop_watch = LoopWatch(partition.turns, partition.thread, env.label)
+            self._loop_watch.start()
 
     async def _former_closed(self, path: str) -> bool:
         """Whether an earlier App of this process has released this file, when a cell of a notebook is run again.
@@ -314,6 +319,8 @@ class Lifecycle:
         """End the tasks of a partition that has stopped."""
         if self._recovery is not None:
             self._recovery.cancel()
+        if self._loop_watch is not None:
+            self._loop_watch.stop()
         self._partitions.cancel_tasks()
         await partition.loader.stop()
         await partition.pins.stop()

@@ -34,7 +34,8 @@ class Mark:
 class Turns:
     """The queue of attempts that can go on. `after` is called when a turn has ended, `on_error` with an internal error.
 
-    While `held`, no code goes on, apart from replays: requests from before this start are executed first.
+    While `held`, no code goes on, apart from replays: requests from before this start are executed first. `current` is what
+    is being run, since `began_s` at the latest; `long_s` is how long turns have taken that were too long.
     """
 
     ATTEMPTS = 512  # in one turn: then the batch is handed over, and other callbacks of the loop get their turn
@@ -45,8 +46,11 @@ class Turns:
         "_clock",
         "_label",
         "_on_error",
+        "began_s",
+        "current",
         "held",
         "in_turn",
+        "long_s",
         "loop",
         "ready",
         "revived",
@@ -73,6 +77,8 @@ class Turns:
         self.ready: deque[Running | Mark] = deque()
         self.revived: list[Running] = []  # while turns are held
         self.scheduled = self.in_turn = self.held = False
+        self.current: Running | Mark | None = None
+        self.began_s = self.long_s = 0.0  # by perf_counter
 
     def hold(self) -> None:
         """Let no code go on until `release`. Only before the first turn: a turn under way would end the hold."""
@@ -123,11 +129,12 @@ class Turns:
         left = self.ATTEMPTS
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
-        began, last = perf_counter(), None
+        began = self.began_s = perf_counter()
+        last = None
         try:
             while ready and left:
                 left -= 1
-                last = ready.popleft()
+                last = self.current = ready.popleft()
                 last.run()
             if last is not None and (seconds := perf_counter() - began) > self.SLOW_S:
                 self._was_slow(last, seconds, self.ATTEMPTS - left)
@@ -135,6 +142,7 @@ class Turns:
             self._on_error(error)
         finally:
             self.in_turn = False
+            self.current = None
             self._after()
             if ready:
                 self.loop.call_soon(self._turn, context=self.variables)
@@ -152,15 +160,19 @@ class Turns:
         if self.held and attempt not in self.revived:
             self.call_soon(self.run_now, attempt, run)
             return
-        nested = self.in_turn
+        nested, outer = self.in_turn, self.current
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
+        self.current = attempt
+        if not nested:
+            self.began_s = perf_counter()
         try:
             run()
         except Exception as error:  # an internal error
             self._on_error(error)
         finally:
             self.in_turn = nested
+            self.current = outer
             if not nested:
                 self._after()
 
@@ -174,6 +186,7 @@ class Turns:
 
     def _was_slow(self, last: Running | Mark, seconds: float, count: int) -> None:
         """Handlers share the loop with everything else: warn when a turn holds it for long."""
+        self.long_s += seconds
         who = self._label(last.invocation) if not isinstance(last, Mark) else "a handler"
         if count > 1:
             who = f"One or more of {count:,} handlers, the last of them {who},"

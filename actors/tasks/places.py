@@ -1,4 +1,4 @@
-"""The line of the user's code at which a coroutine waits."""
+"""The line of the user's code at which a coroutine waits, or a thread is."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def place_of(coroutine: Any) -> str | None:
             found = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     return found
+
+
+def place_in(frame: FrameType | None) -> str | None:
+    """`order.py:17`: the innermost line of the user's code among this frame and its callers. None if none of it is theirs."""
+    while frame is not None:
+        if origin_of(frame.f_code.co_filename) is Origin.USERS:
+            return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

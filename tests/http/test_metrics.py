@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,20 @@ async def test_a_completed_awakeable_is_not_open_although_its_handler_is() -> No
         await world.app.resolve_awakeable(first.id, "x")
         await world.settle()
         assert len(await world.app.awakeables()) == gauge(await scraped(world.app), "open_awakeables", "Flow") == 1
+
+
+class Blocking(Service):
+    @handler
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251
+
+
+async def test_time_in_which_the_loop_was_held_is_counted() -> None:
+    async with App(Blocking, storage="sqlite://") as app:
+        await app.service(Blocking).sleep(0)
+        assert (await scraped(app))[("actors_loop_held_seconds_total",)] == 0
+        await app.service(Blocking).sleep(0.6)
+        assert 0.6 <= (await scraped(app))[("actors_loop_held_seconds_total",)] < 60
 
 
 @pytest.mark.expects_log("is paused. It is tried again")
