@@ -230,7 +230,7 @@ class Figures(NamedTuple):
     count for that time."""
 
     open: list[tuple[str, int, int, int | None]]
-    awakeables: dict[str, int]
+    awakeables: dict[str, tuple[int, int]]  # how many are open, and since when the oldest is
     deepest: dict[str, int]  # messages in the fullest mailbox
     file_bytes: int | None  # None in memory
     log_bytes: int | None

@@ -22,6 +22,7 @@ from actors.app.listing import AwakeableInfo, InvocationInfo
 from actors.app.operators import Operators
 from actors.app.options import database_path, debugging, option, threads_only
 from actors.app.partitions import Partitions
+from actors.app.trouble_watch import TroubleWatch
 from actors.engine.clock import Clock, SystemClock
 from actors.engine.operating.state_access import StateInfo, encoded
 from actors.engine.partition import PARTS, Partition, Parts
@@ -87,6 +88,7 @@ class App:
         http: HttpOptions | None = None,
         watcher: Watcher | Sequence[Watcher] | None = None,
         on_stopped: Callable[[BaseException], Any] | None = None,
+        on_trouble: Callable[[Mapping[str, Any]], Any] | None = None,
         debug: bool | None = None,
     ) -> None:
         self.http = option("http", http, HttpOptions)
@@ -114,12 +116,16 @@ class App:
         self._keyed = {cls: known.reference for cls, known in self._by_class.items() if known.kind != "service"}
         if not classes:
             raise DefinitionError("App(...) requires the classes it serves, for example App(Counter).")
-        if on_stopped is not None and not callable(on_stopped):
-            raise DefinitionError(f"App(on_stopped=...) requires a function that takes the error, got {on_stopped!r}.")
+        for name, hook, takes in (("stopped", on_stopped, "the error"), ("trouble", on_trouble, "the cause")):
+            if hook is not None and not callable(hook):
+                raise DefinitionError(f"App(on_{name}=...) requires a function that takes {takes}, got {hook!r}.")
         self._partitions = Partitions(Catalog(self._services), option("limits", limits, Limits))
+        self._operators = operators = Operators(self._partitions)
+        clock = clock or SystemClock()
+        watch = TroubleWatch(operators.trouble, operators.ids, on_trouble, clock) if on_trouble is not None else None
         self._poll = poll
         options = LifeOptions(
-            clock or SystemClock(),
+            clock,
             random or random_module.Random(),
             option("retry", retry, RetryPolicy),
             threads_only(executor),
@@ -129,12 +135,12 @@ class App:
             debugging(debug),
             self._parts,
             self._closes_with_loop,
+            watch.run if watch is not None else None,
         )
         self._life = Lifecycle(self._partitions, options, store, "", 0)
         self.store_in(storage)
-        self._operators = Operators(self._partitions)
         recoveries = self._life.recoveries
-        self._gateway = Gateway(self._partitions, self._operators, lambda: recoveries.count)
+        self._gateway = Gateway(self._partitions, operators, lambda: recoveries.count)
 
     def store_in(self, storage: str) -> None:
         """Use this database, before the app starts: `actors serve --db`. Raises DefinitionError."""

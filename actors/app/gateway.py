@@ -16,9 +16,11 @@ from actors.app.figures import figures
 from actors.app.operators import Operators
 from actors.app.outcomes import Acceptance, BegunCall, Outcome, shown_failure
 from actors.app.partitions import Partitions, done
+from actors.app.stuck_keys import StuckKeys
 from actors.attempt.invocation import Invocation, outcome_of
 from actors.engine.histogram import Durations
 from actors.engine.operating.gauges import Gauge
+from actors.engine.partition import Partition
 from actors.engine.waits.awakeables import Payload
 from actors.errors import (
     ActorsError,
@@ -54,6 +56,7 @@ class Gateway:
         self.operators = operators
         self.cancel: Callable[[str], Awaitable[None]] = functools.partial(operators.operate, "cancel")
         self._recoveries = recoveries
+        self._stuck: tuple[Partition, StuckKeys] | None = None  # of the partition that was asked last
 
     @property
     def services(self) -> Mapping[str, ServiceDefinition]:
@@ -101,7 +104,12 @@ class Gateway:
     async def gauges(self) -> list[Gauge]:
         """What the app is like now. Nothing while it does not run."""
         partition = self.partitions.current
-        return await partition.gauges.read() if partition is not None and not partition.stopped else []
+        if partition is None or partition.stopped:
+            return []
+        if self._stuck is None or self._stuck[0] is not partition:
+            self._stuck = partition, StuckKeys(self.operators.trouble, partition.loop)
+        stuck = await self._stuck[1].gauge()
+        return [*await partition.gauges.read(), *([stuck] if stuck is not None else [])]
 
     # --- calls and sends --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from random import Random
@@ -63,6 +63,7 @@ class Options:
     closes_with_loop: bool = (
         True  # not if a test ends the process without an end: to close it would run `finally` blocks
     )
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None  # runs for as long as a partition does
 
 
 class Lifecycle:
@@ -151,6 +152,8 @@ class Lifecycle:
         if isinstance(self.options.clock, SystemClock):  # no thread in a simulation
             self._loop_watch = LoopWatch(partition.turns, partition.thread, env.label)
             self._loop_watch.start()
+        if self.options.beside is not None:
+            self._outside.copy().run(self._partitions.task, self.options.beside())
 
     async def _former_closed(self, path: str) -> bool:
         """Whether an earlier App of this process has released this file, when a cell of a notebook is run again.

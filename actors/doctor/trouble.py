@@ -15,6 +15,7 @@ from actors.doctor.diagnosis import Diagnosis, Doctor, Records, name
 from actors.model.names import address
 from actors.storage.records import InvocationRow, Mode, Status
 
+LASTED_MS = 60_000  # what lasts less long may be over before a person has read of it
 KEYS = 200  # with the most messages behind them
 STOPPED = 1000  # paused, and backing off
 AWAKEABLES = 200  # the oldest

@@ -19,7 +19,7 @@ _OPEN = (
     "FROM invocation INDEXED BY invocation_mailbox WHERE status < 6 GROUP BY service, status"
 )
 _AWAKEABLES = (
-    "SELECT i.service, count(*) FROM invocation i INDEXED BY invocation_mailbox CROSS JOIN journal_entry a "
+    "SELECT i.service, count(*), min(a.at_ms) FROM invocation i INDEXED BY invocation_mailbox CROSS JOIN journal_entry a "
     "ON a.invocation = i.seq AND a.kind = 5 WHERE i.status < 6 AND NOT EXISTS "
     "(SELECT 1 FROM journal_entry c WHERE c.invocation = a.invocation AND c.kind >= 20 AND c.ref = a.idx) GROUP BY i.service"
 )
@@ -77,9 +77,9 @@ class Examination(SqliteReads):
         """(service, status, how many, when the oldest that has never begun was accepted) of all open invocations."""
         return [tuple(row) for row in await self._read(_OPEN)]
 
-    async def awakeable_counts(self) -> dict[str, int]:
-        """How many awakeables are open, by service."""
-        return dict(await self._read(_AWAKEABLES))
+    async def awakeable_counts(self) -> dict[str, tuple[int, int]]:
+        """How many awakeables are open, and since when the oldest is, by service."""
+        return {service: (count, since_ms) for service, count, since_ms in await self._read(_AWAKEABLES)}
 
     async def longest_mailboxes(self) -> dict[str, int]:
         """How many wait in the longest mailbox, by service."""

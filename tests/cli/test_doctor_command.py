@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import itertools
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from actors import App, Context, RetryPolicy, VirtualObject, handler
 from actors.cli.commands import cli
-from actors.cli.file.doctor import NO_APP
+from actors.cli.file.doctor import NO_APP, apart_from_times
+from actors.cli.file.repeated import EVERY_S, Look, Repeated
 from actors.doctor.trouble import AWAKEABLES
+from actors.errors import ActorsError
+from actors.storage.errors import StorageError
 
 
 def fails() -> None:
@@ -186,3 +195,95 @@ def test_control_characters_of_a_key_do_not_reach_the_terminal(tmp_path: Path) -
     asyncio.run(use())
     output = doctor(path, "--older", "0").output
     assert "\x1b" not in output and "Order/\\x1b[31m\\nx/approve" in output
+
+
+# --- --watch ------------------------------------------------------------------------------------------------------------------
+
+
+class Looks:
+    """Looks as given, at times one second apart. A `pause` that has no look left is interrupted, as by Ctrl-C."""
+
+    def __init__(self, *looks: str | ActorsError) -> None:
+        self.left = list(looks)
+        self.seconds = 0
+
+    async def look(self) -> Look:
+        found = self.left.pop(0)
+        if isinstance(found, ActorsError):
+            raise found
+        return Look(found, lambda: click.echo(f"{found}, {self.seconds} s"), len(found))
+
+    def now(self) -> datetime.datetime:
+        self.seconds += 1
+        return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=self.seconds)
+
+    async def pause(self, seconds: float) -> None:
+        assert seconds == EVERY_S
+        if not self.left:
+            raise asyncio.CancelledError
+
+
+def watched(looks: Looks, *, terminal: bool = False, bare: bool = False) -> int:
+    console = Console(force_terminal=terminal, highlight=False, width=100)
+    repeated = Repeated(looks.look, console, looks.now, bare=bare, pause=looks.pause)
+    return asyncio.run(repeated.until_interrupted())
+
+
+def test_a_pipe_receives_what_has_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert watched(Looks("bad", "bad", "fine", "bad")) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "2026-01-01T00:00:01Z",
+        "bad, 1 s",
+        "",
+        "2026-01-01T00:00:02Z",
+        "fine, 2 s",
+        "",
+        "2026-01-01T00:00:03Z",
+        "bad, 3 s",
+    ]
+
+
+def test_a_terminal_is_drawn_anew_for_each_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert watched(Looks("bad", "bad"), terminal=True) == 3
+    first, second = capsys.readouterr().out.split("\x1b[2J\x1b[H")[1:]
+    assert "2026-01-01T00:00:01Z, every 2 s. Ctrl-C ends." in first and first.endswith("bad, 1 s\n")
+    assert "2026-01-01T00:00:02Z, every 2 s. Ctrl-C ends." in second and second.endswith("bad, 2 s\n")
+
+
+def test_json_has_no_lines_between(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(Looks("a", "a", "b"), terminal=True, bare=True)
+    assert capsys.readouterr().out == "a, 0 s\nb, 0 s\n"
+
+
+def test_a_look_that_fails_later_is_told_and_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    locked = StorageError("the file is locked")
+    assert watched(Looks("bad", locked, locked, "fine!")) == 5
+    said = capsys.readouterr().out
+    assert said.count("Error: the file is locked") == 1 and said.endswith("fine!, 3 s\n")
+
+
+def test_a_first_look_that_fails_ends_the_command(tmp_path: Path) -> None:
+    result = doctor(tmp_path / "none.db", "--watch")
+    assert result.exit_code == 1 and result.output.startswith("Error: ")
+
+
+@pytest.mark.parametrize("words", [["Order/c"], ["--older", "0"], ["Order/c", "--json"]])
+def test_a_watch_ends_with_ctrl_c_and_the_last_exit_code(path: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "actors", "doctor", *words, "--watch", "--db", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None and watch.stderr is not None
+        first = watch.stdout.readline()
+        assert json.loads(first)["cause"] == "retries_used_up" if "--json" in words else first.endswith("Z\n")
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(60) == 1
+        assert watch.stderr.read() == "" and "ConnectionError: upstream refused" in first + watch.stdout.read()
+
+
+def test_a_change_of_times_alone_is_no_news(path: Path) -> None:
+    looks = [json.loads(doctor(path, "--older", "0", "--json").output) for _ in range(2)]
+    first, second = (apart_from_times(look) for look in looks)
+    looks[1]["causes"][0]["text"] = "waits for an awakeable, 3 d ago."
+    assert first == second == apart_from_times(looks[1])
+    looks[1]["causes"][0]["behind"] += 1
+    assert apart_from_times(looks[1]) != first

@@ -14,13 +14,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import App, Context, RetryPolicy, Service, TerminalError, VirtualObject, handler
+from actors.app.stuck_keys import StuckKeys
+from actors.doctor.causes import PERSON
 from actors.engine.operating.gauges import Gauges
 from actors.storage import Figures
 from actors.testing import Disk, ManualClock, SimulatedStore
 from tests.http.asgi import ask
 from tests.world import World, limits
 
-LABELS = ("service", "handler", "status", "le")
+LABELS = ("service", "handler", "status", "le", "cause")
 
 
 class Counter(VirtualObject):
@@ -46,6 +48,7 @@ async def scraped(app: App) -> dict[tuple[str, ...], float]:
         store, clock, services = partition.store, partition.env.clock, partition.catalog.services
         # One that has read nothing yet.
         partition.gauges = Gauges(store, clock, partition.loop, services, partition.timers, patience_s=30)
+        app._gateway._stuck = partition, StuckKeys(app._gateway.operators.trouble, partition.loop, patience_s=30)
     answer = await ask(app, "GET", "/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -125,6 +128,35 @@ async def test_a_completed_awakeable_is_not_open_although_its_handler_is() -> No
         await world.app.resolve_awakeable(first.id, "x")
         await world.settle()
         assert len(await world.app.awakeables()) == gauge(await scraped(world.app), "open_awakeables", "Flow") == 1
+
+
+@pytest.mark.expects_log("is paused. It is tried again")
+async def test_keys_that_need_a_person_are_counted_by_cause_after_a_minute() -> None:
+    async with World(Counter, Flow) as world:
+        for key in "ab":
+            await world.app.object(Counter, key).break_down.send()
+        await world.app.object(Counter, "a").add.send(1)
+        await world.app.object(Flow, "c").wait.send(0)
+        await world.settle(3)
+        found = await scraped(world.app)
+        assert {gauge(found, "keys_stuck", cause) for cause in PERSON} == {0}
+        await world.pass_time(61)
+        found = await scraped(world.app)
+        assert gauge(found, "keys_stuck", "retries_used_up") == 2
+        assert gauge(found, "keys_stuck", "awakeable") == 1
+        assert sum(gauge(found, "keys_stuck", cause) for cause in PERSON) == 3
+
+
+async def test_the_oldest_awakeable_has_an_age() -> None:
+    async with World(Flow, Free) as world:
+        await world.app.object(Flow, "a").wait.send(0)
+        await world.pass_time(30)
+        await world.app.object(Flow, "b").wait.send(0)
+        await world.settle(3)
+        await world.pass_time(30)
+        found = await scraped(world.app)
+        assert gauge(found, "oldest_awakeable_seconds", "Flow") == 60
+        assert gauge(found, "oldest_awakeable_seconds", "Free") == 0
 
 
 class Blocking(Service):

@@ -5,19 +5,22 @@ Exit codes: 0 everything moves, 1 something needs a person, 2 wrong usage.
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 
 import click
 
-from actors.cli.file.database import Database, visiting
+from actors.cli.file.database import Database, moment_text, visiting
 from actors.cli.file.options import database_option, json_option, reporting, seconds
+from actors.cli.file.repeated import Look, Repeated
 from actors.cli.show.layout import Page, count, safe
-from actors.cli.show.records import page, print_json
+from actors.cli.show.records import console, now, print_json
 from actors.doctor.causes import Cause, Way, length
 from actors.doctor.diagnosis import Diagnosis, Doctor, name
 from actors.doctor.facts import facts
-from actors.doctor.trouble import Examiner, Trouble, names
+from actors.doctor.trouble import LASTED_MS, Examiner, Trouble, names
+from actors.journal.ids import IdMint
 
 STUCK = 1
 NO_APP = "No app runs on this file. What follows is its last commit."
@@ -28,36 +31,65 @@ NO_APP = "No app runs on this file. What follows is its last commit."
 @click.option(
     "--older",
     type=click.FloatRange(0, 10**9),
-    default=60.0,
+    default=LASTED_MS / 1000,
     show_default=True,
     callback=lambda ctx, param, value: seconds(value),
     metavar="SECONDS",
     help="Without a subject: what has lasted so long.",
 )
+@click.option("--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print what has changed.")
 @database_option
 @json_option
 @reporting
-async def doctor(subject: str | None, older: float, db: str, as_json: bool) -> int:
+async def doctor(subject: str | None, older: float, watch: bool, db: str, as_json: bool) -> int:
     """Say why an object (Order/o1) or an invocation does not go on, and what frees it; without one, look through the file.
 
     Each way out says what it loses; the way that loses least comes first.
     """
-    now_ms = int(time.time() * 1000)
-    async with visiting(db) as database:
-        running = database.visitor.owned()
-        one = Doctor(database.visitor, database.ids, now_ms, running)
-        found: Diagnosis | Trouble | None = None
-        async with database.visitor.at_once():
-            if subject is None:
-                found = await Examiner(database.visitor, one, now_ms, int(older * 1000)).trouble()
+    screen = console()
+
+    async def look() -> Look:
+        now_ms = int(time.time() * 1000)
+        async with visiting(db) as database:
+            running = database.visitor.owned()
+            found = await _found(database, subject, now_ms, older, running)
+            ids = database.ids
+        known = {"running": running, **facts(found, ids)}
+        told = _Telling(Page(screen), ids, now_ms, db)
+
+        def tell() -> None:
+            if not as_json:
+                told.tell(found, running)
+            elif watch:
+                click.echo(json.dumps({"at": moment_text(now_ms), **known}, ensure_ascii=False))  # a line for each look
             else:
-                found = await _diagnosed(database, one, subject)
-    assert found is not None
-    if as_json:
-        print_json({"running": running, **facts(found, database.ids)})
-    else:
-        _Telling(page(), database, now_ms, db).tell(found, running)
-    return STUCK if found.needs_a_person() else 0
+                print_json(known)
+
+        return Look(apart_from_times(known), tell, STUCK if found.needs_a_person() else 0)
+
+    if watch:
+        return await Repeated(look, screen, now, bare=as_json).until_interrupted()
+    once = await look()
+    once.show()
+    return once.code
+
+
+async def _found(
+    database: Database, subject: str | None, now_ms: int, older: float, running: bool
+) -> Diagnosis | Trouble:
+    doctor = Doctor(database.visitor, database.ids, now_ms, running)
+    async with database.visitor.at_once():
+        if subject is None:
+            return await Examiner(database.visitor, doctor, now_ms, int(older * 1000)).trouble()
+        return await _diagnosed(database, doctor, subject)
+    raise AssertionError("unreachable")
+
+
+def apart_from_times(known: object) -> object:
+    """These facts without the texts, which say how long ago something was."""
+    if isinstance(known, dict):
+        return {name: apart_from_times(value) for name, value in known.items() if name != "text"}
+    return [apart_from_times(value) for value in known] if isinstance(known, list) else known
 
 
 async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagnosis:
@@ -72,9 +104,9 @@ async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagno
 class _Telling:
     """Diagnoses in a terminal. The commands it shows are for the file `db`."""
 
-    def __init__(self, page: Page, database: Database, now_ms: int, db: str) -> None:
+    def __init__(self, page: Page, ids: IdMint, now_ms: int, db: str) -> None:
         self._page = page
-        self._ids = database.ids
+        self._ids = ids
         self._now_ms = now_ms
         self._db = db
 

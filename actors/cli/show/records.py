@@ -104,8 +104,12 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
+def console() -> Console:
+    return Console(highlight=False)
+
+
 def page() -> Page:
-    return Page(Console(highlight=False))
+    return Page(console())
 
 
 def now() -> datetime.datetime:

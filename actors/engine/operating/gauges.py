@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from actors.engine.clock import Clock
+from actors.engine.operating.seldom import Seldom
 from actors.engine.timers import Timers
-from actors.storage.errors import StorageError
 from actors.storage.port import Store
 from actors.storage.records import Figures, Status
 
-_SHARE = 20  # values from the file stay good for this many times the duration of their reading
 _OPEN = range(Status.SUCCEEDED)
 
 
@@ -41,35 +40,14 @@ class Gauges:
         timers: Timers,
         patience_s: float = 0.5,
     ) -> None:
-        self._store = store
         self._clock = clock
-        self._loop = loop
         self._services = list(services)
         self._timers = timers
-        self._patience_s = patience_s
-        self._figures: Figures | None = None
-        self._read_at = self._good_until = 0.0  # in time of the loop
-        self._reading: asyncio.Task[None] | None = None
-
-    async def _read(self) -> None:
-        loop = self._loop
-        began = loop.time()
-        try:
-            self._figures = await self._store.figures()
-        except StorageError:  # the app is stopping, or has stopped
-            self._figures = None
-        finally:
-            self._reading = None
-            self._read_at = loop.time()
-            self._good_until = self._read_at + _SHARE * (self._read_at - began)
+        self._figures = Seldom(store.figures, loop, patience_s)
 
     async def read(self) -> list[Gauge]:
         """All gauges; without those of the file if they could not be read yet, or cannot be read."""
-        loop = self._loop
-        if self._reading is None and loop.time() >= self._good_until:
-            self._reading = loop.create_task(self._read())
-        if self._reading is not None:
-            await asyncio.wait([self._reading], timeout=self._patience_s)
+        figures = await self._figures.current()
         gauges = [
             _gauge(
                 "actors_timer_lag_seconds",
@@ -77,13 +55,13 @@ class Gauges:
                 self._timers.late_ms() / 1000,
             )
         ]
-        if self._figures is not None:
-            gauges += self._of_file(self._figures)
+        if figures is not None:
+            gauges += self._of_file(figures)
             gauges.append(
                 _gauge(
                     "actors_figures_age_seconds",
                     "Age of the gauges that are read from the file.",
-                    loop.time() - self._read_at,
+                    self._figures.age_s(),
                 )
             )
         return gauges
@@ -93,11 +71,13 @@ class Gauges:
         counted: dict[tuple[str, ...], float] = {
             (service, Status.NAMES[status]): 0.0 for service in services for status in _OPEN
         }
-        oldest = dict.fromkeys(services, 0.0)
+        oldest, oldest_awakeable = dict.fromkeys(services, 0.0), dict.fromkeys(services, 0.0)
         for service, status, number, accepted_ms in figures.open:
             counted[service, Status.NAMES[status]] = number
             if accepted_ms is not None:
                 oldest[service] = max(0, now_ms - accepted_ms) / 1000
+        for service, (_, since_ms) in figures.awakeables.items():
+            oldest_awakeable[service] = max(0, now_ms - since_ms) / 1000
         yield Gauge("actors_open_invocations", "Invocations that have not ended.", ("service", "status"), counted)
         for name, what, values in (
             (
@@ -108,7 +88,12 @@ class Gauges:
             (
                 "actors_open_awakeables",
                 "Awakeables that have not been completed.",
-                {**dict.fromkeys(services, 0), **figures.awakeables},
+                {**dict.fromkeys(services, 0), **{name: count for name, (count, _) in figures.awakeables.items()}},
+            ),
+            (
+                "actors_oldest_awakeable_seconds",
+                "Age of the oldest awakeable that has not been completed.",
+                oldest_awakeable,
             ),
             (
                 "actors_deepest_mailbox",

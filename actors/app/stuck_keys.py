@@ -1,0 +1,36 @@
+"""How many keys do not move until a person acts: a gauge of one partition.
+
+Promise: what the doctor would say of the whole file is asked on demand only, and so seldom that it takes a twentieth of one core at
+most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from actors.doctor.causes import PERSON
+from actors.doctor.trouble import LASTED_MS, Trouble
+from actors.engine.operating.gauges import Gauge
+from actors.engine.operating.seldom import Seldom
+
+
+class StuckKeys:
+    """`look` finds what has lasted for so many milliseconds. A reader waits at most `patience_s` for it."""
+
+    def __init__(
+        self, look: Callable[[int], Awaitable[Trouble]], loop: asyncio.AbstractEventLoop, patience_s: float = 0.5
+    ) -> None:
+        self._trouble = Seldom(lambda: look(LASTED_MS), loop, patience_s)
+
+    async def gauge(self) -> Gauge | None:
+        """By cause. None if the file could not be read yet, or cannot be read."""
+        found = await self._trouble.current()
+        if found is None:
+            return None
+        counted: dict[tuple[str, ...], float] = {(code,): 0 for code in PERSON}
+        for group in found.groups:
+            if group.cause.needs_a_person():
+                counted[(group.cause.code,)] += 1 + group.alike + len(group.keys)
+        what = "Keys that have not moved for a minute, until a person acts. Invocations without a key count too."
+        return Gauge("actors_keys_stuck", what, ("cause",), counted)
