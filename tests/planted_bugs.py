@@ -1078,6 +1078,13 @@ BUGS = [
         test="tests/cli/test_doctor_command.py",
     ),
     Bug(
+        "a way out of an app that is served elsewhere is shown as a command for a file",
+        "actors/cli/file/doctor.py",
+        "_typed_at(url) if url is not None else _typed_for(db)",
+        "_typed_for(db)",
+        test="tests/cli/test_doctor_command.py",
+    ),
+    Bug(
         "each scrape reads the whole file",
         "actors/engine/operating/seldom.py",
         "            self._good_until = self._read_at + _SHARE * (self._read_at - began)\n",

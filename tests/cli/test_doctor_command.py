@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import itertools
 import json
@@ -11,7 +12,9 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -20,11 +23,14 @@ from rich.console import Console
 
 from actors import App, Context, RetryPolicy, VirtualObject, handler
 from actors.cli.commands import cli
-from actors.cli.file.doctor import NO_APP, apart_from_times
+from actors.cli.file.doctor import apart_from_times
 from actors.cli.file.repeated import EVERY_S, Look, Repeated
+from actors.cli.show.diagnosis import NO_APP
 from actors.doctor.trouble import AWAKEABLES
 from actors.errors import ActorsError
+from actors.http_options import HttpOptions
 from actors.storage.errors import StorageError
+from tests.http.served_in_thread import serving
 
 
 def fails() -> None:
@@ -287,3 +293,94 @@ def test_a_change_of_times_alone_is_no_news(path: Path) -> None:
     assert first == second == apart_from_times(looks[1])
     looks[1]["causes"][0]["behind"] += 1
     assert apart_from_times(looks[1]) != first
+
+
+# --- --url --------------------------------------------------------------------------------------------------------------------
+
+
+class Lock(VirtualObject):
+    @handler
+    async def wait(self, ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def served(**options: Any) -> Iterator[str]:
+    """The URL of an app with an awakeable that waits, and a handler that waits for what nothing records."""
+    with serving(App(Order, Lock, storage="sqlite://", http=HttpOptions(**options))) as url:
+        for target in ("Order/a/approve", "Order/b/add", "Lock/l/wait"):
+            assert run_cli("send", target, "--url", url).exit_code == 0
+        yield url
+
+
+def run_cli(*words: str) -> Result:
+    return CliRunner().invoke(cli, words, catch_exceptions=False, env={"COLUMNS": "100"})
+
+
+def asked(url: str, *words: str) -> Result:
+    """Once what was sent waits: the doctor reads what has been committed."""
+    while True:
+        result = run_cli("doctor", *words, "--url", url)
+        if "No invocation is open" not in result.output and " and begins." not in result.output:
+            return result
+
+
+def test_an_app_that_is_served_is_asked_at_its_url() -> None:
+    with served() as url:
+        result = asked(url, "Order/a")
+        id = json.loads(asked(url, "Order/a", "--json").output)["id"]
+        assert (result.exit_code, asked(url, id).exit_code) == (1, 1)
+        lines = result.output.splitlines()
+        assert lines[0].startswith("Order/a/approve waits for an awakeable (str) since ") and lines[1] == f"  {id}"
+        awakeable = lines[2].strip()
+        assert f"  actors resolve {awakeable} VALUE --url {url}" in lines
+        assert f"  curl -X POST {url}/restate/admin/invocations/{id}/cancel" in lines
+        assert run_cli("resolve", awakeable, "yes", "--url", url).exit_code == 0
+
+
+def test_the_app_knows_the_line_that_waits_for_what_nothing_records() -> None:
+    with served() as url:
+        result = asked(url, "Lock/l")
+        assert result.exit_code == 0 and "waits at test_doctor_command.py:" in result.output
+
+
+def test_all_trouble_of_an_app_is_asked_at_its_url() -> None:
+    with served() as url:
+        assert asked(url).output == "All keys move.\n"
+        while not json.loads((found := asked(url, "--older", "0", "--json")).output)["causes"]:
+            pass
+        assert found.exit_code == 1 and json.loads(found.output)["running"] is True
+        assert "1 cause needs a person; " in asked(url, "--older", "0").output
+
+
+def test_the_admin_token_is_sent() -> None:
+    with serving(App(Order, storage="sqlite://", http=HttpOptions(admin_token="secret"))) as url:
+        refused = run_cli("doctor", "Order/a", "--url", url)
+        assert refused.exit_code == 1 and refused.output.startswith("Error: ") and refused.output.count("\n") == 1
+        assert run_cli("doctor", "Order/a", "--url", url, "--token", "secret").exit_code == 0
+
+
+def test_a_server_that_does_not_answer_is_one_line() -> None:
+    result = run_cli("doctor", "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 1 and result.output.startswith("Error: ") and result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--db", "x.db"], 2), (["Order/"], 2), (["inv_1nonsense"], 1)])
+def test_bad_input_is_refused_with_a_url_too(words: list[str], code: int) -> None:
+    with serving(App(Order, storage="sqlite://")) as url:
+        result = run_cli("doctor", *words, "--url", url)
+        assert result.exit_code == code and "Error: " in result.output
+
+
+def test_another_server_is_not_taken_for_an_app() -> None:
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for _ in ("startup", "shutdown"):
+                await send({"type": f"{(await receive())['type']}.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<p>hello</p>"})
+
+    with serving(other) as url:
+        result = run_cli("doctor", "--url", url)
+        assert result.exit_code == 1 and "does not answer as an app of this package does" in result.output

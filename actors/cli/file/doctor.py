@@ -6,24 +6,27 @@ Exit codes: 0 everything moves, 1 something needs a person, 2 wrong usage.
 from __future__ import annotations
 
 import json
+import math
 import shlex
-import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
 
 import click
+from click.core import ParameterSource
 
 from actors.cli.file.database import Database, moment_text, visiting
 from actors.cli.file.options import database_option, json_option, reporting, seconds
 from actors.cli.file.repeated import Look, Repeated
-from actors.cli.show.layout import Page, count, safe
-from actors.cli.show.records import console, now, print_json
-from actors.doctor.causes import Cause, Way, length
-from actors.doctor.diagnosis import Diagnosis, Doctor, name
+from actors.cli.show.diagnosis import DiagnosisText
+from actors.cli.show.layout import Page
+from actors.cli.show.records import Facts, console, now, print_json
+from actors.doctor.diagnosis import Diagnosis, Doctor
 from actors.doctor.facts import facts
-from actors.doctor.trouble import LASTED_MS, Examiner, Trouble, names
-from actors.journal.ids import IdMint
+from actors.doctor.trouble import LASTED_MS, Examiner, Trouble
+from actors.errors import BadArguments
 
 STUCK = 1
-NO_APP = "No app runs on this file. What follows is its last commit."
 
 
 @click.command()
@@ -38,34 +41,56 @@ NO_APP = "No app runs on this file. What follows is its last commit."
     help="Without a subject: what has lasted so long.",
 )
 @click.option("--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print what has changed.")
+@click.option("--url", help="Ask the app that is served there, which knows more than its file.")
+@click.option(
+    "--token", envvar="ACTORS_TOKEN", show_envvar=True, help="With --url: the admin token, if it requires one."
+)
 @database_option
 @json_option
-@reporting
-async def doctor(subject: str | None, older: float, watch: bool, db: str, as_json: bool) -> int:
+@click.pass_context
+def doctor(
+    context: click.Context,
+    subject: str | None,
+    older: float,
+    watch: bool,
+    url: str | None,
+    token: str | None,
+    db: str,
+    as_json: bool,
+) -> None:
     """Say why an object (Order/o1) or an invocation does not go on, and what frees it; without one, look through the file.
 
     Each way out says what it loses; the way that loses least comes first.
     """
+    if url is not None and context.get_parameter_source("db") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("Use --db for a file, or --url for the app that is served there, not both.")
+    _doctor(subject=subject, older=older, watch=watch, url=url, token=token, db=db, as_json=as_json)
+
+
+@reporting
+async def _doctor(
+    subject: str | None, older: float, watch: bool, url: str | None, token: str | None, db: str, as_json: bool
+) -> int:
     screen = console()
+    as_object = _object(subject) if subject is not None else None
 
     async def look() -> Look:
-        now_ms = int(time.time() * 1000)
-        async with visiting(db) as database:
-            running = database.visitor.owned()
-            found = await _found(database, subject, now_ms, older, running)
-            ids = database.ids
-        known = {"running": running, **facts(found, ids)}
-        told = _Telling(Page(screen), ids, now_ms, db)
+        moment = now()
+        if url is not None:
+            found = await _asked(url, token, as_object, subject, older)
+        else:
+            found = await _read(db, as_object, subject, int(moment.timestamp() * 1000), older)
+        text = DiagnosisText(Page(screen), moment, _typed_at(url) if url is not None else _typed_for(db))
 
-        def tell() -> None:
+        def show() -> None:
             if not as_json:
-                told.tell(found, running)
-            elif watch:
-                click.echo(json.dumps({"at": moment_text(now_ms), **known}, ensure_ascii=False))  # a line for each look
+                text.show(found)
+            elif watch:  # a line for each look
+                click.echo(json.dumps({"at": moment_text(int(moment.timestamp() * 1000)), **found}, ensure_ascii=False))
             else:
-                print_json(known)
+                print_json(found)
 
-        return Look(apart_from_times(known), tell, STUCK if found.needs_a_person() else 0)
+        return Look(apart_from_times(found), show, STUCK if needs_a_person(found) else 0)
 
     if watch:
         return await Repeated(look, screen, now, bare=as_json).until_interrupted()
@@ -74,109 +99,90 @@ async def doctor(subject: str | None, older: float, watch: bool, db: str, as_jso
     return once.code
 
 
-async def _found(
-    database: Database, subject: str | None, now_ms: int, older: float, running: bool
-) -> Diagnosis | Trouble:
-    doctor = Doctor(database.visitor, database.ids, now_ms, running)
-    async with database.visitor.at_once():
-        if subject is None:
-            return await Examiner(database.visitor, doctor, now_ms, int(older * 1000)).trouble()
-        return await _diagnosed(database, doctor, subject)
-    raise AssertionError("unreachable")
+def needs_a_person(found: Facts) -> bool:
+    """Whether something does not go on until a person acts."""
+    return any(cause["needs_a_person"] for cause in found.get("causes", [found]))
 
 
-def apart_from_times(known: object) -> object:
+def apart_from_times(found: Any) -> Any:
     """These facts without the texts, which say how long ago something was."""
-    if isinstance(known, dict):
-        return {name: apart_from_times(value) for name, value in known.items() if name != "text"}
-    return [apart_from_times(value) for value in known] if isinstance(known, list) else known
+    if isinstance(found, dict):
+        return {name: apart_from_times(value) for name, value in found.items() if name != "text"}
+    return [apart_from_times(value) for value in found] if isinstance(found, list) else found
 
 
-async def _diagnosed(database: Database, doctor: Doctor, subject: str) -> Diagnosis:
+def _object(subject: str) -> tuple[str, str] | None:
+    """The class and the key; None if the subject is the id of an invocation."""
     service, slash, key = subject.partition("/")
-    if slash and service and key:
-        return await doctor.of_object(service, key)
-    if slash:
+    if slash and not (service and key):
         raise click.BadParameter(f"{subject!r} is not a valid object. Use Counter/a, or the id of an invocation.")
+    return (service, key) if slash else None
+
+
+# --- the file -----------------------------------------------------------------------------------------------------------------
+
+
+async def _read(db: str, as_object: tuple[str, str] | None, subject: str | None, now_ms: int, older: float) -> Facts:
+    async with visiting(db) as database:
+        running = database.visitor.owned()
+        doctor = Doctor(database.visitor, database.ids, now_ms, running)
+        found: Diagnosis | Trouble | None = None
+        async with database.visitor.at_once():
+            if subject is None:
+                found = await Examiner(database.visitor, doctor, now_ms, int(older * 1000)).trouble()
+            else:
+                found = await _diagnosed(database, doctor, as_object, subject)
+        assert found is not None
+        return {"running": running, **facts(found, database.ids)}
+
+
+async def _diagnosed(database: Database, doctor: Doctor, as_object: tuple[str, str] | None, subject: str) -> Diagnosis:
+    if as_object is not None:
+        return await doctor.of_object(*as_object)
     return await doctor.of_invocation(await database.find(subject))
 
 
-class _Telling:
-    """Diagnoses in a terminal. The commands it shows are for the file `db`."""
+def _typed_for(db: str) -> Callable[[Sequence[str]], str]:
+    file = () if db == "actors.db" else ("--db", db)
+    return lambda words: shlex.join(("actors", *words, *file))
 
-    def __init__(self, page: Page, ids: IdMint, now_ms: int, db: str) -> None:
-        self._page = page
-        self._ids = ids
-        self._now_ms = now_ms
-        self._db = db
 
-    def tell(self, found: Diagnosis | Trouble, running: bool) -> None:
-        if not running:
-            self._page.text(NO_APP)
-        if isinstance(found, Trouble):
-            self._trouble(found)
-        else:
-            self._diagnosis(found)
+# --- the app that is served ---------------------------------------------------------------------------------------------------
 
-    def _diagnosis(self, found: Diagnosis) -> None:
-        page, cause, root = self._page, found.cause, found.root
-        if root is None:
-            page.text(safe(f"{found.subject}: {cause.text}"))
-            return
-        following = [*(link.row for link in found.chain[1:]), root][: len(found.chain)]
-        for link, next_row in zip(found.chain, following, strict=True):
-            page.text(safe(f"{name(link.row)} {link.text} {name(next_row)}."))
-            page.line(f"  {self._ids.invocation(link.row.seq)}", style="dim")
-        page.text(safe(f"{name(root)} {cause.text}"), style="bold")
-        page.line(f"  {self._ids.invocation(root.seq)}", style="dim")
-        if cause.detail:
-            page.text(safe(cause.detail), indent=2)
-        if found.others:
-            page.text(f"Beside this, {count(found.others, 'other wait')} would have to end.")
-        self._behind(found)
-        self._ways(cause)
 
-    def _trouble(self, found: Trouble) -> None:
-        page = self._page
-        page.text(found.headline(), style="bold")
-        for group in found.groups:
-            page.line()
-            page.text(safe(f"{names(group)} {group.cause.text}"))
-            page.line(f"  {self._ids.invocation(group.root.seq)}", style="dim")
-            if group.cause.detail:
-                page.text(safe(group.cause.detail), indent=2)
-            said = [f"{count(group.behind, 'message')} behind"] if group.behind else []
-            if group.keys:
-                said.append(f"it holds {count(len(group.keys), 'other key')} too")
-            if said:
-                page.text(", ".join(said), indent=2)
-            self._ways(group.cause, most=1)
-        if found.cut:
-            page.line()
-            page.text("There is more than was looked at. `actors invocations list --status paused` lists all.")
+async def _asked(
+    url: str, token: str | None, as_object: tuple[str, str] | None, subject: str | None, older: float
+) -> Facts:
+    """Raises ServerUnreachable, or the error of the answer."""
+    from actors.model.retry import RetryPolicy
+    from actors.transport.client import Client
+    from actors.transport.client.answers import Answer, failure
+    from actors.transport.client.calls import Ask
 
-    def _behind(self, found: Diagnosis) -> None:
-        if found.behind and found.behind_since_ms is not None:
-            waits = length(self._now_ms - found.behind_since_ms)
-            self._page.text(f"Behind it: {count(found.behind, 'message')}, the oldest for {waits}.")
-        if found.callers:
-            more = f" and {found.more_callers:,} more" if found.more_callers else ""
-            many = found.more_callers or len(found.callers) > 1
-            self._page.text(safe(f"{', '.join(found.callers)}{more} {'wait' if many else 'waits'} for its result."))
+    if subject is None:
+        path = "trouble?" + urlencode({"older": math.ceil(older)})
+    elif as_object is not None:
+        path = "doctor?" + urlencode({"service": as_object[0], "key": as_object[1]})
+    else:
+        path = "doctor?" + urlencode({"id": subject})
 
-    def _ways(self, cause: Cause, most: int | None = None) -> None:
-        if not cause.ways:
-            return
-        page = self._page
-        if most is None:
-            page.line("What frees it:")
-        for way in cause.ways[:most]:
-            if way.command:
-                page.line(f"  {self._command(way)}")
-                page.text(way.effect, indent=4)
-            else:
-                page.text(safe(way.effect), indent=2)
+    def read(answer: Answer) -> Facts:
+        if answer.status != 200:
+            raise failure(answer)
+        try:
+            return {"running": True, **json.loads(answer.body)}
+        except (ValueError, TypeError):
+            raise BadArguments(f"{url} does not answer as an app of this package does.") from None
 
-    def _command(self, way: Way) -> str:
-        file = () if self._db == "actors.db" else ("--db", self._db)
-        return shlex.join(("actors", *way.command, *file))
+    async with Client(url, token=token, retry=RetryPolicy(max_attempts=1)) as client:
+        return await client.ask(Ask("GET", "/restate/admin/" + path, read, repeatable=True))
+
+
+def _typed_at(url: str) -> Callable[[Sequence[str]], str]:
+    def typed(words: Sequence[str]) -> str:
+        what, operation, *rest = words
+        if what == "awakeables":
+            return shlex.join(("actors", operation, *rest, "--url", url))
+        return shlex.join(("curl", "-X", "POST", f"{url.rstrip('/')}/restate/admin/{what}/{rest[0]}/{operation}"))
+
+    return typed
