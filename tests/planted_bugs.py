@@ -3317,6 +3317,9 @@ def copied() -> Iterator[Path]:
         yield copy
 
 
+_FAILED = r"^(?:FAILED|ERROR) (\S+)"
+
+
 def _failing(copy: Path, tests: list[str], alone: bool = False) -> list[str]:
     """The first that fail. Hypothesis would go on for minutes to find the simplest of what makes a property test fail."""
     parallel = () if alone else ("-n", "auto", "--dist", "worksteal")
@@ -3331,11 +3334,14 @@ def _failing(copy: Path, tests: list[str], alone: bool = False) -> list[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900 if alone else 3600,
+            timeout=300 if alone else 3600,
         )
-    except subprocess.TimeoutExpired:
-        return ["(the run did not end)"]
-    names = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.M)
+    except (
+        subprocess.TimeoutExpired
+    ) as late:  # what failed may keep the process from ending: a thread that a test did not end
+        said = (late.stdout or b"").decode(errors="replace")
+        return re.findall(_FAILED, said, re.M) or ["(the run did not end)"]
+    names = re.findall(_FAILED, run.stdout, re.M)
     if run.returncode not in (0, 1) and not names:
         return [f"(the run ended with {run.returncode})"]
     return names
