@@ -157,12 +157,17 @@ async def test_a_check_knows_of_large_state_what_the_journal_tells(storage: str)
         items: list[str] = []
 
         @handler
+        async def fill(self) -> None:
+            self.items = [str(i).ljust(100) for i in range(40)]
+
+        @handler
         async def go(self, ctx: Context) -> None:
-            for i in range(60):
+            for i in range(20):  # each recorded as a change of what `fill` has left
                 self.items.append(await ctx.run(str.ljust, str(i), 100))
             await ctx.run(asyncio.Event().wait)
 
     async with running(storage, Grows) as app:
+        await app.object(Grows, "o").fill()
         await app.object(Grows, "o").go.send()
         for _ in range(500):
             await asyncio.sleep(0.01)
