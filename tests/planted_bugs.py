@@ -989,7 +989,7 @@ BUGS = [
     Bug(
         "a root cause is passed on to on_trouble at each look",
         "actors/app/trouble_watch.py",
-        "        self._known = now\n",
+        "                known[identity] = None\n",
         "",
         test="tests/integration/test_trouble_watch.py",
     ),
@@ -1010,8 +1010,8 @@ BUGS = [
     Bug(
         "what a look that was cut left out is passed on again",
         "actors/app/trouble_watch.py",
-        "        if found.cut:  # one",
-        "        if False:  # one",
+        " if found.cut else []",
+        " if False else []",
         test="tests/integration/test_trouble_watch.py",
     ),
     Bug(
@@ -1038,7 +1038,7 @@ BUGS = [
     Bug(
         "a handler with tasks of its own holds the loop unseen",
         "actors/engine/turns.py",
-        "        if not nested:\n            self.began_s = perf_counter()\n",
+        "        self.current = attempt\n",
         "",
         test="tests/unit/engine/test_loop_watch.py",
     ),
@@ -1080,9 +1080,37 @@ BUGS = [
     Bug(
         "a way out of an app that is served elsewhere is shown as a command for a file",
         "actors/cli/file/doctor.py",
-        "_typed_at(url) if url is not None else _typed_for(db)",
-        "_typed_for(db)",
+        "command = _typed_at(url, token is not None)",
+        "command = _typed_for(db)",
         test="tests/cli/test_doctor_command.py",
+    ),
+    Bug(
+        "a person is called although it was over by the next look",
+        "actors/app/trouble_watch.py",
+        "            if identity in before and identity not in known:\n",
+        "            if identity not in known:\n",
+        test="tests/integration/test_trouble_watch.py",
+    ),
+    Bug(
+        "invocations that fail alike are passed on one by one",
+        "actors/app/trouble_watch.py",
+        "            kind(group) or (group.root",
+        "            (group.root",
+        test="tests/integration/test_trouble_watch.py",
+    ),
+    Bug(
+        "a handler is blamed for those that ran before it in its turn",
+        "actors/engine/loop_watch.py",
+        "        if seen != self._seen:\n",
+        "        if seen[1] != self._seen[1]:\n",
+        test="tests/unit/engine/test_loop_watch.py",
+    ),
+    Bug(
+        "a handler that waits for asyncio holds the loop uncounted",
+        "actors/engine/turns.py",
+        "            if not nested and (seconds",
+        "            if False and (seconds",
+        test="tests/http/test_metrics.py",
     ),
     Bug(
         "each scrape reads the whole file",

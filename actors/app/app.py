@@ -122,7 +122,9 @@ class App:
         self._partitions = Partitions(Catalog(self._services), option("limits", limits, Limits))
         self._operators = operators = Operators(self._partitions)
         clock = clock or SystemClock()
-        watch = TroubleWatch(operators.trouble, operators.ids, on_trouble, clock) if on_trouble is not None else None
+        watch = None
+        if on_trouble is not None:
+            watch = TroubleWatch(operators.trouble, operators.ids, on_trouble, clock, self._partitions.task)
         self._poll = poll
         options = LifeOptions(
             clock,

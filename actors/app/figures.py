@@ -40,7 +40,7 @@ def figures(partition: Partition, recoveries: int) -> dict[str, tuple[str, str, 
         ),
         "actors_loop_held_seconds": (
             "counter",
-            "Time for which handlers have held the event loop, where it was more than half a second at once.",
+            "Seconds for which handlers held the event loop, counting only more than half a second at a time.",
             partition.turns.long_s,
         ),
         "actors_invocations_paused": ("counter", "Invocations that were paused.", counts.paused),

@@ -108,8 +108,8 @@ class Gateway:
             return []
         if self._stuck is None or self._stuck[0] is not partition:
             self._stuck = partition, StuckKeys(self.operators.trouble, partition.loop)
-        stuck = await self._stuck[1].gauge()
-        return [*await partition.gauges.read(), *([stuck] if stuck is not None else [])]
+        gauges, stuck = await asyncio.gather(partition.gauges.read(), self._stuck[1].gauge())
+        return [*gauges, *([stuck] if stuck is not None else [])]
 
     # --- calls and sends --------------------------------------------------------------------------------------------------
 

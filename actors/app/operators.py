@@ -185,7 +185,7 @@ class Operators:
         looks = 0
         while True:
             async with partition.store.look() as records:
-                doctor = Doctor(records, partition.ids, partition.env.clock.now_ms(), True, live)
+                doctor = Doctor(records, partition.ids, partition.env.clock.now_ms(), not partition.stopped, live)
                 found = await examine(doctor, records)
             looks += 1
             if not found.is_inconsistent() or looks == LOOKS:

@@ -1,7 +1,6 @@
 """How many keys do not move until a person acts: a gauge of one partition.
 
-Promise: what the doctor would say of the whole file is asked on demand only, and so seldom that it takes a twentieth of one core at
-most.
+Promise: the doctor is asked about the whole file on demand only, and rarely enough to use at most 5 % of one core.
 """
 
 from __future__ import annotations
@@ -32,5 +31,5 @@ class StuckKeys:
         for group in found.groups:
             if group.cause.needs_a_person():
                 counted[(group.cause.code,)] += 1 + group.alike + len(group.keys)
-        what = "Keys that have not moved for a minute, until a person acts. Invocations without a key count too."
+        what = "Keys that have not moved for a minute and will not until a person acts. Invocations without a key count too."
         return Gauge("actors_keys_stuck", what, ("cause",), counted)

@@ -1,6 +1,7 @@
 """What does not move, looked at again and again while the app runs, for `App(on_trouble=...)`.
 
-Promise: a root cause is passed on once, however long it lasts. A look delays no call, and one that fails is made up for by the next.
+Promise: a root cause is passed on once, however long it lasts and however many invocations share it. A look delays no call, a look
+that fails is followed by the next, and a function that takes long keeps nothing from being looked at.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from actors.doctor.facts import facts
-from actors.doctor.trouble import LASTED_MS, Group, Trouble
+from actors.doctor.trouble import LASTED_MS, Group, Trouble, kind
 from actors.engine.clock import Clock
 from actors.journal.ids import IdMint
 from actors.storage.errors import StorageError
@@ -27,7 +28,9 @@ REMEMBERED = 10_000  # causes, if there are more than one look finds
 class TroubleWatch:
     """Calls `on_trouble` with each cause that needs a person, as `GET /restate/admin/trouble` shows it.
 
-    `look` finds what has lasted for so many milliseconds. An awakeable or a promise is trouble only if something waits behind it: to wait for a person is its purpose.
+    `look` finds what has lasted for so many milliseconds; what two looks in a row have found is passed on. An awakeable or a
+    promise is trouble only if something waits behind it: to wait for a person is its purpose. `spawn` runs what `on_trouble`
+    returns, if that is a coroutine.
     """
 
     def __init__(
@@ -36,12 +39,15 @@ class TroubleWatch:
         ids: Callable[[], IdMint],
         on_trouble: Callable[[Mapping[str, Any]], Any],
         clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self._clock = clock
         self._look = look
         self._ids = ids
         self._on_trouble = on_trouble
-        self._known: dict[tuple[int, str, int | None], None] = {}
+        self._clock = clock
+        self._spawn = spawn
+        self._found: set[Hashable] = set()  # by the look before
+        self._passed_on: dict[Hashable, None] = {}
 
     async def run(self) -> None:
         """Look every ten seconds, until cancelled."""
@@ -52,34 +58,51 @@ class TroubleWatch:
                 await later
             finally:
                 timer.cancel()
-            await self.look_once()
+            try:
+                await self.look_once()
+            except Exception:
+                log.exception("Looking for trouble failed; the next look comes in ten seconds")
 
     async def look_once(self) -> None:
-        """Pass on the causes that are new since the look before."""
+        """Pass on what this look and the look before have found."""
         try:
             found = await self._look(LASTED_MS)
         except StorageError:  # the file is busy, or the app has stopped: that has its own log line
             return
         causes = facts(found, self._ids())["causes"]
-        before = self._known
-        now: dict[tuple[int, str, int | None], None] = {}
-        for group, cause in zip(found.groups, causes, strict=True):
-            if _is_trouble(group):
-                known = (group.root.seq, group.cause.code, group.cause.since_ms)
-                now[known] = None
-                if known not in before:
-                    await self._tell(cause)
-        if found.cut:  # one that is known may not have been looked at
-            now = dict(list({**before, **now}.items())[-REMEMBERED:])
-        self._known = now
+        now = {
+            kind(group) or (group.root.seq, group.cause.code, group.cause.since_ms): cause
+            for group, cause in zip(found.groups, causes, strict=True)
+            if _is_trouble(group)
+        }
+        before, self._found = self._found, set(now)
+        left_out = [known for known in self._passed_on if known not in now] if found.cut else []
+        known = dict.fromkeys(left_out[-REMEMBERED:])
+        known.update(dict.fromkeys(cause for cause in now if cause in self._passed_on))
+        self._passed_on = known
+        for identity, cause in now.items():
+            if identity in before and identity not in known:
+                known[identity] = None
+                self._tell(cause)
 
-    async def _tell(self, cause: Mapping[str, Any]) -> None:
+    def _tell(self, cause: Mapping[str, Any]) -> None:
         try:
             hook = self._on_trouble(cause)
             if inspect.isawaitable(hook):
-                await hook
-        except Exception:
-            log.exception("on_trouble raised; %s is not passed on again", cause["name"])
+                self._spawn(_awaited(hook, cause))
+        except (Exception, asyncio.CancelledError):
+            _raised(cause)
+
+
+async def _awaited(hook: Awaitable[Any], cause: Mapping[str, Any]) -> None:
+    try:
+        await hook
+    except Exception:
+        _raised(cause)
+
+
+def _raised(cause: Mapping[str, Any]) -> None:
+    log.exception("on_trouble raised; %r is not passed on again", cause["name"])
 
 
 def _is_trouble(group: Group) -> bool:

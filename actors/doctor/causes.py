@@ -246,7 +246,7 @@ class Causes:
             return Cause(code, text, detail, since_ms, (*ways, *self._ends(row)))
         return Cause(
             "app_stopped",
-            "goes on when an app runs: none runs on this file.",
+            "goes on when an app runs on this file: none does now.",
             _last_line((row.reason or "").strip()),
             row.accepted_ms,
             (Way((), "Start the app. Loses nothing."),),

@@ -71,10 +71,6 @@ class Diagnosis:
         """Whether the root is what should not be."""
         return self.cause.code == "inconsistent"
 
-    def needs_a_person(self) -> bool:
-        """Whether it does not go on until a person acts."""
-        return self.cause.needs_a_person()
-
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:

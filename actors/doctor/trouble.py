@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.doctor.causes import Cause
-from actors.doctor.diagnosis import Diagnosis, Doctor, Records, name
+from actors.doctor.diagnosis import Diagnosis, Doctor, Records
 from actors.model.names import address
 from actors.storage.records import InvocationRow, Mode, Status
 
@@ -19,6 +19,9 @@ LASTED_MS = 60_000  # what lasts less long may be over before a person has read 
 KEYS = 200  # with the most messages behind them
 STOPPED = 1000  # paused, and backing off
 AWAKEABLES = 200  # the oldest
+
+
+Kind = tuple[str, str, str, str]  # service, handler, code, error
 
 
 class File(Records, Protocol):
@@ -49,10 +52,6 @@ class Trouble:
 
     groups: tuple[Group, ...]
     cut: bool
-
-    def needs_a_person(self) -> bool:
-        """Whether one of the causes does."""
-        return any(group.cause.needs_a_person() for group in self.groups)
 
     def is_inconsistent(self) -> bool:
         """Whether one of the causes is what should not be."""
@@ -132,17 +131,13 @@ class Examiner:
     @staticmethod
     def _alike(groups: Iterable[Group]) -> Iterable[Group]:
         """Invocations of one handler that fail with the same error are one group, and all that wait for an app."""
-        found: dict[tuple[str, str, str, str], Group] = {}
-        kind: tuple[str, str, str, str]
+        found: dict[Kind, Group] = {}
         for group in groups:
-            if group.cause.code == "app_stopped":
-                kind = ("", "", group.cause.code, "")
-            elif group.cause.code in ("backing_off", "retries_used_up", "step_failing"):
-                kind = (group.root.service, group.root.handler, group.cause.code, group.cause.detail)
-            else:
+            shared = kind(group)
+            if shared is None:
                 yield group
                 continue
-            first = found.setdefault(kind, group)
+            first = found.setdefault(shared, group)
             if first is not group:
                 first.alike += 1
                 first.behind += group.behind
@@ -150,9 +145,14 @@ class Examiner:
         yield from found.values()
 
 
-def names(group: Group) -> str:
-    """The invocation of a group, and how many are like it."""
-    return name(group.root) + (f" and {group.alike:,} more like it" if group.alike else "")
+def kind(group: Group) -> Kind | None:
+    """What the groups have in common that are one root cause; None for a group that is a cause by itself."""
+    root, cause = group.root, group.cause
+    if cause.code == "app_stopped":
+        return "", "", cause.code, ""
+    if cause.code in ("backing_off", "retries_used_up", "step_failing"):
+        return root.service, root.handler, cause.code, cause.detail
+    return None
 
 
 def _count(number: int, what: str) -> str:

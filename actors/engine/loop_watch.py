@@ -21,7 +21,7 @@ from actors.tasks.places import place_in
 log = logging.getLogger("actors")
 
 EVERY_S = 1.0
-FIRST_S = 5.0  # then after twice the time, and so on: a log is not to be filled
+FIRST_S = 5.0  # then after twice the time, and so on, so that the log is not flooded
 
 
 class LoopWatch:
@@ -40,7 +40,8 @@ class LoopWatch:
         self._label = label
         self._seconds = seconds
         self._frames = frames
-        self._began_s = 0.0  # of the turn that was seen last
+        self._seen: tuple[object, float] = (None, 0.0)  # what ran at the look before, and when its turn had begun
+        self._since_s = 0.0  # when that was seen first
         self._next_s = FIRST_S
         self._ended = threading.Event()
 
@@ -57,10 +58,12 @@ class LoopWatch:
 
     def look(self) -> None:
         """Warn if a turn has taken too long, and has not ended."""
-        current, began_s = self._turns.current, self._turns.began_s
-        if began_s != self._began_s:
-            self._began_s, self._next_s = began_s, FIRST_S
-        held_s = self._seconds() - began_s
+        current = self._turns.current
+        seen = (current, self._turns.began_s)
+        now_s = self._seconds()
+        if seen != self._seen:
+            self._seen, self._since_s, self._next_s = seen, now_s, FIRST_S
+        held_s = now_s - self._since_s
         if current is None or isinstance(current, Mark) or held_s < self._next_s:
             return
         place = place_in(self._frames().get(self._thread))

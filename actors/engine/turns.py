@@ -163,11 +163,14 @@ class Turns:
         nested, outer = self.in_turn, self.current
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
-        self.current = attempt
+        began = perf_counter()
         if not nested:
-            self.began_s = perf_counter()
+            self.began_s = began
+        self.current = attempt
         try:
             run()
+            if not nested and (seconds := perf_counter() - began) > self.SLOW_S:
+                self._was_slow(attempt, seconds, 1)
         except Exception as error:  # an internal error
             self._on_error(error)
         finally:

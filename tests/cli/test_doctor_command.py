@@ -262,6 +262,12 @@ def test_json_has_no_lines_between(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "a, 0 s\nb, 0 s\n"
 
 
+def test_a_failure_is_no_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(Looks("a", StorageError("locked"), "b"), bare=True)
+    said = capsys.readouterr()
+    assert said.out == "a, 0 s\nb, 0 s\n" and said.err.startswith("Error: locked")
+
+
 def test_a_look_that_fails_later_is_told_and_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     locked = StorageError("the file is locked")
     assert watched(Looks("bad", locked, locked, "fine!")) == 5
@@ -357,7 +363,10 @@ def test_the_admin_token_is_sent() -> None:
     with serving(App(Order, storage="sqlite://", http=HttpOptions(admin_token="secret"))) as url:
         refused = run_cli("doctor", "Order/a", "--url", url)
         assert refused.exit_code == 1 and refused.output.startswith("Error: ") and refused.output.count("\n") == 1
-        assert run_cli("doctor", "Order/a", "--url", url, "--token", "secret").exit_code == 0
+        assert run_cli("send", "Order/a/approve", "--url", url).exit_code == 0
+        shown = asked(url, "Order/a", "--token", "secret").output
+        assert 'curl -X POST -H "Authorization: Bearer $ACTORS_TOKEN" http://' in shown and "secret" not in shown
+        assert "The commands above read the token from ACTORS_TOKEN." in shown
 
 
 def test_a_server_that_does_not_answer_is_one_line() -> None:
@@ -372,15 +381,17 @@ def test_bad_input_is_refused_with_a_url_too(words: list[str], code: int) -> Non
         assert result.exit_code == code and "Error: " in result.output
 
 
-def test_another_server_is_not_taken_for_an_app() -> None:
+@pytest.mark.parametrize("body", [b"<p>hello</p>", b"{}", b'{"causes": 3}', b"[" * 100_000])
+def test_another_server_is_not_taken_for_an_app(body: bytes) -> None:
     async def other(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             for _ in ("startup", "shutdown"):
                 await send({"type": f"{(await receive())['type']}.complete"})
             return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
-        await send({"type": "http.response.body", "body": b"<p>hello</p>"})
+        await send({"type": "http.response.body", "body": body})
 
     with serving(other) as url:
-        result = run_cli("doctor", "--url", url)
-        assert result.exit_code == 1 and "does not answer as an app of this package does" in result.output
+        for words in ([], ["Order/a"], ["inv_1x"]):
+            result = run_cli("doctor", *words, "--url", url)
+            assert result.exit_code == 1 and "did not come from a server of actors" in result.output

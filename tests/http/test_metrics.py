@@ -164,12 +164,18 @@ class Blocking(Service):
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251
 
+    @handler
+    async def sleep_later(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        time.sleep(seconds)  # noqa: ASYNC251
 
-async def test_time_in_which_the_loop_was_held_is_counted() -> None:
+
+@pytest.mark.parametrize("name", ["sleep", "sleep_later"])
+async def test_time_in_which_the_loop_was_held_is_counted(name: str) -> None:
     async with App(Blocking, storage="sqlite://") as app:
-        await app.service(Blocking).sleep(0)
+        await app.call("Blocking", "", name, 0)
         assert (await scraped(app))[("actors_loop_held_seconds_total",)] == 0
-        await app.service(Blocking).sleep(0.6)
+        await app.call("Blocking", "", name, 0.6)
         assert 0.6 <= (await scraped(app))[("actors_loop_held_seconds_total",)] < 60
 
 

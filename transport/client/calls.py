@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -274,6 +274,73 @@ def state(service: str, key: str) -> Ask[dict[str, Any]]:
     """The state of an object, by name, as JSON types."""
     path = f"/restate/admin/state/{segment(service, 'The name of a class')}/{segment(key, 'A key')}"
     return Ask("GET", path, lambda answer: _of(_state, answer).state, repeatable=True)
+
+
+def doctor(subject: str | tuple[str, str]) -> Ask[dict[str, Any]]:
+    """Why an object (class, key), or the invocation with this id, does not go on: as `actors.doctor.facts` has it."""
+    asked = {"id": subject} if isinstance(subject, str) else {"service": subject[0], "key": subject[1]}
+    path = f"/restate/admin/doctor?{urlencode(asked)}"
+    return Ask("GET", path, lambda answer: _facts(_diagnosis, answer), repeatable=True)
+
+
+def trouble(older_s: int) -> Ask[dict[str, Any]]:
+    """What has not moved for so many seconds, by root cause: as `actors.doctor.facts` has it."""
+    path = f"/restate/admin/trouble?older={older_s}"
+    return Ask("GET", path, lambda answer: _facts(_trouble, answer), repeatable=True)
+
+
+def _facts(decoder: msgspec.json.Decoder[Any], answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(_of(decoder, answer))
+    return found
+
+
+class _Way(msgspec.Struct):
+    command: list[str]
+    effect: str
+
+
+class _Cause(msgspec.Struct):
+    cause: str
+    needs_a_person: bool
+    text: str
+    detail: str
+    since: str | None
+    id: str | None
+    name: str | None
+    status: str | None
+    ways: list[_Way]
+
+
+class _Link(msgspec.Struct):
+    id: str
+    name: str
+    text: str
+
+
+class _Diagnosis(_Cause):
+    subject: str
+    chain: list[_Link]
+    other_causes: int
+    behind: int
+    behind_since: str | None
+    callers: list[str]
+    more_callers: int
+
+
+class _Group(_Cause):
+    alike: int
+    behind: int
+    other_keys: list[str]
+
+
+class _Trouble(msgspec.Struct):
+    headline: str
+    cut: bool
+    causes: list[_Group]
+
+
+_diagnosis = msgspec.json.Decoder(_Diagnosis)
+_trouble = msgspec.json.Decoder(_Trouble)
 
 
 class _Restarted(msgspec.Struct):

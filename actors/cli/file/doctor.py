@@ -1,6 +1,6 @@
 """`actors doctor`: why a key does not move, and what frees it.
 
-Exit codes: 0 everything moves, 1 something needs a person, 2 wrong usage.
+Exit codes: 0 everything moves, 1 something needs a person, or nothing could be read, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 import click
 from click.core import ParameterSource
 
-from actors.cli.file.database import Database, moment_text, visiting
+from actors.cli.file.database import moment_text, visiting
 from actors.cli.file.options import database_option, json_option, reporting, seconds
 from actors.cli.file.repeated import Look, Repeated
 from actors.cli.show.diagnosis import DiagnosisText
@@ -24,7 +24,7 @@ from actors.cli.show.records import Facts, console, now, print_json
 from actors.doctor.diagnosis import Diagnosis, Doctor
 from actors.doctor.facts import facts
 from actors.doctor.trouble import LASTED_MS, Examiner, Trouble
-from actors.errors import BadArguments
+from actors.model.retry import RetryPolicy
 
 STUCK = 1
 
@@ -40,55 +40,51 @@ STUCK = 1
     metavar="SECONDS",
     help="Without a subject: what has lasted so long.",
 )
-@click.option("--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print what has changed.")
-@click.option("--url", help="Ask the app that is served there, which knows more than its file.")
 @click.option(
-    "--token", envvar="ACTORS_TOKEN", show_envvar=True, help="With --url: the admin token, if it requires one."
+    "--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print only what differs from before."
+)
+@click.option("--url", help="Ask the app served at this URL. It knows more than its file.")
+@click.option(
+    "--token",
+    envvar="ACTORS_TOKEN",
+    show_envvar=True,
+    help="The admin token of the app at --url, if it requires one.",
 )
 @database_option
 @json_option
-@click.pass_context
-def doctor(
-    context: click.Context,
-    subject: str | None,
-    older: float,
-    watch: bool,
-    url: str | None,
-    token: str | None,
-    db: str,
-    as_json: bool,
-) -> None:
-    """Say why an object (Order/o1) or an invocation does not go on, and what frees it; without one, look through the file.
+@reporting
+async def doctor(
+    subject: str | None, older: float, watch: bool, url: str | None, token: str | None, db: str, as_json: bool
+) -> int:
+    """Say why an object (Order/o1) or an invocation does not go on, and what frees it; without one, look through the whole app.
 
     Each way out says what it loses; the way that loses least comes first.
     """
-    if url is not None and context.get_parameter_source("db") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("Use --db for a file, or --url for the app that is served there, not both.")
-    _doctor(subject=subject, older=older, watch=watch, url=url, token=token, db=db, as_json=as_json)
-
-
-@reporting
-async def _doctor(
-    subject: str | None, older: float, watch: bool, url: str | None, token: str | None, db: str, as_json: bool
-) -> int:
+    source = click.get_current_context().get_parameter_source
+    if url is not None and source("db") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("Use --db for a file, or --url for the app served at that URL, not both.")
+    asked = _subject(subject) if subject is not None else None
     screen = console()
-    as_object = _object(subject) if subject is not None else None
 
     async def look() -> Look:
         moment = now()
         if url is not None:
-            found = await _asked(url, token, as_object, subject, older)
+            found = await _asked(url, token, asked, older)
+            command = _typed_at(url, token is not None)
         else:
-            found = await _read(db, as_object, subject, int(moment.timestamp() * 1000), older)
-        text = DiagnosisText(Page(screen), moment, _typed_at(url) if url is not None else _typed_for(db))
+            found = await _read(db, asked, int(moment.timestamp() * 1000), older)
+            command = _typed_for(db)
+        text = DiagnosisText(Page(screen), moment, command)
 
         def show() -> None:
-            if not as_json:
-                text.show(found)
-            elif watch:  # a line for each look
-                click.echo(json.dumps({"at": moment_text(int(moment.timestamp() * 1000)), **found}, ensure_ascii=False))
-            else:
+            if as_json and watch:  # a line for each look
+                click.echo(json.dumps({"at": moment_text(int(moment.timestamp() * 1000)), **found}))
+            elif as_json:
                 print_json(found)
+            else:
+                text.show(found)
+                if token is not None and source("token") is ParameterSource.COMMANDLINE:
+                    click.echo("The commands above read the token from ACTORS_TOKEN.")
 
         return Look(apart_from_times(found), show, STUCK if needs_a_person(found) else 0)
 
@@ -111,18 +107,18 @@ def apart_from_times(found: Any) -> Any:
     return [apart_from_times(value) for value in found] if isinstance(found, list) else found
 
 
-def _object(subject: str) -> tuple[str, str] | None:
-    """The class and the key; None if the subject is the id of an invocation."""
-    service, slash, key = subject.partition("/")
+def _subject(text: str) -> str | tuple[str, str]:
+    """The class and the key of an object, or the id of an invocation."""
+    service, slash, key = text.partition("/")
     if slash and not (service and key):
-        raise click.BadParameter(f"{subject!r} is not a valid object. Use Counter/a, or the id of an invocation.")
-    return (service, key) if slash else None
+        raise click.BadParameter(f"{text!r} is not a valid object. Use Counter/a, or the id of an invocation.")
+    return (service, key) if slash else text
 
 
 # --- the file -----------------------------------------------------------------------------------------------------------------
 
 
-async def _read(db: str, as_object: tuple[str, str] | None, subject: str | None, now_ms: int, older: float) -> Facts:
+async def _read(db: str, subject: str | tuple[str, str] | None, now_ms: int, older: float) -> Facts:
     async with visiting(db) as database:
         running = database.visitor.owned()
         doctor = Doctor(database.visitor, database.ids, now_ms, running)
@@ -130,16 +126,12 @@ async def _read(db: str, as_object: tuple[str, str] | None, subject: str | None,
         async with database.visitor.at_once():
             if subject is None:
                 found = await Examiner(database.visitor, doctor, now_ms, int(older * 1000)).trouble()
+            elif isinstance(subject, tuple):
+                found = await doctor.of_object(*subject)
             else:
-                found = await _diagnosed(database, doctor, as_object, subject)
+                found = await doctor.of_invocation(await database.find(subject))
         assert found is not None
         return {"running": running, **facts(found, database.ids)}
-
-
-async def _diagnosed(database: Database, doctor: Doctor, as_object: tuple[str, str] | None, subject: str) -> Diagnosis:
-    if as_object is not None:
-        return await doctor.of_object(*as_object)
-    return await doctor.of_invocation(await database.find(subject))
 
 
 def _typed_for(db: str) -> Callable[[Sequence[str]], str]:
@@ -147,42 +139,26 @@ def _typed_for(db: str) -> Callable[[Sequence[str]], str]:
     return lambda words: shlex.join(("actors", *words, *file))
 
 
-# --- the app that is served ---------------------------------------------------------------------------------------------------
+# --- the app at a URL ---------------------------------------------------------------------------------------------------------
 
 
-async def _asked(
-    url: str, token: str | None, as_object: tuple[str, str] | None, subject: str | None, older: float
-) -> Facts:
+async def _asked(url: str, token: str | None, subject: str | tuple[str, str] | None, older: float) -> Facts:
     """Raises ServerUnreachable, or the error of the answer."""
-    from actors.model.retry import RetryPolicy
-    from actors.transport.client import Client
-    from actors.transport.client.answers import Answer, failure
-    from actors.transport.client.calls import Ask
-
-    if subject is None:
-        path = "trouble?" + urlencode({"older": math.ceil(older)})
-    elif as_object is not None:
-        path = "doctor?" + urlencode({"service": as_object[0], "key": as_object[1]})
-    else:
-        path = "doctor?" + urlencode({"id": subject})
-
-    def read(answer: Answer) -> Facts:
-        if answer.status != 200:
-            raise failure(answer)
-        try:
-            return {"running": True, **json.loads(answer.body)}
-        except (ValueError, TypeError):
-            raise BadArguments(f"{url} does not answer as an app of this package does.") from None
+    from actors.transport.client import Client, calls  # it loads httpx, which an app on a file does not need
 
     async with Client(url, token=token, retry=RetryPolicy(max_attempts=1)) as client:
-        return await client.ask(Ask("GET", "/restate/admin/" + path, read, repeatable=True))
+        ask = calls.trouble(math.ceil(older)) if subject is None else calls.doctor(subject)
+        found: Facts = await client.ask(ask)
+        return {"running": True, **found}
 
 
-def _typed_at(url: str) -> Callable[[Sequence[str]], str]:
+def _typed_at(url: str, with_token: bool) -> Callable[[Sequence[str]], str]:
     def typed(words: Sequence[str]) -> str:
         what, operation, *rest = words
         if what == "awakeables":
             return shlex.join(("actors", operation, *rest, "--url", url))
-        return shlex.join(("curl", "-X", "POST", f"{url.rstrip('/')}/restate/admin/{what}/{rest[0]}/{operation}"))
+        token = ' -H "Authorization: Bearer $ACTORS_TOKEN"' if with_token else ""
+        path = f"/restate/admin/{quote(what)}/{quote(rest[0])}/{quote(operation)}"
+        return f"curl -X POST{token} {shlex.quote(url.rstrip('/') + path)}"
 
     return typed

@@ -11,6 +11,7 @@ import click
 
 from actors import run
 from actors.cli.file.database import database_file
+from actors.cli.show.layout import safe
 from actors.cli.words import texts
 from actors.errors import ActorsError, with_code
 
@@ -50,7 +51,7 @@ def reporting(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[...,
         try:
             code = run(command(*args, **texts(kwargs, paths=("db",))))
         except ActorsError as error:
-            click.echo(f"Error: {with_code(error)}", err=True)
+            click.echo(safe(f"Error: {with_code(error)}", lines=True), err=True)
             code = 1
         sys.exit(code)
 

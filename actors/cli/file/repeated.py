@@ -1,4 +1,4 @@
-"""A look at a file that is repeated until Ctrl-C.
+"""A look that is repeated until Ctrl-C.
 
 Promise: a terminal always shows the newest look; anything else, such as a log, receives a look only if it tells something new.
 """
@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import click
 from rich.console import Console
 
 from actors.cli.show.layout import Page, safe
@@ -48,7 +49,7 @@ class Repeated:
         self._news: object = None
 
     async def until_interrupted(self) -> int:
-        """The exit code of the last look. Raises ActorsError if the first look fails; a later failure is shown, and the next look comes."""
+        """The exit code of the last look. Raises ActorsError if the first look fails. After a later failure, looking goes on."""
         last = await self._look()
         try:
             while True:
@@ -80,4 +81,6 @@ class Repeated:
 
     def _failed(self, error: ActorsError, code: int) -> Look:
         said = f"Error: {with_code(error)}"
+        if self._bare:
+            return Look(said, lambda: click.echo(safe(said), err=True), code)
         return Look(said, lambda: self._page.text(safe(said)), code)

@@ -40,9 +40,9 @@ class DiagnosisText:
         following = [*found["chain"][1:], found][: len(found["chain"])]
         for link, behind in zip(found["chain"], following, strict=True):
             page.text(safe(f"{link['name']} {link['text']} {behind['name']}."))
-            page.line(f"  {link['id']}", style="dim")
+            page.line(safe(f"  {link['id']}"), style="dim")
         page.text(safe(f"{found['name']} {found['text']}"), style="bold")
-        page.line(f"  {found['id']}", style="dim")
+        page.line(safe(f"  {found['id']}"), style="dim")
         if found["detail"]:
             page.text(safe(found["detail"]), indent=2)
         if found["other_causes"]:
@@ -52,12 +52,12 @@ class DiagnosisText:
 
     def _trouble(self, found: Facts) -> None:
         page = self._page
-        page.text(found["headline"], style="bold")
+        page.text(safe(found["headline"]), style="bold")
         for cause in found["causes"]:
             page.line()
             alike = f" and {cause['alike']:,} more like it" if cause["alike"] else ""
             page.text(safe(f"{cause['name']}{alike} {cause['text']}"))
-            page.line(f"  {cause['id']}", style="dim")
+            page.line(safe(f"  {cause['id']}"), style="dim")
             if cause["detail"]:
                 page.text(safe(cause["detail"]), indent=2)
             said = [f"{count(cause['behind'], 'message')} behind"] if cause["behind"] else []
@@ -86,7 +86,7 @@ class DiagnosisText:
             page.line("What frees it:")
         for way in cause["ways"][:most]:
             if way["command"]:
-                page.line(f"  {self._command(way['command'])}")
-                page.text(way["effect"], indent=4)
+                page.line(safe(f"  {self._command(way['command'])}"))
+                page.text(safe(way["effect"]), indent=4)
             else:
                 page.text(safe(way["effect"]), indent=2)
