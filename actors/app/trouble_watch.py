@@ -70,7 +70,7 @@ class TroubleWatch:
         except StorageError:  # the file is busy, or the app has stopped: that has its own log line
             return
         causes = facts(found, self._ids())["causes"]
-        now = {
+        now: dict[Hashable, Mapping[str, Any]] = {
             kind(group) or (group.root.seq, group.cause.code, group.cause.since_ms): cause
             for group, cause in zip(found.groups, causes, strict=True)
             if _is_trouble(group)
