@@ -1003,8 +1003,8 @@ BUGS = [
     Bug(
         "a look that fails ends the watch for trouble",
         "actors/app/trouble_watch.py",
-        "        except StorageError:  # the file is busy, or the app has stopped: that has its own log line\n            return\n",
-        "        except NotImplementedError:\n            return\n",
+        "        except StorageError as error:\n",
+        "        except NotImplementedError as error:\n",
         test="tests/integration/test_trouble_watch.py",
     ),
     Bug(
@@ -1111,6 +1111,13 @@ BUGS = [
         "            if not nested and (seconds",
         "            if False and (seconds",
         test="tests/http/test_metrics.py",
+    ),
+    Bug(
+        "a file that takes long to look through is looked through all the time",
+        "actors/app/trouble_watch.py",
+        "max(EVERY_MS, SHARE * (self._clock.now_ms() - began_ms))",
+        "EVERY_MS",
+        test="tests/integration/test_trouble_watch.py",
     ),
     Bug(
         "each scrape reads the whole file",

@@ -23,9 +23,9 @@ class App(Runtime):
     example `actors.tracing.Tracing()`; a list of watchers is notified in its order. With `debug` (default: ACTORS_DEBUG of the
     environment) a NameError, TypeError and the like ends the invocation after three attempts, and its caller gets the traceback.
     `on_stopped` is called with the error when the app has stopped because its database failed; it may `await app.recover()`, as
-    `actors serve` does. `on_trouble` is called once for each root cause that has lasted for a minute and needs a person, with what
-    `GET /restate/admin/trouble` shows it. `clock`, `random` and `store` are seams for tests. An App belongs to the event loop it is started on; one
-    process can run several, each with a file of its own.
+    `actors serve` does. `on_trouble` is called once for each root cause that has lasted for a minute and needs a person, with
+    the cause as `GET /restate/admin/trouble` shows it. `clock`, `random` and `store` are seams for tests. An App belongs to the
+    event loop it is started on; one process can run several, each with a file of its own.
     """
 
     _ingress: Ingress | None = None

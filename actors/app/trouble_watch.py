@@ -22,6 +22,7 @@ from actors.storage.errors import StorageError
 log = logging.getLogger("actors")
 
 EVERY_MS = 10_000
+SHARE = 20  # the pause after a look is at least so many times as long as the look
 REMEMBERED = 10_000  # causes, if there are more than one look finds
 
 
@@ -46,29 +47,37 @@ class TroubleWatch:
         self._on_trouble = on_trouble
         self._clock = clock
         self._spawn = spawn
+        self._fails = False  # since the look before, which has logged it
         self._found: set[Hashable] = set()  # by the look before
         self._passed_on: dict[Hashable, None] = {}
 
     async def run(self) -> None:
-        """Look every ten seconds, until cancelled."""
+        """Look every ten seconds, or more seldom in a file that takes long to look through, until cancelled."""
+        pause_ms = EVERY_MS
         while True:
             later = asyncio.get_running_loop().create_future()
-            timer = self._clock.call_at(self._clock.due_ms(EVERY_MS), functools.partial(later.set_result, None))
+            timer = self._clock.call_at(self._clock.due_ms(pause_ms), functools.partial(later.set_result, None))
             try:
                 await later
             finally:
                 timer.cancel()
+            began_ms = self._clock.now_ms()
             try:
                 await self.look_once()
             except Exception:
-                log.exception("Looking for trouble failed; the next look comes in ten seconds")
+                log.exception("Looking for trouble failed; the next look comes")
+            pause_ms = max(EVERY_MS, SHARE * (self._clock.now_ms() - began_ms))
 
     async def look_once(self) -> None:
         """Pass on what this look and the look before have found."""
         try:
             found = await self._look(LASTED_MS)
-        except StorageError:  # the file is busy, or the app has stopped: that has its own log line
+        except StorageError as error:
+            if not self._fails:
+                log.warning("Looking for trouble failed, and is tried again: %s", error)
+            self._fails = True
             return
+        self._fails = False
         causes = facts(found, self._ids())["causes"]
         now: dict[Hashable, Mapping[str, Any]] = {
             kind(group) or (group.root.seq, group.cause.code, group.cause.since_ms): cause

@@ -129,14 +129,13 @@ class Turns:
         left = self.ATTEMPTS
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
-        began = self.began_s = perf_counter()
-        last = None
+        self.began_s, last = perf_counter(), None
         try:
             while ready and left:
                 left -= 1
                 last = self.current = ready.popleft()
                 last.run()
-            if last is not None and (seconds := perf_counter() - began) > self.SLOW_S:
+            if last is not None and (seconds := perf_counter() - self.began_s) > self.SLOW_S:
                 self._was_slow(last, seconds, self.ATTEMPTS - left)
         except Exception as error:  # an internal error: exceptions of handlers do not come this far
             self._on_error(error)
@@ -163,13 +162,12 @@ class Turns:
         nested, outer = self.in_turn, self.current
         self.turn_ms = self._clock.now_ms()
         self.in_turn = True
-        began = perf_counter()
         if not nested:
-            self.began_s = began
+            self.began_s = perf_counter()
         self.current = attempt
         try:
             run()
-            if not nested and (seconds := perf_counter() - began) > self.SLOW_S:
+            if not nested and (seconds := perf_counter() - self.began_s) > self.SLOW_S:
                 self._was_slow(attempt, seconds, 1)
         except Exception as error:  # an internal error
             self._on_error(error)

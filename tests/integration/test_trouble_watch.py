@@ -234,6 +234,28 @@ class Looks:
         return [cause["name"].split("/")[1] for cause in self.told.causes]
 
 
+async def test_a_look_that_takes_long_is_followed_by_a_longer_pause() -> None:
+    looks = Looks(*[""] * 9)
+    clock = ManualClock()
+
+    async def look(older_ms: int) -> Trouble:
+        clock.advance(2)
+        return await looks.look(older_ms)
+
+    watch = TroubleWatch(look, lambda: IdMint(bytes(32)), looks.told, clock, asyncio.ensure_future)
+    running = asyncio.ensure_future(watch.run())
+    left = []
+    for _ in range(6):
+        await asyncio.sleep(0)
+        clock.advance(EVERY_S)
+        for _ in range(9):
+            await asyncio.sleep(0)
+        left.append(len(looks.left))
+    running.cancel()
+    assert left == [8, 8, 8, 8, 7, 7]
+
+
+@pytest.mark.expects_log("Looking for trouble failed, and is tried again: ")
 async def test_a_look_that_fails_is_followed_by_the_next() -> None:
     assert await Looks("a", None, "ab", "ab").all() == ["a", "b"]
 

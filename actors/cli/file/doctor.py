@@ -41,7 +41,7 @@ STUCK = 1
     help="Without a subject: what has lasted so long.",
 )
 @click.option(
-    "--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print only what differs from before."
+    "--watch", is_flag=True, help="Look every 2 s, until Ctrl-C. In a pipe, print a report only if it differs."
 )
 @click.option("--url", help="Ask the app served at this URL. It knows more than its file.")
 @click.option(
