@@ -1115,9 +1115,25 @@ BUGS = [
     Bug(
         "a file that takes long to look through is looked through all the time",
         "actors/app/trouble_watch.py",
-        "max(EVERY_MS, SHARE * (self._clock.now_ms() - began_ms))",
-        "EVERY_MS",
+        "max(1, math.ceil(SHARE * (self._seconds() - began_s) * 1000 / EVERY_MS))",
+        "1",
         test="tests/integration/test_trouble_watch.py",
+    ),
+    Bug(
+        "a pause between two looks is one wait, which ends within a minute",
+        "actors/app/trouble_watch.py",
+        "            for _ in range(pauses):\n                await self._pause()\n",
+        "            later = asyncio.get_running_loop().create_future()\n"
+        "            self._clock.call_at(self._clock.due_ms(pauses * EVERY_MS), functools.partial(later.set_result, None))\n"
+        "            await later\n",
+        test="tests/integration/test_trouble_watch.py::test_the_longest_pause_is_kept_by_a_clock_that_rings_early",
+    ),
+    Bug(
+        "a look is measured by a clock that may be set",
+        "actors/app/trouble_watch.py",
+        "        self._seconds = seconds\n",
+        "        self._seconds = lambda: clock.now_ms() / 1000\n",
+        test="tests/integration/test_trouble_watch.py::test_a_clock_set_ahead_during_a_look_makes_no_pause_longer",
     ),
     Bug(
         "each scrape reads the whole file",

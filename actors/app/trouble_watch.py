@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
@@ -26,12 +27,17 @@ SHARE = 20  # the pause after a look is at least so many times as long as the lo
 REMEMBERED = 10_000  # causes, if there are more than one look finds
 
 
+def _seconds_of_the_loop() -> float:
+    """A wall clock may be set while a look goes on."""
+    return asyncio.get_running_loop().time()
+
+
 class TroubleWatch:
     """Calls `on_trouble` with each cause that needs a person, as `GET /restate/admin/trouble` shows it.
 
     `look` finds what has lasted for so many milliseconds; what two looks in a row have found is passed on. An awakeable or a
     promise is trouble only if something waits behind it: to wait for a person is its purpose. `spawn` runs what `on_trouble`
-    returns, if that is a coroutine.
+    returns, if that is a coroutine. `seconds` is the time by which looks are measured.
     """
 
     def __init__(
@@ -41,32 +47,39 @@ class TroubleWatch:
         on_trouble: Callable[[Mapping[str, Any]], Any],
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        seconds: Callable[[], float] = _seconds_of_the_loop,
     ) -> None:
         self._look = look
         self._ids = ids
         self._on_trouble = on_trouble
         self._clock = clock
         self._spawn = spawn
+        self._seconds = seconds
         self._fails = False  # since the look before, which has logged it
         self._found: set[Hashable] = set()  # by the look before
         self._passed_on: dict[Hashable, None] = {}
 
     async def run(self) -> None:
         """Look every ten seconds, or more seldom in a file that takes long to look through, until cancelled."""
-        pause_ms = EVERY_MS
+        pauses = 1
         while True:
-            later = asyncio.get_running_loop().create_future()
-            timer = self._clock.call_at(self._clock.due_ms(pause_ms), functools.partial(later.set_result, None))
-            try:
-                await later
-            finally:
-                timer.cancel()
-            began_ms = self._clock.now_ms()
+            for _ in range(pauses):
+                await self._pause()
+            began_s = self._seconds()
             try:
                 await self.look_once()
             except Exception:
-                log.exception("Looking for trouble failed; the next look comes")
-            pause_ms = max(EVERY_MS, SHARE * (self._clock.now_ms() - began_ms))
+                log.exception("Looking for trouble failed, and is tried again")
+            pauses = max(1, math.ceil(SHARE * (self._seconds() - began_s) * 1000 / EVERY_MS))
+
+    async def _pause(self) -> None:
+        """Ten seconds. A longer wait would end early: a clock may ring within a minute."""
+        later = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_at(self._clock.due_ms(EVERY_MS), functools.partial(later.set_result, None))
+        try:
+            await later
+        finally:
+            timer.cancel()
 
     async def look_once(self) -> None:
         """Pass on what this look and the look before have found."""

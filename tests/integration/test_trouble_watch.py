@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -234,25 +234,46 @@ class Looks:
         return [cause["name"].split("/")[1] for cause in self.told.causes]
 
 
-async def test_a_look_that_takes_long_is_followed_by_a_longer_pause() -> None:
-    looks = Looks(*[""] * 9)
-    clock = ManualClock()
+class Impatient(ManualClock):
+    """Rings early, as the machine's clock does within a minute."""
+
+    def call_at(self, due_ms: int, callback: Callable[[], None]) -> Any:
+        return super().call_at(min(due_ms, self.now_ms() + 60_000), callback)
+
+
+async def looks_left(clock: ManualClock, durations_s: Sequence[float], seconds: int, set_ahead_s: int = 0) -> list[int]:
+    """How many looks are left after each ten seconds, if looks take so long."""
+    durations, passed_s, left = list(durations_s), 0.0, []
 
     async def look(older_ms: int) -> Trouble:
-        clock.advance(2)
-        return await looks.look(older_ms)
+        nonlocal passed_s
+        passed_s += durations.pop(0)
+        clock.set_to(clock.now_ms() + 1000 * set_ahead_s)
+        return Trouble((), False)
 
-    watch = TroubleWatch(look, lambda: IdMint(bytes(32)), looks.told, clock, asyncio.ensure_future)
+    watch = TroubleWatch(look, lambda: IdMint(bytes(32)), Told(), clock, asyncio.ensure_future, lambda: passed_s)
     running = asyncio.ensure_future(watch.run())
-    left = []
-    for _ in range(6):
+    for _ in range(seconds // 10):
         await asyncio.sleep(0)
         clock.advance(EVERY_S)
+        passed_s += EVERY_S
         for _ in range(9):
             await asyncio.sleep(0)
-        left.append(len(looks.left))
+        left.append(len(durations))
     running.cancel()
-    assert left == [8, 8, 8, 8, 7, 7]
+    return left
+
+
+async def test_a_look_that_takes_long_is_followed_by_a_longer_pause() -> None:
+    assert await looks_left(ManualClock(), [2] * 9, 60) == [8, 8, 8, 8, 7, 7]
+
+
+async def test_the_longest_pause_is_kept_by_a_clock_that_rings_early() -> None:
+    assert await looks_left(Impatient(), [10] * 9, 220) == [8] * 20 + [7] * 2
+
+
+async def test_a_clock_set_ahead_during_a_look_makes_no_pause_longer() -> None:
+    assert await looks_left(ManualClock(), [0.1] * 9, 30, set_ahead_s=86_400) == [8, 7, 6]
 
 
 @pytest.mark.expects_log("Looking for trouble failed, and is tried again: ")
