@@ -357,6 +357,13 @@ BUGS = [
         test="tests/integration/test_history.py",
     ),
     Bug(
+        "Ctrl-C cuts off a command line in the middle of its request",
+        "actors/cli/file/requests.py",
+        "        return await asyncio.shield(working)",
+        "        return await working",
+        test="tests/cli/test_requests.py",
+    ),
+    Bug(
         "the debugger of a replay stops in the runtime",
         "actors/cli/replay/debugger.py",
         "        elif not self._theirs(frame):\n            return False",

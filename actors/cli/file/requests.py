@@ -6,10 +6,11 @@ Whatever happens, a request was done, refused or withdrawn, or will be done; and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,7 +24,11 @@ LOOK_EVERY = 0.03  # seconds between two polls for answers
 
 LEFT = "left for the next app that starts on this file; the app may refuse the request: see its log"
 TAKEN = "the app has accepted the request but not answered yet; it will be done, at the next start at the latest"
-WITHDRAWN = "the app did not answer within {:g} s; the request is withdrawn, and nothing was done"
+WITHDRAWN = "{}; the request is withdrawn, and nothing was done"
+UNANSWERED = "the app did not answer within {:g} s"
+INTERRUPTED = "interrupted before the app answered"
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Verdict:
 
 
 async def ask(database: Database, requests: Sequence[Request], wait: float) -> list[Verdict]:
-    """A verdict for each request, in order. Gives up after `wait` seconds without an answer."""
+    """A verdict for each request, in order. Gives up after `wait` seconds without an answer, or when cancelled."""
     verdicts: dict[Request, Verdict] = {}
     owned = database.visitor.owned()
     queued = set() if owned else {target for _, _, target, *_ in await database.visitor.requests()}
@@ -73,18 +78,44 @@ async def ask(database: Database, requests: Sequence[Request], wait: float) -> l
             verdicts[request] = Verdict(request, "refused", str(error), error.error, error.code)
     asking = [request for request in requests if request not in verdicts]
     if asking:
-        rows = [(one.operation, one.target, one.argument) for one in asking]
-        numbers = await database.visitor.ask(rows, time.time_ns() // 1_000_000)
-        waiting = dict(zip(numbers, asking, strict=True))
-        try:
-            owned = await _answered(database, waiting, verdicts, wait)
-        except asyncio.CancelledError:  # Ctrl-C: give up now
-            owned = database.visitor.owned()
-        if owned and waiting:
-            owned = await _withdrawn(database, waiting, verdicts, wait)
-        for request in waiting.values():
-            verdicts[request] = Verdict(request, "taken", TAKEN) if owned else Verdict(request, "left", LEFT)
+        verdicts |= await _uncut(lambda enough: _asked(database, asking, wait, enough))
     return [verdicts[request] for request in requests]
+
+
+async def _uncut(work: Callable[[asyncio.Event], Awaitable[_Result]]) -> _Result:
+    """The result of `work`, which is not cut off by Ctrl-C but asked to come to its end: by the event.
+
+    Cut off, it would lose the number of a request that is in the file already, or an answer that is no longer there.
+    """
+    enough = asyncio.Event()
+    working = asyncio.ensure_future(work(enough))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        enough.set()
+        return await working
+
+
+async def _asked(
+    database: Database, requests: Sequence[Request], wait: float, enough: asyncio.Event
+) -> dict[Request, Verdict]:
+    """Leave the requests in the file, and wait for their verdicts."""
+    rows = [(one.operation, one.target, one.argument) for one in requests]
+    numbers = await database.visitor.ask(rows, time.time_ns() // 1_000_000)
+    waiting = dict(zip(numbers, requests, strict=True))
+    verdicts: dict[Request, Verdict] = {}
+    owned = await _answered(database, waiting, verdicts, wait, enough)
+    if owned and waiting:
+        why = INTERRUPTED if enough.is_set() else UNANSWERED.format(wait)
+        for number in await database.visitor.withdraw(list(waiting)):
+            request = waiting.pop(number)
+            verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(why))
+        # The app has accepted the others: their answers are likely to come.
+        more = 1.0 if enough.is_set() else max(wait, 1.0)
+        owned = await _answered(database, waiting, verdicts, more, asyncio.Event())
+    for request in waiting.values():
+        verdicts[request] = Verdict(request, "taken", TAKEN) if owned else Verdict(request, "left", LEFT)
+    return verdicts
 
 
 async def _check(database: Database, request: Request, queued: set[str]) -> None:
@@ -107,10 +138,14 @@ async def _check(database: Database, request: Request, queued: set[str]) -> None
 
 
 async def _answered(
-    database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
+    database: Database,
+    waiting: dict[int, Request],
+    verdicts: dict[Request, Verdict],
+    wait: float,
+    enough: asyncio.Event,
 ) -> bool:
-    """Take answers until all have arrived, none has arrived for `wait` seconds, or no app owns the file; only then returns
-    False.
+    """Take answers until all have arrived, none has arrived for `wait` seconds, it is `enough`, or no app owns the file;
+    only then returns False.
     """
     until = time.monotonic() + wait
     while waiting:
@@ -123,21 +158,12 @@ async def _answered(
             until = time.monotonic() + wait
         elif not owned:
             return False
-        elif time.monotonic() >= until:
+        elif enough.is_set() or time.monotonic() >= until:
             return True
         else:
-            await asyncio.sleep(LOOK_EVERY)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), LOOK_EVERY)
     return True
-
-
-async def _withdrawn(
-    database: Database, waiting: dict[int, Request], verdicts: dict[Request, Verdict], wait: float
-) -> bool:
-    """Withdraw the requests that no app has taken, and wait for the others. Returns whether an app owns the file."""
-    for number in await database.visitor.withdraw(list(waiting)):
-        request = waiting.pop(number)
-        verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(wait))
-    return await _answered(database, waiting, verdicts, max(wait, 1.0))
 
 
 def _verdict(request: Request, answer: str) -> Verdict:
