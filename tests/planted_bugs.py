@@ -359,8 +359,15 @@ BUGS = [
     Bug(
         "Ctrl-C cuts off a command line in the middle of its request",
         "actors/cli/file/requests.py",
-        "        return await asyncio.shield(working)",
-        "        return await working",
+        "            verdicts |= await asyncio.shield(asked)",
+        "            verdicts |= await asked",
+        test="tests/cli/test_requests.py",
+    ),
+    Bug(
+        "Ctrl-C does not end the wait for a request that the app has taken",
+        "actors/cli/file/requests.py",
+        "verdicts, max(wait, 1.0), enough)",
+        "verdicts, max(wait, 1.0), asyncio.Event())",
         test="tests/cli/test_requests.py",
     ),
     Bug(

@@ -26,6 +26,7 @@ class Cut(Visitor):
     def __init__(self, path: Path, moment: str) -> None:
         super().__init__(str(path))
         self.moment = moment
+        self.polled = 0  # times, since the caller was cancelled
 
     async def _cut(self, moment: str) -> None:
         if moment == self.moment:
@@ -38,7 +39,8 @@ class Cut(Visitor):
         try:
             self.caller = asyncio.ensure_future(ask(Database(self, secret), [request], wait))
             (verdict,) = await self.caller
-            assert self.moment == "cut" and await self.requests() == []
+            assert self.moment == "cut"
+            self.left = await self.requests()
         finally:
             await self.close()
         return verdict
@@ -50,6 +52,7 @@ class Cut(Visitor):
 
     async def answers(self, numbers: Sequence[int]) -> dict[int, str]:
         answers = await super().answers(numbers)
+        self.polled += self.moment == "cut"
         await self._cut("answered" if answers else "polled")
         return answers
 
@@ -64,6 +67,20 @@ class Deaf(Cut):
 
     def owned(self) -> bool:
         return True
+
+
+class Slow(Deaf):
+    """The same on a file whose owner takes each request, and does not answer it."""
+
+    async def ask(self, requests: Sequence[tuple[str, str, str | None]], asked_ms: int) -> list[int]:
+        numbers = await super().ask(requests, asked_ms)
+        await self._read("UPDATE request SET taken = 1")
+        return numbers
+
+    async def withdraw(self, numbers: Sequence[int]) -> set[int]:
+        gone = await super().withdraw(numbers)
+        self.moment = "polled"
+        return gone
 
 
 async def waiting(app: App) -> str:
@@ -85,8 +102,18 @@ async def test_interrupted_at_any_moment_a_request_is_withdrawn(
     path = tmp_path / "patient.db"
     async with App(Patient, storage=f"sqlite:///{path}") as app:
         id = await waiting(app)
-    verdict = await Deaf(path, moment).verdict(Request("kill", id), wait)
-    assert (verdict.what, verdict.message) == ("withdrawn", says)
+    deaf = Deaf(path, moment)
+    verdict = await deaf.verdict(Request("kill", id), wait)
+    assert (verdict.what, verdict.message, deaf.left) == ("withdrawn", says, [])
+
+
+async def test_interrupted_while_a_taken_request_is_awaited_it_ends_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "patient.db"
+    async with App(Patient, storage=f"sqlite:///{path}") as app:
+        id = await waiting(app)
+    slow = Slow(path, "later")
+    assert (await slow.verdict(Request("kill", id), 0)).what == "taken"
+    assert slow.polled <= 1, "it went on waiting for the answer"
 
 
 @pytest.mark.parametrize("moment", ["asked", "answered"])
@@ -94,8 +121,10 @@ async def test_interrupted_at_any_moment_what_was_done_is_reported(moment: str, 
     path = tmp_path / "patient.db"
     async with App(Patient, storage=f"sqlite:///{path}") as app:
         id = await waiting(app)
-        verdict = await Cut(path, moment).verdict(Request("kill", id))
+        cut = Cut(path, moment)
+        verdict = await cut.verdict(Request("kill", id))
         (found,) = await app.invocations()
     assert (verdict.what, found.status) in [("done", "failed"), ("withdrawn", "blocked")]
+    assert cut.left == []
     if moment == "answered":
         assert verdict.what == "done"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -27,8 +27,6 @@ TAKEN = "the app has accepted the request but not answered yet; it will be done,
 WITHDRAWN = "{}; the request is withdrawn, and nothing was done"
 UNANSWERED = "the app did not answer within {:g} s"
 INTERRUPTED = "interrupted before the app answered"
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +76,21 @@ async def ask(database: Database, requests: Sequence[Request], wait: float) -> l
             verdicts[request] = Verdict(request, "refused", str(error), error.error, error.code)
     asking = [request for request in requests if request not in verdicts]
     if asking:
-        verdicts |= await _uncut(lambda enough: _asked(database, asking, wait, enough))
+        enough = asyncio.Event()
+        # Cut off, it would lose the number of a request that is in the file, or an answer that it has removed from the file.
+        asked = asyncio.ensure_future(_asked(database, asking, wait, enough))
+        try:
+            verdicts |= await asyncio.shield(asked)
+        except asyncio.CancelledError:  # Ctrl-C: it comes to its end now
+            enough.set()
+            verdicts |= await asked
     return [verdicts[request] for request in requests]
-
-
-async def _uncut(work: Callable[[asyncio.Event], Awaitable[_Result]]) -> _Result:
-    """The result of `work`, which is not cut off by Ctrl-C but asked to come to its end: by the event.
-
-    Cut off, it would lose the number of a request that is in the file already, or an answer that is no longer there.
-    """
-    enough = asyncio.Event()
-    working = asyncio.ensure_future(work(enough))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        enough.set()
-        return await working
 
 
 async def _asked(
     database: Database, requests: Sequence[Request], wait: float, enough: asyncio.Event
 ) -> dict[Request, Verdict]:
-    """Leave the requests in the file, and wait for their verdicts."""
+    """Leave the requests in the file, and wait for their verdicts until it is `enough`."""
     rows = [(one.operation, one.target, one.argument) for one in requests]
     numbers = await database.visitor.ask(rows, time.time_ns() // 1_000_000)
     waiting = dict(zip(numbers, requests, strict=True))
@@ -111,8 +102,10 @@ async def _asked(
             request = waiting.pop(number)
             verdicts[request] = Verdict(request, "withdrawn", WITHDRAWN.format(why))
         # The app has accepted the others: their answers are likely to come.
-        more = 1.0 if enough.is_set() else max(wait, 1.0)
-        owned = await _answered(database, waiting, verdicts, more, asyncio.Event())
+        if enough.is_set():
+            owned = await _answered(database, waiting, verdicts, 1.0, asyncio.Event())
+        else:
+            owned = await _answered(database, waiting, verdicts, max(wait, 1.0), enough)
     for request in waiting.values():
         verdicts[request] = Verdict(request, "taken", TAKEN) if owned else Verdict(request, "left", LEFT)
     return verdicts
