@@ -42,6 +42,13 @@ class Bug:
 
 BUGS = [
     Bug(
+        "a look that is cancelled while it begins is in the way of the next look",
+        "storage/sqlite/observer.py",
+        "        await asyncio.shield(self._work)\n",
+        "        await self._work\n",
+        test="tests/storage/test_observer.py",
+    ),
+    Bug(
         "what is read in one look is of several commits",
         "storage/sqlite/observer.py",
         '                await self._read("BEGIN")\n',

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Observer(Examination):
         self._connection: sqlite3.Connection | None = None  # only to interrupt it: all else is done on its thread
         self._time_is_up = False
         self._timer: asyncio.TimerHandle | None = None  # of the look, then of the interrupts
+        self._begun = False  # a transaction may be open, or be opened by what its thread has still to do
+        self._work: asyncio.Future[None] | None = None  # goes on when its look is cancelled
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -58,15 +60,20 @@ class Observer(Examination):
         finally:
             self._waiting -= 1
         try:
-            await self._connect()
-            await self._end()  # of a look that was cancelled once more while it ended
+            if self._work is not None:  # of a look that was cancelled meanwhile
+                await asyncio.wait([self._work])
+            if self._handle is None and not self._closed:
+                await self._whole(self._connect())
+            if self._handle is None:
+                raise StorageError(f"{self.path} is closed.")
             self._time_is_up = False
             self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._give_up)
+            self._begun = True
             try:
                 await self._read("BEGIN")
                 yield self
             finally:
-                await self._end()
+                await self._whole(self._end())
         finally:
             self._turn.release()
 
@@ -79,27 +86,31 @@ class Observer(Examination):
             await handle.close()
             self._connection = None
             self._stop_timer()
+        if self._work is not None:
+            await asyncio.wait([self._work])
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this to its end, even if the look is cancelled meanwhile: half of it would be in the way of the next look."""
+        self._work = asyncio.ensure_future(work)
+        await asyncio.shield(self._work)
 
     async def _connect(self) -> None:
-        if self._handle is None and not self._closed:
-            opened: list[sqlite3.Connection] = []
+        opened: list[sqlite3.Connection] = []
 
-            def factory(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-                opened.append(sqlite3.Connection(*args, **kwargs))
-                return opened[0]
+        def factory(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            opened.append(sqlite3.Connection(*args, **kwargs))
+            return opened[0]
 
-            uri = f"{Path(self.path).as_uri()}?mode=ro"
-            try:
-                handle = await aiosqlite.connect(uri, uri=True, isolation_level=None, factory=factory)
-            except sqlite3.Error as error:
-                raise translated(error, self.path) from error
-            if self._closed:  # meanwhile
-                await handle.close()
-            else:
-                self._handle, (self._connection,) = handle, opened
-                await self._read(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        if self._handle is None:
-            raise StorageError(f"{self.path} is closed.")
+        uri = f"{Path(self.path).as_uri()}?mode=ro"
+        try:
+            handle = await aiosqlite.connect(uri, uri=True, isolation_level=None, factory=factory)
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        if self._closed:  # meanwhile
+            await handle.close()
+        else:
+            self._handle, (self._connection,) = handle, opened
+            await self._read(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     async def _read(self, sql: str, parameters: Iterable[Any] = ()) -> Sequence[Any]:
         try:
@@ -136,9 +147,14 @@ class Observer(Examination):
             self._timer = None
 
     async def _end(self) -> None:
-        """End the transaction, behind the query that is being interrupted."""
-        while self._handle is not None and self._connection is not None and self._connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error, ValueError):  # interrupted as well: then again; or closed meanwhile
+        """End the transaction, behind what its thread has still to do: a BEGIN whose look was cancelled, an interrupted query."""
+        while self._begun and self._handle is not None and self._connection is not None:
+            with contextlib.suppress(
+                sqlite3.Error, ValueError
+            ):  # interrupted as well; or none is open; or closed meanwhile
                 await self._handle.execute_fetchall("ROLLBACK")
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.ProgrammingError):  # closed meanwhile
+                    self._begun = self._connection.in_transaction
         if not self._closed:
             self._stop_timer()

@@ -45,6 +45,10 @@ class AnyQuery(Observer):
         busy: asyncio.Future[bool] = asyncio.ensure_future(handle._execute(until.wait))
         return busy
 
+    def is_in_a_look(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection is not None and self._connection.in_transaction
+
     def wait_until_its_thread_has_closed_it(self, longest_s: float) -> None:
         assert self._connection is not None
         until = time.monotonic() + longest_s
@@ -162,6 +166,50 @@ async def test_a_look_whose_caller_is_cancelled_ends_at_once(begun: bool, tmp_pa
             await task
         async with observer.look() as records:
             assert await count(records) == 0
+
+
+@pytest.mark.parametrize("cancelled_twice", [False, True])
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_look_that_is_cancelled_at_any_moment_leaves_nothing_behind(
+    connected: bool, cancelled_twice: bool, tmp_path: Path, observing: Observing
+) -> None:
+    async def look(observer: AnyQuery) -> int:
+        async with observer.look() as records:
+            return await count(records)
+
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = observing(store.path)
+        for moment in range(60):
+            if not connected:
+                observer = observing(store.path)
+            task = asyncio.ensure_future(look(observer))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            task.cancel()
+            if cancelled_twice:
+                await asyncio.sleep(0)
+                task.cancel()
+            await asyncio.wait([task])
+            assert await look(observer) == 0, moment
+            assert not observer.is_in_a_look(), moment
+            if not connected:
+                await observer.close()
+
+
+async def test_a_transaction_whose_look_is_cancelled_twice_ends(tmp_path: Path, observing: Observing) -> None:
+    async with OpenStore(str(tmp_path / "app.db")) as store:
+        observer = observing(store.path)
+        asked, free = asyncio.Event(), threading.Event()
+        task = asyncio.create_task(observer.look_without_end(asked))
+        await asked.wait()
+        task.cancel()
+        await asyncio.sleep(0)  # it is being ended
+        task.cancel()
+        await asyncio.wait([task])
+        free.set()
+        async with asyncio.timeout(20):
+            while observer.is_in_a_look():
+                await asyncio.wait([observer.keep_busy(free)])  # no other look comes
 
 
 async def test_closing_ends_a_query_that_has_not_begun(tmp_path: Path, observing: Observing) -> None:
