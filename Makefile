@@ -28,7 +28,7 @@ INSTALLED := $(VENV)/.installed-$(VERSION)
 CHECKED := tests/typing tests/docs/test_types.py
 TEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo flights test test-quick lint style types mypy pyright checked layers bench docs format clean
+.PHONY: help demo flights test test-quick lint style types mypy pyright scripts checked layers bench docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,7 +48,7 @@ test-quick: $(INSTALLED)-tests
 		--ignore=tests/user_bugs --ignore=tests/worlds/test_pytest_plugin.py \
 		--ignore=tests/packaging --ignore=tests/benchmarks --ignore=tests/restate_servers --ignore=tests/docs \
 		--ignore=tests/http/test_schemathesis.py --ignore=tests/cli --ignore=tests/acceptance --ignore=tests/storage \
-		--ignore=tests/serving $(ARGS)
+		--ignore=tests/serving --ignore=tests/console $(ARGS)
 
 lint: style types layers
 
@@ -57,13 +57,16 @@ style: $(INSTALLED)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -q tests/packaging/test_language.py
 
-types: mypy pyright checked
+types: mypy pyright scripts checked
 
 mypy: $(INSTALLED)-dev
 	$(BIN)/mypy
 
 pyright: $(INSTALLED)-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+scripts: $(INSTALLED)-dev
+	$(BIN)/python -m tools.scripts
 
 checked: $(INSTALLED)-dev
 	$(BIN)/python -m pytest -q $(CHECKED)

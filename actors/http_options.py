@@ -75,8 +75,9 @@ class HttpOptions:
 
     With `token` (or several), all requests must send `authorization: Bearer ...`, except for health, which then does not list
     services. The admin routes require `admin_token`; without it they are for this machine only, and refuse requests from web
-    pages or through a proxy. An `admin_token` is accepted as a `token` too. `admin=False` removes the admin routes. A path with
-    its query may have `max_url` bytes (414); a request may have `max_headers` headers of `max_header_bytes` in total (431).
+    pages or through a proxy. An `admin_token` is accepted as a `token` too. `admin=False` removes the admin routes, and
+    `console=False` the page that shows what they say. A path with its query may have `max_url` bytes (414); a request may have
+    `max_headers` headers of `max_header_bytes` in total (431).
 
     `cors` is a Cors, or its origins alone: which web pages of other origins may use the app, its admin routes excepted.
     `middleware` are callables that take an ASGI application and return one, the first outermost; Starlette's `Middleware`
@@ -87,6 +88,7 @@ class HttpOptions:
     token: str | Sequence[str] | None = field(default=None, repr=False)
     admin_token: str | Sequence[str] | None = field(default=None, repr=False)
     admin: bool = True
+    console: bool = True
     max_url: int = 16_384
     max_headers: int = 128
     max_header_bytes: int = 65_536
@@ -109,8 +111,9 @@ class HttpOptions:
                 raise DefinitionError(f"HttpOptions: {name}={value!r}. It must be an int of at least 1.")
         for name in ("token", "admin_token"):
             _check_tokens(name, getattr(self, name))
-        if type(self.admin) is not bool:
-            raise DefinitionError(f"HttpOptions: admin={self.admin!r}. It requires True or False.")
+        for name in ("admin", "console"):
+            if type(getattr(self, name)) is not bool:
+                raise DefinitionError(f"HttpOptions: {name}={getattr(self, name)!r}. It requires True or False.")
         if self.cors is not None and not isinstance(self.cors, Cors):
             object.__setattr__(self, "cors", Cors(self.cors))
         if not isinstance(self.middleware, (list, tuple)):

@@ -30,6 +30,9 @@ class Bare:
 
     async def close(self) -> None: ...
 
+    def _end_streams(self) -> None:
+        pass
+
     def _executing(self) -> list[str]:
         return []
 

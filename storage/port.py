@@ -20,7 +20,9 @@ from actors.storage.records import (
     PlaceRow,
     PromiseRow,
     RequestRow,
+    Slice,
     TimerRow,
+    Wanted,
 )
 
 
@@ -56,7 +58,20 @@ class Records(Protocol):
     async def mailbox_length(self, service: str, key: str) -> int: ...
     async def crowded(self, limit: int) -> list[tuple[str, str, int]]: ...
     async def stopped(self, status: int, limit: int) -> list[InvocationRow]: ...
+    async def searched(self, wanted: Wanted, before: int, limit: int) -> Slice: ...
     async def retries(self, seqs: Sequence[int]) -> dict[int, int]: ...
+    async def called(self, seqs: Sequence[int], limit: int) -> list[tuple[int, int, str, int]]: ...
+    async def journal_length(self, seq: int) -> int: ...
+    async def newer(
+        self,
+        after: int,
+        statuses: Sequence[int],
+        limit: int,
+        *,
+        service: str | None = None,
+        key: str | None = None,
+        handler: str | None = None,
+    ) -> int: ...
 
 
 class Store(Protocol):

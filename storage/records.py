@@ -225,6 +225,37 @@ class OpenedDatabase:
     requests: list[RequestRow] = field(default_factory=list)  # to be executed before anything else
 
 
+class Wanted(NamedTuple):
+    """A search for invocations. `error` is contained in what they failed with, `text` in their keys, of the object or of idempotency.
+
+    Both are compared without regard to case, for ASCII letters. Times are milliseconds since the epoch, of acceptance, the end
+    excluded. With `roots` only those that no other invocation has called.
+    """
+
+    service: str | None = None
+    key: str | None = None
+    handler: str | None = None
+    statuses: tuple[int, ...] = ()
+    error: str | None = None
+    text: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    roots: bool = False
+
+    def needs_search(self) -> bool:
+        """Whether no index leads to what is wanted, so that invocations are looked through."""
+        return self.roots or any(one is not None for one in (self.error, self.text, self.from_ms, self.to_ms))
+
+
+class Slice(NamedTuple):
+    """A part of a search: what was found, the newest first; down to which number, 0 if there is nothing below; and when that
+    number was accepted."""
+
+    found: list[InvocationRow]
+    down_to: int
+    accepted_ms: int | None
+
+
 class Figures(NamedTuple):
     """`open` is (service, status, how many, when the oldest pending invocation was accepted). Delayed messages do not
     count for that time."""
@@ -234,3 +265,4 @@ class Figures(NamedTuple):
     deepest: dict[str, int]  # messages in the fullest mailbox
     file_bytes: int | None  # None in memory
     log_bytes: int | None
+    free_bytes: int | None = None  # on the disk of the file, where that is known

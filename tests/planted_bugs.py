@@ -100,7 +100,7 @@ BUGS = [
     Bug(
         "a list of what is rare walks through all invocations",
         "storage/sqlite/reads.py",
-        "rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None",
+        "rare = RARE.get(statuses[0]) if len(set(statuses)) == 1 else None",
         "rare = None",
         test="tests/storage/test_listing.py",
     ),

@@ -141,8 +141,10 @@ class App:
         )
         self._life = Lifecycle(self._partitions, options, store, "", 0)
         self.store_in(storage)
-        recoveries = self._life.recoveries
-        self._gateway = Gateway(self._partitions, operators, lambda: recoveries.count)
+        life = self._life
+        self._gateway = Gateway(
+            self._partitions, operators, lambda: life.recoveries.count, lambda: life.file or life.path
+        )
 
     def store_in(self, storage: str) -> None:
         """Use this database, before the app starts: `actors serve --db`. Raises DefinitionError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -48,14 +49,17 @@ T = TypeVar("T")
 class Gateway:
     """Requests of one app. Any number of requests may be under way; a cancelled request cancels no invocation.
 
-    `recoveries` says how often the app was started again.
+    `recoveries` says how often the app was started again, `database` which file it uses.
     """
 
-    def __init__(self, partitions: Partitions, operators: Operators, recoveries: Callable[[], int]) -> None:
+    def __init__(
+        self, partitions: Partitions, operators: Operators, recoveries: Callable[[], int], database: Callable[[], str]
+    ) -> None:
         self.partitions = partitions
         self.operators = operators
         self.cancel: Callable[[str], Awaitable[None]] = functools.partial(operators.operate, "cancel")
         self._recoveries = recoveries
+        self._database = database
         self._stuck: tuple[Partition, StuckKeys] | None = None  # of the partition that was asked last
 
     @property
@@ -75,6 +79,10 @@ class Gateway:
     def check_running(self) -> None:
         """Raises AppNotRunning."""
         self.partitions.running()
+
+    def database(self) -> str:
+        """The name of the file, without its folder; ":memory:" for a database in memory."""
+        return os.path.basename(self._database())
 
     def target(self, service: str, key: str, handler: str) -> HandlerDefinition:
         """The handler. Raises UnknownService, UnknownHandler, BadKey, WrongKind, or PrivateHandler."""

@@ -5,13 +5,17 @@ Promise: every returned value is durable, and every operation is durable when it
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from actors.app.family import family
 from actors.app.listing import AwakeableInfo, InvocationInfo, moment, statuses_of, steps_of
 from actors.app.live import LivePartition
 from actors.app.overview import overview
 from actors.app.partitions import Partitions, done
+from actors.app.situation import Situation
+from actors.app.watched import Watched
 from actors.attempt.invocation import Invocation
 from actors.doctor.diagnosis import Diagnosis, Doctor
 from actors.doctor.trouble import Examiner, Trouble
@@ -22,10 +26,20 @@ from actors.errors import UnknownInvocation, UnknownService
 from actors.journal.ids import IdMint
 from actors.model.definitions import ServiceDefinition
 from actors.storage.port import Records
+from actors.storage.records import InvocationRow, Wanted
 
 T = TypeVar("T")
 F = TypeVar("F", Diagnosis, Trouble)
+SEARCH_S = 0.25
 LOOKS = 3  # a database in memory is read at several moments, so that what is looked at may have gone on meanwhile
+
+
+class Found(NamedTuple):
+    """A part of a search. `before` leads to the next part, None if all was looked through; `searched_to` is how far back it got."""
+
+    invocations: list[InvocationInfo]
+    before: str | None
+    searched_to: datetime.datetime | None
 
 
 class Operators:
@@ -33,6 +47,7 @@ class Operators:
 
     def __init__(self, partitions: Partitions) -> None:
         self.partitions = partitions
+        self._situation: Situation | None = None  # of the partition that was asked last
 
     async def describe(self, id: str) -> InvocationInfo:
         """The record of an invocation: status, arguments, outcome, steps. Raises BadId or UnknownInvocation."""
@@ -68,6 +83,38 @@ class Operators:
             async with partition.store.look() as records:
                 rows = await records.listed(service, key, handler, statuses, last, limit)
             return [InvocationInfo.of(row, partition.ids) for row in rows]
+
+    async def search(self, wanted: Wanted, before: str | None, limit: int) -> Found:
+        """Invocations that are looked for among all, the newest first, until `limit` are found or a quarter of a second is over.
+
+        `before` is `Found.before` of the previous part. Raises BadId.
+        """
+        partition = self.partitions.entered()
+        down_to = 2**62 if before is None else partition.ids.read_invocation(before)
+        until = partition.loop.time() + SEARCH_S
+        found: list[InvocationRow] = []
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            async with partition.store.look() as records:
+                while True:
+                    part = await records.searched(wanted, down_to, limit - len(found))
+                    found += part.found
+                    down_to = part.down_to
+                    if not down_to or len(found) == limit or partition.loop.time() >= until:
+                        break
+        return Found(
+            [InvocationInfo.of(row, partition.ids) for row in found],
+            partition.ids.invocation(down_to) if down_to else None,
+            moment(part.accepted_ms) if part.accepted_ms is not None else None,
+        )
+
+    async def family(self, id: str) -> dict[str, Any]:
+        """The callers of an invocation, and the invocations that it has called: see `family`. Raises BadId or UnknownInvocation."""
+        partition, seq = self.partitions.of_invocation(id)
+        async with partition.committer.gated():
+            await partition.committer.flushed()
+            async with partition.store.look() as records:
+                return await family(records, partition.ids, seq)
 
     async def overview(self, id: str, after: int, limit: int) -> dict[str, Any]:
         """An invocation with its facts and contents, and its journal after position `after`. Raises BadId or UnknownInvocation."""
@@ -151,6 +198,24 @@ class Operators:
             for seq, index, service, key, handler, since_ms, deadline_ms in pending
         ]
 
+    # --- how the app is -------------------------------------------------------------------------------------------------------
+
+    def why_stopped(self) -> BaseException | None:
+        """The failure that has stopped the app, if one has."""
+        partition = self.partitions.current
+        return partition.failure if partition is not None else None
+
+    def situation(self) -> Situation:
+        """How the app is. Raises the failure that has stopped it."""
+        partition = self.partitions.running()
+        if self._situation is None or self._situation.partition is not partition:
+            self._situation = Situation(partition, self.trouble)
+        return self._situation
+
+    def watched(self, topics: Sequence[str]) -> Watched:
+        """What these topics are about. Raises BadArguments, BadId, or the failure that has stopped the app."""
+        return Watched(self.partitions.running(), self.situation(), topics)
+
     # --- what does not move ---------------------------------------------------------------------------------------------------
 
     async def doctor(self, service: str, key: str) -> Diagnosis:
@@ -158,8 +223,14 @@ class Operators:
         return await self._examined(lambda doctor, records: doctor.of_object(service, key))
 
     async def doctor_of(self, id: str) -> Diagnosis:
-        """Why an invocation does not go on, as of the last commit. Raises BadId, UnknownInvocation or LookRefused."""
-        _, seq = self.partitions.of_invocation(id)
+        """Why an invocation does not go on, as of the last commit: given by its id or by that of one of its awakeables.
+
+        Raises BadId, UnknownInvocation or LookRefused.
+        """
+        if id.startswith("prom_1"):
+            _, seq, _ = self.partitions.of_awakeable(id)
+        else:
+            _, seq = self.partitions.of_invocation(id)
 
         async def examine(doctor: Doctor, records: Records) -> Diagnosis:
             row = await records.invocation(seq)

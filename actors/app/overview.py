@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actors.app.listing import InvocationInfo, steps_of
+from actors.doctor.tracebacks import error_line
 from actors.errors import UnknownInvocation
 from actors.serde import packing
 from actors.storage.records import InvocationRow, Mode, Status
@@ -34,7 +35,7 @@ async def overview(partition: Partition, id: str, after: int, limit: int) -> dic
     return {
         **facts(InvocationInfo.of(row, partition.ids)),
         **_contents(row, partition.ids),
-        "steps": [replace(step, error=_last_line(step.error)) for step in steps],
+        "steps": [replace(step, error=_error(step.error)) for step in steps],
         "journal": [_entry(line, partition.ids) for line in story[:limit]],
         "journal_more": len(story) > limit,
     }
@@ -44,14 +45,39 @@ _CONTENTS = ("steps", "arguments", "result", "headers", "called_by")  # of a sin
 
 
 def facts(info: InvocationInfo) -> dict[str, Any]:
-    """The facts that lists show. Of `reason` only the last line, the error: the traceback is for the command line and the log."""
+    """The facts that lists show. Of `reason` only the error: the traceback is for the command line and the log."""
     shown = {name: getattr(info, name) for name in InvocationInfo.__slots__ if name not in _CONTENTS}
-    shown["reason"] = _last_line(info.reason)
+    shown["reason"] = _error(info.reason)
     return shown
 
 
-def _last_line(text: str | None) -> str | None:
-    return text.strip().rpartition("\n")[2] if text is not None else None
+def as_texts(found: dict[str, Any], cut_at: int | None) -> dict[str, Any]:
+    """The same with the values of users as texts, {"text", "bytes", "cut"}, which no page can change by reading them.
+
+    A text is cut after `cut_at` characters; `bytes` is the size of the whole.
+    """
+    shown = {
+        name: _text(value, cut_at) if name in ("arguments", "result", "failure", "headers") else value
+        for name, value in found.items()
+    }
+    shown["journal"] = [{**entry, "value": _text(entry["value"], cut_at)} for entry in found["journal"]]
+    return shown
+
+
+def _text(value: Any, cut_at: int | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    encoded = bytes(value) if isinstance(value, msgspec.Raw) else _encode(value)
+    text = encoded.decode()
+    cut = cut_at is not None and len(text) > cut_at
+    return {"text": text[:cut_at] if cut else text, "bytes": len(encoded), "cut": cut}
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # `str` for values of steps without a declared type
+
+
+def _error(reason: str | None) -> str | None:
+    return None if reason is None else error_line(reason.strip())
 
 
 def _contents(row: InvocationRow, ids: IdMint) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from actors.doctor.pending import Pending
+from actors.doctor.tracebacks import error_line
 from actors.journal.ids import IdMint
 from actors.storage.records import Flag, InvocationRow, Mode
 
@@ -97,7 +98,7 @@ class Causes:
             return Cause(
                 "held",
                 "is paused: a person paused it.",
-                "" if reason.startswith("Paused by an operator") else _last_line(reason),
+                "" if reason.startswith("Paused by an operator") else error_line(reason),
                 row.failing_since_ms or row.accepted_ms,
                 (Way(("invocations", "resume", id), "goes on where it was. Loses nothing."), *self._ends(row)),
             )
@@ -107,7 +108,7 @@ class Causes:
             return Cause(
                 "retries_used_up",
                 f"is paused: its {failed}, the first {self.ago(since)}.",
-                _last_line(reason),
+                error_line(reason),
                 since,
                 (
                     Way(
@@ -151,7 +152,7 @@ class Causes:
             Way((), "Wait: it is tried again by itself."),
             Way(("invocations", "resume", id), "tries now. Loses nothing."),
             Way(("invocations", "pause", id), "stops the attempts until it is resumed. Loses nothing."),
-            detail=_last_line((row.reason or "").strip()),
+            detail=error_line((row.reason or "").strip()),
         )
 
     def waits(self, row: InvocationRow, wait: Pending) -> Cause:
@@ -194,7 +195,7 @@ class Causes:
                 f"and is tried again {self._then(tries.next_ms)}.",
                 tries.since_ms,
                 Way((), "Wait: it is tried again by itself."),
-                detail=_last_line(tries.error.strip()),
+                detail=error_line(tries.error.strip()),
             )
         text = f"executes its step {wait.name} since {self.moment(wait.since_ms)}, {since}."
         way = Way((), "Wait: a step takes as long as its function.")
@@ -247,7 +248,7 @@ class Causes:
         return Cause(
             "app_stopped",
             "goes on when an app runs on this file: none does now.",
-            _last_line((row.reason or "").strip()),
+            error_line((row.reason or "").strip()),
             row.accepted_ms,
             (Way((), "Start the app. Loses nothing."),),
         )
@@ -299,11 +300,3 @@ def length(ms: int) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
-
-
-def _last_line(text: str) -> str:
-    """The error of a traceback. What was added to it follows on further lines, so the first unindented one behind the frames."""
-    lines = text.splitlines()
-    frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
-    after = lines[frames[-1] + 1 :] if frames else lines[-1:]
-    return after[0] if after else (lines[-1].strip() if lines else "")

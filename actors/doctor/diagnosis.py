@@ -53,8 +53,9 @@ class Diagnosis:
     """Why an object, or an invocation, does not go on.
 
     `subject` names it. `chain` leads from its holder to `root`, whose `cause` it is; `others` is how many other causes there are,
-    none of which comes first. `behind` invocations wait in the mailbox of the subject, the oldest since `behind_since_ms`. `callers`
-    are the names of invocations that wait for the holder's result, `more_callers` how many are not named.
+    none of which comes first. An invocation that has ended is its own root; an object without open invocations has none.
+    `behind` invocations wait in the mailbox of the subject, the oldest since `behind_since_ms`. `callers` are the names of
+    invocations that wait for the holder's result, `more_callers` how many are not named.
     """
 
     subject: str
@@ -104,7 +105,7 @@ class Doctor:
         """Why an open invocation does not go on."""
         subject = name(row)
         if row.status >= Status.SUCCEEDED:
-            return Diagnosis(subject, Cause("free", f"It has {Status.NAMES[row.status]}."))
+            return Diagnosis(subject, Cause("free", f"It has {Status.NAMES[row.status]}."), row)
         return await self._diagnosed(subject, row, ())
 
     async def _diagnosed(self, subject: str, row: InvocationRow, behind: Iterable[InvocationRow]) -> Diagnosis:

@@ -47,10 +47,22 @@ _TICK_KEYS = (
     + _KEYS_BETWEEN.format("json_extract(asked.value, '$[1]') = '' AND i.shared = 2")
 )
 # The indexes by number of what is rare among millions of others.
-_RARE = {Status.BACKING_OFF: "invocation_failing", Status.FAILED: "invocation_failed"}
+RARE = {Status.BACKING_OFF: "invocation_failing", Status.FAILED: "invocation_failed"}
 _RUNNABLE = {Status.PENDING, Status.RUNNING, Status.PAUSED}
 IS_RUNNABLE = "(status = 1 OR status = 2 OR status = 5)"  # the words of the index `invocation_runnable`
 _NEWEST = 20_000
+
+
+def of_target(service: str | None, key: str | None, handler: str | None) -> tuple[list[str], list[str]]:
+    """Conditions on an invocation's target, and their values. An empty `key` means a keyless service."""
+    conditions, values = [], []
+    for column, wanted in (("service", service), ("key", key), ("handler", handler)):
+        if wanted is not None:
+            conditions.append(f"{column} = ?")
+            values.append(wanted)
+            if column == "key":
+                conditions[-1] = "shared != 2 AND key = ?" if wanted else "shared = 2 AND ? = ''"
+    return conditions, values
 
 
 class SqliteReads:
@@ -173,17 +185,12 @@ class SqliteReads:
         An empty `key` means invocations of keyless services; no other key does.
         """
         only_open = bool(statuses) and max(statuses) < Status.SUCCEEDED
-        rare = _RARE.get(statuses[0]) if len(set(statuses)) == 1 else None
+        rare = RARE.get(statuses[0]) if len(set(statuses)) == 1 else None
         # The plus keeps SQLite from walking down all invocations by number.
         seq = "+seq" if only_open and rare is None else "seq"
-        conditions: list[str] = [f"{seq} < ?"]
-        values: list[Any] = [before]
-        for column, wanted in (("service", service), ("key", key), ("handler", handler)):
-            if wanted is not None:
-                conditions.append(f"{column} = ?")
-                values.append(wanted)
-                if column == "key":
-                    conditions[-1] = "shared != 2 AND key = ?" if wanted else "shared = 2 AND ? = ''"
+        named, names = of_target(service, key, handler)
+        conditions: list[str] = [f"{seq} < ?", *named]
+        values: list[Any] = [before, *names]
         if rare is not None:
             conditions.append(f"status = {int(statuses[0])}")
         elif statuses:

@@ -229,7 +229,8 @@ async def test_the_doctor_of_an_invocation_that_is_gone_says_so() -> None:
     async with World(Job) as world:
         sent = await world.app.object(Job, "a").finish.send(1)
         await world.settle()
-        assert (await get(world.app, f"/doctor?id={sent.id}")).json["text"] == "It has succeeded."
+        ended = (await get(world.app, f"/doctor?id={sent.id}")).json
+        assert (ended["text"], ended["id"], ended["status"]) == ("It has succeeded.", sent.id, "succeeded")
         assert (await post(world.app, f"/invocations/{sent.id}/purge")).status == 200
         assert (await get(world.app, f"/doctor?id={sent.id}")).status == 404
 

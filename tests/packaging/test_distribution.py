@@ -82,7 +82,10 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     pages = {f"actors/cli/pages/{path.name}" for path in (ROOT / "actors" / "cli" / "pages").glob("*.md")}
     assert "actors/cli/pages/error-codes.md" in pages
-    assert names == modules() | pages | {"actors/py.typed", "actors/transport/http/docs.html"}
+    folder = ROOT / "transport" / "console"
+    console = {f"actors/transport/{path.relative_to(folder.parent)}" for path in folder.rglob("*") if path.is_file()}
+    assert "actors/transport/console/vendor/LICENSES" in console
+    assert names == modules() | pages | console | {"actors/py.typed", "actors/transport/http/docs.html"}
 
 
 def test_the_wheel_says_who_it_is(wheel: Path) -> None:

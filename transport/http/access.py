@@ -7,6 +7,9 @@ Without an admin token the admin routes accept only users of this machine. The a
 * A browser on the same machine runs whatever page is open in it. It sends Origin or Sec-Fetch-Site, and a request without
   a preflight (a form) has one of three content types. A foreign name that leads to this machine (DNS rebinding) shows in
   Host. All of these requests are refused; a page that has the token may send it.
+* The console is a web page too. It is recognised by a header that no page of another origin can send without a preflight,
+  which is refused, and by what browsers say about themselves. In an app that is mounted, other pages of the origin could
+  send the same, so there the console requires a token.
 * A server that does not know the address of a client, because the client has already hung up, reports None, as it does
   for a Unix socket. So a Unix socket is recognised by the server's own address, which then has no port.
 """
@@ -45,6 +48,7 @@ class Access:
         self._tokens = [token.encode() for token in _several(options.token)]
         self.guarded = bool(self._tokens)
         self._open = bool(options.admin)
+        self._console = options.admin and options.console
 
     def oversized(self, scope: Scope) -> Reply | None:
         """The refusal of a request whose URL or headers are too large, before they are parsed."""
@@ -65,10 +69,12 @@ class Access:
     def unknown(self, request: Request) -> Reply | None:
         """The refusal of a request without a required token: before the path is looked up, which would reveal names.
 
-        Health is open to all clients, and so is the page that asks for a token; the admin routes have their own rules.
+        Health is open to all clients, and so are the pages that ask for a token; the admin routes have their own rules.
         """
         parts = request.path.split(b"/")
-        if parts[1:3] == [b"restate", b"admin"] or parts[1:] in ([b"restate", b"health"], [b"docs"]):
+        if parts[1:3] in ([b"restate", b"admin"], [b"restate", b"console"]):
+            return None
+        if parts[1:] in ([b"restate", b"health"], [b"docs"], [b"console"]):
             return None
         return None if self.knows(request) else _unauthorized(request)
 
@@ -76,13 +82,17 @@ class Access:
         """Whether the request has a valid token, or requires none. The admin token is accepted too."""
         return not self.guarded or _given(request, [*self._tokens, *self._admin])
 
+    def console(self) -> Reply | None:
+        """The refusal of a request for the console's page, if this app has none."""
+        return None if self._console else refusal(404, "unknown_path", "Not found.")
+
     def admin(self, request: Request) -> Reply | None:
         """The refusal of a request that may not use the admin routes."""
         if not self._open:
             return refusal(404, "unknown_path", "Not found.")
         if self._admin:
             return None if _given(request, self._admin) else _unauthorized(request)
-        why = _not_at_the_machine(request)
+        why = _not_at_the_machine(request, self._console)
         if why is None:
             return None
         return refusal(
@@ -90,16 +100,29 @@ class Access:
         )
 
 
-def _not_at_the_machine(request: Request) -> str | None:
+def _not_at_the_machine(request: Request, console: bool) -> str | None:
     if not request.local:
         return "Without a token the admin routes accept requests from this machine only."
     if any(request.header(name) is not None for name in _OF_PROXIES):
         return "The request came through a proxy, so its address does not identify the client."
-    if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
-        return "The request comes from a web page."
     if request.client is not None and not all(_is_local_name(host) for host in request.headers(b"host")):
         return "The Host header does not name this machine."
+    if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
+        if not (console and request.header(b"x-actors-console") == "1"):
+            return "The request comes from a web page."
+        if request.prefix:
+            return "The app is mounted in another application, whose pages could send the same requests."
+        if not _is_of_this_origin(request):
+            return "The request comes from a web page of another origin."
     return None
+
+
+def _is_of_this_origin(request: Request) -> bool:
+    """Whether a browser says that the page which asks was loaded from this server, under the name in Host."""
+    hosts = request.headers(b"host")
+    if request.headers(b"sec-fetch-site") != ["same-origin"] or len(hosts) != 1:
+        return False
+    return request.headers(b"origin") in ([], [f"{request.scheme}://{hosts[0]}"])
 
 
 def _is_local_name(host: str) -> bool:

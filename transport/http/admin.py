@@ -5,17 +5,24 @@ Promise: an answer of 200 or 202 is sent only after the change is durable. `acce
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
+
 import msgspec
 
 from actors.app.gateway import Gateway
-from actors.app.overview import facts
+from actors.app.listing import statuses_of
+from actors.app.overview import as_texts, facts
 from actors.doctor.facts import facts as diagnosis
 from actors.engine.operating.state_access import StateInfo, with_cleared
-from actors.errors import BadArguments
+from actors.errors import ActorsError, BadArguments
+from actors.storage.records import Wanted
 from actors.transport.http.replies import Header, Reply, json_reply, refusal, wrong_method
 from actors.transport.http.requests import Request
 from actors.transport.http.routes import BadRoute
+from actors.transport.http.streams import Stream, Streams
 
+CUT_AT = 4096  # characters of a value that a page shows at first
 PAGE = 1000  # at most so many rows in one answer
 _OPERATIONS = ("cancel", "kill", "pause", "resume", "restart", "purge")
 # The content types that a form on any web page can send.
@@ -38,14 +45,25 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode  # `str` for values of steps
 class AdminRoutes:
     """The routes below /restate/admin. Bodies use the names of the command line's --json; errors look as in the ingress."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, streams: Streams) -> None:
         self._gateway = gateway
         self._operators = gateway.operators
+        self._streams = streams
 
-    async def reply(self, request: Request, segments: tuple[str, ...]) -> Reply:
+    async def reply(self, request: Request, segments: tuple[str, ...]) -> Reply | Stream:
         """Raises BadRoute or TerminalError."""
+        if segments == ("whoami",):  # answers also when the app has stopped, and says why
+            answer = wrong_method(request.method, "GET") or self._whoami(request)
+            answer.headers += _PRIVATE
+            return answer
         self._gateway.check_running()
         match segments:
+            case ("events",):
+                return wrong_method(request.method, "GET") or self._streams.full() or await self._events(request)
+            case ("overview",):
+                answer = wrong_method(request.method, "GET") or await self._overview(request)
+            case ("invocations", id, "family"):
+                answer = wrong_method(request.method, "GET") or await self._family(request, id)
             case ("invocations",):
                 answer = wrong_method(request.method, "GET") or await self._list(request)
             case ("invocations", id):
@@ -65,25 +83,86 @@ class AdminRoutes:
         answer.headers += _PRIVATE
         return answer
 
+    def _whoami(self, request: Request) -> Reply:
+        request.query()
+        stopped = self._operators.why_stopped()
+        running = self._gateway.running()
+        return json_reply(
+            200,
+            {
+                "app": self._gateway.database(),
+                "version": importlib.metadata.version("virtual-actors"),
+                "prefix": request.prefix,
+                "running": running,
+                "stopped": None
+                if running or stopped is None
+                else {
+                    "error": stopped.error if isinstance(stopped, ActorsError) else "internal_error",
+                    "message": str(stopped),
+                },
+            },
+        )
+
+    async def _overview(self, request: Request) -> Reply:
+        request.query()
+        return json_reply(200, await self._operators.situation().facts())
+
+    async def _events(self, request: Request) -> Stream:
+        await request.body(0)
+        asked = request.query("topics")
+        names = [name for value in asked.get("topics", ()) for name in value.split(",") if name]
+        return Stream(self._streams, self._operators.watched(names))
+
+    async def _family(self, request: Request, id: str) -> Reply:
+        request.query()
+        return json_reply(200, await self._operators.family(id))
+
     async def _list(self, request: Request) -> Reply:
-        asked = request.query("service", "key", "handler", "status", "limit", "before", several=("status",))
+        asked = request.query(
+            *("service", "key", "handler", "status", "limit", "before", "error", "text", "from", "to", "roots"),
+            several=("status",),
+        )
         limit = _number(asked, "limit", 100, 1, PAGE)
         statuses = [name for value in asked.get("status", ()) for name in value.split(",")]
+        wanted = Wanted(
+            _one(asked, "service"),
+            _one(asked, "key"),
+            _one(asked, "handler"),
+            tuple(statuses_of(statuses or None)),
+            _one(asked, "error"),
+            _one(asked, "text"),
+            _instant(asked, "from"),
+            _instant(asked, "to"),
+            bool(_number(asked, "roots", 0, 0, 1)),
+        )
+        before = _one(asked, "before")
+        if wanted.needs_search():
+            part = await self._operators.search(wanted, before, limit)
+            shown = [facts(info) for info in part.invocations]
+            return json_reply(200, {"invocations": shown, "before": part.before, "searched_to": part.searched_to})
         found = await self._operators.invocations(
-            service=_one(asked, "service"),
-            key=_one(asked, "key"),
-            handler=_one(asked, "handler"),
+            service=wanted.service,
+            key=wanted.key,
+            handler=wanted.handler,
             status=statuses or None,
             limit=limit + 1,
-            before=_one(asked, "before"),
+            before=before,
         )
         more = found[limit - 1].id if len(found) > limit else None
         return json_reply(200, {"invocations": [facts(info) for info in found[:limit]], "before": more})
 
     async def _show(self, request: Request, id: str) -> Reply:
-        asked = request.query("after", "limit")
+        asked = request.query("after", "limit", "values")
         limit = _number(asked, "limit", PAGE, 1, PAGE)
-        found = await self._operators.overview(id, _number(asked, "after", -1, -1, 2**31), limit)
+        after = _number(asked, "after", -1, -1, 2**31)
+        values = _one(asked, "values") or "json"
+        if values not in ("json", "text", "whole"):
+            raise BadArguments(
+                f"values={values[:40]!r} is not valid. Use json, text (each cut) or whole (text, uncut)."
+            )
+        found = await self._operators.overview(id, after, limit)
+        if values != "json":
+            found = as_texts(found, cut_at=CUT_AT if values == "text" else None)
         return Reply(200, _encode(found), json_reply(200, None).headers)
 
     async def _operate(self, request: Request, id: str, operation: str) -> Reply:
@@ -172,6 +251,22 @@ def _wrong_type(message: str) -> Reply:
 
 def _one(asked: dict[str, list[str]], name: str) -> str | None:
     return asked[name][0] if name in asked else None
+
+
+def _instant(asked: dict[str, list[str]], name: str) -> int | None:
+    """Milliseconds since the epoch of an instant in ISO 8601."""
+    text = _one(asked, name)
+    if text is None:
+        return None
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise BadArguments(
+            f"{name}={text[:40]!r} is not a valid instant. Write it with its zone: 2026-01-31T12:00:00Z."
+        )
+    return int(found.timestamp() * 1000)
 
 
 def _number(asked: dict[str, list[str]], name: str, default: int, low: int, high: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar, assert_never
 
@@ -17,6 +17,7 @@ from actors.http_options import Cors, HttpOptions
 from actors.transport.http.access import Access
 from actors.transport.http.admin import AdminRoutes
 from actors.transport.http.arguments import is_json, json_fault, read_arguments
+from actors.transport.http.console import Console, moved
 from actors.transport.http.cors import CrossOrigin
 from actors.transport.http.durations import delay_ms
 from actors.transport.http.metrics import RequestCounts, metrics_reply
@@ -39,12 +40,15 @@ from actors.transport.http.routes import (
     AttachByKey,
     BadRoute,
     Complete,
+    ConsoleFile,
     Invoke,
     Kind,
+    Moved,
     Page,
     Route,
     route,
 )
+from actors.transport.http.streams import Stream, Streams
 
 log = logging.getLogger("actors.http")
 
@@ -59,16 +63,18 @@ class Ingress:
         self._options = options
         self._access = Access(options)
         self.cross_origin = CrossOrigin(options.cors if isinstance(options.cors, Cors) else None)
-        self._admin = AdminRoutes(gateway)
+        self.streams = Streams()
+        self._admin = AdminRoutes(gateway, self.streams)
         self._counts = RequestCounts()
         self._pages = Pages(gateway.services.values(), self._access.guarded)
+        self._console = Console()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of the scope type `http`."""
         began = perf_counter()
         handler = "", ""
         added = self.cross_origin.headers(scope)
-        reply = self._access.oversized(scope)
+        reply: Reply | Stream | None = self._access.oversized(scope)
         if reply is None and (reply := self.cross_origin.preflight(scope)):
             added = ()
         if reply is None:
@@ -82,6 +88,9 @@ class Ingress:
                     raise  # by code around this: it waits for the cancellation to arrive
                 reply = _given_up(request)
             handler = request.handler
+        if isinstance(reply, Stream):
+            await self._stream(reply, request, send, added)
+            return
         self._counts.add(*handler, reply.status, perf_counter() - began)
         body = b"" if scope["method"] == "HEAD" else reply.body
         await send(
@@ -92,6 +101,21 @@ class Ingress:
             }
         )
         await send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, stream: Stream, request: Request, send: Send, added: Iterable[Header]) -> None:
+        """Send a stream until it ends, or its client hangs up."""
+        request.set_streamed()
+        await send({"type": "http.response.start", "status": 200, "headers": [*stream.headers, *added]})
+        self.streams.open.add(stream)
+        sending = asyncio.ensure_future(_sent(stream, send))
+        gone = asyncio.ensure_future(request.gone())
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.streams.open.discard(stream)
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
 
     def begin(self, scope: Scope, body: bytes, answer: Callable[[Reply], None]) -> Callable[[], object] | None:
         """Accept a plain call that has arrived completely, without a task of its own; `answer` receives the reply.
@@ -135,7 +159,7 @@ class Ingress:
         begun.future.add_done_callback(ended)
         return begun.forget
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, request: Request) -> Reply | Stream:
         try:
             if self._access.guarded and (refused := self._access.unknown(request)):
                 return refused
@@ -153,7 +177,7 @@ class Ingress:
         definition = self._gateway.services.get(service)
         return definition.kind if definition is not None else None
 
-    async def _routed(self, request: Request, asked: Route) -> Reply:
+    async def _routed(self, request: Request, asked: Route) -> Reply | Stream:
         if isinstance(asked, (Attach, AttachByKey, Complete)):
             request.query()
         if request.cross_site and isinstance(asked, (Invoke, Complete)):
@@ -175,6 +199,14 @@ class Ingress:
                 return await self._attach(request, id, asked.wait)
             case Page():
                 return wrong_method(request.method, "GET", "HEAD") or await self._page(request, asked.name)
+            case ConsoleFile():
+                return (
+                    wrong_method(request.method, "GET", "HEAD")
+                    or self._access.console()
+                    or self._console.reply(request, asked.name)
+                )
+            case Moved():
+                return wrong_method(request.method, "GET", "HEAD") or self._access.console() or moved(asked.to)
             case Admin():
                 return self._access.admin(request) or await self._admin.reply(request, asked.segments)
             case _:
@@ -283,6 +315,12 @@ class Ingress:
         raise BadRoute(404, "unknown_path", "Not found.")
 
 
+async def _sent(stream: Stream, send: Send) -> None:
+    async for body in stream.events():
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
     """The result of `waiting`. Raises Disconnected if the client hangs up first; then nothing of the wait is kept."""
     answered, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(request.gone())
@@ -316,8 +354,8 @@ def _given_up(request: Request) -> Reply:
 
 
 def _length(reply: Reply) -> tuple[Header, ...]:
-    """The content-length header. An answer of 204 has no body, and no length."""
-    return () if reply.status == 204 else ((b"content-length", str(len(reply.body)).encode()),)
+    """The content-length header. An answer of 204 or 304 has no body, and no length."""
+    return () if reply.status in (204, 304) else ((b"content-length", str(len(reply.body)).encode()),)
 
 
 async def _never() -> NoReturn:

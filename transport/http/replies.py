@@ -33,7 +33,7 @@ _UNKNOWN = (
 
 @dataclass(slots=True)
 class Reply:
-    """A complete answer. Bodies are never streamed: a value is one JSON text."""
+    """A complete answer. A value is one JSON text, never streamed: see `streams` for the answers that are."""
 
     status: int
     body: bytes = b""

@@ -30,6 +30,9 @@ def is_passed_on(header: str) -> bool:
     return name.encode() not in _NOT_PASSED_ON and not name.startswith(("sec-", "x-forwarded-"))
 
 
+STREAMED = "actors.streamed"  # in the scope of a request whose answer goes on until its client leaves
+
+
 class Disconnected(Exception):
     """The client hung up before its request was complete."""
 
@@ -113,6 +116,11 @@ class Request:
         return self._scope.get("root_path") or ""
 
     @property
+    def scheme(self) -> str:
+        """http or https."""
+        return self._scope.get("scheme") or "http"
+
+    @property
     def client(self) -> tuple[str, int] | None:
         """The address of the client; None for a Unix socket."""
         found = self._scope.get("client")
@@ -182,6 +190,10 @@ class Request:
 
     def set_accepted(self, id: str) -> None:
         self.accepted = id
+
+    def set_streamed(self) -> None:
+        """The answer goes on until its client leaves: no client waits for its end."""
+        self._scope[STREAMED] = True
 
     async def gone(self) -> None:
         """Return when the client has hung up. The body must have been read."""

@@ -75,7 +75,21 @@ class Admin:
     segments: tuple[str, ...]
 
 
-Route = Invoke | Attach | AttachByKey | Complete | Page | Admin
+@dataclass(frozen=True, slots=True)
+class ConsoleFile:
+    """A file of the console by its name below the page; empty for the page itself."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An address that leads to another, which is relative to it."""
+
+    to: bytes
+
+
+Route = Invoke | Attach | AttachByKey | Complete | Page | Admin | ConsoleFile | Moved
 
 PAGES = ("openapi.json", "docs", "metrics")
 _ENDS = {"attach": True, "output": False}
@@ -108,6 +122,8 @@ def route(raw: bytes, kind_of: Callable[[str], Kind | None]) -> Route:
     if len(parts) == 1:
         if parts[0] in PAGES:
             return Page(parts[0])
+        if parts[0] == "console":
+            return Moved(b"restate/console/")
         raise _nothing_here()
     return _invocation(parts, kind_of, send=None)
 
@@ -117,6 +133,8 @@ def _reserved(what: str, rest: list[str], kind_of: Callable[[str], Kind | None])
         return Page("health")
     if what == "admin":
         return Admin(tuple(rest))
+    if what == "console":
+        return ConsoleFile("/".join(rest)) if rest else Moved(b"console/")
     if what in ("call", "send") and len(rest) >= 2:
         return _invocation(rest, kind_of, send=what == "send")
     if what in ("awakeables", "a") and len(rest) == 2:

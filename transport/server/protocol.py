@@ -16,6 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from actors.transport.http.replies import Header, Reply, refusal
+from actors.transport.http.requests import STREAMED
 
 CLOSE = (b"connection", b"close")
 _OFFERS = (b"upgrade", b"http2-settings")
@@ -29,7 +30,7 @@ class ConnectionLimits:
 
     `stall_s`: how many seconds a client may read nothing of an answer that is larger than the system's buffers.
     `half_open_s`: how many seconds a client that has closed its side is assumed to wait for its answers. A client that has
-    hung up looks the same.
+    hung up looks the same. The client of a stream waits for no end of it: its connection is closed at once.
     """
 
     connections: int
@@ -153,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open: a client that has sent everything may still expect the answer."""
         self._ending = True
-        if not self._owed() or self._in_message:
+        if not self._owed() or self._in_message or self._streams():
             return False
         self._head_ended()
         self._late_timer = self.loop.call_later(self._limits.half_open_s, self.transport.close)
@@ -167,6 +168,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def _owed(self) -> bool:
         """Whether this connection still owes a response."""
         return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)
+
+    def _streams(self) -> bool:
+        """Whether the answer in progress is a stream. The answer of a plain request is not, and has no scope."""
+        return STREAMED in getattr(self.cycle, "scope", ())
 
     # --- what the parser calls ------------------------------------------------------------------------------------------
 

@@ -32,6 +32,10 @@ class Served(Protocol):
 
     async def close(self) -> None: ...
 
+    def _end_streams(self) -> None:
+        """End answers that would go on for long."""
+        ...
+
     def _executing(self) -> list[str]:
         """The steps that are running."""
         ...
@@ -111,6 +115,7 @@ class Server(uvicorn.Server):
         # From here on every request is the last of its connection, and its answer says so: a client that is about to send
         # another request is not cut off.
         self.server_state.default_headers.append(CLOSE)
+        self._app._end_streams()
         await asyncio.sleep(LAST_READ_S)
         deadline = asyncio.get_running_loop().time() + self._grace_s
         silent_s = (

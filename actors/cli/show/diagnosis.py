@@ -34,8 +34,10 @@ class DiagnosisText:
 
     def _diagnosis(self, found: Facts) -> None:
         page = self._page
-        if found["id"] is None:
+        if found["cause"] == "free":
             page.text(safe(f"{found['subject']}: {found['text']}"))
+            if found["id"] is not None:
+                page.line(safe(f"  {found['id']}"), style="dim")
             return
         following = [*found["chain"][1:], found][: len(found["chain"])]
         for link, behind in zip(found["chain"], following, strict=True):

@@ -19,6 +19,13 @@ from actors.storage.records import Figures, Status
 _OPEN = range(Status.SUCCEEDED)
 
 
+class Aged(NamedTuple):
+    """Figures, and how old they are."""
+
+    value: Figures
+    age_s: float
+
+
 class Gauge(NamedTuple):
     """`values` are keyed by the values of `labels`, in their order."""
 
@@ -65,6 +72,11 @@ class Gauges:
                 )
             )
         return gauges
+
+    async def figures(self) -> Aged | None:
+        """What the gauges of the file are made from. None if it could not be read yet, or cannot be read."""
+        figures = await self._figures.current()
+        return None if figures is None else Aged(figures, self._figures.age_s())
 
     def _of_file(self, figures: Figures) -> Iterable[Gauge]:
         services, now_ms = self._services, self._clock.now_ms()

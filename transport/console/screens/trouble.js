@@ -1,0 +1,27 @@
+// Everything that does not move, by root cause.
+/** @import { Fetched } from "../fetched.js" */
+/** @import { Trouble as Found } from "../facts.js" */
+import { html } from "../html.js";
+import { useFetched, Waiting } from "../fetched.js";
+import { Cause } from "../parts/causes.js";
+import { shown } from "../text.js";
+import { address, go } from "../url.js";
+
+const SPANS = [["0", "any time"], ["60", "1 min"], ["600", "10 min"], ["3600", "1 h"], ["86400", "1 d"]];
+
+/** @param {{ query: Record<string, string> }} props */
+export function Trouble({ query }) {
+  const older = query.older || "60";
+  const read = /** @type {Fetched<Found>} */ (useFetched("trouble", { older }));
+  const found = read.data;
+  const change = (/** @type {any} */ event) => go(address("trouble", { older: event.target.value }), true);
+  return html`<h1>Trouble</h1>
+    <p class="filters"><label>lasts for at least <select value=${older} onChange=${change}>${SPANS.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select></label>${" "}<button onClick=${read.again}>look again</button></p>
+    <${Waiting} of=${read} what="the file" />
+    ${found ? html`<p class="headline" aria-live="polite">${shown(found.headline)}</p>
+      ${found.cut ? html`<p class="soft">There is more: the keys with the most messages behind them, what has stopped and the oldest awakeables were looked at.</p>` : null}
+      ${[true, false].map((person) => {
+        const some = found.causes.filter((cause) => cause.needs_a_person === person);
+        return some.length ? html`<section class="card"><h2>${person ? "Needs a person" : "Goes on by itself"}</h2>${some.map((cause) => html`<${Cause} key=${cause.id} of=${cause} />`)}</section>` : null;
+      })}` : null}`;
+}
