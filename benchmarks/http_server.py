@@ -30,8 +30,9 @@ class Bare:
 
     async def close(self) -> None: ...
 
-    def _end_streams(self) -> None:
-        pass
+    def _serve_alone(self) -> None: ...
+
+    def _end_streams(self) -> None: ...
 
     def _executing(self) -> list[str]:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from typing import Any
 from actors import App
 from actors.journal.entries import Kind
 from actors.storage import Batch, InvocationRow, JournalRow, Mode, SqliteStore, Status
+from actors.transport.http.streams import Stream, Streams
 from benchmarks import machine
 from benchmarks.measure import Progress, in_new_process, percentile, run
 from benchmarks.objects import Counter
@@ -25,6 +27,9 @@ LOOKS_EVERY_S = 0.5
 TICK_S = 0.001
 PAUSED_OF = 2000  # every so many of the open ones is paused, the others are blocked
 KEYS = 1000
+VIEWERS = (1, 8)
+TURN_S = 2.0
+TOPICS = ("overview", "trouble")
 AT_MS = 1_700_000_000_000
 
 
@@ -32,7 +37,10 @@ class Observed:
     """A file with `count` ended and `count` open invocations. `callers` call Counters without a pause, for `seconds` unobserved and
     for as long with a person who looks twice a second: lists of paused ones, of open ones and of a service that does not exist,
     awakeables, what does not move. `slowest_ms` is the slowest call, which waits for the disk, `loop_late_ms` by how much the loop was
-    late at most, `longest_look_ms` the slowest look."""
+    late at most, `longest_look_ms` the slowest look.
+
+    Then pairs of turns of two seconds, with and without pages of the console that watch the overview: `viewers_8` is the share of the
+    calls that is left with eight of them, the median of all pairs."""
 
     name = "observed"
     summary = "How much lists and the doctor delay the calls of the app, in a file with many invocations"
@@ -129,6 +137,10 @@ async def observe(path: str, callers: int, seconds: int) -> Result:
         observed, observed_late = await _calls(app, callers, seconds)
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+        viewed = {
+            f"viewers_{count}": rounded(await _share_left(app, callers, max(1, seconds // 2), count))
+            for count in VIEWERS
+        }
     alone.sort()
     observed.sort()
     return {
@@ -144,10 +156,33 @@ async def observe(path: str, callers: int, seconds: int) -> Result:
         "observed_loop_late_ms": rounded(1e3 * observed_late),
         "looks": len(took),
         "longest_look_ms": rounded(1e3 * max(took)),
+        **viewed,
     }
 
 
-async def _calls(app: App, callers: int, seconds: int) -> tuple[list[float], float]:
+async def _share_left(app: App, callers: int, pairs: int, viewers: int) -> float:
+    """The calls while so many pages watch, as a share of those while none does: the median of the pairs."""
+    shares: list[float] = []
+    for pair in range(pairs):
+        counts = {}
+        for watched in (True, False) if pair % 2 else (False, True):
+            pages = [asyncio.create_task(_page(app)) for _ in range(viewers if watched else 0)]
+            latencies, _ = await _calls(app, callers, TURN_S)
+            counts[watched] = len(latencies)
+            for page in pages:
+                page.cancel()
+            await asyncio.gather(*pages, return_exceptions=True)
+        shares.append(counts[True] / counts[False])
+    return statistics.median(shares)
+
+
+async def _page(app: App) -> None:
+    stream = Stream(Streams(), app._gateway.operators.watched(TOPICS))
+    async for _ in stream.events():
+        pass
+
+
+async def _calls(app: App, callers: int, seconds: float) -> tuple[list[float], float]:
     """The latencies of calls without a pause, and by how much the loop was late at most, in seconds."""
     gc.collect()
     latencies: list[float] = []

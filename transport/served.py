@@ -83,6 +83,10 @@ class App(Runtime):
             ingress = self._ingress = Ingress(self._gateway, self.http)
         return ingress
 
+    def _serve_alone(self) -> None:
+        """No other code answers under the origin of this app."""
+        self._served().serve_alone()
+
     def _end_streams(self) -> None:
         """End the streams of pages that watch, and begin no more: the server stops."""
         self._served().streams.end()

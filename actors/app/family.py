@@ -37,15 +37,16 @@ async def family(records: Records, ids: IdMint, seq: int, deepest: int = DEEPEST
         raise UnknownInvocation()
     root = _node(row, ids)
     nodes: dict[int, dict[str, Any]] = {seq: root}
-    generation, cut = [seq], False
+    generation, cut, shown = [seq], False, 0
     for depth in range(deepest + 1):
         found = await records.called(generation, most + 1)
-        room = most + 1 - len(nodes)
+        room = most - shown
         if depth == deepest or len(found) > room:
             cut = cut or bool(found)
             found = [] if depth == deepest else found[:room]
         if not found:
             break
+        shown += len(found)
         rows = await records.invocations([called for *_, called in found])
         generation = []
         for parent, position, entry, called in found:

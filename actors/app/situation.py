@@ -1,13 +1,14 @@
 """How a whole app is: what does not move, how many invocations are open, how full its limits are, as JSON types.
 
-Promise: what takes long to read is read on demand only, for a twentieth of the time at most, and its age is given.
+Promise: what takes long to read is read on demand only, for a twentieth of the time at most, and its age is given. All pages that
+watch share what was read, once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.app.listing import moment
 from actors.doctor.facts import facts
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 BUSIEST = 10  # keys that are listed
 PATIENCE_S = 0.5
+EVERY_S = 1.0
+_MOMENTARY = frozenset({"at", "trouble_at", "free"})  # when it was read, and what other programs change
+
+
+class Watched(NamedTuple):
+    """The facts at one moment; `lasting` is the same without what always changes."""
+
+    facts: dict[str, Any]
+    lasting: Any
 
 
 class Situation:
@@ -29,20 +39,27 @@ class Situation:
     """
 
     def __init__(self, partition: Partition, look: Callable[[int], Awaitable[Trouble]]) -> None:
-        self.partition = partition
-        self._trouble = Seldom(lambda: look(LASTED_MS), partition.loop, PATIENCE_S)
-        self._busiest = Seldom(self._crowded, partition.loop, PATIENCE_S)
+        async def read() -> dict[str, Any]:
+            return facts(await look(LASTED_MS), partition.ids)
 
-    async def trouble(self) -> dict[str, Any] | None:
-        """What has not moved for a minute, as `GET /restate/admin/trouble` says it. None if it could not be read yet."""
-        found = await self._trouble.current()
-        return None if found is None else facts(found, self.partition.ids)
+        self.partition = partition
+        self._trouble = Seldom(read, partition.loop, PATIENCE_S)
+        self._busiest = Seldom(self._crowded, partition.loop, PATIENCE_S)
+        self._watched = Seldom(self._for_pages, partition.loop, 2 * PATIENCE_S, good_for=lambda _: EVERY_S)
+
+    async def watched(self) -> Watched | None:
+        """All of it, at most a second old. None if it could not be read yet."""
+        return await self._watched.current()
+
+    async def _for_pages(self) -> Watched:
+        found = await self.facts()
+        return Watched(found, _lasting(found))
 
     async def facts(self) -> dict[str, Any]:
-        """All of it. A value is None if it could not be read yet."""
+        """All of it, now. A value is None if it could not be read yet; `trouble` is what has not moved for a minute."""
         partition = self.partition
         trouble, busiest, figures = await asyncio.gather(
-            self.trouble(), self._busiest.current(), partition.gauges.figures()
+            self._trouble.current(), self._busiest.current(), partition.gauges.figures()
         )
         now_ms = partition.env.clock.now_ms()
         counts = None
@@ -89,3 +106,9 @@ class Situation:
                 ("max_retained", partition.retention.count, limits.max_retained),
             )
         ]
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lasting(part) for name, part in value.items() if name not in _MOMENTARY}
+    return value

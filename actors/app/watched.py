@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 32  # topics
 COUNTED = 1000  # newer invocations: what is more is shown as so many
+_OF_ALL = ("overview", "trouble")  # topics about the whole app
 _FILTERS = ("service", "key", "handler", "status", "after")
 
 Read = Callable[[Records], Awaitable[Any]]
@@ -52,20 +53,30 @@ class Watched:
         self._seen: dict[str, Any] = {}
 
     async def changed(self) -> list[tuple[str, dict[str, Any]]]:
-        """(event, value) of each topic that has changed since the last call. Raises StorageError or LookRefused."""
-        found: list[tuple[Topic, Any]] = []
-        of_file = [topic for topic in self._topics if topic.event not in ("overview", "trouble")]
+        """(event, value) of each topic that has changed since the last call.
+
+        Raises StorageError or LookRefused, or the failure that has stopped the app.
+        """
+        if self._partition.stopped:
+            self._partition.background.check_running()
+        found: list[tuple[Topic, dict[str, Any], Any]] = []  # with what is compared
+        of_file = [topic for topic in self._topics if topic.event not in _OF_ALL]
         if of_file:
             async with self._partition.store.look() as records:
-                found += [(topic, await topic.read(records)) for topic in of_file]
-        for topic in self._topics:
-            if topic.event == "overview":
-                found.append((topic, await self._situation.facts()))
-            elif topic.event == "trouble":
-                found.append((topic, {"trouble": await self._situation.trouble()}))
+                for topic in of_file:
+                    value = await topic.read(records)
+                    found.append((topic, value, value))
+        of_all = [topic for topic in self._topics if topic.event in _OF_ALL]
+        watched = await self._situation.watched() if of_all else None
+        if watched is not None:
+            for topic in of_all:
+                if topic.event == "overview":
+                    found.append((topic, watched.facts, watched.lasting))
+                else:
+                    trouble = watched.facts["trouble"]
+                    found.append((topic, {"trouble": trouble}, trouble))
         changed = []
-        for topic, value in found:
-            compared = _apart_from_times(value)
+        for topic, value, compared in found:
             if topic.name not in self._seen or self._seen[topic.name] != compared:
                 self._seen[topic.name] = compared
                 changed.append((topic.event, {"topic": topic.name, **value}))
@@ -73,7 +84,7 @@ class Watched:
 
     def _topic(self, name: str) -> Topic:
         event, _, of = name.partition(":")
-        if event in ("overview", "trouble") and not of:
+        if event in _OF_ALL and not of:
             return Topic(event, name, _nothing)
         if event == "invocation":
             return Topic(event, name, self._invocation(self._partition.ids.read_invocation(of)))
@@ -111,12 +122,3 @@ class Watched:
 
 async def _nothing(records: Records) -> None:
     return None
-
-
-def _apart_from_times(value: Any) -> Any:
-    """The value without the times at which it was read, and without what other programs change: the free space of the disk."""
-    if isinstance(value, dict):
-        return {
-            name: _apart_from_times(part) for name, part in value.items() if name not in ("at", "trouble_at", "free")
-        }
-    return value

@@ -29,16 +29,19 @@ _DEEPEST = (
 )
 
 # A call or send under an idempotency key is recorded without its number, which an entry "placed" holds.
+# Each journal is read once: joined with itself, it would be read again for each of its commands.
 _CALLED = (
+    "WITH entry AS MATERIALIZED (SELECT asked.key AS place, c.invocation, c.idx, c.kind, c.ref, "
+    "CASE c.kind WHEN 23 THEN CAST(c.value AS INTEGER) END AS placed FROM json_each(?) asked CROSS JOIN journal_entry c "
+    "ON c.invocation = asked.value AND c.kind IN (6, 7, 12, 23)) "
     "SELECT c.invocation, c.idx, CASE c.kind WHEN 6 THEN 'call' WHEN 7 THEN 'send' ELSE 'attach' END, "
-    "coalesce(c.ref, CAST(p.value AS INTEGER)) FROM json_each(?) asked CROSS JOIN journal_entry c "
-    "ON c.invocation = asked.value AND c.kind IN (6, 7, 12) LEFT JOIN journal_entry p "
-    "ON c.ref IS NULL AND p.invocation = c.invocation AND p.kind = 23 AND p.ref = c.idx "
-    "WHERE c.ref IS NOT NULL OR p.value IS NOT NULL ORDER BY asked.key, c.idx LIMIT ?"
+    "coalesce(c.ref, p.placed) FROM entry c LEFT JOIN entry p "
+    "ON c.ref IS NULL AND p.kind = 23 AND p.invocation = c.invocation AND p.ref = c.idx "
+    "WHERE c.kind <> 23 AND (c.ref IS NOT NULL OR p.placed IS NOT NULL) ORDER BY c.place, c.idx LIMIT ?"
 )
 
 
-SLICE = 50_000  # invocations that one part of a search looks through: some ten milliseconds
+SLICE = 10_000  # invocations that one part of a search looks through: some milliseconds, more if their texts are long
 
 
 def _conditions(wanted: Wanted) -> Iterator[tuple[str, Any]]:
@@ -139,14 +142,23 @@ class Examination(SqliteReads):
         return int(count)
 
     async def searched(self, wanted: Wanted, before: int, limit: int, width: int = SLICE) -> Slice:
-        """The first part of a search among the invocations numbered below `before`: `width` numbers, or all of a rare status."""
+        """The first part of a search among the invocations numbered below `before`: `width` numbers, or so many of a rare status."""
         rare = RARE.get(wanted.statuses[0]) if len(wanted.statuses) == 1 else None
         ((newest, oldest),) = await self._read(
             "SELECT (SELECT max(seq) FROM invocation WHERE seq < ?), (SELECT min(seq) FROM invocation)", (before,)
         )
         if newest is None:
             return Slice([], 0, None)
-        low = newest - width if rare is None else 0
+        low = newest - width
+        if rare is not None:
+            ((first,),) = await self._read(
+                f"SELECT min(seq) FROM (SELECT seq FROM invocation INDEXED BY {rare} "
+                f"WHERE status = {wanted.statuses[0]:d} AND seq < ? ORDER BY seq DESC LIMIT ?)",
+                (before, width),
+            )
+            if first is None:
+                return Slice([], 0, None)
+            low = first - 1
         conditions, values = ["seq < ?", "seq > ?"], [before, low]
         for condition, value in _conditions(wanted):
             conditions.append(condition)

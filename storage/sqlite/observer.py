@@ -92,6 +92,7 @@ class Observer(Examination):
     async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this to its end, even if the look is cancelled meanwhile: half of it would be in the way of the next look."""
         self._work = asyncio.ensure_future(work)
+        self._work.add_done_callback(_retrieved)
         await asyncio.shield(self._work)
 
     async def _connect(self) -> None:
@@ -158,3 +159,9 @@ class Observer(Examination):
                     self._begun = self._connection.in_transaction
         if not self._closed:
             self._stop_timer()
+
+
+def _retrieved(work: asyncio.Future[None]) -> None:
+    """Its error is no concern of a look that was cancelled: asyncio need not log it."""
+    if not work.cancelled():
+        work.exception()

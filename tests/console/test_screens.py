@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.xdist_group("console")
-SCREENS = ["", "#/trouble?older=0", "#/invocations?status="]
+SCREENS = ["", "#/trouble?older=0", "#/invocations?status=all"]
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}}
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 
@@ -49,7 +49,7 @@ def test_the_overview_leads_to_the_cause_by_keyboard_alone(window: Window) -> No
     why.wait_for()
     text = why.inner_text()
     assert "is paused" in text and "ConnectionError: upstream refused" in text and "40 messages" in text
-    assert text.index("invocations resume") < text.index("invocations cancel") < text.index("invocations kill")
+    assert text.index("/resume") < text.index("/cancel") < text.index("/kill")
     page.keyboard.press("Backspace")
     page.get_by_role("heading", name="Trouble").wait_for()
 
@@ -62,36 +62,80 @@ def test_the_overview_shows_what_is_open_and_where_it_waits(window: Window) -> N
     row = page.get_by_role("row", name=re.compile("^Mailer"))
     assert row.get_by_role("link", name="3").get_attribute("href") == "#/invocations?service=Mailer&status=backing-off"
     row.get_by_role("link", name="3").click()
-    page.get_by_text("No more.").wait_for()
+    page.get_by_text("End of the list.").wait_for()
     assert page.locator("table.rows tbody tr").count() == 3
     assert page.title().endswith("shop.db · invocations")
 
 
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("o-4711", "#/invocations?text=o-4711&status=all"),
+        ("Mailer", "#/invocations?service=Mailer&status=all"),
+        ("Order/o-4711", "#/invocations?service=Order&key=o-4711&status=all"),
+        ("Order/o-4711/checkout", "#/invocations?service=Order&key=o-4711&handler=checkout&status=all"),
+        ("Mailer/deliver", "#/invocations?service=Mailer&handler=deliver&status=all"),
+        ("upstream ref", "#/invocations?error=upstream+ref&status=all"),
+        ("no such thing", "#/invocations?error=no+such+thing&status=all"),
+    ],
+)
+def test_a_search_finds_what_it_may_mean(window: Window, typed: str, address: str) -> None:
+    window.open()
+    window.page.get_by_label("Search for an id").fill(typed)
+    window.page.keyboard.press("Enter")
+    window.page.wait_for_url(f"**/{address}")
+    window.page.get_by_text(re.compile("End of the list|No invocation matches")).wait_for()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"), [("inv_1AAAAA…J9VI", "was shortened"), ("prom_1nonsense", "is not"), ("", "")]
+)
+def test_a_search_that_cannot_be_done_says_why_and_stays(window: Window, typed: str, says: str) -> None:
+    window.expects = "400"
+    window.open("#/trouble")
+    window.page.get_by_label("Search for an id").fill(typed)
+    window.page.keyboard.press("Enter")
+    if says:
+        window.page.get_by_role("search").get_by_role("alert").get_by_text(says).wait_for()
+    assert window.page.url.endswith("#/trouble")
+    window.page.keyboard.press("Escape")
+    window.page.keyboard.press("g")
+    window.page.keyboard.press("o")
+    window.page.get_by_role("heading", name="Open: 4").wait_for()
+
+
+def test_the_list_of_an_object_begins_with_what_holds_it(window: Window) -> None:
+    window.open("#/invocations?service=Order&key=o-4711")
+    why = window.page.get_by_role("region", name="Why it does not move")
+    why.get_by_text("40 messages").wait_for()
+    assert "Order/o-4711/checkout is paused" in why.inner_text() and "/resume" in why.inner_text()
+
+
 def test_a_list_is_filtered_and_read_on_and_its_url_is_its_state(window: Window) -> None:
     page = window.page
-    window.open("#/invocations?status=")
+    window.open("#/invocations?status=all")
     rows = page.locator("table.rows tbody tr")
     rows.nth(99).wait_for()
     assert rows.count() == 100
-    page.get_by_role("button", name="go on").click()
+    page.get_by_role("button", name="load more").click()
     rows.nth(150).wait_for()
     page.get_by_label("Filter by").select_option("error")
     page.get_by_label("Value of the filter").fill("UPSTREAM")
     page.keyboard.press("Enter")
-    page.get_by_text("No more.").wait_for()
+    page.get_by_text("End of the list.").wait_for()
     assert "error=UPSTREAM" in page.url and rows.count() == 4
     page.reload()
-    page.get_by_text("No more.").wait_for()
+    page.get_by_text("End of the list.").wait_for()
     assert rows.count() == 4
     page.get_by_role("button", name="remove the filter error contains").click()
     rows.nth(99).wait_for()
     page.go_back()
-    page.get_by_text("error contains = UPSTREAM").wait_for()
+    page.get_by_text("error contains UPSTREAM").wait_for()
 
 
 def test_newer_invocations_are_announced_and_shown_when_asked_for(window: Window) -> None:
     page = window.page
-    window.open("#/invocations?status=&service=Stock&key=new")
+    window.open("#/invocations?status=all&service=Stock&key=new")
     page.get_by_text("No invocation matches").wait_for()
     answer = page.request.post(
         f"{window.server.url}/Stock/new/reserve", data="1", headers={"content-type": "application/json"}
@@ -154,7 +198,7 @@ def test_a_journal_has_a_line_for_each_command(window: Window) -> None:
 
 def test_a_long_value_is_loaded_when_asked_for(window: Window) -> None:
     page = window.page
-    window.open("#/invocations?service=Odd&key=kept&status=")
+    window.open("#/invocations?service=Odd&key=kept&status=all")
     page.locator("table.rows tbody a").first.click()
     page.get_by_role("tab", name="journal").click()
     load = page.get_by_role("button", name=re.compile("load 9"))
@@ -166,7 +210,8 @@ def test_a_long_value_is_loaded_when_asked_for(window: Window) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["#/invocation/nonsense!", "#/invocation/inv_1nonsense", "#/invocation/", "#/nowhere"]
+    "address",
+    ["#/invocation/nonsense!", "#/invocation/inv_1nonsense", "#/invocation/", "#/nowhere", "#/__proto__", "#/toString"],
 )
 def test_an_address_that_means_nothing_is_explained(window: Window, address: str) -> None:
     window.expects = "400"
@@ -217,12 +262,12 @@ def test_hostile_texts_are_shown_and_never_executed(window: Window) -> None:
     for address in SCREENS:
         window.open(address)
         page.get_by_text("● live").wait_for()
-    window.open("#/invocations?service=Odd&status=")
+    window.open("#/invocations?service=Odd&status=all")
     page.locator("table.rows tbody tr").nth(2).wait_for()
     text = page.locator("main").inner_text()
     assert "<img src=x onerror=alert(1)>" in text and "\\u202e" in text and "\u202e" not in text
     for row in range(3):
-        window.open("#/invocations?service=Odd&status=")
+        window.open("#/invocations?service=Odd&status=all")
         page.locator("table.rows tbody a").nth(row).click()
         for tab in ("journal", "calls", "JSON", "timeline"):
             page.get_by_role("tab", name=tab).click()

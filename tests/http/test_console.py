@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from actors import App, VirtualObject, handler
 from actors.errors import DefinitionError
@@ -18,7 +19,7 @@ from tests.http.asgi import ask
 
 PAGE = "/restate/console/"
 ADMIN = "/restate/admin/whoami"
-OURS = {"host": "localhost:8080", "sec-fetch-site": "same-origin", "x-actors-console": "1"}
+OURS = {"host": "localhost:8080", "sec-fetch-site": "same-origin", "x-actors-console": "http://localhost:8080"}
 NAMES = sorted(
     path.relative_to(FILES).as_posix() for path in FILES.rglob("*") if path.suffix in (".html", ".css", ".js")
 )
@@ -33,6 +34,7 @@ class Door(VirtualObject):
 @pytest.fixture
 async def app() -> AsyncIterator[App]:
     async with App(Door, storage="sqlite://") as app:
+        app._serve_alone()
         yield app
 
 
@@ -158,7 +160,8 @@ async def test_the_console_of_this_machine_may_ask_without_a_token(app: App) -> 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"x-actors-console": "2"},
+        {"x-actors-console": "1"},
+        {"x-actors-console": "https://shop.example"},
         {"x-actors-console": None},
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site"},
@@ -197,7 +200,16 @@ async def test_another_address_is_refused(app: App) -> None:
 
 async def test_a_mounted_app_refuses_its_console_without_a_token(app: App) -> None:
     answer = await ask(app, "GET", "/prefix" + ADMIN, root_path="/prefix", headers=OURS)
-    assert answer.status == 403 and "mounted" in answer.json["message"]
+    assert answer.status == 403 and "not served by `actors serve`" in answer.json["message"]
+
+
+@pytest.mark.parametrize("path", ["/", ""])
+async def test_a_mounted_app_without_a_prefix_refuses_its_console_too(path: str) -> None:
+    async with App(Door, storage="sqlite://") as app:
+        host = FastAPI()
+        host.mount(path, app)
+        answer = await ask(host, "GET", ADMIN, headers=OURS)
+        assert answer.status == 403 and "not served by `actors serve`" in answer.json["message"]
 
 
 async def test_a_mounted_app_serves_its_console_with_a_token() -> None:

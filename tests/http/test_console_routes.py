@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +220,35 @@ async def test_the_doctor_is_asked_by_an_awakeable_too(app: App) -> None:
         pass
     found = await get(app, f"/doctor?id={open_[0].id}")
     assert (found["id"], found["cause"]) == (handle.id, "awakeable")
+
+
+@pytest.mark.parametrize("path", ["trouble", "overview", "invocations", "awakeables", "doctor?service=Tree&key=t"])
+async def test_a_look_ends_when_its_client_hangs_up(app: App, path: str) -> None:
+    sent: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"", "more_body": False},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop() if len(messages) > 1 else messages[0]
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+
+    name, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"{ADMIN}/{name}",
+        "raw_path": f"{ADMIN}/{name}".encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 1234),
+        "server": ("127.0.0.1", 8080),
+    }
+    await app(scope, receive, send)
+    assert sent == []

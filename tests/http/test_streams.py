@@ -12,6 +12,9 @@ from urllib.parse import quote, unquote
 import pytest
 
 from actors import App, Context, VirtualObject, handler
+from actors.app.situation import Situation
+from actors.app.watched import Watched
+from actors.doctor.trouble import Trouble
 from actors.transport.http.streams import MOST, Stream, Streams
 from tests.http.asgi import ask
 from tests.http.watching import Watching
@@ -100,9 +103,8 @@ async def test_topics_that_do_not_exist_are_refused(app: App, topics: str, code:
     assert not streams(app).open
 
 
-async def test_other_methods_and_bodies_are_refused(app: App) -> None:
+async def test_other_methods_are_refused(app: App) -> None:
     assert (await ask(app, "POST", "/restate/admin/events?topics=trouble")).status == 405
-    assert (await ask(app, "GET", "/restate/admin/events?topics=trouble", b"x")).status == 413
 
 
 async def test_a_stream_ends_by_itself(app: App) -> None:
@@ -129,6 +131,23 @@ async def test_all_streams_end_at_once_when_the_server_stops(app: App) -> None:
         assert await late.next() == ("end", {"because": "stopping"})
 
 
+async def test_requests_that_end_late_begin_no_more_streams_than_may_be_open(app: App) -> None:
+    late = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        pages = [Watching(app, "trouble", late=late) for _ in range(MOST + 4)]
+        entering = [asyncio.ensure_future(stack.enter_async_context(page)) for page in pages]
+        await asyncio.sleep(0)
+        late.set()
+        await asyncio.gather(*entering)
+        assert sorted(page.status for page in pages) == [200] * MOST + [503] * 4
+        assert len(streams(app).open) == MOST
+
+
+async def test_a_stream_requires_a_client_that_knows_chunks(app: App) -> None:
+    async with Watching(app, "trouble", version="1.0") as page:
+        assert (page.status, (await page.body())["error"]) == (505, "bad_version")
+
+
 async def test_a_page_that_hangs_up_leaves_its_place(app: App) -> None:
     streams(app).every_s = 1000.0
     for _ in range(3 * MOST):
@@ -137,11 +156,29 @@ async def test_a_page_that_hangs_up_leaves_its_place(app: App) -> None:
     assert not streams(app).open
 
 
-async def test_a_stream_says_when_the_app_stops(app: App) -> None:
-    async with Watching(app, "newer:service=Door") as page:
-        assert (await page.next() or ("", {}))[0] == "newer"
+async def test_pages_share_what_is_read_about_the_whole_app(app: App) -> None:
+    looks: list[int] = []
+    situation = app._gateway.operators.situation()
+    counted = Situation(situation.partition, lambda older_ms: look(older_ms))
+
+    async def look(older_ms: int) -> Trouble:
+        looks.append(older_ms)
+        return await app._gateway.operators.trouble(older_ms)
+
+    pages = [Watched(situation.partition, counted, ["overview", "trouble"]) for _ in range(8)]
+    found = await asyncio.gather(*(page.changed() for page in pages), *(page.changed() for page in pages))
+    assert len(looks) == 1
+    assert [[event for event, _ in each] for each in found[:8]] == [["overview", "trouble"]] * 8
+
+
+@pytest.mark.parametrize("topic", ["newer:service=Door", "trouble", "overview"])
+async def test_a_stream_says_when_the_app_stops(topic: str, app: App) -> None:
+    async with Watching(app, topic) as page:
+        assert (await page.next() or ("", {}))[0] == topic.partition(":")[0]
         await app.close()
         event, value = await page.next() or ("", {})
+        while event == "overview":  # it was counted meanwhile
+            event, value = await page.next() or ("", {})
         assert event == "refused" and value["message"]
         assert (await page.next() or ("", {}))[0] == "end"
 
@@ -191,3 +228,21 @@ async def test_nothing_is_looked_up_while_nothing_is_read() -> None:
         await asyncio.sleep(0)
     assert watched.asked == 1
     await events.aclose()  # type: ignore[attr-defined]
+
+
+class Endless:
+    async def changed(self) -> list[tuple[str, dict[str, Any]]]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_stream_ends_while_its_look_goes_on() -> None:
+    stream = Stream(Streams(), Endless())
+    events = stream.events()
+    await anext(events)
+    last = asyncio.ensure_future(anext(events))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stream.end()
+    async with asyncio.timeout(5):
+        assert b"stopping" in await last

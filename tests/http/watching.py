@@ -10,10 +10,15 @@ from typing import Any, Self
 class Watching:
     """`async with Watching(app, "overview") as page: await page.next()`. It hangs up at the end of the block."""
 
-    def __init__(self, app: Any, topics: str, **headers: str) -> None:
+    def __init__(
+        self, app: Any, topics: str, *, late: asyncio.Event | None = None, version: str = "1.1", **headers: str
+    ) -> None:
+        """The end of the request arrives when `late` is set."""
         self._app = app
         self._topics = topics
         self._headers = headers
+        self._late = late
+        self._version = version
         self._gone = asyncio.Event()
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._reads = asyncio.Event()
@@ -27,7 +32,7 @@ class Watching:
         path = "/restate/admin/events"
         scope = {
             "type": "http",
-            "http_version": "1.1",
+            "http_version": self._version,
             "method": "GET",
             "scheme": "http",
             "path": path,
@@ -42,6 +47,8 @@ class Watching:
 
         async def receive() -> dict[str, Any]:
             if asked:
+                if self._late is not None:
+                    await self._late.wait()
                 return asked.pop()
             await self._gone.wait()
             return {"type": "http.disconnect"}

@@ -85,6 +85,19 @@ async def test_a_page_that_leaves_makes_room_for_another() -> None:
             await until(lambda: not streams.open)
 
 
+async def test_a_page_that_leaves_with_a_request_behind_its_stream_makes_room() -> None:
+    async with running(short=False, half_open_s=1e6) as server:
+        streams = server.app._served().streams
+        streams.life_s = streams.every_s = 1e6
+        asked = b"GET %s HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(asked % b"/restate/admin/events?topics=trouble" + asked % b"/restate/health")
+        await reader.readuntil(b"event: trouble")
+        writer.close()
+        async with asyncio.timeout(20):
+            await until(lambda: not streams.open)
+
+
 async def test_a_reload_ends_all_streams_at_once(tmp_path: Path) -> None:
     with serving(tmp_path, "--reload") as server:
         async with AsyncExitStack() as stack:

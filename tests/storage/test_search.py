@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from actors.storage import InvocationRow, Mode, Status
 from actors.storage.records import Wanted
+from actors.storage.sqlite.examination import _CALLED
 from tests.storage.rows import AT_MS, OpenStore, batch, entry, invocation
 
 KEYS = ["a", "A/b", "é", "x%y_z", "kk"]
@@ -132,3 +135,12 @@ async def test_calls_sends_and_attachments_are_found_in_their_order(tmp_path: Pa
             assert await records.called([2, 1], 100) == both
             assert await records.called([2, 1], 2) == both[:2]
             assert await records.journal_length(1) == 6 and await records.journal_length(5) == 0
+
+
+async def test_each_journal_of_a_family_is_read_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.db")
+    async with OpenStore(path):
+        plan = sqlite3.connect(path).execute(f"EXPLAIN QUERY PLAN {_CALLED}", ("[1]", 10)).fetchall()
+    journals = [step[3] for step in plan if re.match(r"(SEARCH|SCAN) (c|p)\b", step[3])]
+    assert [step.split(" ")[0] for step in journals] == ["SEARCH", "SCAN", "SEARCH"], plan
+    assert "AUTOMATIC" in journals[2], plan  # the entries that were read, by their place: not the table

@@ -1,5 +1,6 @@
-// Requests to the admin routes. The header says that the console asks: no page of another origin can send it.
+// Requests to the admin routes. A header says that the console asks, and as which origin: no page of another origin can send it.
 const BASE = new URL("../admin/", location.href.split("#")[0]);
+export const APP = new URL("../../", location.href.split("#")[0]).href.replace(/\/$/, "");
 const KEPT = "actors-console-token";
 
 export class ApiError extends Error {
@@ -9,6 +10,11 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
   }
+}
+
+/** Whether requests carry a token. */
+export function hasToken() {
+  return sessionStorage.getItem(KEPT) !== null;
 }
 
 /** @param {string} token kept for this tab only; empty to forget it */
@@ -22,7 +28,7 @@ export async function open(path, parameters = {}, signal) {
   const address = new URL(path, BASE);
   for (const [name, value] of Object.entries(parameters)) if (value !== "") address.searchParams.set(name, String(value));
   /** @type {Record<string, string>} */
-  const headers = { "x-actors-console": "1" };
+  const headers = { "x-actors-console": location.origin };
   const token = sessionStorage.getItem(KEPT);
   if (token) headers.authorization = `Bearer ${token}`;
   let answer;

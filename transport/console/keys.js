@@ -3,7 +3,7 @@ import { address, go } from "./url.js";
 
 export const KEYS = [
   ["/", "search"], ["g o", "Overview"], ["g t", "Trouble"], ["g i", "Invocations"], ["j  k", "next and previous row"],
-  ["Enter", "open the row"], [".", "show newer rows"], ["Backspace", "back"], ["?", "this list"],
+  ["Enter", "open the row"], [".", "show newer rows"], ["Backspace", "back"], ["Escape", "leave the search"], ["?", "this list"],
 ];
 /** @type {Record<string, string>} */
 const SCREENS = { o: "overview", t: "trouble", i: "invocations" };

@@ -1,7 +1,7 @@
 // The frame of every screen: names, search, what is live; and which screen the URL asks for.
 /** @import { Fetched } from "./fetched.js" */
-/** @import { Diagnosis, TroubleEvent, Whoami } from "./facts.js" */
-import { ApiError, get, useToken } from "./api.js";
+/** @import { TroubleEvent, Whoami } from "./facts.js" */
+import { ApiError, useToken } from "./api.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { useFetched } from "./fetched.js";
 import { KEYS, pressed } from "./keys.js";
@@ -10,7 +10,8 @@ import { Invocations } from "./screens/invocations.js";
 import { Overview } from "./screens/overview.js";
 import { Trouble } from "./screens/trouble.js";
 import { useLive, useTopic } from "./stream.js";
-import { shown } from "./text.js";
+import { searched } from "./search.js";
+import { short, shown } from "./text.js";
 import { length, moment, otherZone, useNow, zone } from "./time.js";
 import { address, go, useAddress } from "./url.js";
 
@@ -43,12 +44,12 @@ function Frame({ me, lost }) {
   const [helps, help] = useState(false);
   const topic = /** @type {TroubleEvent | null} */ (useTopic("trouble"));
   const person = topic && topic.trouble ? topic.trouble.causes.filter((one) => one.needs_a_person).length : 0;
-  const Screen = SCREENS[found.screen];
+  const Screen = Object.hasOwn(SCREENS, found.screen) ? SCREENS[found.screen] : null;
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   const place = `${found.screen}/${found.parts.join("/")}`;
   useEffect(() => {
-    document.title = `${person ? `(${person}) ` : ""}${shown(me.app, 60)} · ${found.screen}`;
-  }, [person, me.app, found.screen]);
+    document.title = `${person ? `(${person}) ` : ""}${shown(me.app, 60)} · ${found.screen}${found.parts.length ? ` ${short(found.parts[0])}` : ""}`;
+  }, [person, me.app, place]);
   useEffect(() => {
     const key = (/** @type {KeyboardEvent} */ event) => pressed(event, () => help(true));
     addEventListener("keydown", key);
@@ -62,8 +63,8 @@ function Frame({ me, lost }) {
   return html`<a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => (event.preventDefault(), main.current?.focus())}>Skip to the content</a>
     <header><span class="app" title=${me.app}>${shown(me.app, 40)}</span> <${Live} />
       <${Search} />
-      <button class="plain" onClick=${otherZone} aria-label="local time or UTC">${zone() || "local time"}</button>
-      <button class="plain" onClick=${() => help(true)} aria-label="keys">?</button></header>
+      <button class="plain" onClick=${otherZone} aria-label=${zone() ? "times are in UTC: show local times" : "times are local: show UTC"} title=${zone() ? "times are in UTC: show local times" : "times are local: show UTC"}>${zone() || "local time"}</button>
+      <button class="plain keys" onClick=${() => help(true)} aria-label="keys">?</button></header>
     <nav aria-label="Screens"><ul>${LISTED.map(([name, label]) => html`<li><a href=${address(name)} aria-current=${found.screen === name || (name === "invocations" && found.screen === "invocation") ? "page" : undefined}>${label}${name === "trouble" && person ? html` <b class="count" title=${`${person} need a person`}>${person}</b>` : null}</a></li>`)}
       <li><a href="../../docs">Try handlers</a></li></ul><p class="soft version">virtual-actors ${me.version}</p></nav>
     <main id="main" tabindex="-1" ref=${main}>
@@ -87,21 +88,14 @@ function Search() {
     const text = event.target.elements.search.value.trim();
     if (!text) return;
     say("");
-    if (/^inv_[A-Za-z0-9_-]+$/.test(text)) go(address("invocation", {}, text));
-    else if (/^prom_[A-Za-z0-9_-]+$/.test(text)) {
-      try {
-        const found = /** @type {Diagnosis} */ (await get("doctor", { id: text }));
-        go(address("invocation", {}, found.chain[0]?.id || found.id || ""));
-      } catch (error) {
-        say(error instanceof ApiError ? error.message : "It could not be looked up.");
-      }
-    } else if (text.includes("/")) {
-      const place = text.indexOf("/");
-      go(address("invocations", { service: text.slice(0, place), key: text.slice(place + 1) }) + "&status=");
-    } else go(address("invocations", { error: text }) + "&status=");
+    try {
+      go(await searched(text));
+    } catch (error) {
+      say(error instanceof ApiError ? error.message : "It could not be looked up.");
+    }
     event.target.elements.search.blur();
   };
-  return html`<form role="search" onSubmit=${search}><label class="unseen" for="search">Search for an id, an object or an error</label><input id="search" name="search" type="search" placeholder="/  id, Service/key, error" autocomplete="off" spellcheck=${false} />${said ? html`<span class="refused" role="alert">${said}</span>` : null}</form>`;
+  return html`<form role="search" onSubmit=${search}><label class="unseen" for="search">Search for an id, an object or an error</label><input id="search" name="search" type="search" placeholder="/  id, Class/key, key, error" autocomplete="off" spellcheck=${false} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && /** @type {HTMLElement} */ (event.target).blur()} />${said ? html`<span class="refused" role="alert">${said}</span>` : null}</form>`;
 }
 
 /** @param {{ close: () => void }} props */
@@ -119,7 +113,7 @@ function Refused({ error, again }) {
     again();
   };
   return html`<main class="alone"><h1>actors</h1><p role="alert">${error.message} <code>${error.code}</code></p>
-    ${error.status === 401 ? html`<form onSubmit=${give}><label for="token">Admin token, kept for this tab only</label><input id="token" name="token" type="password" autocomplete="off" /><button>Go on</button></form>` : html`<button onClick=${again}>Try again</button>`}</main>`;
+    ${error.status === 401 ? html`<form onSubmit=${give}><label for="token">Admin token, kept for this tab only</label><input id="token" name="token" type="password" autocomplete="off" />${" "}<button>Sign in</button></form>` : html`<button onClick=${again}>Try again</button>`}</main>`;
 }
 
 render(html`<${Page} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

@@ -1,12 +1,12 @@
 // Texts of users as they are shown: what could hide or reorder others is shown as an escape. Copying gives the raw text.
-const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]|\udb40[\udc00-\udfff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 const LONGEST = 2000;
 
 /** @param {string | null | undefined} text @param {number} [longest] */
 export function shown(text, longest = LONGEST) {
   const whole = text ?? "";
   const cut = whole.length > longest ? whole.slice(0, longest) + ` … (${whole.length.toLocaleString("en")} characters)` : whole;
-  return cut.replace(HIDDEN, (found) => "\\u" + found.charCodeAt(0).toString(16).padStart(4, "0"));
+  return cut.replace(HIDDEN, (found) => Array.from({ length: found.length }, (_, place) => "\\u" + found.charCodeAt(place).toString(16).padStart(4, "0")).join(""));
 }
 
 /** Shortened in the middle. @param {string} id */

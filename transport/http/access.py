@@ -8,8 +8,9 @@ Without an admin token the admin routes accept only users of this machine. The a
   a preflight (a form) has one of three content types. A foreign name that leads to this machine (DNS rebinding) shows in
   Host. All of these requests are refused; a page that has the token may send it.
 * The console is a web page too. It is recognised by a header that no page of another origin can send without a preflight,
-  which is refused, and by what browsers say about themselves. In an app that is mounted, other pages of the origin could
-  send the same, so there the console requires a token.
+  which is refused, and by what browsers say about themselves. The header holds the origin that the page sees, which is not
+  that of this server if a proxy has changed Host. Where other code than this app's may answer under the same origin, its
+  pages could send the same, so there the console requires a token: only `actors serve` knows that it serves this app alone.
 * A server that does not know the address of a client, because the client has already hung up, reports None, as it does
   for a Unix socket. So a Unix socket is recognised by the server's own address, which then has no port.
 """
@@ -49,6 +50,7 @@ class Access:
         self.guarded = bool(self._tokens)
         self._open = bool(options.admin)
         self._console = options.admin and options.console
+        self.alone = False  # whether all pages of this origin are this app's
 
     def oversized(self, scope: Scope) -> Reply | None:
         """The refusal of a request whose URL or headers are too large, before they are parsed."""
@@ -92,7 +94,7 @@ class Access:
             return refusal(404, "unknown_path", "Not found.")
         if self._admin:
             return None if _given(request, self._admin) else _unauthorized(request)
-        why = _not_at_the_machine(request, self._console)
+        why = _not_at_the_machine(request, self._console, self.alone)
         if why is None:
             return None
         return refusal(
@@ -100,7 +102,7 @@ class Access:
         )
 
 
-def _not_at_the_machine(request: Request, console: bool) -> str | None:
+def _not_at_the_machine(request: Request, console: bool, alone: bool) -> str | None:
     if not request.local:
         return "Without a token the admin routes accept requests from this machine only."
     if any(request.header(name) is not None for name in _OF_PROXIES):
@@ -108,10 +110,12 @@ def _not_at_the_machine(request: Request, console: bool) -> str | None:
     if request.client is not None and not all(_is_local_name(host) for host in request.headers(b"host")):
         return "The Host header does not name this machine."
     if request.header(b"origin") is not None or request.header(b"sec-fetch-site") not in (None, "none"):
-        if not (console and request.header(b"x-actors-console") == "1"):
+        if not (console and request.header(b"x-actors-console") is not None):
             return "The request comes from a web page."
-        if request.prefix:
-            return "The app is mounted in another application, whose pages could send the same requests."
+        if request.prefix or not alone:
+            return (
+                "Other pages than the console's may come from this origin, as the app is not served by `actors serve`."
+            )
         if not _is_of_this_origin(request):
             return "The request comes from a web page of another origin."
     return None
@@ -122,7 +126,8 @@ def _is_of_this_origin(request: Request) -> bool:
     hosts = request.headers(b"host")
     if request.headers(b"sec-fetch-site") != ["same-origin"] or len(hosts) != 1:
         return False
-    return request.headers(b"origin") in ([], [f"{request.scheme}://{hosts[0]}"])
+    own = f"{request.scheme}://{hosts[0]}"
+    return request.headers(b"origin") in ([], [own]) and request.headers(b"x-actors-console") == [own]
 
 
 def _is_local_name(host: str) -> bool:

@@ -59,7 +59,7 @@ class AdminRoutes:
         self._gateway.check_running()
         match segments:
             case ("events",):
-                return wrong_method(request.method, "GET") or self._streams.full() or await self._events(request)
+                return wrong_method(request.method, "GET") or self._events(request)
             case ("overview",):
                 answer = wrong_method(request.method, "GET") or await self._overview(request)
             case ("invocations", id, "family"):
@@ -107,8 +107,7 @@ class AdminRoutes:
         request.query()
         return json_reply(200, await self._operators.situation().facts())
 
-    async def _events(self, request: Request) -> Stream:
-        await request.body(0)
+    def _events(self, request: Request) -> Stream:
         asked = request.query("topics")
         names = [name for value in asked.get("topics", ()) for name in value.split(",") if name]
         return Stream(self._streams, self._operators.watched(names))

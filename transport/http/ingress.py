@@ -89,8 +89,11 @@ class Ingress:
                 reply = _given_up(request)
             handler = request.handler
         if isinstance(reply, Stream):
-            await self._stream(reply, request, send, added)
-            return
+            refused = self.streams.full() or _without_chunks(scope)
+            if refused is None:
+                await self._stream(reply, request, send, added)
+                return
+            reply = refused
         self._counts.add(*handler, reply.status, perf_counter() - began)
         body = b"" if scope["method"] == "HEAD" else reply.body
         await send(
@@ -102,12 +105,16 @@ class Ingress:
         )
         await send({"type": "http.response.body", "body": body})
 
+    def serve_alone(self) -> None:
+        """No other code answers under the origin of this app, so its console is known by its origin."""
+        self._access.alone = True
+
     async def _stream(self, stream: Stream, request: Request, send: Send, added: Iterable[Header]) -> None:
         """Send a stream until it ends, or its client hangs up."""
         request.set_streamed()
-        await send({"type": "http.response.start", "status": 200, "headers": [*stream.headers, *added]})
-        self.streams.open.add(stream)
-        sending = asyncio.ensure_future(_sent(stream, send))
+        self.streams.open.add(stream)  # no await since it was found that there is room
+        start = {"type": "http.response.start", "status": 200, "headers": [*stream.headers, *added]}
+        sending = asyncio.ensure_future(_sent(start, stream, send))
         gone = asyncio.ensure_future(request.gone())
         try:
             await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +215,12 @@ class Ingress:
             case Moved():
                 return wrong_method(request.method, "GET", "HEAD") or self._access.console() or moved(asked.to)
             case Admin():
-                return self._access.admin(request) or await self._admin.reply(request, asked.segments)
+                if refused := self._access.admin(request):
+                    return refused
+                if request.method != "GET":
+                    return await self._admin.reply(request, asked.segments)
+                await request.body(self._gateway.max_payload)
+                return await _unless_gone(request, self._admin.reply(request, asked.segments))
             case _:
                 assert_never(asked)
 
@@ -315,7 +327,15 @@ class Ingress:
         raise BadRoute(404, "unknown_path", "Not found.")
 
 
-async def _sent(stream: Stream, send: Send) -> None:
+def _without_chunks(scope: Scope) -> Reply | None:
+    """The refusal of a stream for a client that does not know the only framing of an answer without a length."""
+    if scope.get("http_version") != "1.0":
+        return None
+    return refusal(505, "bad_version", "A stream requires HTTP/1.1.")
+
+
+async def _sent(start: dict[str, Any], stream: Stream, send: Send) -> None:
+    await send(start)
     async for body in stream.events():
         await send({"type": "http.response.body", "body": body, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

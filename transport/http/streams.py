@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from actors.errors import ActorsError
 from actors.transport.http.replies import Header, Reply, encode_json, refusal
+
+T = TypeVar("T")
 
 MOST = 16  # streams of one app
 LIFE_S = 25.0  # below the idle limit of any proxy
@@ -61,10 +63,12 @@ class Stream:
                 break
             began = loop.time()
             try:
-                changed = await self._watched.changed()
+                changed = await self._unless_ending(self._watched.changed())
             except ActorsError as error:  # the app has stopped, or too many look into the file
                 yield _event("refused", {"error": error.error, "message": str(error)}, number)
                 break
+            if changed is None:
+                continue
             for event, value in changed:
                 number += 1
                 yield _event(event, value, number)
@@ -79,6 +83,17 @@ class Stream:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
         yield _event("end", {"because": because}, number)
+
+    async def _unless_ending(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result, or None if the stream is to end before."""
+        task, ending = asyncio.ensure_future(work), asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, ending):
+                each.cancel()
+            await asyncio.gather(task, ending, return_exceptions=True)
 
 
 class Streams:

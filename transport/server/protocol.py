@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from actors.transport.http.replies import Header, Reply, refusal
 from actors.transport.http.requests import STREAMED
+from actors.transport.server.refused import CLOSE, Refused
 
-CLOSE = (b"connection", b"close")
 _OFFERS = (b"upgrade", b"http2-settings")
 _HOST = re.compile(rb"[^\s/?#@,\\]*")
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.~/:@!$&'()*+,;=-]*")  # without a query, escapes, or a host name
@@ -77,6 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_size = self._piece_size = 0
         self._no_body_size = 0  # bytes since the last piece of a body: chunk headers, or trailers
         self._late_timer: asyncio.TimerHandle | None = None
+        self._hidden: list[Any] = []  # requests in progress before the last: uvicorn knows the last one only
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -89,6 +90,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # uvicorn leaves it running, and it holds the connection
         self._head_ended()
         self._stall_ended()
+        for cycle in self._hidden:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -170,8 +175,11 @@ class BoundedProtocol(HttpToolsProtocol):
         return (self.cycle is not None and not self.cycle.response_complete) or bool(self.pipeline)
 
     def _streams(self) -> bool:
-        """Whether the answer in progress is a stream. The answer of a plain request is not, and has no scope."""
-        return STREAMED in getattr(self.cycle, "scope", ())
+        """Whether an answer in progress is a stream. The answer of a plain request is not, and has no scope."""
+        return any(
+            STREAMED in getattr(cycle, "scope", ()) and not cycle.response_complete
+            for cycle in (*self._hidden, self.cycle)
+        )
 
     # --- what the parser calls ------------------------------------------------------------------------------------------
 
@@ -200,7 +208,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._begin is not None and self._is_plain():
             self._offered = b""
         else:
-            super().on_headers_complete()
+            self._hand_on()
 
     def on_body(self, body: bytes) -> None:
         self._no_body_size = 0
@@ -254,9 +262,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _pass_on(self) -> None:
         """Handle the request in a task, like all others."""
         body, self._offered = self._offered, None
-        super().on_headers_complete()
+        self._hand_on()
         if body:
             super().on_body(body)
+
+    def _hand_on(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if before is not None and before is not self.cycle and not before.response_complete:
+            self._hidden = [*(cycle for cycle in self._hidden if not cycle.response_complete), before]
 
     def _exact_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -376,18 +390,3 @@ class Answer:
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
-
-
-class Refused:
-    """The ASGI application of a connection whose requests all get the same answer."""
-
-    def __init__(self, reply: Reply, added: Callable[[Any], Iterable[Header]] | None) -> None:
-        self._reply = reply
-        self._added = added
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        reply = self._reply
-        length = (b"content-length", str(len(reply.body)).encode())
-        headers = [*reply.headers, *(self._added(scope) if self._added is not None else ()), length, CLOSE]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})

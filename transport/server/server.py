@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import uvicorn
 
 from actors.transport.server.access_log import AccessLog
-from actors.transport.server.protocol import CLOSE, Begin, BoundedProtocol, ConnectionLimits
+from actors.transport.server.protocol import Begin, BoundedProtocol, ConnectionLimits
+from actors.transport.server.refused import CLOSE
 
 log = logging.getLogger("actors")
 
@@ -31,6 +32,10 @@ class Served(Protocol):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
     async def close(self) -> None: ...
+
+    def _serve_alone(self) -> None:
+        """This server serves nothing else."""
+        ...
 
     def _end_streams(self) -> None:
         """End answers that would go on for long."""
@@ -93,6 +98,7 @@ class Server(uvicorn.Server):
         )
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # mistakes of clients are not logged
         self._app = app
+        app._serve_alone()
         self._grace_s = grace_s
         self._listening = listening
 

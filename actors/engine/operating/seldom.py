@@ -14,16 +14,32 @@ from actors.errors import ActorsError
 
 T = TypeVar("T")
 
-_SHARE = 20  # a value stays good for this many times the duration of its reading
+_LONG_S = 30.0
+
+
+def rarely(took_s: float) -> float:
+    """Seconds for which a value stays good that took so long to read: a hundred times as long, above half a minute twenty times."""
+    return max(20 * took_s, min(100 * took_s, _LONG_S))
 
 
 class Seldom(Generic[T]):
-    """The value that `read` returns; None before it was read once, and after a read that raised ActorsError."""
+    """The value that `read` returns; None before it was read once, and after a read that raised ActorsError.
 
-    def __init__(self, read: Callable[[], Awaitable[T]], loop: asyncio.AbstractEventLoop, patience_s: float) -> None:
+    `good_for` gives the seconds for which a value stays good, from those that its reading took.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[T]],
+        loop: asyncio.AbstractEventLoop,
+        patience_s: float,
+        *,
+        good_for: Callable[[float], float] = rarely,
+    ) -> None:
         self._read_value = read
         self._loop = loop
         self._patience_s = patience_s
+        self._good_for = good_for
         self._value: T | None = None
         self._read_at = self._good_until = 0.0  # in time of the loop
         self._reading: asyncio.Task[None] | None = None
@@ -49,4 +65,4 @@ class Seldom(Generic[T]):
         finally:
             self._reading = None
             self._read_at = self._loop.time()
-            self._good_until = self._read_at + _SHARE * (self._read_at - began)
+            self._good_until = self._read_at + self._good_for(self._read_at - began)

@@ -1,5 +1,6 @@
 // Why something does not move, in the words of `actors doctor`: the chain of waits, the root cause, and the ways out.
 /** @import { Diagnosis as Found, Way } from "../facts.js" */
+import { APP, hasToken } from "../api.js";
 import { html } from "../html.js";
 import { counted, shown } from "../text.js";
 import { Age, Copy, InvocationLink, When } from "./small.js";
@@ -7,8 +8,8 @@ import { Age, Copy, InvocationLink, When } from "./small.js";
 /** @param {{ ways: Way[] }} props the smallest loss first */
 export function Ways({ ways }) {
   if (!ways.length) return null;
-  return html`<ol class="ways">${ways.map((way) => {
-    const line = way.command.length ? ["actors", ...way.command].map(quoted).join(" ") : "";
+  return html`<h3>What frees it, the smallest loss first</h3><ol class="ways">${ways.map((way) => {
+    const line = way.command.length ? typed(way.command) : "";
     return html`<li>${line ? html`<code>${shown(line)}</code>${" "}<${Copy} text=${line} label=${`the command ${way.command.slice(0, 2).join(" ")}`} /><br />` : null}<span>${shown(way.effect)}</span></li>`;
   })}</ol>`;
 }
@@ -25,8 +26,16 @@ export function Diagnosis({ of, self }) {
     ${of.callers.length ? html`<p>${of.callers.map((caller) => shown(caller)).join(", ")}${of.more_callers ? ` and ${of.more_callers} more` : ""} ${of.callers.length + of.more_callers === 1 ? "waits" : "wait"} for its result.</p>` : null}
     ${of.other_causes ? html`<p>${counted(of.other_causes, "other cause")} besides.</p>` : null}
     ${of.since ? html`<p class="soft">Since <${When} at=${of.since} />.</p>` : null}
-    ${of.ways.length ? html`<h3>What frees it, the smallest loss first</h3><${Ways} ways=${of.ways} />` : null}
+    ${of.ways.length ? html`<${Ways} ways=${of.ways} />` : null}
   </section>`;
+}
+
+/** A line for a shell that reaches this app, as `actors doctor --url` writes it. @param {string[]} command */
+function typed([what, operation, ...rest]) {
+  if (what === "awakeables") return ["actors", operation, ...rest, "--url", APP].map(quoted).join(" ");
+  const token = hasToken() ? ' -H "Authorization: Bearer $ACTORS_TOKEN"' : "";
+  const path = [what, rest[0], operation].map(encodeURIComponent).join("/");
+  return `curl -X POST${token} ${quoted(`${APP}/restate/admin/${path}`)}`;
 }
 
 /** For a shell. @param {string} part */

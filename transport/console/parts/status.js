@@ -3,7 +3,7 @@ import { html } from "../html.js";
 
 /** @type {Record<string, [string, string]>} */
 const MARKS = {
-  scheduled: ["◷", "later"],
+  scheduled: ["◷", "scheduled"],
   pending: ["○", "pending"],
   running: ["●", "running"],
   blocked: ["◐", "blocked"],

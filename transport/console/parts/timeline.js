@@ -46,5 +46,5 @@ function Row({ line, of, end, place, gaps, open }) {
     <td class="command">${line.entry} ${line.called ? html`<${InvocationLink} id=${line.called} /> ` : null}<b>${shown(line.name, 80)}</b>${line.times > 1 ? html`${" "}<button class="plain" onClick=${open}>× ${line.times}</button>` : null}</td>
     <td class="track"><span class="place">${gaps.map((gap) => html`<i class="gap" style=${{ left: `${100 * gap.at}%` }}></i>`)}<i class=${"bar " + (point ? "point" : state)} style=${{ left: `${100 * from}%`, width: point ? undefined : `${Math.max(0.4, 100 * (to - from))}%` }}></i></span></td>
     <td class="number">${state === "waits" ? html`<span title="not answered yet">${["blocked", "running"].includes(of.status) ? WAITS[line.entry] || "" : mark(of.status)} ${took}</span>` : took}</td>
-    <td class="cell"><${Value} of=${value} whole=${wholeEntry(of.id, position)} /></td></tr>`;
+    <td class="cell">${!line.answer && !point && value ? html`<span class="soft">with </span>` : null}<${Value} of=${value} whole=${wholeEntry(of.id, position)} /></td></tr>`;
 }

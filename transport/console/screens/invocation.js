@@ -12,7 +12,7 @@ import { Timeline } from "../parts/timeline.js";
 import { Value, wholeEntry } from "../parts/value.js";
 import { useTopic } from "../stream.js";
 import { shown, target } from "../text.js";
-import { address } from "../url.js";
+import { address, go } from "../url.js";
 
 const PAGE = 500;
 const TABS = ["timeline", "journal", "calls", "json"];
@@ -50,11 +50,11 @@ function Known({ id, tab }) {
     const next = /** @type {WholeInvocation} */ (await get(`invocations/${id}`, { after: lastOf(journal), limit: PAGE, values: "text" }));
     keep((before) => ({ ...before, more: [...more, ...next.journal], open: next.journal_more }));
   };
-  return html`<h1>${shown(found.handler)} <span class="target">${shown(target(found.service, found.key), 200)}</span></h1>
-    <p class="facts"><${Status} of=${found.status} held=${found.held} />${found.ended_at ? html` after <${Age} since=${found.accepted_at} until=${found.ended_at} />` : html` for <${Age} since=${found.accepted_at} />`}${found.cancel_requested && !found.ended_at ? ", cancel requested" : ""}</p>
+  return html`<h1>${shown(found.handler)} <a class="target" href=${address("invocations", { service: found.service, key: found.key, status: "all" })}>${shown(target(found.service, found.key), 200)}</a></h1>
+    <p class="facts"><${Status} of=${found.status} held=${found.held} />${found.ended_at ? html` after <${Age} since=${found.accepted_at} until=${found.ended_at} />` : html`, accepted <${Age} since=${found.accepted_at} /> ago`}${found.cancel_requested && !found.ended_at ? ", cancel requested" : ""}</p>
     <${Facts} of=${found} />
     ${found.ended_at ? html`<${Outcome} of=${found} />` : html`<${Why} id=${id} changes=${changes} />`}
-    <div role="tablist" aria-label="Views of the invocation" class="views">${TABS.map((name) => html`<a role="tab" class="view" id=${`tab-${name}`} aria-controls="panel" aria-selected=${tab === name} href=${address("invocation", { tab: name }, id)}>${name === "json" ? "JSON" : name}${name === "journal" ? ` ${journal.length}${unread ? "+" : ""}` : ""}</a>`)}</div>
+    <div role="tablist" aria-label="Views of the invocation" class="views">${TABS.map((name) => html`<a role="tab" class="view" id=${`tab-${name}`} aria-controls="panel" aria-selected=${tab === name} href=${address("invocation", { tab: name }, id)} onClick=${(/** @type {Event} */ event) => (event.preventDefault(), go(address("invocation", { tab: name }, id), true))}>${name === "json" ? "JSON" : name}${name === "journal" ? ` ${journal.length}${unread ? "+" : ""}` : ""}</a>`)}</div>
     <section id="panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} class="card">
       ${tab === "timeline" ? html`<${Timeline} of=${found} journal=${journal} />` : null}
       ${tab === "journal" ? html`<${Journal} id=${id} journal=${journal} />` : null}

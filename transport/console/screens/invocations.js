@@ -1,9 +1,10 @@
 // Invocations that match a filter, the newest first. Rows never move under the pointer: newer ones are announced.
 /** @import { Fetched } from "../fetched.js" */
-/** @import { Invocation, NewerEvent, Page } from "../facts.js" */
+/** @import { Diagnosis as Found, Invocation, NewerEvent, Page } from "../facts.js" */
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../html.js";
 import { useFetched, Waiting } from "../fetched.js";
+import { Diagnosis } from "../parts/diagnosis.js";
 import { Status } from "../parts/status.js";
 import { Age, InvocationLink, Target, When } from "../parts/small.js";
 import { useTopic } from "../stream.js";
@@ -12,12 +13,12 @@ import { address, go } from "../url.js";
 
 const PAGE_SIZE = 100;
 const VIEWS = [
-  ["in flight", "pending,running,blocked,backing-off,paused"],
-  ["not moving", "pending,backing-off,paused"],
+  ["open", "open"],
+  ["not moving", "pending,blocked,backing-off,paused"],
   ["failed", "failed"],
   ["ended", "succeeded,failed"],
-  ["later", "scheduled"],
-  ["all", ""],
+  ["scheduled", "scheduled"],
+  ["all", "all"],
 ];
 const FILTERS = ["service", "key", "handler", "error", "text", "from", "to", "roots"];
 /** @type {Record<string, string>} */
@@ -27,9 +28,9 @@ const LABELS = { text: "key contains", error: "error contains", from: "accepted 
 
 /** @param {{ query: Record<string, string> }} props */
 export function Invocations({ query }) {
-  const status = query.status ?? VIEWS[0][1];
+  const status = query.status || VIEWS[0][1];
   /** @type {Record<string, string>} */
-  const filter = { ...(status ? { status } : {}) };
+  const filter = { ...(status === "all" ? {} : { status }) };
   for (const name of FILTERS) if (query[name] !== undefined) filter[name] = query[name];
   const read = /** @type {Fetched<Page>} */ (useFetched("invocations", { ...filter, limit: PAGE_SIZE }));
   const [more, setMore] = useState(/** @type {More} */ ({ of: "", rows: [], before: null, searched_to: null, error: "" }));
@@ -47,10 +48,17 @@ export function Invocations({ query }) {
   };
   return html`<h1>Invocations</h1>
     <${Filters} query=${query} status=${status} />
+    ${query.service && query.key ? html`<${Holder} service=${query.service} key_=${query.key} />` : null}
     <${Newer} filter=${filter} first=${rows.length ? rows[0].id : ""} again=${read.again} ready=${!!read.data} />
     <${Waiting} of=${read} what="invocations" />
-    ${read.data ? html`<${Rows} rows=${rows} />
-      <p class="soft end">${mine.error ? html`<span class="refused">${mine.error}</span> ` : null}${mine.searched_to ? html`Searched back to <${When} at=${mine.searched_to} />. ` : null}${mine.before ? html`<button onClick=${goOn}>go on</button>` : rows.length ? "No more." : ""}</p>` : null}`;
+    ${read.data ? html`<${Rows} rows=${rows} status=${status} />
+      <p class="soft end">${mine.error ? html`<span class="refused">${mine.error}</span> ` : null}${mine.searched_to ? html`Searched back to <${When} at=${mine.searched_to} />. ` : null}${mine.before ? html`<button onClick=${goOn}>load more</button>` : rows.length ? "End of the list." : ""}</p>` : null}`;
+}
+
+/** Why the messages of an object wait. @param {{ service: string, key_: string }} props */
+function Holder({ service, key_ }) {
+  const read = /** @type {Fetched<Found>} */ (useFetched("doctor", { service, key: key_ }));
+  return read.data && read.data.cause !== "free" ? html`<${Diagnosis} of=${read.data} />` : null;
 }
 
 /** @param {{ filter: Record<string, string>, first: string, again: () => void, ready: boolean }} props */
@@ -74,9 +82,7 @@ function Filters({ query, status }) {
     /** @type {Record<string, string | undefined>} */
     const next = { ...query, ...changes };
     for (const name of Object.keys(next)) if (next[name] === undefined) delete next[name];
-    let to = address("invocations", next);
-    if (next.status === "") to += (to.includes("?") ? "&" : "?") + "status=";
-    go(to);
+    go(address("invocations", next));
   };
   const add = (/** @type {any} */ event) => {
     event.preventDefault();
@@ -92,18 +98,18 @@ function Filters({ query, status }) {
       <select id="filter-name" name="name">${["service", "key", "handler", "error", "text"].map((name) => html`<option value=${name}>${LABELS[name] || name}</option>`)}</select>
       <label class="unseen" for="filter-value">Value of the filter</label><input id="filter-value" name="value" autocomplete="off" spellcheck=${false} /><button>add filter</button>
     </form>
-    ${FILTERS.filter((name) => query[name] !== undefined).map((name) => html`<span class="chip">${LABELS[name] || name}${name === "roots" ? "" : ` = ${shown(query[name], 60) || "none"}`}${" "}<button class="plain" aria-label=${`remove the filter ${LABELS[name] || name}`} onClick=${() => change({ [name]: undefined })}>×</button></span>`)}
-    ${query.roots === undefined ? html`<button class="plain" onClick=${() => change({ roots: "1" })}>roots only</button>` : null}
+    ${FILTERS.filter((name) => query[name] !== undefined).map((name) => html`<span class="chip">${LABELS[name] || name}${name === "roots" ? "" : ` ${name === "error" || name === "text" ? "" : "= "}${shown(query[name], 60) || "none"}`}${" "}<button class="plain" aria-label=${`remove the filter ${LABELS[name] || name}`} onClick=${() => change({ [name]: undefined })}>×</button></span>`)}
+    ${query.roots === undefined ? html`<button class="plain" title="leave out what other invocations have called or sent" onClick=${() => change({ roots: "1" })}>roots only</button>` : null}
   </div>`;
 }
 
-/** @param {{ rows: Invocation[] }} props */
-function Rows({ rows }) {
-  if (!rows.length) return html`<p>No invocation matches. Remove a filter, or choose <i>all</i>.</p>`;
+/** @param {{ rows: Invocation[], status: string }} props */
+function Rows({ rows, status }) {
+  if (!rows.length) return html`<p>No invocation matches. ${status === "all" ? "Remove a filter." : html`Remove a filter, or choose <i>all</i>.`}</p>`;
   return html`<div class="wide"><table class="rows"><caption class="unseen">Invocations, the newest first</caption>
     <thead><tr><th scope="col">id</th><th scope="col">object and handler</th><th scope="col">status</th><th scope="col">accepted</th><th scope="col">took, or waits</th><th scope="col" class="number">failed attempts</th><th scope="col">why</th></tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${row.id}><td><${InvocationLink} id=${row.id} /></td>
-      <td><${Target} service=${row.service} key_=${row.key} handler=${row.handler} /></td>
+      <td><a class="quiet" href=${address("invocation", {}, row.id)} tabindex="-1"><${Target} service=${row.service} key_=${row.key} handler=${row.handler} /></a></td>
       <td><${Status} of=${row.status} held=${row.held} /></td><td><${When} at=${row.accepted_at} /></td>
       <td><${Age} since=${row.accepted_at} until=${row.ended_at} /></td><td class="number">${row.failed_attempts || ""}</td>
       <td class="reason">${shown(row.failure ? failed(row.failure) : row.reason, 160)}</td></tr>`)}</tbody></table></div>`;

@@ -3,7 +3,7 @@
 /** @import { Trouble as Found } from "../facts.js" */
 import { html } from "../html.js";
 import { useFetched, Waiting } from "../fetched.js";
-import { Cause } from "../parts/causes.js";
+import { Sorted } from "../parts/causes.js";
 import { shown } from "../text.js";
 import { address, go } from "../url.js";
 
@@ -16,12 +16,9 @@ export function Trouble({ query }) {
   const found = read.data;
   const change = (/** @type {any} */ event) => go(address("trouble", { older: event.target.value }), true);
   return html`<h1>Trouble</h1>
-    <p class="filters"><label>lasts for at least <select value=${older} onChange=${change}>${SPANS.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select></label>${" "}<button onClick=${read.again}>look again</button></p>
+    <p class="filters"><label>lasting at least <select value=${older} onChange=${change}>${SPANS.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select></label>${" "}<button onClick=${read.again}>refresh</button></p>
     <${Waiting} of=${read} what="the file" />
-    ${found ? html`<p class="headline" aria-live="polite">${shown(found.headline)}</p>
+    ${found ? html`<p class="headline" aria-live="polite">${found.causes.length || older === "0" ? shown(found.headline) : `Nothing has stood still for ${SPANS.find(([value]) => value === older)?.[1] ?? `${older} s`}.`}</p>
       ${found.cut ? html`<p class="soft">There is more: the keys with the most messages behind them, what has stopped and the oldest awakeables were looked at.</p>` : null}
-      ${[true, false].map((person) => {
-        const some = found.causes.filter((cause) => cause.needs_a_person === person);
-        return some.length ? html`<section class="card"><h2>${person ? "Needs a person" : "Goes on by itself"}</h2>${some.map((cause) => html`<${Cause} key=${cause.id} of=${cause} />`)}</section>` : null;
-      })}` : null}`;
+      ${found.causes.length ? html`<section class="card"><${Sorted} causes=${found.causes} /></section>` : null}` : null}`;
 }
