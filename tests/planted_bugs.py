@@ -144,7 +144,7 @@ BUGS = [
         "actors/app/family.py",
         "            if child is not None and called not in nodes:\n",
         "            if child is not None:\n",
-        test="tests/http/test_console_routes.py",
+        test="tests/unit/test_family.py",
     ),
     Bug(
         "a search that goes on leaves out an invocation",

@@ -25,7 +25,7 @@ EVERY_S = 1.0
 _MOMENTARY = frozenset({"at", "trouble_at", "free"})  # when it was read, and what other programs change
 
 
-class Watched(NamedTuple):
+class Snapshot(NamedTuple):
     """The facts at one moment; `lasting` is the same without what always changes."""
 
     facts: dict[str, Any]
@@ -45,15 +45,15 @@ class Situation:
         self.partition = partition
         self._trouble = Seldom(read, partition.loop, PATIENCE_S)
         self._busiest = Seldom(self._crowded, partition.loop, PATIENCE_S)
-        self._watched = Seldom(self._for_pages, partition.loop, 2 * PATIENCE_S, good_for=lambda _: EVERY_S)
+        self._snapshot = Seldom(self._for_pages, partition.loop, 2 * PATIENCE_S, good_for=lambda _: EVERY_S)
 
-    async def watched(self) -> Watched | None:
+    async def snapshot(self) -> Snapshot | None:
         """All of it, at most a second old. None if it could not be read yet."""
-        return await self._watched.current()
+        return await self._snapshot.current()
 
-    async def _for_pages(self) -> Watched:
+    async def _for_pages(self) -> Snapshot:
         found = await self.facts()
-        return Watched(found, _lasting(found))
+        return Snapshot(found, _lasting(found))
 
     async def facts(self) -> dict[str, Any]:
         """All of it, now. A value is None if it could not be read yet; `trouble` is what has not moved for a minute."""

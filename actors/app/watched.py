@@ -1,6 +1,6 @@
 """What changes, for a page that shows it: read from the file again and again, so that it costs nothing while no page is open.
 
-Promise: what is read is durable. A value is the whole truth about its topic at one moment, so to miss one does no harm.
+Promise: what is read is durable. A value is the whole truth about its topic at one moment, so missing one does no harm.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Watched:
                     value = await topic.read(records)
                     found.append((topic, value, value))
         of_all = [topic for topic in self._topics if topic.event in _OF_ALL]
-        watched = await self._situation.watched() if of_all else None
-        if watched is not None:
+        snapshot = await self._situation.snapshot() if of_all else None
+        if snapshot is not None:
             for topic in of_all:
                 if topic.event == "overview":
-                    found.append((topic, watched.facts, watched.lasting))
+                    found.append((topic, snapshot.facts, snapshot.lasting))
                 else:
-                    trouble = watched.facts["trouble"]
+                    trouble = snapshot.facts["trouble"]
                     found.append((topic, {"trouble": trouble}, trouble))
         changed = []
         for topic, value, compared in found:

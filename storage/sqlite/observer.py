@@ -162,6 +162,6 @@ class Observer(Examination):
 
 
 def _retrieved(work: asyncio.Future[None]) -> None:
-    """Its error is no concern of a look that was cancelled: asyncio need not log it."""
+    """A look that was cancelled does not raise its error, and asyncio would log it."""
     if not work.cancelled():
         work.exception()

@@ -63,6 +63,17 @@ async def test_an_invocation_is_followed_to_its_end(app: App) -> None:
     assert all(one != other for one, other in itertools.pairwise(seen)), "an event told nothing new"
 
 
+async def test_what_has_not_changed_is_not_sent_again(app: App) -> None:
+    handle = await app.object(Door, "a").hold.send()
+    while (await app.describe(handle.id)).status != "blocked":
+        pass
+    watched = app._gateway.operators.watched([f"invocation:{handle.id}", "newer:service=Door", "trouble"])
+    assert [event for event, _ in await watched.changed()] == ["invocation", "newer", "trouble"]
+    assert await watched.changed() == []
+    await app.object(Door, "b").open()
+    assert [event for event, _ in await watched.changed()] == ["newer"]
+
+
 async def test_newer_invocations_are_counted_by_filter(app: App) -> None:
     first = await app.object(Door, "a,b&c").open.send()
     await first.result()
