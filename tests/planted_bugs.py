@@ -399,6 +399,13 @@ BUGS = [
         test="tests/worlds/test_atomic.py::test_ids_times_and_random_numbers_raise_no_alarm",
     ),
     Bug(
+        "requests that are judged as a whole look at another clock than in the run",
+        "actors/testing/alone.py",
+        "        if number <= len(self._times) and self._times[number - 1]:",
+        "        if number > len(self._times) > 0:",
+        test="tests/worlds/test_atomic.py::test_an_outcome_that_depends_on_the_time_raises_no_alarm",
+    ),
+    Bug(
         "a request that is judged as a whole is remembered whatever the state",
         "actors/testing/whole.py",
         "    return tuple(row for row in state if row[:2] in touched)",

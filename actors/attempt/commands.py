@@ -98,9 +98,13 @@ class Commands(Recorder):
     def now_ms(self) -> int:
         entry = self.command(Kind.NOW)
         if entry is None:
-            entry = self.record(Kind.NOW, ref=self.host.clock.now_ms())
+            entry = self.record(Kind.NOW, ref=self.read_clock())
         assert entry.ref is not None
         return entry.ref
+
+    def read_clock(self) -> int:
+        """The time that `now_ms` records, in milliseconds since 1970."""
+        return self.host.clock.now_ms()
 
     def step(
         self,

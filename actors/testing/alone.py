@@ -56,7 +56,8 @@ KEPT = Limits(retention=None, idempotency_retention=None, max_retained=None)  # 
 class Given:
     """A request, with the state in which it is made; `start_ms` is the wall clock, in milliseconds since 1970.
 
-    Its invocations draw by chance what those with these `numbers` would draw in the machine that is imitated, in their order.
+    Its invocations draw by chance what those with these `numbers` would draw in the machine that is imitated, in their order. `times` are what
+    `ctx.now()` returns in each of them.
     """
 
     state: Rows
@@ -66,6 +67,7 @@ class Given:
     args: str
     start_ms: int = 0
     numbers: tuple[int, ...] = ()
+    times: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Alone:
         self._chance = chance
         self._has_drawn = False
         self._numbers: tuple[int, ...] = ()
+        self._times: list[list[int]] = []  # for each invocation, the next one last
         self._definitions = {definition.name: definition for definition in map(definition_of, classes)}
         self._fakes = fakes
         self._number = number
@@ -118,7 +121,7 @@ class Alone:
             return self._decide(question, False)
 
         parts = dataclasses.replace(
-            paced(self._chances, False, {}), steps=_answered(asked), attempt=_drawing(self._draws)
+            paced(self._chances, False, {}), steps=_answered(asked), attempt=_imitating(self._draws, self._time)
         )
         self._machine = Machine(loop, self._chances, parts, {})
         self._patience = Patience(loop, self._machine.goes_on, self._machine.only_ticks, tuple)
@@ -138,6 +141,7 @@ class Alone:
     def execute(self, given: Given, decide: Decide) -> Left:
         """Execute a request. `decide` gives the answers of the world outside."""
         self._decide, self._has_drawn, self._numbers = decide, False, given.numbers
+        self._times = [[*reversed(times)] for times in given.times]
         step_sources.install()
         try:
             with quiet():
@@ -179,6 +183,12 @@ class Alone:
         if number <= len(self._numbers):
             return self._chance(self._numbers[number - 1])
         return self._machine.ids.random(number)
+
+    def _time(self, number: int) -> int:
+        """What the clock shows to an invocation of this machine."""
+        if number <= len(self._times) and self._times[number - 1]:
+            return self._times[number - 1].pop()
+        return self._machine.clock.now_ms()
 
     async def _send(self, given: Given) -> int:
         handler = self._definitions[given.service].handlers[given.handler]
@@ -229,16 +239,19 @@ class Alone:
 _TIMED = "SELECT 1 FROM journal_entry WHERE kind IN (?, ?) OR (kind = ? AND ref IS NOT NULL) LIMIT 1"
 
 
-def _drawing(draws: Callable[[int], Random]) -> type[Attempt]:
-    """Attempts whose `ctx.random` is given."""
+def _imitating(draws: Callable[[int], Random], time: Callable[[int], int]) -> type[Attempt]:
+    """Attempts whose `ctx.random` and `ctx.now()` are given."""
 
-    class DrawingAttempt(Attempt):
+    class ImitatingAttempt(Attempt):
         __slots__ = ()
 
         def generator(self) -> Random:
             return draws(self.invocation.seq)
 
-    return DrawingAttempt
+        def read_clock(self) -> int:
+            return time(self.invocation.seq)
+
+    return ImitatingAttempt
 
 
 class _AsStored(Codec):

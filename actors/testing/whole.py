@@ -190,7 +190,7 @@ class Whole:
         given = Given(state, target.service.name, request.key, target.name, request.args)
         # The first machine imitates the run. Others are a year ahead, begin when the request had ended, and draw other numbers.
         if number == 0:
-            given = replace(given, start_ms=request.began_ms, numbers=tuple(sorted(request.own)))
+            given = replace(given, start_ms=request.began_ms, numbers=tuple(sorted(request.own)), times=request.times)
         else:
             given = replace(given, start_ms=request.ended_ms + number * YEAR_MS)
         found: dict[Answers, Left] = {}

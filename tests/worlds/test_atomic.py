@@ -181,6 +181,24 @@ def test_ids_times_and_random_numbers_raise_no_alarm() -> None:
     assert_silent(explored(Notes, runs=12), judged=12)
 
 
+class Fussy(VirtualObject):
+    """How a request ends depends on the millisecond in which it has looked at the clock."""
+
+    added: int = 0
+
+    @handler
+    async def add(self, ctx: Context) -> int:
+        if ctx.now().microsecond // 1000 % 2:
+            raise TerminalError("not at odd times")
+        self.added += 1
+        return self.added
+
+
+@pytest.mark.may_log("never retrieved")  # asyncio, of a caller whose process was killed
+def test_an_outcome_that_depends_on_the_time_raises_no_alarm() -> None:
+    assert_silent(explored(Fussy, runs=100), judged=100)
+
+
 class Lottery(VirtualObject):
     won: list[bool] = []
 
