@@ -2,7 +2,8 @@
 
 Both sides keep the same entries in their journals. The server takes twice as much of the machine as an endpoint does, so the ratio
 of calls per second says little of the endpoints, and varies with whatever else the machine does; the ratio of the processor time
-that the two endpoint processes spend on a call is the steady figure.
+that the two endpoint processes spend on a call is the steady figure. Processes of the same code differ by some per cent for as long
+as they live: every few rounds both endpoints are replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from statistics import median
 import httpx
 
 from benchmarks import machine
+from benchmarks.certainty import interval
 from benchmarks.http import ROOT, Target, closed_loop, measured, served
 from benchmarks.measure import Progress, run
 from benchmarks.options import Options, Result, Skipped
@@ -28,6 +30,8 @@ from benchmarks.throughput import rounded
 from tests.restate_servers.servers import RestateServer, free_port, missing, wait_for
 
 HANDLERS = ("add", "once", "chain")  # read, write, reply; one step; a call of a second object
+KINDS = ("actors", "plain")
+ROUNDS_OF_AN_ENDPOINT = 5
 
 
 def request(service: str, key: str, handler: str) -> bytes:
@@ -64,6 +68,26 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Endpoints:
+    """An endpoint of each kind, registered with the server. Life: `renew` any number of times, `close` once."""
+
+    def __init__(self, server: RestateServer) -> None:
+        self._server = server
+        self._open = ExitStack()
+        self.processes: dict[str, int] = {}
+
+    def renew(self) -> None:
+        """End those that run, and start new ones."""
+        before, self._open = self._open, ExitStack()
+        for kind in KINDS:
+            url, self.processes[kind] = self._open.enter_context(endpoint(kind))
+            self._server.register(url)
+        before.close()
+
+    def close(self) -> None:
+        self._open.close()
+
+
 @contextmanager
 def restate_server(folder: Path) -> Iterator[RestateServer]:
     server = RestateServer(folder)
@@ -90,16 +114,13 @@ class Engines:
             raise Skipped(f"A restate-server is required: {why}.")
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             server = stack.enter_context(restate_server(Path(folder) / "restate"))
-            processes = {}
-            for kind in ("actors", "plain"):
-                url, processes[kind] = stack.enter_context(endpoint(kind))
-                server.register(url)
+            endpoints = stack.enter_context(closing(Endpoints(server)))
             sqlite = stack.enter_context(served(str(Path(folder) / "sqlite.db")))
             port = int(httpx.URL(server.ingress).port or 0)
-            return run(lambda: self._run(port, sqlite, processes, options, progress))
+            return run(lambda: self._run(port, sqlite, endpoints, options, progress))
 
     async def _run(
-        self, restate: int, sqlite: int, processes: dict[str, int], options: Options, progress: Progress
+        self, restate: int, sqlite: int, endpoints: Endpoints, options: Options, progress: Progress
     ) -> Result:
         kinds = {"actors": ("Counter", restate), "plain": ("PlainCounter", restate), "sqlite": ("Counter", sqlite)}
         ways = [(kind, handler) for handler in HANDLERS for kind in kinds if kind != "sqlite" or handler == "add"]
@@ -107,15 +128,17 @@ class Engines:
         keys = [f"key-{number}" for number in range(options.keys)]
         requests = {way: [request(kinds[way[0]][0], key, way[1]) for key in keys] for way in ways}
         random, ops = Random(1), options.ops_for(0.1)
-        for way in ways:
-            await closed_loop(targets[way].port, requests[way][:500], options.callers)
         spent: dict[tuple[str, str], list[float]] = {way: [] for way in ways}  # µs of the endpoint for each call
-        progress("warm")
+        progress("ready")
         for number in range(1, options.rounds + 1):
+            if number % ROUNDS_OF_AN_ENDPOINT == 1:
+                endpoints.renew()
+                for way in ways:
+                    await closed_loop(targets[way].port, requests[way][:500], options.callers)
             random.shuffle(ways)
             ways.sort(key=lambda way: way[1])  # the two that are compared, one right after the other
             for way in ways:
-                drawn, process = random.choices(requests[way], k=ops), processes.get(way[0])
+                drawn, process = random.choices(requests[way], k=ops), endpoints.processes.get(way[0])
                 before = processor_seconds(process) if process else 0.0
                 targets[way].rounds.append(await measured(targets[way], drawn, options.callers))
                 if process:
@@ -129,8 +152,13 @@ class Engines:
             shares = [
                 one.calls_per_s / other.calls_per_s for one, other in zip(ours.rounds, theirs.rounds, strict=True)
             ]
-            found[f"{handler}_ratio_to_plain"] = rounded(median(shares))
-            pairs = zip(spent["actors", handler], spent["plain", handler], strict=True)
+            found |= _ratio(f"{handler}_ratio_to_plain", shares)
             found[f"{handler}_endpoint_us"] = rounded(median(spent["actors", handler]))
-            found[f"{handler}_cpu_ratio_to_plain"] = rounded(median(one / other for one, other in pairs))
+            pairs = zip(spent["actors", handler], spent["plain", handler], strict=True)
+            found |= _ratio(f"{handler}_cpu_ratio_to_plain", [one / other for one, other in pairs])
         return found | {"rounds": options.rounds} | machine.facts()
+
+
+def _ratio(name: str, ratios: list[float]) -> Result:
+    """The median, and how sure it is."""
+    return {name: rounded(median(ratios)), f"{name}_95": [rounded(end) for end in interval(ratios)]}

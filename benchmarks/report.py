@@ -94,4 +94,6 @@ def _shown(result: Result) -> set[str]:
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 1000 else f"{value:,.4g}"
+    if isinstance(value, list):
+        return " - ".join(map(_text, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
