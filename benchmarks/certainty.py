@@ -1,7 +1,7 @@
 """How sure a median is.
 
-Promise: an interval that holds the median of all rounds there could be in 95 of 100 runs, whatever their distribution: the ranks of
-M. J. Campbell and M. J. Gardner, "Calculating confidence intervals for some non-parametric analyses", BMJ 296, 1988.
+Promise: an interval that holds the median of all values there could be in 95 of 100 runs, whatever their distribution, if the values are
+independent: the ranks of M. J. Campbell and M. J. Gardner, "Calculating confidence intervals for some non-parametric analyses", BMJ 296, 1988.
 """
 
 from __future__ import annotations

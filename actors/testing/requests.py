@@ -23,8 +23,8 @@ class Request:
     """One request. `outcome` is status and text, None if it has not ended. `own` are the invocations it has become, itself first, and `order`
     is how they came.
 
-    Times are in milliseconds since 1970. `times` are those that `ctx.now()` has returned, for each of `own` by number. `answered` is when a caller had the outcome; if none has received it, when the last of its
-    invocations had ended. None if that has not come.
+    Times are in milliseconds since 1970. `times` are those that `ctx.now()` has returned in each of `own`, by number. `answered` is when a
+    caller had the outcome; if none has received it, when the last of its invocations had ended. None if that has not come.
     """
 
     target: HandlerDefinition
@@ -46,10 +46,7 @@ class Request:
 
 
 class Requests:
-    """Reads what a run has left, at its end.
-
-    `rows` are all invocations, by number, `called` what each has called and sent, `times` what `ctx.now()` has returned in it, in order.
-    """
+    """Reads what a run has left, at its end. `rows` are all invocations, by number, `called` what each has called and sent, in order."""
 
     def __init__(self, query: Query, clients: Clients, handlers: dict[tuple[str, str], HandlerDefinition]) -> None:
         self._query = query
@@ -69,11 +66,11 @@ class Requests:
         ):
             if seq is not None:
                 self.called[caller].append(int(seq))
-        self.times: dict[int, list[int]] = defaultdict(list)
+        self._times: dict[int, list[int]] = defaultdict(list)
         for seq, ms in query(
             "SELECT invocation, ref FROM journal_entry WHERE kind = ? ORDER BY invocation, idx", Kind.NOW
         ):
-            self.times[seq].append(ms)
+            self._times[seq].append(ms)
 
     def all(self) -> list[Request]:
         """All requests that may have had an effect."""
@@ -134,7 +131,7 @@ class Requests:
             row.accepted_ms,
             row.ended_ms or row.accepted_ms,
             order_of(self._query, own),
-            tuple(tuple(self.times.get(one, ())) for one in sorted(own)),
+            tuple(tuple(self._times.get(one, ())) for one in sorted(own)),
         )
 
     def _is_waiting(self, own: tuple[int, ...]) -> bool:
